@@ -1,0 +1,156 @@
+//! Every counter of every node, in one table.
+//!
+//! `/metrics`, the dashboard, scenarios and the reference page read [`ROWS`], so a test expects only what an operator
+//! sees. A node owns one [`Counters`]; counting is one relaxed atomic add.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// How a value moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which value this row describes.
+    pub counter: Counter,
+    /// The role whose nodes have it, which is also the first word of the name.
+    pub role: &'static str,
+    /// The name in `/metrics`, without the prefix `iso_`; units last.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// Declares the table: variant, role, name, kind, one line for people.
+macro_rules! counters {
+    ($($variant:ident, $role:literal, $name:literal, $kind:ident, $help:literal;)*) => {
+        /// A value that nodes count.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        /// The table, one row per [`Counter`], in its order.
+        pub const ROWS: &[Row] = &[
+            $(Row { counter: Counter::$variant, role: $role, name: $name, kind: Kind::$kind, help: $help },)*
+        ];
+    };
+}
+
+counters! {
+    // edge (and shield)
+    EdgeConnections, "edge", "edge_connections", Gauge, "client connections that are open";
+    EdgeConnectionsAccepted, "edge", "edge_connections_accepted_total", Counter, "client connections accepted";
+    EdgeConnectionsRefused, "edge", "edge_connections_refused_total", Counter, "client connections closed at once because the limit was reached";
+    EdgeRequests, "edge", "edge_requests_total", Counter, "requests received";
+    EdgeHits, "edge", "edge_hits_total", Counter, "requests answered from the store";
+    EdgeRefreshHits, "edge", "edge_refresh_hits_total", Counter, "requests answered from the store after the origin confirmed it";
+    EdgeMisses, "edge", "edge_misses_total", Counter, "cacheable requests that the store could not answer";
+    EdgePasses, "edge", "edge_passes_total", Counter, "requests that are never cached";
+    EdgeErrors, "edge", "edge_errors_total", Counter, "answers with an error status";
+    EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    // wan
+    WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";
+    WanDialNoRoute, "wan", "wan_dial_no_route_total", Counter, "dials to an address that no site owns, refused";
+}
+
+/// The values of one node.
+#[derive(Debug)]
+pub struct Counters {
+    values: Box<[AtomicU64]>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { values: ROWS.iter().map(|_| AtomicU64::new(0)).collect() }
+    }
+}
+
+impl Counters {
+    /// Adds one.
+    pub fn bump(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, counter: Counter, n: u64) {
+        self.values[counter as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` off a gauge.
+    pub fn sub(&self, gauge: Counter, n: u64) {
+        self.values[gauge as usize].fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, gauge: Counter, value: u64) {
+        self.values[gauge as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// Reads a value.
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// The rows of `roles` in Prometheus' text format 0.0.4, each with `labels` (already escaped, without braces).
+    pub fn prometheus(&self, roles: &[&str], labels: &str) -> String {
+        let mut text = String::new();
+        for row in ROWS.iter().filter(|row| roles.contains(&row.role)) {
+            let (name, kind, help) = (row.name, row.kind.as_str(), row.help);
+            let value = self.value(row.counter);
+            let _ =
+                writeln!(text, "# HELP iso_{name} {help}\n# TYPE iso_{name} {kind}\niso_{name}{{{labels}}} {value}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_enum_and_names_are_unique() {
+        for (at, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.counter as usize, at, "{}", row.name);
+            assert!(row.name.starts_with(row.role), "{}", row.name);
+            assert_eq!(row.kind == Kind::Counter, row.name.ends_with("_total"), "{}", row.name);
+        }
+        let mut names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ROWS.len());
+    }
+
+    #[test]
+    fn prometheus_text_has_help_type_and_labels() {
+        let counters = Counters::default();
+        counters.bump(Counter::WanConnects);
+        let text = counters.prometheus(&["wan"], "node=\"edge.iad\"");
+        assert!(
+            text.contains("# TYPE iso_wan_connects_total counter\niso_wan_connects_total{node=\"edge.iad\"} 1\n"),
+            "{text}"
+        );
+        assert!(!text.contains("edge_requests"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What a hostname serves and how: CloudFront's distribution, checked.
+//!
+//! A [`DistributionSpec`] is what somebody wrote (a cluster file, an import); [`Distribution::new`] refuses one that
+//! contradicts itself, and from then on it is trusted. Knows no file format. Fields and defaults follow the AWS page
+//! "Distribution settings reference" and the `cloudfront/2020-05-31` service model.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+/// A distribution as written. See [`Distribution`].
+#[derive(Clone, Debug)]
+pub struct DistributionSpec {
+    /// Its id; it also answers to `<id>.cdn.test`.
+    pub id: String,
+    /// Alternate domain names; `*.` is allowed as the left-most label.
+    pub aliases: Vec<String>,
+    /// Served for the path `/`, without leading slash; empty for none.
+    pub default_root_object: String,
+    /// Origins by id.
+    pub origins: BTreeMap<String, Origin>,
+    /// Origin groups by id; ids are distinct from those of origins.
+    pub groups: BTreeMap<String, OriginGroup>,
+    /// Ordered behaviors, first match wins; the default behavior is not among them.
+    pub behaviors: Vec<Behavior>,
+    /// The behavior for what no other matches; its pattern is `*`.
+    pub default_behavior: Behavior,
+    /// Which of our own headers responses carry.
+    pub diagnostics: Diagnostics,
+}
+
+/// An origin: where it says it lives and how patient we are with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The host name sent as `Host`, with a port where it is not the scheme's own.
+    pub domain_name: String,
+    /// Put before the viewer's path; empty, or starts with `/` and does not end with it.
+    pub origin_path: String,
+    /// Replace headers of the same name in requests to this origin.
+    pub custom_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Tries to connect: 1 to 3.
+    pub connection_attempts: u8,
+    /// How long each try may take: 1 to 10 s.
+    pub connection_timeout: Duration,
+    /// Time to the first byte, and between two packets: 1 to 120 s.
+    pub response_timeout: Duration,
+    /// The whole exchange over all attempts; `None` for no cap.
+    pub completion_timeout: Option<Duration>,
+    /// Idle time of a pooled connection: 1 to 120 s.
+    pub keepalive_timeout: Duration,
+    /// Whether misses pass the shield first.
+    pub shield: bool,
+}
+
+impl Origin {
+    /// An origin with CloudFront's defaults: 3 attempts of 10 s, 30 s to respond, 5 s keep-alive.
+    pub fn new(domain_name: impl Into<String>) -> Self {
+        Self {
+            domain_name: domain_name.into(),
+            origin_path: String::new(),
+            custom_headers: Vec::new(),
+            connection_attempts: 3,
+            connection_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(30),
+            completion_timeout: None,
+            keepalive_timeout: Duration::from_secs(5),
+            shield: true,
+        }
+    }
+}
+
+/// Two origins, the second for when the first fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginGroup {
+    /// Ids of the origins, the primary first.
+    pub members: [String; 2],
+    /// Statuses of the primary that move the request to the secondary. AWS offers [`FAILOVER_CODES_AWS`]; any of 400
+    /// to 599 is accepted here.
+    pub failover_codes: Vec<StatusCode>,
+    /// Which transport failures move it.
+    pub on_transport_error: TransportFailover,
+}
+
+/// The statuses that AWS lets one select for failover.
+pub const FAILOVER_CODES_AWS: [u16; 9] = [400, 403, 404, 416, 429, 500, 502, 503, 504];
+
+/// Which failures below HTTP make an origin group try its secondary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportFailover {
+    /// Those whose status (502, 503, 504) is among the failover codes, as the Developer Guide words it.
+    #[default]
+    Documented,
+    /// All of them.
+    Always,
+}
+
+/// How requests for some paths are served.
+#[derive(Clone, Debug)]
+pub struct Behavior {
+    /// `*` and `?` are wildcards; the leading slash is optional.
+    pub path_pattern: String,
+    /// Id of an origin or of an origin group.
+    pub target: String,
+    /// Methods that are accepted.
+    pub allowed_methods: AllowedMethods,
+    /// Whether responses to OPTIONS are cached too.
+    pub cache_options: bool,
+    /// What is in the cache key, and for how long responses are fresh.
+    pub cache_policy: CachePolicy,
+    /// What is sent to the origin beyond the cache key.
+    pub origin_request_policy: OriginRequestPolicy,
+}
+
+/// The three sets of methods that CloudFront offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AllowedMethods {
+    /// GET and HEAD.
+    #[default]
+    Read,
+    /// GET, HEAD and OPTIONS.
+    ReadOptions,
+    /// All seven: also PUT, PATCH, POST and DELETE.
+    All,
+}
+
+impl AllowedMethods {
+    /// Whether `method` may pass.
+    pub fn contains(self, method: &Method) -> bool {
+        match *method {
+            Method::GET | Method::HEAD => true,
+            Method::OPTIONS => self != Self::Read,
+            Method::PUT | Method::PATCH | Method::POST | Method::DELETE => self == Self::All,
+            _ => false,
+        }
+    }
+}
+
+/// A selection by name from headers, cookies or query parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// Nothing.
+    #[default]
+    None,
+    /// These.
+    Only(Vec<String>),
+    /// All but these (not for headers of a cache policy).
+    AllExcept(Vec<String>),
+    /// All (not for headers of a cache policy).
+    All,
+}
+
+/// A CloudFront cache policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// Its name without the prefix `Managed-`.
+    pub name: String,
+    /// Shortest time in the cache.
+    pub min_ttl: Duration,
+    /// Time in the cache where the origin says nothing.
+    pub default_ttl: Duration,
+    /// Longest time in the cache; zero disables caching.
+    pub max_ttl: Duration,
+    /// Headers in the key: [`Selection::None`] or [`Selection::Only`].
+    pub headers: Selection,
+    /// Cookies in the key.
+    pub cookies: Selection,
+    /// Query parameters in the key.
+    pub query: Selection,
+    /// `Accept-Encoding: gzip` takes part, normalised.
+    pub gzip: bool,
+    /// `Accept-Encoding: br` takes part, normalised.
+    pub brotli: bool,
+}
+
+/// A CloudFront origin request policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRequestPolicy {
+    /// Its name without the prefix `Managed-`; empty for none.
+    pub name: String,
+    /// Viewer's headers that are forwarded.
+    pub headers: Selection,
+    /// Cookies that are forwarded.
+    pub cookies: Selection,
+    /// Query parameters that are forwarded.
+    pub query: Selection,
+}
+
+/// Which headers of ours and of the diagnostic standards responses carry. CloudFront's own are always sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diagnostics {
+    /// `Cache-Status` (RFC 9211).
+    pub cache_status: bool,
+    /// `Proxy-Status` (RFC 9209) on errors.
+    pub proxy_status: bool,
+    /// `Server-Timing`.
+    pub server_timing: bool,
+    /// `x-iso-reason`.
+    pub reason: bool,
+}
+
+impl Default for Diagnostics {
+    fn default() -> Self {
+        Self { cache_status: true, proxy_status: true, server_timing: true, reason: true }
+    }
+}

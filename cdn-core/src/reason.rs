@@ -1,0 +1,99 @@
+//! Why an answer is what it is: one row per reason, in one table.
+//!
+//! Every response carries a reason as `x-iso-reason`, logs and the simulator write the same word, and the reference
+//! page is made from [`Reason::ALL`].
+
+/// Declares the reasons: variant, the word on the wire, one line for people.
+macro_rules! reasons {
+    ($($(#[doc = $section:literal])* $variant:ident = $word:literal, $help:literal;)*) => {
+        /// Why an answer is what it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// One line for people.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // The edge: what the store said.
+    Hit = "hit", "a fresh stored response was used";
+    HitShield = "hit_shield", "the shield had a fresh stored response";
+    HitStaleWhileRevalidate = "hit_stale_while_revalidate", "a stale stored response was used while it is refreshed (RFC 5861)";
+    HitStaleOnError = "hit_stale_on_error", "a stale stored response was used because the origin failed";
+    HitCollapsed = "hit_collapsed", "another request was already fetching the same object";
+    RefreshHit = "refresh_hit", "the origin confirmed the stored response with 304";
+    MissAbsent = "miss_absent", "nothing was stored under the cache key";
+    MissExpired = "miss_expired", "the stored response was stale and the origin sent a new one";
+    MissUncacheable = "miss_uncacheable", "the response may not be stored";
+    PassMethod = "pass_method", "the method is never cached";
+    PassDisabled = "pass_disabled", "the cache policy disables caching";
+    PassUpgrade = "pass_upgrade", "the connection was upgraded (WebSocket)";
+    // The edge: what it refused.
+    BadRequest = "bad_request", "the request is malformed";
+    HeadersTooLarge = "headers_too_large", "the request's headers exceed the limit";
+    UriTooLong = "uri_too_long", "the request's URL exceeds the limit";
+    UnknownHost = "unknown_host", "no distribution answers to this Host";
+    MethodNotAllowed = "method_not_allowed", "the behavior does not allow the method";
+    GetWithBody = "get_with_body", "a GET or HEAD request carried a body";
+    LoopDetected = "loop_detected", "the request has already passed this cache (CDN-Loop)";
+    Draining = "draining", "the node is being taken out of service";
+    ConnectionLimit = "connection_limit", "the node has as many connections as its limit allows";
+    HeaderTimeout = "header_timeout", "the client did not finish its headers in time";
+    BodyTimeout = "body_timeout", "the client stopped sending its body";
+    Internal = "internal", "a defect of the node; please report it";
+    // The edge: what the origin did.
+    OriginRefused = "origin_refused", "the origin refused the connection";
+    OriginReset = "origin_reset", "the origin reset the connection";
+    OriginConnectTimeout = "origin_connect_timeout", "no connection to the origin within the connection timeout";
+    OriginResponseTimeout = "origin_response_timeout", "no response from the origin within the response timeout";
+    OriginInvalid = "origin_invalid", "the origin's response is not valid HTTP";
+    OriginHeadersTooLarge = "origin_headers_too_large", "the origin's response headers exceed the limit";
+    OriginUnreachable = "origin_unreachable", "there is no way to the origin";
+    OriginError = "origin_error", "the origin answered with an error status";
+    ErrorCached = "error_cached", "an error of the origin that was stored";
+    // The router: why this edge.
+    RouteLowestEstimate = "route_lowest_estimate", "the lowest estimate among the eligible";
+    RouteExplore = "route_explore", "a small share of answers tries the runner-up, to learn";
+    RouteHeldByHysteresis = "route_held_by_hysteresis", "a better estimate exists, but not by the margin that a switch needs";
+    RouteFailOpen = "route_fail_open", "too few candidates are healthy, so health was ignored";
+    RouteSecondAddress = "route_second_address", "the second address, in another PoP";
+    RejectedDown = "rejected_down", "health checks failed";
+    RejectedUnknown = "rejected_unknown", "not yet seen healthy";
+    RejectedDraining = "rejected_draining", "being drained";
+    RejectedSlower = "rejected_slower", "a better candidate exists";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_helps_are_given() {
+        let mut words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reason::ALL.len());
+        assert!(Reason::ALL.iter().all(|reason| !reason.help().is_empty()));
+    }
+}

@@ -1,0 +1,126 @@
+//! Time as an argument: [`Instant`] since the run began, [`WallTime`] for HTTP dates and signatures.
+//!
+//! Spans are std's `Duration`. The shell turns the machine's clocks into these in one place per node.
+
+use std::{
+    fmt,
+    ops::{Add, AddAssign, Sub},
+    time::Duration,
+};
+
+/// A moment, in nanoseconds since the run began. Never goes back.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The moment the run began.
+    pub const ZERO: Self = Self(0);
+    /// Later than every moment of a run (584 years).
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// `nanos` nanoseconds after the run began.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the run began.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time since `earlier`; zero if `earlier` lies later.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::MAX`].
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::ZERO`].
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// The same as [`Instant::saturating_since`].
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_since(earlier)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+/// A date of the calendar, in nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(i128);
+
+impl WallTime {
+    /// `secs` seconds after (before, when negative) the Unix epoch.
+    pub const fn from_unix_secs(secs: i64) -> Self {
+        Self(secs as i128 * 1_000_000_000)
+    }
+
+    /// `nanos` nanoseconds after the Unix epoch.
+    pub const fn from_unix_nanos(nanos: i128) -> Self {
+        Self(nanos)
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn unix_secs(self) -> i64 {
+        self.0.div_euclid(1_000_000_000) as i64
+    }
+
+    /// Time since `earlier`; zero if `earlier` lies later.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        let nanos = (self.0 - earlier.0).max(0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+impl Add<Duration> for WallTime {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0 + i128::try_from(span.as_nanos()).unwrap_or(i128::MAX / 2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_saturate_at_both_ends() {
+        assert_eq!(Instant::ZERO - Duration::from_secs(1), Instant::ZERO);
+        assert_eq!(Instant::MAX + Duration::from_secs(1), Instant::MAX);
+        assert_eq!(Instant::ZERO - Instant::MAX, Duration::ZERO);
+    }
+
+    #[test]
+    fn wall_time_rounds_down_before_the_epoch() {
+        assert_eq!(WallTime::from_unix_nanos(-1).unix_secs(), -1);
+    }
+}
