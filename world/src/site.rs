@@ -1,0 +1,32 @@
+//! What sites are called on links.
+
+use std::{fmt, sync::Arc};
+
+/// A site: the lower-case name of a place where nodes or viewers stand, such as `iad` (a PoP), `us-east-1` (a region)
+/// or `tokyo` (a city).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(Arc<str>);
+
+impl SiteId {
+    /// A site id; `name` is folded to lower case.
+    pub fn new(name: &str) -> Self {
+        Self(name.to_ascii_lowercase().into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SiteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SiteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
