@@ -9,11 +9,13 @@ pub mod counters;
 pub mod distribution;
 pub mod ids;
 pub mod reason;
+pub mod source_nat;
 mod time;
 
 pub use crate::{
     counters::{Counter, Counters},
     ids::{NodeId, PopCode, Role},
     reason::Reason,
+    source_nat::SourceNat,
     time::{Instant, WallTime},
 };
