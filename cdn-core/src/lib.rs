@@ -8,6 +8,7 @@
 pub mod counters;
 pub mod distribution;
 pub mod ids;
+pub mod origin_group;
 pub mod reason;
 pub mod source_nat;
 mod time;

@@ -61,6 +61,7 @@ reasons! {
     OriginReset = "origin_reset", "the origin reset the connection";
     OriginConnectTimeout = "origin_connect_timeout", "no connection to the origin within the connection timeout";
     OriginResponseTimeout = "origin_response_timeout", "no response from the origin within the response timeout";
+    OriginCompletionTimeout = "origin_completion_timeout", "the exchange with the origin exceeded the completion timeout";
     OriginInvalid = "origin_invalid", "the origin's response is not valid HTTP";
     OriginHeadersTooLarge = "origin_headers_too_large", "the origin's response headers exceed the limit";
     OriginUnreachable = "origin_unreachable", "there is no way to the origin";
