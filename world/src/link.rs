@@ -1,0 +1,342 @@
+//! One direction of the path between two sites: when what is sent arrives, or why it does not.
+//!
+//! Charges propagation, jitter, the time that the bytes need at the path's bandwidth (shared by everything that crosses
+//! this direction) and loss. Knows no connections: order, windows and retransmissions are [`crate::TcpFlow`]'s. A
+//! disturbance ([`LinkDisturbance`]) lies over the path and can be taken off at any time.
+
+use std::time::Duration;
+
+use cdn_core::Instant;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, LogNormal};
+
+use crate::{PathSpec, TcpOptions, fault::LinkDisturbance};
+
+/// Bytes of a TCP segment on an Ethernet path without options: 1500 less two headers of 20.
+pub const SEGMENT_BYTES: u64 = 1460;
+
+/// How long bytes wait for the link before its queue counts as full, unless a round trip is longer.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// What became of what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It arrives, whole, at this moment.
+    Deliver(Instant),
+    /// It never arrives.
+    Drop(DropReason),
+}
+
+/// Why something never arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Chance, at the path's loss rate.
+    Loss,
+    /// More is waiting for the link than its queue holds.
+    QueueFull,
+    /// The link is partitioned.
+    Partition,
+    /// The target swallows everything.
+    Blackhole,
+}
+
+impl DropReason {
+    /// The lower-case word for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::QueueFull => "queue_full",
+            Self::Partition => "partition",
+            Self::Blackhole => "blackhole",
+        }
+    }
+
+    /// Whether nothing at all gets through until somebody heals it, so that a sender only learns by its timer.
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Partition | Self::Blackhole)
+    }
+}
+
+/// One direction of the path between two sites.
+///
+/// Calls must not go back in time by more than what a caller's lateness explains: the link serves first come, first
+/// served, in the order of the calls.
+#[derive(Clone, Debug)]
+pub struct Link {
+    path: PathSpec,
+    disturbance: LinkDisturbance,
+    jitter: Option<LogNormal<f64>>,
+    /// When the last byte so far has left.
+    free_at: Instant,
+    chance: ChaCha8Rng,
+}
+
+impl Link {
+    /// A link over `path`; a bandwidth of zero means that nothing limits it. `seed` names this direction's own stream
+    /// of chance.
+    pub fn new(path: PathSpec, seed: u64) -> Self {
+        // Half of the jitter belongs to each direction. The mean of a lognormal is exp(mu + sigma^2 / 2).
+        let mean = path.jitter.mean.as_secs_f64() / 2.0;
+        let sigma = path.jitter.sigma_ln;
+        let jitter = (mean > 0.0 && sigma.is_finite())
+            .then(|| LogNormal::new(mean.ln() - sigma * sigma / 2.0, sigma).ok())
+            .flatten();
+        Self {
+            path,
+            disturbance: LinkDisturbance::default(),
+            jitter,
+            free_at: Instant::ZERO,
+            chance: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// Sends `bytes` at `now`.
+    pub fn send(&mut self, now: Instant, bytes: u64) -> Verdict {
+        if self.disturbance.partitioned {
+            return Verdict::Drop(DropReason::Partition);
+        }
+        if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
+            return Verdict::Drop(DropReason::QueueFull);
+        }
+        self.free_at = self.free_at.max(now) + serialization(bytes, self.bandwidth_bps());
+        // A lost packet has used the link all the same.
+        let jitter = self.jitter.map_or(Duration::ZERO, |jitter| {
+            // A lognormal has no end; one second is beyond anything a path does.
+            Duration::from_secs_f64(jitter.sample(&mut self.chance).clamp(0.0, 1.0))
+        });
+        let loss = self.loss();
+        if loss > 0.0 {
+            let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
+            let kept = (1.0 - loss).powf(packets as f64);
+            if self.chance.random::<f64>() >= kept {
+                return Verdict::Drop(DropReason::Loss);
+            }
+        }
+        Verdict::Deliver(self.free_at + self.one_way() + jitter)
+    }
+
+    /// Replaces what lies over the path. Takes effect on what is sent from now on.
+    pub fn disturb(&mut self, disturbance: LinkDisturbance) {
+        if disturbance.throttle_bps != self.disturbance.throttle_bps {
+            // Whatever waits in the queue is on its way; a new rate starts with an empty queue.
+            self.free_at = Instant::ZERO;
+        }
+        self.disturbance = disturbance;
+    }
+
+    /// What lies over the path.
+    pub const fn disturbance(&self) -> &LinkDisturbance {
+        &self.disturbance
+    }
+
+    /// The undisturbed path.
+    pub const fn path(&self) -> &PathSpec {
+        &self.path
+    }
+
+    /// The time that the first byte needs, extra delay included, jitter not.
+    pub fn one_way(&self) -> Duration {
+        self.path.rtt / 2 + self.disturbance.delay
+    }
+
+    /// Bits per second, throttle included; zero means that nothing limits it.
+    pub fn bandwidth_bps(&self) -> u64 {
+        slower(self.path.bandwidth_bps, self.disturbance.throttle_bps)
+    }
+
+    /// Whether nothing gets through.
+    pub const fn is_partitioned(&self) -> bool {
+        self.disturbance.partitioned
+    }
+
+    /// The chance that one packet is lost.
+    fn loss(&self) -> f64 {
+        let kept = (1.0 - share(self.path.loss)) * (1.0 - share(self.disturbance.loss));
+        1.0 - kept
+    }
+}
+
+/// Fastest transfer of `bytes` over a fresh connection of an otherwise idle, lossless path without jitter: from the
+/// first packet of the handshake, request included, until the last byte is there.
+///
+/// The closed form to hold [`crate::TcpFlow`] against: handshake, then one round trip for the request and the first
+/// flight, then the time that the bytes need on the wire, then for each window the time that the sender stands still
+/// until the first acknowledgement of that window is back. Windows are 10, 20, 40 … segments up to what fills the path.
+pub fn cold_transfer_time(path: &PathSpec, bytes: u64, options: &TcpOptions) -> Duration {
+    let rate = path.bandwidth_bps;
+    let cap = options.window_cap(rate, path.rtt);
+    let mut total = path.rtt * 2 + serialization(bytes, rate);
+    let mut window = options.initial_window().min(cap);
+    let mut covered = window;
+    while covered < bytes {
+        let first_back = path.rtt + serialization(options.burst_bytes(rate).min(window), rate);
+        let stall = first_back.saturating_sub(serialization(window, rate));
+        if stall.is_zero() && window == cap {
+            break;
+        }
+        total += stall;
+        window = (window * 2).min(cap);
+        covered = covered.saturating_add(window);
+    }
+    total
+}
+
+/// The time that `bytes` need at `bps` bits per second; nothing at zero, which means unlimited.
+pub(crate) fn serialization(bytes: u64, bps: u64) -> Duration {
+    if bps == 0 {
+        return Duration::ZERO;
+    }
+    let nanos = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(bps);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The slower of a rate (zero: unlimited) and a throttle.
+pub(crate) fn slower(bps: u64, throttle_bps: Option<u64>) -> u64 {
+    match (bps, throttle_bps) {
+        (bps, None | Some(0)) => bps,
+        (0, Some(throttle)) => throttle,
+        (bps, Some(throttle)) => bps.min(throttle),
+    }
+}
+
+/// A share is a number from 0 to 1, whatever was typed.
+fn share(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Jitter;
+
+    fn path(rtt_ms: u64, bandwidth_bps: u64) -> PathSpec {
+        PathSpec { rtt: Duration::from_millis(rtt_ms), jitter: Jitter::default(), loss: 0.0, bandwidth_bps }
+    }
+
+    fn at_ms(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn one_packet_takes_half_a_round_trip_and_its_time_on_the_wire() {
+        let mut link = Link::new(path(100, 8_000_000), 1);
+        // 1000 bytes at 8 Mbit/s are 1 ms; the second packet waits for the first.
+        assert_eq!(link.send(at_ms(0), 1000), Verdict::Deliver(at_ms(51)));
+        assert_eq!(link.send(at_ms(0), 1000), Verdict::Deliver(at_ms(52)));
+        assert_eq!(link.send(at_ms(10), 1000), Verdict::Deliver(at_ms(61)));
+    }
+
+    #[test]
+    fn disturbances_lie_over_the_path_and_come_off_again() {
+        let mut link = Link::new(path(100, 8_000_000), 1);
+        link.disturb(LinkDisturbance { delay: Duration::from_millis(30), ..LinkDisturbance::default() });
+        assert_eq!(link.send(at_ms(0), 1000), Verdict::Deliver(at_ms(81)));
+        link.disturb(LinkDisturbance { throttle_bps: Some(80_000), ..LinkDisturbance::default() });
+        assert_eq!(link.send(at_ms(100), 1000), Verdict::Deliver(at_ms(250)));
+        link.disturb(LinkDisturbance { partitioned: true, ..LinkDisturbance::default() });
+        assert_eq!(link.send(at_ms(300), 1000), Verdict::Drop(DropReason::Partition));
+        link.disturb(LinkDisturbance { loss: 1.0, ..LinkDisturbance::default() });
+        assert_eq!(link.send(at_ms(300), 1000), Verdict::Drop(DropReason::Loss));
+        link.disturb(LinkDisturbance::default());
+        assert_eq!(link.send(at_ms(400), 1000), Verdict::Deliver(at_ms(451)));
+    }
+
+    #[test]
+    fn a_full_queue_drops() {
+        let mut link = Link::new(path(10, 8_000), 1);
+        // 1 byte per ms: the queue is full once 250 ms of bytes wait.
+        assert!(matches!(link.send(at_ms(0), 251), Verdict::Deliver(_)));
+        assert_eq!(link.send(at_ms(0), 1), Verdict::Drop(DropReason::QueueFull));
+        assert!(matches!(link.send(at_ms(1), 1), Verdict::Deliver(_)));
+    }
+
+    #[test]
+    fn jitter_has_the_mean_that_was_asked_for_and_only_adds() {
+        let jitter = Jitter { mean: Duration::from_millis(4), sigma_ln: 0.7 };
+        let mut link = Link::new(PathSpec { jitter, ..path(20, 0) }, 7);
+        let mut sum = 0.0;
+        for _ in 0..20_000 {
+            let Verdict::Deliver(at) = link.send(at_ms(0), 100) else { panic!("dropped") };
+            let extra = at.saturating_since(at_ms(10));
+            assert!(at >= at_ms(10));
+            sum += extra.as_secs_f64() * 1000.0;
+        }
+        let mean = sum / 20_000.0;
+        assert!((mean - 2.0).abs() < 0.05, "each direction has half of 4 ms; measured {mean} ms");
+    }
+
+    #[test]
+    fn loss_is_per_packet() {
+        let mut link = Link::new(PathSpec { loss: 0.01, ..path(20, 0) }, 7);
+        let mut lost = |bytes| (0..20_000).filter(|_| matches!(link.send(at_ms(0), bytes), Verdict::Drop(_))).count();
+        let (one, ten) = (lost(100), lost(10 * SEGMENT_BYTES));
+        assert!((150..250).contains(&one), "{one} of 20000");
+        assert!((1700..2130).contains(&ten), "{ten} of 20000, 1 - .99^10 = .0956");
+    }
+
+    #[test]
+    fn a_cold_mebibyte_takes_the_handshake_and_seven_windows() {
+        let fast = cold_transfer_time(&path(150, 0), 1 << 20, &TcpOptions::default());
+        assert_eq!(fast, Duration::from_millis(150 + 7 * 150));
+        // At 1 Gbit/s the bytes' own time comes on top, less what passes while the sender would have stood still.
+        let gigabit = cold_transfer_time(&path(150, 1_000_000_000), 1 << 20, &TcpOptions::default());
+        assert!(gigabit > fast && gigabit < fast + Duration::from_millis(9), "{gigabit:?}");
+    }
+
+    #[test]
+    fn a_long_transfer_takes_its_time_on_the_wire() {
+        let path = path(20, 100_000_000);
+        let took = cold_transfer_time(&path, 1 << 30, &TcpOptions::default());
+        let wire = serialization(1 << 30, path.bandwidth_bps);
+        assert!(took > wire && took < wire + Duration::from_millis(300), "{took:?} {wire:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn more_delay_never_delivers_earlier(
+            rtt_ms in 0_u64..400, more_ms in 0_u64..400, bps in 1_u64..10_000_000_000, seed: u64,
+            sends in prop::collection::vec((0_u64..50, 0_u64..100_000), 1..40),
+        ) {
+            let jitter = Jitter { mean: Duration::from_millis(3), sigma_ln: 0.5 };
+            let mut near = Link::new(PathSpec { jitter, ..path(rtt_ms, bps) }, seed);
+            let mut far = near.clone();
+            far.disturb(LinkDisturbance { delay: Duration::from_millis(more_ms), ..LinkDisturbance::default() });
+            let mut now = Instant::ZERO;
+            for (gap_ms, bytes) in sends {
+                now += Duration::from_millis(gap_ms);
+                match (near.send(now, bytes), far.send(now, bytes)) {
+                    (Verdict::Deliver(near), Verdict::Deliver(far)) => {
+                        prop_assert_eq!(far.saturating_since(near), Duration::from_millis(more_ms));
+                        prop_assert!(near >= now);
+                    }
+                    (near, far) => prop_assert_eq!(near, far),
+                }
+            }
+        }
+
+        #[test]
+        fn messages_per_second_do_not_depend_on_latency(rtt_ms in 0_u64..300, bps in 1_000_000_u64..1_000_000_000) {
+            // Oracle 20: the last of a hundred messages leaves when the wire has carried them all, however far it goes.
+            let mut link = Link::new(path(rtt_ms, bps), 1);
+            let mut last = Verdict::Drop(DropReason::Loss);
+            for _ in 0..100 {
+                last = link.send(Instant::ZERO, 100);
+            }
+            let each = serialization(100, bps);
+            prop_assert_eq!(last, Verdict::Deliver(Instant::ZERO + each * 100 + Duration::from_millis(rtt_ms) / 2));
+        }
+
+        #[test]
+        fn the_same_seed_gives_the_same_verdicts(seed: u64, sends in prop::collection::vec(0_u64..5_000, 1..50)) {
+            let jitter = Jitter { mean: Duration::from_millis(3), sigma_ln: 0.5 };
+            let mut one = Link::new(PathSpec { jitter, loss: 0.2, ..path(50, 1_000_000_000) }, seed);
+            let mut two = one.clone();
+            for bytes in sends {
+                prop_assert_eq!(one.send(Instant::ZERO, bytes), two.send(Instant::ZERO, bytes));
+            }
+        }
+    }
+}
