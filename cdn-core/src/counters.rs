@@ -69,6 +69,30 @@ counters! {
     EdgePasses, "edge", "edge_passes_total", Counter, "requests that are never cached";
     EdgeErrors, "edge", "edge_errors_total", Counter, "answers with an error status";
     EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    // origin (simulated, folder, and faults laid over an app)
+    OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";
+    OriginConnectionsAccepted, "origin", "origin_connections_accepted_total", Counter, "connections accepted";
+    OriginConnectionsRefused, "origin", "origin_connections_refused_total", Counter, "connections closed at once because the limit was reached";
+    OriginRequests, "origin", "origin_requests_total", Counter, "requests received";
+    OriginActive, "origin", "origin_active", Gauge, "requests that occupy a slot";
+    OriginQueued, "origin", "origin_queued", Gauge, "requests that wait for a slot";
+    OriginOverloaded, "origin", "origin_overloaded_total", Counter, "requests turned away because slots and queue were full";
+    OriginErrors, "origin", "origin_errors_total", Counter, "answers with a status from 500 to 599";
+    OriginRejected, "origin", "origin_rejected_total", Counter, "requests refused because they were malformed or too large";
+    OriginHeadTimeouts, "origin", "origin_head_timeouts_total", Counter, "connections closed because no request came in time";
+    OriginBodyTimeouts, "origin", "origin_body_timeouts_total", Counter, "requests whose body stopped coming";
+    OriginSendTimeouts, "origin", "origin_send_timeouts_total", Counter, "connections closed because the client took nothing of its answer";
+    OriginBodyBytesSent, "origin", "origin_body_bytes_sent_total", Counter, "bytes of bodies sent";
+    OriginPathsOverflowed, "origin", "origin_paths_overflowed_total", Counter, "requests counted under another row because the table of paths was full";
+    OriginFaultStatus, "origin", "origin_fault_status_total", Counter, "requests answered with a status that a fault asked for";
+    OriginFaultLatency, "origin", "origin_fault_latency_total", Counter, "requests delayed by a fault";
+    OriginFaultTruncate, "origin", "origin_fault_truncate_total", Counter, "answers cut in the middle by a fault";
+    OriginFaultStall, "origin", "origin_fault_stall_total", Counter, "answers that a fault let hang in the middle";
+    OriginFaultGarbage, "origin", "origin_fault_garbage_total", Counter, "requests answered with bytes that are not HTTP, by a fault";
+    OriginFaultThrottle, "origin", "origin_fault_throttle_total", Counter, "answers slowed down by a fault";
+    OriginFaultReset, "origin", "origin_fault_reset_total", Counter, "requests answered with a reset of the connection, by a fault";
+    OriginFaultBlackhole, "origin", "origin_fault_blackhole_total", Counter, "requests that a fault left without an answer";
+    OriginFaultRefuse, "origin", "origin_fault_refuse_total", Counter, "connections and requests reset at once by a fault";
     // wan
     WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";
     WanDialNoRoute, "wan", "wan_dial_no_route_total", Counter, "dials to an address that no site owns, refused";

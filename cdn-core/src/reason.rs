@@ -67,6 +67,9 @@ reasons! {
     OriginUnreachable = "origin_unreachable", "there is no way to the origin";
     OriginError = "origin_error", "the origin answered with an error status";
     ErrorCached = "error_cached", "an error of the origin that was stored";
+    // The simulated origin: why it does not answer as asked.
+    OriginOverloaded = "origin_overloaded", "the origin serves as many requests as its limit allows, and its queue is full";
+    FaultInjected = "fault_injected", "a fault was asked for";
     // The router: why this edge.
     RouteLowestEstimate = "route_lowest_estimate", "the lowest estimate among the eligible";
     RouteExplore = "route_explore", "a small share of answers tries the runner-up, to learn";
