@@ -1,6 +1,6 @@
 //! What sites are called on links.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 /// A site: the lower-case name of a place where nodes or viewers stand, such as `iad` (a PoP), `us-east-1` (a region)
 /// or `tokyo` (a city).
@@ -15,6 +15,13 @@ impl SiteId {
 
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps by site can be asked with a plain name; order and hash are those of the text.
+impl Borrow<str> for SiteId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

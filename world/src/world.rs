@@ -1,0 +1,325 @@
+//! The world of one run: the path between any two places, with everything that a seed adds to geography.
+//!
+//! Decides [`PathSpec`]: which model a pair of places takes, pair noise, last mile, jitter, loss, bandwidth. The same
+//! seed and options give the same paths in every process, and a place more does not change the paths of others. Refuses
+//! to know time, traffic and faults: those are the link's.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand_distr::{Distribution as _, StandardNormal, StudentT};
+
+use crate::{
+    access::Access,
+    atlas::{Atlas, Place, PlaceKind},
+    geo::MacroRegion,
+    matrix::Matrix,
+    model::{Endpoint, EndpointKind, fibre_rtt_ms, floor_ms},
+    path::{Jitter, PathSpec},
+    stream::stream,
+};
+
+/// The round trip within one PoP.
+const SAME_POP_MS: f64 = 0.3;
+
+/// No path is shorter: a switch and two kernels.
+const RTT_MS_MIN: f64 = 0.2;
+
+/// Standard deviation of what a place adds to the logarithm of all its modelled paths.
+const NODE_SD: f64 = 0.08;
+
+/// Standard deviation of what a pair adds, below each distance.
+const PAIR_SD_BELOW_KM: [(f64, f64); 4] = [(300.0, 0.55), (800.0, 0.38), (1500.0, 0.28), (4000.0, 0.23)];
+
+/// And beyond.
+const PAIR_SD_FAR: f64 = 0.13;
+
+/// Draws of chance end here, in units of the distribution: Student's t with four degrees of freedom passes 6 once in
+/// 260 pairs, and without an end one pair in a million would be out of this world.
+const DRAW_MAX: f64 = 6.0;
+
+/// Mean delay above the base: lognormal over paths. Measured: median 0.36 ms, 90th percentile 3.3 ms.
+const JITTER_MS_MEDIAN: f64 = 0.36;
+const JITTER_SIGMA_LN_OVER_PATHS: f64 = 1.32;
+
+/// Of the delay above the base, packet by packet.
+const JITTER_SIGMA_LN: f64 = 1.0;
+
+/// Loss of a backbone path (an assumption: that of a data centre's uplink).
+const BACKBONE_LOSS: f64 = 0.000_05;
+
+/// What a run adds to geography.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// Seeds pair noise, the spread of last miles and the jitter of paths. Default 0.
+    pub seed: u64,
+    /// Round trips that override the model. Default: none.
+    pub matrix: Option<Matrix>,
+    /// Multiply modelled paths with seeded pair noise, so that the nearest PoP is not always the best. Default: yes.
+    pub noise: bool,
+    /// The access network of viewers in cities. Default: fiber.
+    pub access: Access,
+    /// Draw the last mile of each city from its type's distribution instead of taking the median. Default: no.
+    pub access_spread: bool,
+    /// Give paths jitter. Default: no, so that a measured round trip can be held against the asked one.
+    pub jitter: bool,
+    /// Give paths their usual loss. Default: no; losses that one wants to see are faults.
+    pub loss: bool,
+    /// Bandwidth of paths that end in a city, bits per second each way. Default: 100 Mbit/s, an assumption.
+    pub access_bandwidth_bps: u64,
+    /// Bandwidth of the other paths. Default: 10 Gbit/s, an assumption.
+    pub backbone_bandwidth_bps: u64,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            matrix: None,
+            noise: true,
+            access: Access::Fiber,
+            access_spread: false,
+            jitter: false,
+            loss: false,
+            access_bandwidth_bps: 100_000_000,
+            backbone_bandwidth_bps: 10_000_000_000,
+        }
+    }
+}
+
+/// Where a round trip was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The user's matrix.
+    Matrix,
+    /// Measured between two regions.
+    Measured,
+    /// The backbone model.
+    Backbone,
+    /// The model of the public Internet.
+    Public,
+    /// Both ends are in the same PoP.
+    SamePop,
+}
+
+impl Basis {
+    /// A word for tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Matrix => "matrix",
+            Self::Measured => "measured",
+            Self::Backbone => "backbone",
+            Self::Public => "public",
+            Self::SamePop => "same PoP",
+        }
+    }
+}
+
+/// What a round trip is made of: `max(base_ms * noise, floor_ms) + access_ms`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RttParts {
+    /// Where `base_ms` was taken from.
+    pub basis: Basis,
+    /// Great-circle distance.
+    pub distance_km: f64,
+    /// Straight fibre over this distance, for comparison.
+    pub fibre_ms: f64,
+    /// Without noise and last mile.
+    pub base_ms: f64,
+    /// The pair's multiplier; 1 for measured paths.
+    pub noise: f64,
+    /// The least that `base_ms * noise` may be.
+    pub floor_ms: f64,
+    /// The last mile of the viewer; 0 where no end is a city, and within a user's matrix, which includes it.
+    pub access_ms: f64,
+}
+
+impl RttParts {
+    /// The round trip.
+    pub fn rtt_ms(&self) -> f64 {
+        (self.base_ms * self.noise).max(self.floor_ms) + self.access_ms
+    }
+}
+
+/// The world of one run.
+#[derive(Clone, Debug)]
+pub struct World {
+    atlas: &'static Atlas,
+    options: WorldOptions,
+}
+
+impl World {
+    /// A world over an atlas.
+    pub const fn new(atlas: &'static Atlas, options: WorldOptions) -> Self {
+        Self { atlas, options }
+    }
+
+    /// The places of this world.
+    pub const fn atlas(&self) -> &'static Atlas {
+        self.atlas
+    }
+
+    /// What this run adds to geography.
+    pub const fn options(&self) -> &WorldOptions {
+        &self.options
+    }
+
+    /// The undisturbed path between two places, the same in both directions, to the microsecond.
+    pub fn path(&self, a: &Place, b: &Place) -> PathSpec {
+        let (a, b) = ordered(a, b);
+        let parts = self.rtt_parts(a, b);
+        let bandwidth_bps = if touches_city(a, b) {
+            self.options.access_bandwidth_bps
+        } else {
+            self.options.backbone_bandwidth_bps
+        };
+        PathSpec {
+            rtt: Duration::from_micros((parts.rtt_ms() * 1000.0).round() as u64),
+            jitter: if self.options.jitter { self.jitter(a, b) } else { Jitter::default() },
+            loss: if self.options.loss { self.loss(a, b) } else { 0.0 },
+            bandwidth_bps,
+        }
+    }
+
+    /// What the round trip of [`World::path`] is made of.
+    ///
+    /// A path that ends in a city crosses the public Internet and pays one last mile: the other end is infrastructure,
+    /// even where that is a resolver in another city. Paths between PoPs and regions run over the backbone; noise lies
+    /// over all of them but the measured ones.
+    pub fn rtt_parts(&self, a: &Place, b: &Place) -> RttParts {
+        let (a, b) = ordered(a, b);
+        let model = self.atlas.model();
+        let spot = |place: &Place| model.spot(place.coordinates, place.macro_region);
+        let (from, to) = (spot(a), spot(b));
+        let distance_km = from.distance_km(&to);
+        let parts = |basis, base_ms| RttParts {
+            basis,
+            distance_km,
+            fibre_ms: fibre_rtt_ms(distance_km),
+            base_ms,
+            noise: 1.0,
+            floor_ms: floor_ms(distance_km).max(RTT_MS_MIN),
+            access_ms: 0.0,
+        };
+
+        if let Some(rtt) = self.options.matrix.as_ref().and_then(|matrix| matrix.rtt(a, b)) {
+            return RttParts { floor_ms: 0.0, ..parts(Basis::Matrix, rtt.as_secs_f64() * 1000.0) };
+        }
+        if touches_city(a, b) {
+            let noise = if a.id == b.id { 1.0 } else { self.noise(a, b, distance_km) };
+            let city = if a.kind == PlaceKind::City { a } else { b };
+            return RttParts { noise, access_ms: self.access_ms(city), ..parts(Basis::Public, model.public_ms(&from, &to)) };
+        }
+        if a.kind == PlaceKind::Pop && a.id == b.id {
+            return parts(Basis::SamePop, SAME_POP_MS);
+        }
+        if let Some(measured_ms) = both_regions(a, b).then(|| model.measured_ms(&from, &to)).flatten() {
+            return parts(Basis::Measured, measured_ms);
+        }
+        let noise = if a.id == b.id { 1.0 } else { self.noise(a, b, distance_km) };
+        RttParts { noise, ..parts(Basis::Backbone, model.backbone_ms(&from, &to)) }
+    }
+
+    /// The last mile of one of many clients in a city, drawn from the distribution of the access type: for load with
+    /// clients that differ.
+    pub fn client_access(&self, city: &Place, client: u64) -> Duration {
+        let mut chance = stream(self.options.seed, &["client", city.id.as_str(), &client.to_string()]);
+        Duration::from_micros((self.drawn_access_ms(&mut chance) * 1000.0).round() as u64)
+    }
+
+    fn access_ms(&self, city: &Place) -> f64 {
+        if self.options.access_spread {
+            self.drawn_access_ms(&mut stream(self.options.seed, &["access", city.id.as_str()]))
+        } else {
+            self.options.access.last_mile().rtt_ms_median
+        }
+    }
+
+    fn drawn_access_ms(&self, chance: &mut impl Rng) -> f64 {
+        let last_mile = self.options.access.last_mile();
+        last_mile.rtt_ms_median * (last_mile.rtt_sigma_ln * normal(chance)).exp()
+    }
+
+    /// `exp(node_a + node_b + pair)`: how a real path differs from what geography says.
+    fn noise(&self, a: &Place, b: &Place, distance_km: f64) -> f64 {
+        if !self.options.noise {
+            return 1.0;
+        }
+        let seed = self.options.seed;
+        let node = |place: &Place| NODE_SD * normal(&mut stream(seed, &["node", place.id.as_str()]));
+        let near = PAIR_SD_BELOW_KM.iter().find(|(below_km, _)| distance_km < *below_km);
+        let sd = near.map_or(PAIR_SD_FAR, |&(_, sd)| sd);
+        let pair = sd * student(&mut stream(seed, &["pair", a.id.as_str(), b.id.as_str()]));
+        (node(a) + node(b) + pair).exp()
+    }
+
+    fn jitter(&self, a: &Place, b: &Place) -> Jitter {
+        if a.id == b.id {
+            return Jitter::default();
+        }
+        let mut chance = stream(self.options.seed, &["jitter", a.id.as_str(), b.id.as_str()]);
+        let path_ms = JITTER_MS_MEDIAN * (JITTER_SIGMA_LN_OVER_PATHS * normal(&mut chance)).exp();
+        let access_ms = if touches_city(a, b) { self.options.access.last_mile().jitter_ms_mean } else { 0.0 };
+        Jitter { mean: Duration::from_secs_f64((path_ms + access_ms) / 1000.0), sigma_ln: JITTER_SIGMA_LN }
+    }
+
+    /// The macro regions of both ends count half each; length does not matter (PingER).
+    fn loss(&self, a: &Place, b: &Place) -> f64 {
+        if !touches_city(a, b) {
+            return if a.id == b.id { 0.0 } else { BACKBONE_LOSS };
+        }
+        let path = (public_loss(a.macro_region) + public_loss(b.macro_region)) / 2.0;
+        1.0 - (1.0 - path) * (1.0 - self.options.access.last_mile().loss)
+    }
+}
+
+impl Atlas {
+    /// The model's round trip between two points in milliseconds, without noise and last mile: between regions what
+    /// was measured, where both are measured ones, or else the backbone; otherwise the public path. A point's macro
+    /// region is that of the nearest listed place.
+    pub fn rtt_ms(&self, src: Endpoint, dst: Endpoint) -> f64 {
+        let model = self.model();
+        let spot = |end: Endpoint| model.spot(end.coordinates, self.macro_region_at(end.coordinates));
+        let (from, to) = (spot(src), spot(dst));
+        if (src.kind, dst.kind) == (EndpointKind::Region, EndpointKind::Region) {
+            model.measured_ms(&from, &to).unwrap_or_else(|| model.backbone_ms(&from, &to))
+        } else {
+            model.public_ms(&from, &to)
+        }
+    }
+}
+
+/// The order in which a pair is looked at, so that both directions compute the same floats.
+fn ordered<'a>(a: &'a Place, b: &'a Place) -> (&'a Place, &'a Place) {
+    if a.id <= b.id { (a, b) } else { (b, a) }
+}
+
+fn touches_city(a: &Place, b: &Place) -> bool {
+    a.kind == PlaceKind::City || b.kind == PlaceKind::City
+}
+
+fn both_regions(a: &Place, b: &Place) -> bool {
+    a.kind == PlaceKind::Region && b.kind == PlaceKind::Region
+}
+
+/// Usual loss of public paths: an order of magnitude, bracketed by PingER and by M-Lab's country medians.
+const fn public_loss(macro_region: MacroRegion) -> f64 {
+    match macro_region {
+        MacroRegion::Oceania => 0.0002,
+        MacroRegion::NorthAmerica | MacroRegion::Europe | MacroRegion::EastAsia => 0.0003,
+        MacroRegion::SouthAmerica => 0.001,
+        MacroRegion::SouthEastAsia | MacroRegion::SouthAsia | MacroRegion::MiddleEast | MacroRegion::CentralAsia => 0.002,
+        MacroRegion::Africa => 0.004,
+    }
+}
+
+fn normal(chance: &mut impl Rng) -> f64 {
+    let drawn: f64 = StandardNormal.sample(chance);
+    drawn.clamp(-DRAW_MAX, DRAW_MAX)
+}
+
+/// Student's t with four degrees of freedom, scaled to a standard deviation of one (its own is the root of two).
+fn student(chance: &mut impl Rng) -> f64 {
+    let drawn: f64 = StudentT::new(4.0).map_or(0.0, |student| student.sample(chance));
+    drawn.clamp(-DRAW_MAX, DRAW_MAX) / std::f64::consts::SQRT_2
+}
