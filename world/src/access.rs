@@ -2,11 +2,11 @@
 //!
 //! Decides round trip, jitter and loss of an access type. Refuses to know places; who has which type is a setting.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::sync::LazyLock;
 
 use crate::{
     atlas::{ACCESS, each_row},
-    geo::{InvalidCode, coded_enum},
+    geo::coded_enum,
 };
 
 coded_enum! {

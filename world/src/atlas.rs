@@ -5,13 +5,12 @@
 
 mod names;
 mod preset;
+mod read;
 mod tables;
 
 use std::{
-    collections::BTreeSet,
     fmt,
     ops::Range,
-    str::FromStr,
     sync::{Arc, LazyLock},
 };
 
@@ -21,7 +20,7 @@ pub use self::preset::{PRESETS, Preset, preset};
 pub(crate) use self::tables::{ACCESS, BACKBONE, REGION_RTT, TableError, each_row, square};
 use crate::{
     clients::ClientNetworks,
-    geo::{Continent, Coordinates, CountryCode, InvalidCode, MacroRegion, UnitVector, coded_enum},
+    geo::{Continent, Coordinates, CountryCode, MacroRegion, UnitVector, coded_enum},
     model::PathModel,
     site::SiteId,
 };
@@ -231,7 +230,10 @@ impl Atlas {
                 self.find(city, Some(country.parse().ok()?))
             })
             .map(|index| self.at(index))
-            .ok_or_else(|| UnknownPlace { name: name.to_owned(), suggestions: self.similar_to(&names::squeezed(&folded)) })
+            .ok_or_else(|| UnknownPlace {
+                name: name.to_owned(),
+                suggestions: self.similar_to(&names::squeezed(&folded)),
+            })
     }
 
     /// The place of a site.
@@ -318,9 +320,8 @@ impl Atlas {
     }
 
     fn nearest_index(&self, to: UnitVector, among: Range<usize>) -> PlaceIndex {
-        let nearest = among.min_by(|&a, &b| {
-            self.units[a].chord_squared(to).total_cmp(&self.units[b].chord_squared(to))
-        });
+        let nearest =
+            among.min_by(|&a, &b| self.units[a].chord_squared(to).total_cmp(&self.units[b].chord_squared(to)));
         // Indices fit by construction, see `read`.
         nearest.unwrap_or_default() as PlaceIndex
     }
@@ -343,13 +344,15 @@ impl Atlas {
         })
     }
 
-    /// The names most like a squeezed one: fewest edits first, then most users.
+    /// The names most like a squeezed one: those with the fewest edits, most users first.
     fn similar_to(&self, typed: &str) -> Vec<String> {
         let names = self.names.iter().map(|(name, index)| (names::distance(typed, name), *index));
         let ids = self.ids.iter().map(|(id, index)| (names::distance(typed, &names::squeezed(id.as_str())), *index));
         let mut similar: Vec<(usize, PlaceIndex)> =
             names.chain(ids).filter_map(|(distance, index)| Some((distance?, index))).collect();
         similar.sort_unstable();
+        let nearest = similar.first().map_or(0, |&(distance, _)| distance);
+        similar.retain(|&(distance, _)| distance == nearest);
         let mut suggestions = Vec::new();
         for (_, index) in similar {
             let name = self.typed_name(index);
@@ -394,187 +397,10 @@ pub fn nearest<'a>(to: Coordinates, places: impl IntoIterator<Item = &'a Place>)
         .map(|(_, place)| place)
 }
 
-/// Reading of the embedded tables.
-impl Atlas {
-    fn read() -> Result<Self, TableError> {
-        let countries = read_countries()?;
-        let cities = read_cities(&countries)?;
-        let pops = read_pops(&countries, &cities)?;
-        let regions = read_regions(&countries, &cities)?;
-        let mut atlas = Self {
-            model: PathModel::read(&regions)?,
-            units: Vec::new(),
-            ids: Vec::new(),
-            names: Vec::new(),
-            clients: ClientNetworks::default(),
-            cities,
-            pops,
-            regions,
-            countries,
-        };
-        atlas.units = atlas.places().map(|place| place.coordinates.into()).collect();
-        atlas.ids = atlas.places().map(|place| place.id.clone()).zip(0..).collect();
-        atlas.ids.sort_unstable();
-        atlas.names = atlas.read_names()?;
-        atlas.clients = ClientNetworks::new(&atlas);
-        Ok(atlas)
-    }
-
-    fn read_names(&self) -> Result<Vec<(Box<str>, PlaceIndex)>, TableError> {
-        let squeezed = |name: &str| names::squeezed(&names::hyphenated(name)).into_boxed_str();
-        let mut listed: Vec<_> = self.cities.iter().map(|city| squeezed(&city.place.name)).zip(0..).collect();
-        each_row(tables::ALIASES, ["alias", "place"], |row| {
-            let [alias, id] = row.cells;
-            let index = self.index_of(id).ok_or_else(|| row.wrong(format_args!("{id:?} is no place")))?;
-            listed.push((squeezed(alias), index));
-            Ok(())
-        })?;
-        listed.sort_unstable();
-        Ok(listed)
-    }
-}
-
-fn read_countries() -> Result<Vec<Country>, TableError> {
-    let mut countries = Vec::new();
-    each_row(tables::COUNTRIES, ["code", "name", "continent", "macro", "population", "users_m"], |row| {
-        countries.push(Country {
-            code: row.parse(0)?,
-            name: row.cells[1].into(),
-            continent: row.parse(2)?,
-            macro_region: row.parse(3)?,
-            population: row.parse(4)?,
-            users: millions(row.parse(5)?),
-        });
-        Ok(())
-    })?;
-    countries.sort_unstable_by_key(|country| country.code);
-    Ok(countries)
-}
-
-fn read_cities(countries: &[Country]) -> Result<Vec<City>, TableError> {
-    let mut cities: Vec<City> = Vec::new();
-    let mut taken = BTreeSet::new();
-    let columns = ["name", "country", "lat", "lon", "utc_offset_h", "population", "users", "geoname_id"];
-    each_row(tables::CITIES, columns, |row| {
-        let name = row.cells[0];
-        let country = country_of(countries, &row, 1)?;
-        let slug = names::hyphenated(name);
-        // The city with more users stands first and has the plain name; the next gets its country or, where that is
-        // the same country, a number.
-        let mut id = SiteId::new(&slug);
-        if let Some(first) = cities.iter().find(|city| city.place.id == id) {
-            let suffix = if first.place.country == country.code { "2" } else { country.code.as_str() };
-            id = SiteId::new(&format!("{slug}-{suffix}"));
-        }
-        if !taken.insert(id.clone()) {
-            return Err(row.wrong(format_args!("a second city is called {id}")));
-        }
-        cities.push(City {
-            place: Place {
-                kind: PlaceKind::City,
-                id,
-                name: name.into(),
-                country: country.code,
-                continent: country.continent,
-                macro_region: country.macro_region,
-                coordinates: coordinates(&row, 2)?,
-                utc_offset_h: row.parse(4)?,
-                users: row.parse(6)?,
-            },
-            rank: u16::try_from(cities.len() + 1).map_err(|error| row.wrong(error))?,
-            population: row.parse(5)?,
-            geoname_id: row.parse(7)?,
-        });
-        Ok(())
-    })?;
-    Ok(cities)
-}
-
-fn read_pops(countries: &[Country], cities: &[City]) -> Result<Vec<Pop>, TableError> {
-    let mut pops = Vec::new();
-    let columns = ["code", "city", "country", "lat", "lon", "networks", "price_class", "regional_cache", "users_m"];
-    each_row(tables::POPS, columns, |row| {
-        let country = country_of(countries, &row, 2)?;
-        let coordinates = coordinates(&row, 3)?;
-        let networks = row.cells[5];
-        let optional = |column: usize| !row.cells[column].is_empty();
-        pops.push(Pop {
-            place: Place {
-                kind: PlaceKind::Pop,
-                id: SiteId::new(row.cells[0]),
-                name: row.cells[1].into(),
-                country: country.code,
-                continent: country.continent,
-                macro_region: country.macro_region,
-                coordinates,
-                utc_offset_h: utc_offset_near(cities, country.code, coordinates),
-                users: if optional(8) { millions(row.parse(8)?) } else { 0 },
-            },
-            code: row.parse(0)?,
-            cloudfront: networks.contains('a'),
-            cloudflare: networks.contains('c'),
-            google: networks.contains('g'),
-            fastly: networks.contains('f'),
-            price_class: if optional(6) { Some(row.parse(6)?) } else { None },
-            regional_cache: row.cells[7] == "1",
-        });
-        Ok(())
-    })?;
-    pops.sort_unstable_by_key(|pop| pop.code);
-    Ok(pops)
-}
-
-fn read_regions(countries: &[Country], cities: &[City]) -> Result<Vec<Region>, TableError> {
-    let mut regions = Vec::new();
-    each_row(tables::REGIONS, ["code", "name", "city", "country", "lat", "lon"], |row| {
-        let country = country_of(countries, &row, 3)?;
-        let coordinates = coordinates(&row, 4)?;
-        regions.push(Region {
-            place: Place {
-                kind: PlaceKind::Region,
-                id: SiteId::new(row.cells[0]),
-                name: row.cells[1].into(),
-                country: country.code,
-                continent: country.continent,
-                macro_region: country.macro_region,
-                coordinates,
-                utc_offset_h: utc_offset_near(cities, country.code, coordinates),
-                users: 0,
-            },
-            city: row.cells[2].into(),
-        });
-        Ok(())
-    })?;
-    Ok(regions)
-}
-
-fn country_of<'a, const N: usize>(
-    countries: &'a [Country],
-    row: &tables::Row<'_, N>,
-    column: usize,
-) -> Result<&'a Country, TableError> {
-    let code: CountryCode = row.parse(column)?;
-    let found = countries.binary_search_by_key(&code, |country| country.code);
-    found.map(|index| &countries[index]).map_err(|_| row.wrong(format_args!("{code} is no country")))
-}
-
-fn coordinates<const N: usize>(row: &tables::Row<'_, N>, lat: usize) -> Result<Coordinates, TableError> {
-    Coordinates::new(row.parse(lat)?, row.parse(lat + 1)?).map_err(|error| row.wrong(error))
-}
-
-/// The offset of the nearest city of the same country, or of any.
-fn utc_offset_near(cities: &[City], country: CountryCode, at: Coordinates) -> f32 {
-    let same = nearest(at, cities.iter().map(|city| &city.place).filter(|place| place.country == country));
-    let found = same.or_else(|| nearest(at, cities.iter().map(|city| &city.place)));
-    found.map_or(0.0, |place| place.utc_offset_h)
-}
-
-fn millions(millions: f64) -> u64 {
-    (millions * 1e6).round() as u64
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn found(name: &str) -> String {
@@ -606,7 +432,9 @@ mod tests {
 
     #[test]
     fn cities_are_found_in_any_spelling() {
-        for name in ["sao paulo", "sao-paulo", "São Paulo", "SAO_PAULO", "saopaulo", "São Paulo, BR", "sao paulo, brazil"] {
+        for name in
+            ["sao paulo", "sao-paulo", "São Paulo", "SAO_PAULO", "saopaulo", "São Paulo, BR", "sao paulo, brazil"]
+        {
             assert_eq!(found(name), "sao-paulo", "{name:?}");
         }
         assert_eq!(found("new york"), "new-york");
@@ -651,7 +479,7 @@ mod tests {
 
     #[test]
     fn unknown_places_suggest_names_that_would_be_found() {
-        assert_eq!(found("tokio"), r#"unknown place "tokio": did you mean "Tokyo" or "Kochi"?"#);
+        assert_eq!(found("tokio"), r#"unknown place "tokio": did you mean "Tokyo"?"#);
         assert_eq!(found("nairoby"), r#"unknown place "nairoby": did you mean "Nairobi"?"#);
         assert_eq!(found("xxxxxxxxxx"), r#"unknown place "xxxxxxxxxx""#);
         assert_eq!(found("東京"), r#"unknown place "東京""#);

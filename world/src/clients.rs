@@ -123,9 +123,10 @@ impl ClientNetworks {
         let heads = heads(&cities);
         let block_of = |place: &Place| {
             let of_country = |country: Option<CountryCode>| {
-                heads.iter().filter_map(|&head| cities.get(usize::from(head)).copied()).filter(move |head| {
-                    country.is_none_or(|country| head.country == country)
-                })
+                heads
+                    .iter()
+                    .filter_map(|&head| cities.get(usize::from(head)).copied())
+                    .filter(move |head| country.is_none_or(|country| head.country == country))
             };
             let head = nearest(place.coordinates, of_country(Some(place.country)))
                 .or_else(|| nearest(place.coordinates, of_country(None)));
@@ -152,7 +153,8 @@ impl ClientNetworks {
 /// The cities that head a block, by rank: the first of every country, then the largest of all.
 fn heads(cities: &[&Place]) -> Vec<u16> {
     let mut seen = std::collections::BTreeSet::new();
-    let (mut heads, others): (Vec<_>, Vec<_>) = cities.iter().zip(0_u16..).partition(|(city, _)| seen.insert(city.country));
+    let (mut heads, others): (Vec<_>, Vec<_>) =
+        cities.iter().zip(0_u16..).partition(|(city, _)| seen.insert(city.country));
     heads.extend(others);
     heads.truncate(BLOCKS);
     let mut heads: Vec<u16> = heads.into_iter().map(|(_, index)| index).collect();

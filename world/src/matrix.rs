@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_the_nearest_name() {
-        let wrong = |text| parse(text).unwrap_err();
+        let wrong = |text: &str| parse(text).unwrap_err();
         assert_eq!(wrong(""), "line 1: the header must name the columns from, to and rtt_ms: there is no from");
         assert_eq!(
             wrong("from,to,ms\n"),

@@ -4,11 +4,9 @@
 //! constants were fitted on the measured round trips between 32 cloud regions and, for public paths, on a mesh of 134
 //! cities; `world/data/README.md` names the sources.
 
-use std::{fmt, str::FromStr};
-
 use crate::{
     atlas::{self, Region, TableError},
-    geo::{Coordinates, InvalidCode, MacroRegion, UnitVector, coded_enum},
+    geo::{Coordinates, MacroRegion, UnitVector, coded_enum},
 };
 
 /// Kilometres that light travels in a millisecond in fibre, whose refractive index is 1.468: 299.792458 / 1.468.

@@ -168,11 +168,8 @@ impl World {
     pub fn path(&self, a: &Place, b: &Place) -> PathSpec {
         let (a, b) = ordered(a, b);
         let parts = self.rtt_parts(a, b);
-        let bandwidth_bps = if touches_city(a, b) {
-            self.options.access_bandwidth_bps
-        } else {
-            self.options.backbone_bandwidth_bps
-        };
+        let bandwidth_bps =
+            if touches_city(a, b) { self.options.access_bandwidth_bps } else { self.options.backbone_bandwidth_bps };
         PathSpec {
             rtt: Duration::from_micros((parts.rtt_ms() * 1000.0).round() as u64),
             jitter: if self.options.jitter { self.jitter(a, b) } else { Jitter::default() },
@@ -208,7 +205,11 @@ impl World {
         if touches_city(a, b) {
             let noise = if a.id == b.id { 1.0 } else { self.noise(a, b, distance_km) };
             let city = if a.kind == PlaceKind::City { a } else { b };
-            return RttParts { noise, access_ms: self.access_ms(city), ..parts(Basis::Public, model.public_ms(&from, &to)) };
+            return RttParts {
+                noise,
+                access_ms: self.access_ms(city),
+                ..parts(Basis::Public, model.public_ms(&from, &to))
+            };
         }
         if a.kind == PlaceKind::Pop && a.id == b.id {
             return parts(Basis::SamePop, SAME_POP_MS);
@@ -308,7 +309,9 @@ const fn public_loss(macro_region: MacroRegion) -> f64 {
         MacroRegion::Oceania => 0.0002,
         MacroRegion::NorthAmerica | MacroRegion::Europe | MacroRegion::EastAsia => 0.0003,
         MacroRegion::SouthAmerica => 0.001,
-        MacroRegion::SouthEastAsia | MacroRegion::SouthAsia | MacroRegion::MiddleEast | MacroRegion::CentralAsia => 0.002,
+        MacroRegion::SouthEastAsia | MacroRegion::SouthAsia | MacroRegion::MiddleEast | MacroRegion::CentralAsia => {
+            0.002
+        }
         MacroRegion::Africa => 0.004,
     }
 }
