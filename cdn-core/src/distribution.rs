@@ -4,9 +4,17 @@
 //! contradicts itself, and from then on it is trusted. Knows no file format. Fields and defaults follow the AWS page
 //! "Distribution settings reference" and the `cloudfront/2020-05-31` service model.
 
+mod checked;
+mod hosts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+pub use self::{
+    checked::{CheckedBehavior, Distribution, DistributionError, DistributionWarning, MethodClass},
+    hosts::{DistributionConflict, Distributions},
+};
 
 /// A distribution as written. See [`Distribution`].
 #[derive(Clone, Debug)]
@@ -183,6 +191,8 @@ pub struct OriginRequestPolicy {
     pub cookies: Selection,
     /// Query parameters that are forwarded.
     pub query: Selection,
+    /// `CloudFront-*` headers that the edge makes and adds; those it does not know are left out.
+    pub added_headers: Vec<String>,
 }
 
 /// Which headers of ours and of the diagnostic standards responses carry. CloudFront's own are always sent.

@@ -9,8 +9,14 @@ pub mod counters;
 pub mod distribution;
 pub mod ids;
 pub mod origin_group;
+pub mod invalidation;
+pub mod path_pattern;
+pub mod policies;
 pub mod reason;
+pub mod selection;
 pub mod source_nat;
+#[cfg(test)]
+mod test_data;
 mod time;
 
 pub use crate::{
