@@ -5,19 +5,28 @@
 //! ([`Instant`], [`WallTime`]) and seeds are arguments, and the shell acts on what is returned. The live nodes and the
 //! simulator call the same functions, so a number printed by a study comes from code that also serves real requests.
 
+pub mod accept_encoding;
+pub mod cache_control;
+pub mod cache_key;
+pub mod conditional;
 pub mod counters;
 pub mod distribution;
+pub mod forward;
+pub mod freshness;
+mod http_date;
 pub mod ids;
-pub mod origin_group;
 pub mod invalidation;
+pub mod origin_group;
 pub mod path_pattern;
 pub mod policies;
+pub mod range;
 pub mod reason;
 pub mod selection;
 pub mod source_nat;
 #[cfg(test)]
 mod test_data;
 mod time;
+pub mod vary;
 
 pub use crate::{
     counters::{Counter, Counters},

@@ -1,0 +1,90 @@
+//! Which headers travel: viewer to origin, edge to shield, origin to viewer.
+//!
+//! Decides names and values by the behavior's policies and CloudFront's tables. Knows no connection: message framing
+//! (`Content-Length`, `Transfer-Encoding`) belongs to the HTTP library of the shell.
+
+mod hop;
+mod request;
+mod response;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+pub use self::{
+    hop::{HOP_HEADER, Hop, shield_request_headers},
+    request::{
+        CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_path_and_query, origin_request_headers,
+        receive_viewer_headers,
+    },
+    response::{Dress, XCache, dress, pop_header, request_id, storable_headers, via},
+};
+
+/// Headers that concern one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Removes the headers that concern one connection only: the fixed ones and those that `Connection` names, except
+/// `Host` and `Content-Length`, which nobody may declare as such.
+///
+/// Do this before anything else looks at the headers: a header that is keyed but not forwarded would let one viewer
+/// choose what others are served.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// All values of `name` as one list (RFC 9110 section 5.3), with `more` at its end; bytes that a value may not have
+/// cannot occur, because every part was one.
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str, more: &[u8]) -> HeaderValue {
+    let mut bytes: Vec<u8> = Vec::new();
+    let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    for value in values.chain([more]).filter(|value| !value.is_empty()) {
+        if !bytes.is_empty() {
+            bytes.extend_from_slice(separator.as_bytes());
+        }
+        bytes.extend_from_slice(value);
+    }
+    HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_named_by_connection_go_with_it_but_never_host() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private"),
+            ("connection", "host, content-length, b@d"),
+            ("x-private", "1"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("te", "trailers"),
+            ("keep-alive", "1"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "content-length", "host"]);
+    }
+}

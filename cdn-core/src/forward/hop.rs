@@ -1,0 +1,142 @@
+//! The hop from an edge to the shield.
+//!
+//! The shield must make the same key and forward the same things as the edge, so it is sent the viewer's own headers
+//! as the edge saw them, with one header more that says who the viewer is. Only the shield's listener, which viewers
+//! cannot reach, may believe that header; edges remove it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+use super::request::{Conditions, Viewer};
+use crate::{cache_key::RequestHead, conditional::PRECONDITIONS};
+
+/// The header that carries a [`Hop`].
+pub const HOP_HEADER: HeaderName = HeaderName::from_static("x-iso-hop");
+
+/// What an edge tells the shield beside the viewer's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The viewer as the edge saw it.
+    pub viewer: Viewer,
+    /// Id of the distribution.
+    pub distribution: String,
+    /// Id of the origin that the edge wants asked; `None` leaves it to the behavior's target.
+    pub origin: Option<String>,
+}
+
+impl Hop {
+    /// Removes the hop header and reads it. `None` where it is missing or malformed.
+    pub fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let value = headers.remove(HOP_HEADER)?;
+        let mut words = value.to_str().ok()?.split(' ');
+        let address = words.next()?.parse().ok()?;
+        let https = match words.next()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let version = match words.next()? {
+            "1.0" => Version::HTTP_10,
+            "1.1" => Version::HTTP_11,
+            "2.0" => Version::HTTP_2,
+            _ => return None,
+        };
+        let request_id = HeaderValue::from_str(words.next()?).ok()?;
+        let distribution = words.next()?.to_owned();
+        let origin = match words.next() {
+            // An origin's id may have spaces.
+            Some(first) => Some(words.fold(first.to_owned(), |id, word| id + " " + word)),
+            None => None,
+        };
+        Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, origin })
+    }
+
+    fn value(&self) -> HeaderValue {
+        let Viewer { address, https, version, request_id } = &self.viewer;
+        let scheme = if *https { "https" } else { "http" };
+        let version = match *version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2.0",
+            _ => "1.1",
+        };
+        let id = request_id.to_str().unwrap_or("-");
+        let id = if id.is_empty() || id.contains(' ') { "-" } else { id };
+        let mut text = format!("{address} {scheme} {version} {id} {}", self.distribution);
+        if let Some(origin) = &self.origin {
+            text.push(' ');
+            text.push_str(origin);
+        }
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// The headers that the shield receives: the viewer's (after [`super::receive_viewer_headers`]) with `Host` as sent,
+/// the preconditions that the edge wants, and the hop header.
+pub fn shield_request_headers(request: &RequestHead<'_>, hop: &Hop, conditions: Conditions<'_>) -> HeaderMap {
+    let mut headers = request.headers.clone();
+    super::strip_hop_by_hop(&mut headers);
+    headers.insert(header::HOST, HeaderValue::from_str(request.host).unwrap_or(HeaderValue::from_static("")));
+    if !matches!(conditions, Conditions::Viewer) {
+        for name in PRECONDITIONS {
+            headers.remove(name);
+        }
+    }
+    if let Conditions::Stored(validators) = conditions {
+        validators.ask(&mut headers);
+    }
+    headers.insert(HOP_HEADER, hop.value());
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::{cache_key::KeySeed, distribution::Distribution, test_data};
+
+    fn hop(origin: Option<&str>) -> Hop {
+        let viewer = Viewer {
+            address: "198.18.41.7:5000".parse().unwrap(),
+            https: true,
+            version: Version::HTTP_2,
+            request_id: HeaderValue::from_static("abc=="),
+        };
+        Hop { viewer, distribution: "demo".to_owned(), origin: origin.map(str::to_owned) }
+    }
+
+    #[test]
+    fn shield_makes_the_same_key_and_knows_the_viewer() {
+        let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
+        let behavior = test_data::behavior("UseOriginCacheControlHeaders", "AllViewer");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, "a=1".parse().unwrap());
+        headers.insert(header::ACCEPT_ENCODING, "br".parse().unwrap());
+        headers.insert(header::IF_NONE_MATCH, "\"x\"".parse().unwrap());
+        let request = RequestHead {
+            distribution: &distribution,
+            behavior: &behavior,
+            method: &Method::GET,
+            host: "www.demo.test:4480",
+            path: "/a",
+            query: None,
+            headers: &headers,
+        };
+        for origin in [None, Some("app"), Some("my app")] {
+            let mut sent = shield_request_headers(&request, &hop(origin), Conditions::None);
+            assert_eq!(Hop::take(&mut sent), Some(hop(origin)));
+            assert!(!sent.contains_key(HOP_HEADER) && !sent.contains_key(header::IF_NONE_MATCH));
+            let host = sent[header::HOST].to_str().unwrap();
+            let received = RequestHead { host, headers: &sent, ..request };
+            assert_eq!(received.key(KeySeed::new(1)), request.key(KeySeed::new(1)));
+        }
+    }
+
+    #[test]
+    fn a_malformed_hop_is_none() {
+        for text in ["", "x", "1.2.3.4:5 http 1.1", "1.2.3.4:5 ftp 1.1 id demo", "1.2.3.4:5 http 9 id demo"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOP_HEADER, text.parse().unwrap());
+            assert_eq!(Hop::take(&mut headers), None, "{text}");
+        }
+    }
+}
