@@ -93,6 +93,30 @@ counters! {
     OriginFaultReset, "origin", "origin_fault_reset_total", Counter, "requests answered with a reset of the connection, by a fault";
     OriginFaultBlackhole, "origin", "origin_fault_blackhole_total", Counter, "requests that a fault left without an answer";
     OriginFaultRefuse, "origin", "origin_fault_refuse_total", Counter, "connections and requests reset at once by a fault";
+    // viewer
+    ViewerConnections, "viewer", "viewer_connections", Gauge, "client connections that are open at the proxy";
+    ViewerConnectionsRefused, "viewer", "viewer_connections_refused_total", Counter, "client connections closed at once because the limit was reached";
+    ViewerRequests, "viewer", "viewer_requests_total", Counter, "requests that clients sent through the proxy, tunnels included";
+    ViewerRejected, "viewer", "viewer_rejected_total", Counter, "requests that the proxy refused: malformed, an unknown place, a host outside the world";
+    ViewerErrors, "viewer", "viewer_errors_total", Counter, "requests that failed between the viewer and the edges";
+    ViewerConnects, "viewer", "viewer_connects_total", Counter, "connections opened to edges";
+    ViewerConnectFailures, "viewer", "viewer_connect_failures_total", Counter, "connection attempts that were refused, reset or timed out";
+    ViewerConnectionsReused, "viewer", "viewer_connections_reused_total", Counter, "requests sent on a kept connection";
+    ViewerFallbacks, "viewer", "viewer_fallbacks_total", Counter, "requests that another than the first address served";
+    ViewerResends, "viewer", "viewer_resends_total", Counter, "requests sent again because a connection failed before it answered";
+    ViewerPoolEvictions, "viewer", "viewer_pool_evictions_total", Counter, "unused connections closed because the limit was reached";
+    ViewerTunnels, "viewer", "viewer_tunnels", Gauge, "tunnels and upgraded connections that are open";
+    ViewerDnsQueries, "viewer", "viewer_dns_queries_total", Counter, "questions put to the routers";
+    ViewerDnsRetransmits, "viewer", "viewer_dns_retransmits_total", Counter, "questions put again after a router was silent or failed";
+    ViewerDnsTruncated, "viewer", "viewer_dns_truncated_total", Counter, "truncated answers, asked again over TCP";
+    ViewerDnsFailures, "viewer", "viewer_dns_failures_total", Counter, "questions that no router answered";
+    ViewerDnsCacheHits, "viewer", "viewer_dns_cache_hits_total", Counter, "questions answered from a resolver's cache";
+    ViewerDnsCacheEvictions, "viewer", "viewer_dns_cache_evictions_total", Counter, "kept answers dropped before their TTL because the limit was reached";
+    ViewerDnsBusy, "viewer", "viewer_dns_busy_total", Counter, "questions refused because a resolver had too many lookups under way";
+    ViewerBeacons, "viewer", "viewer_beacons_total", Counter, "round trips reported to the routers";
+    ViewerBeaconsFailed, "viewer", "viewer_beacons_failed_total", Counter, "reports that no router took";
+    ViewerBeaconsDropped, "viewer", "viewer_beacons_dropped_total", Counter, "reports dropped because too many were under way";
+    ViewerLedgersDropped, "viewer", "viewer_ledgers_dropped_total", Counter, "ledgers dropped because the limit was reached";
     // wan
     WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";
     WanDialNoRoute, "wan", "wan_dial_no_route_total", Counter, "dials to an address that no site owns, refused";

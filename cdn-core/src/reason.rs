@@ -80,6 +80,17 @@ reasons! {
     RejectedUnknown = "rejected_unknown", "not yet seen healthy";
     RejectedDraining = "rejected_draining", "being drained";
     RejectedSlower = "rejected_slower", "a better candidate exists";
+    // The viewer: why the proxy itself answered.
+    ViewerBadRequest = "viewer_bad_request", "the request is not one that a forward proxy can serve";
+    ViewerUnknownPlace = "viewer_unknown_place", "the proxy user names no place of the world";
+    ViewerForeignHost = "viewer_foreign_host", "the host is not of this world, and nothing else is ever asked";
+    ViewerResolveFailed = "viewer_resolve_failed", "no router gave an address for the host";
+    ViewerResolverBusy = "viewer_resolver_busy", "the resolver has as many lookups under way as its limit allows";
+    ViewerConnectFailed = "viewer_connect_failed", "no address of the host could be connected to";
+    ViewerConnectTimeout = "viewer_connect_timeout", "every address of the host was silent";
+    ViewerEdgeReset = "viewer_edge_reset", "the connection to the edge ended before it answered";
+    ViewerEdgeInvalid = "viewer_edge_invalid", "what the edge sent is not valid HTTP";
+    ViewerResponseTimeout = "viewer_response_timeout", "the edge did not answer within the limit";
 }
 
 impl std::fmt::Display for Reason {
