@@ -1,0 +1,130 @@
+//! Tells the routers which round trips viewers saw.
+//!
+//! Decides when a round trip is reported: at most once per client network and edge in an interval, and never so many at
+//! once that reporting becomes a load. A report travels from the viewer's place and pays its way, in the background.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cdn_core::{Counter, Counters};
+use http::{Method, Request, header};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use ipnet::Ipv4Net;
+use serde::Serialize;
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{
+    config::Limits,
+    net::{Net, Source},
+    place::Standing,
+};
+
+/// Reports that are remembered so that the next one waits for its interval.
+const REMEMBERED_MAX: usize = 4096;
+
+/// One report.
+#[derive(Clone, Debug, Serialize)]
+struct Beacon {
+    client: String,
+    edge: String,
+    rtt_ms: f64,
+}
+
+/// Reports round trips.
+pub(crate) struct Beacons {
+    last: Mutex<HashMap<(Ipv4Net, SocketAddr), Instant>>,
+    under_way: Arc<Semaphore>,
+    net: Arc<dyn Net>,
+    routers: Arc<[SocketAddr]>,
+    limits: Arc<Limits>,
+    counters: Arc<Counters>,
+}
+
+impl Beacons {
+    pub(crate) fn new(
+        net: Arc<dyn Net>,
+        routers: Vec<SocketAddr>,
+        limits: Arc<Limits>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let under_way = Arc::new(Semaphore::new(limits.beacons_max));
+        Self { last: Mutex::default(), under_way, net, routers: routers.into(), limits, counters }
+    }
+
+    /// A viewer at `standing` connected to `edge` in `rtt`.
+    pub(crate) fn handle_round_trip(&self, standing: &Standing, edge: SocketAddr, rtt: Duration) {
+        if self.routers.is_empty() || !self.is_due(Instant::now(), (standing.network, edge)) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            self.counters.bump(Counter::ViewerBeaconsDropped);
+            return;
+        };
+        let beacon = Beacon {
+            client: standing.network.to_string(),
+            edge: edge.ip().to_string(),
+            rtt_ms: (rtt.as_secs_f64() * 1e6).round() / 1e3,
+        };
+        let Ok(body) = serde_json::to_vec(&beacon) else { return };
+        let (net, from) = (Arc::clone(&self.net), standing.viewer_source());
+        let (routers, counters) = (Arc::clone(&self.routers), Arc::clone(&self.counters));
+        let (body, limit) = (Bytes::from(body), self.limits.beacon_timeout);
+        tokio::spawn(async move {
+            // Every router estimates by itself, so every router hears it.
+            for &router in routers.iter() {
+                let sent = timeout(limit, post(&*net, from.clone(), router, body.clone())).await;
+                let taken = matches!(sent, Ok(Ok(true)));
+                counters.bump(if taken { Counter::ViewerBeacons } else { Counter::ViewerBeaconsFailed });
+            }
+            drop(permit);
+        });
+    }
+
+    fn is_due(&self, now: Instant, key: (Ipv4Net, SocketAddr)) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = self.limits.beacon_interval;
+        if last.get(&key).is_some_and(|then| now.saturating_duration_since(*then) < interval) {
+            return false;
+        }
+        if last.len() >= REMEMBERED_MAX {
+            last.retain(|_, then| now.saturating_duration_since(*then) < interval);
+            if last.len() >= REMEMBERED_MAX {
+                return false;
+            }
+        }
+        last.insert(key, now);
+        true
+    }
+}
+
+/// Posts one report and says whether the router took it.
+async fn post(net: &dyn Net, from: Source, router: SocketAddr, body: Bytes) -> io::Result<bool> {
+    let stream = net.connect(from, router).await?;
+    let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/beacon")
+        .header(header::HOST, router.to_string())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONNECTION, "close")
+        .body(Full::new(body))
+        .map_err(io::Error::other)?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        Ok(response.status().is_success())
+    };
+    // The connection is driven here, so that it ends with the report.
+    tokio::pin!(exchange);
+    tokio::select! {
+        biased;
+        taken = &mut exchange => taken,
+        _ = connection => exchange.await,
+    }
+}

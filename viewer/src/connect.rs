@@ -1,0 +1,198 @@
+//! To one of several addresses, as a client does it.
+//!
+//! The rule: addresses are tried in the order given, those that failed lately last. An attempt that fails starts the
+//! next at once; one that is silent for `connect_attempt_delay` gets the next one beside it, and the first to connect
+//! wins (RFC 8305 section 5). An attempt ends after `connect_timeout`. Knows no DNS and no HTTP.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cdn_core::{Counter, Counters};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{sleep, timeout};
+use world::SiteId;
+
+use crate::{
+    beacon::Beacons,
+    config::Limits,
+    net::{BoxIo, Net},
+    place::Standing,
+};
+
+/// Opens connections for viewers and remembers which addresses failed.
+pub(crate) struct Connector {
+    net: Arc<dyn Net>,
+    dead: Mutex<HashMap<(SiteId, SocketAddr), Instant>>,
+    beacons: Beacons,
+    limits: Arc<Limits>,
+    counters: Arc<Counters>,
+}
+
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Connected,
+    Refused,
+    Reset,
+    TimedOut,
+    NoRoute,
+    Failed(io::ErrorKind),
+    /// Another attempt won.
+    Overtaken,
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) address: SocketAddr,
+    pub(crate) outcome: Outcome,
+    /// From the start of this attempt to the start of the next, or to its own end when it was the last.
+    pub(crate) share: Duration,
+    started: Instant,
+}
+
+/// A connection.
+pub(crate) struct Connected {
+    pub(crate) stream: BoxIo,
+    pub(crate) address: SocketAddr,
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+impl Connector {
+    pub(crate) fn new(net: Arc<dyn Net>, beacons: Beacons, limits: Arc<Limits>, counters: Arc<Counters>) -> Self {
+        Self { net, dead: Mutex::default(), beacons, limits, counters }
+    }
+
+    /// `addresses` with those that failed lately moved to the end; the order is kept otherwise.
+    pub(crate) fn order(&self, site: &SiteId, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        let (now, dead) = (Instant::now(), self.dead());
+        let is_dead = |address: &SocketAddr| dead.get(&(site.clone(), *address)).is_some_and(|until| *until > now);
+        let (last, first): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_dead);
+        first.into_iter().chain(last).collect()
+    }
+
+    /// Remembers for a while that `address` failed for viewers at `site`.
+    pub(crate) fn handle_failure(&self, site: &SiteId, address: SocketAddr) {
+        let now = Instant::now();
+        let Some(until) = now.checked_add(self.limits.dead_for) else { return };
+        let mut dead = self.dead();
+        if dead.len() >= self.limits.dead_addresses_max {
+            dead.retain(|_, until| *until > now);
+        }
+        if dead.len() >= self.limits.dead_addresses_max
+            && let Some(oldest) = dead.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone())
+        {
+            dead.remove(&oldest);
+        }
+        dead.insert((site.clone(), address), until);
+    }
+
+    /// Forgets which addresses failed.
+    pub(crate) fn flush(&self) {
+        self.dead().clear();
+    }
+
+    /// Connects to the first of `addresses` that answers, in this order.
+    ///
+    /// # Errors
+    /// None did; what happened at each.
+    pub(crate) async fn connect(
+        &self,
+        standing: &Standing,
+        addresses: &[SocketAddr],
+    ) -> Result<Connected, Vec<Attempt>> {
+        let mut waiting = addresses.iter().copied();
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut racing = FuturesUnordered::new();
+        loop {
+            if let Some(address) = waiting.next() {
+                let started = Instant::now();
+                let at = attempts.len();
+                attempts.push(Attempt { address, outcome: Outcome::Overtaken, share: Duration::ZERO, started });
+                let connecting = self.net.connect(standing.viewer_source(), address);
+                let limit = self.limits.connect_timeout;
+                racing.push(async move { (at, address, started, timeout(limit, connecting).await) });
+            }
+            let more = waiting.len() > 0;
+            let ended = tokio::select! {
+                ended = racing.next() => ended,
+                () = sleep(self.limits.connect_attempt_delay), if more => continue,
+            };
+            let Some((at, address, started, result)) = ended else {
+                share_out(&mut attempts);
+                return Err(attempts);
+            };
+            let error = match result {
+                Ok(Ok(stream)) => {
+                    let rtt = started.elapsed();
+                    set(&mut attempts, at, Outcome::Connected);
+                    share_out(&mut attempts);
+                    self.counters.bump(Counter::ViewerConnects);
+                    for silent in attempts.iter().filter(|attempt| attempt.outcome == Outcome::Overtaken) {
+                        self.handle_failure(&standing.site, silent.address);
+                    }
+                    self.dead().remove(&(standing.site.clone(), address));
+                    self.beacons.handle_round_trip(standing, address, rtt);
+                    return Ok(Connected { stream, address, attempts });
+                }
+                Ok(Err(error)) => error,
+                Err(_elapsed) => io::ErrorKind::TimedOut.into(),
+            };
+            set(&mut attempts, at, Outcome::of(&error));
+            self.counters.bump(Counter::ViewerConnectFailures);
+            self.handle_failure(&standing.site, address);
+        }
+    }
+
+    fn dead(&self) -> MutexGuard<'_, HashMap<(SiteId, SocketAddr), Instant>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outcome {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::NotFound | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                Self::NoRoute
+            }
+            kind => Self::Failed(kind),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connect"),
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::NoRoute => f.write_str("no way to it"),
+            Self::Failed(kind) => write!(f, "failed: {kind}"),
+            Self::Overtaken => f.write_str("silent, the next address was tried beside it"),
+        }
+    }
+}
+
+fn set(attempts: &mut [Attempt], at: usize, outcome: Outcome) {
+    if let Some(attempt) = attempts.get_mut(at) {
+        attempt.outcome = outcome;
+    }
+}
+
+/// Gives every moment of the race to the attempt that was started last before it.
+fn share_out(attempts: &mut [Attempt]) {
+    let mut end = Instant::now();
+    for attempt in attempts.iter_mut().rev() {
+        attempt.share = end.saturating_duration_since(attempt.started);
+        end = attempt.started;
+    }
+}

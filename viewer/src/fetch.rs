@@ -1,0 +1,290 @@
+//! One request, from a place: resolve, connect, send, and again elsewhere when a connection fails too early.
+//!
+//! Decides what may be sent again. Nothing of the request had left: always. It had, but no response head came: only an
+//! idempotent method whose body is still here (RFC 9110 section 9.2.2). A kept connection that fails may just have been
+//! closed by the edge, so its address is not held against it; a new one that fails is tried last for a while.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use cdn_core::{Counter, Counters};
+use http::{Request, Response, request::Parts};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use ipnet::Ipv4Net;
+use tokio::time::timeout;
+
+use crate::{
+    config::Config,
+    connect::{Attempt, Connected, Connector, Outcome},
+    dns::{Located, ResolveError, Resolver},
+    failure::Failure,
+    ledger::{Entry, Recorder, Step},
+    net::BoxIo,
+    place::Standing,
+    pool::{EdgeConnection, Owner, Pool, Upload},
+    target::Target,
+};
+
+/// Who fetches.
+#[derive(Clone)]
+pub(crate) struct Viewpoint {
+    pub(crate) standing: Standing,
+    pub(crate) resolver: Arc<Resolver>,
+    /// The client subnet that the resolver sends along.
+    pub(crate) subnet: Option<Ipv4Net>,
+    pub(crate) owner: Owner,
+    pub(crate) warm: bool,
+}
+
+/// Fetches for viewers.
+pub(crate) struct Fetcher {
+    pub(crate) config: Arc<Config>,
+    pub(crate) connector: Connector,
+    pub(crate) pool: Pool,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A response whose body is still to come.
+pub(crate) struct Fetched {
+    pub(crate) response: Response<Incoming>,
+    /// What carried it; goes back to the pool when the body has come to its end.
+    pub(crate) connection: EdgeConnection,
+}
+
+/// What is left of a request's body when it may have to be sent again.
+enum Body {
+    /// All of it is here.
+    Kept(Bytes),
+    /// It streams from the client and can be sent once.
+    Streamed(Option<Incoming>),
+}
+
+impl Body {
+    fn upload(&mut self) -> Option<Upload> {
+        match self {
+            Self::Kept(bytes) => Some(Either::Left(Full::new(bytes.clone()))),
+            Self::Streamed(incoming) => incoming.take().map(Either::Right),
+        }
+    }
+
+    fn take_back(&mut self, upload: Upload) {
+        if let (Self::Streamed(incoming), Either::Right(unsent)) = (self, upload) {
+            *incoming = Some(unsent);
+        }
+    }
+}
+
+impl Fetcher {
+    /// Sends the request `parts` with `body` and waits for the response head. `parts` must be as the edge shall see it.
+    pub(crate) async fn fetch(
+        &self,
+        who: &Viewpoint,
+        target: &Target,
+        parts: Parts,
+        body: Incoming,
+        recorder: &mut Recorder,
+    ) -> Result<Fetched, Failure> {
+        let mut body = self.keep(&parts, body).await?;
+        let site = &who.standing.site;
+        let mut addresses = None;
+        // A client that has a connection to the host asks nobody where it is; a warm request does, off the clock.
+        let mut kept = match who.owner {
+            Owner::Client(_) => {
+                self.pool
+                    .checkout(who.owner, site, |kept| kept.host == target.host && kept.address.port() == target.port)
+                    .await
+            }
+            Owner::Everybody => {
+                let found = self.connector.order(site, &self.locate(who, target, recorder).await?);
+                let first = found.first().copied();
+                addresses = Some(found);
+                self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first).await
+            }
+        };
+        let mut warm = who.warm;
+        let mut story = Vec::new();
+        loop {
+            let (mut connection, reused) = match kept.take() {
+                Some(connection) => (connection, true),
+                None => {
+                    let left = match &mut addresses {
+                        Some(left) => left,
+                        none => none.insert(self.connector.order(site, &self.locate(who, target, recorder).await?)),
+                    };
+                    let connected = self.connect(who, left, recorder, &mut story).await?;
+                    // Those before the one that connected have failed for this request.
+                    let skipped = left.iter().position(|address| *address == connected.address).unwrap_or(0);
+                    if skipped > 0 {
+                        self.counters.bump(Counter::ViewerFallbacks);
+                    }
+                    left.retain(|address| *address != connected.address);
+                    (self.handshake(target, connected).await?, false)
+                }
+            };
+            if std::mem::take(&mut warm) {
+                recorder.restart_warm();
+            }
+            let Some(upload) = body.upload() else {
+                return Err(Failure::Reset(story.join("; ")));
+            };
+            if reused {
+                self.counters.bump(Counter::ViewerConnectionsReused);
+            }
+            let address = connection.address;
+            let request = Request::from_parts(parts.clone(), upload);
+            let sent = timeout(self.config.limits.response_timeout, connection.sender.try_send_request(request)).await;
+            let mut error = match sent {
+                Ok(Ok(response)) => return Ok(Fetched { response, connection }),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => {
+                    self.record_request(recorder, address, "no response in time");
+                    story.push(format!("{} did not answer in time", self.named(address)));
+                    return Err(Failure::ResponseTimedOut(tell(recorder, target, &story)));
+                }
+            };
+            let unsent = error.take_message();
+            let was_sent = unsent.is_none();
+            if let Some(request) = unsent {
+                body.take_back(request.into_body());
+            }
+            let error = error.into_error();
+            self.record_request(recorder, address, "connection ended before a response");
+            let how = if reused { "a kept connection" } else { "the connection" };
+            story.push(format!("{how} to {} ended before a response ({error})", self.named(address)));
+            if error.is_parse() {
+                return Err(Failure::Invalid(tell(recorder, target, &story)));
+            }
+            if was_sent && !(parts.method.is_idempotent() && matches!(body, Body::Kept(_))) {
+                return Err(Failure::Reset(tell(recorder, target, &story)));
+            }
+            if !reused {
+                self.connector.handle_failure(site, address);
+                if addresses.as_ref().is_none_or(Vec::is_empty) {
+                    return Err(Failure::Reset(tell(recorder, target, &story)));
+                }
+            }
+            self.counters.bump(Counter::ViewerResends);
+        }
+    }
+
+    /// A connection to `target` that carries bytes, not requests.
+    pub(crate) async fn tunnel(
+        &self,
+        who: &Viewpoint,
+        target: &Target,
+        recorder: &mut Recorder,
+    ) -> Result<(BoxIo, SocketAddr), Failure> {
+        let addresses = self.connector.order(&who.standing.site, &self.locate(who, target, recorder).await?);
+        let connected = self.connect(who, &addresses, recorder, &mut Vec::new()).await?;
+        if addresses.first() != Some(&connected.address) {
+            self.counters.bump(Counter::ViewerFallbacks);
+        }
+        Ok((connected.stream, connected.address))
+    }
+
+    /// What to call the node at `address`, for people: its PoP and where it listens.
+    pub(crate) fn named(&self, address: SocketAddr) -> String {
+        match self.config.edge_names.get(&address.ip()) {
+            Some(name) => format!("{} ({address})", name.to_ascii_lowercase()),
+            None => address.to_string(),
+        }
+    }
+
+    /// Keeps the body when the request may be sent again and it is short; otherwise it streams.
+    async fn keep(&self, parts: &Parts, body: Incoming) -> Result<Body, Failure> {
+        if body.is_end_stream() {
+            return Ok(Body::Kept(Bytes::new()));
+        }
+        let short = body.size_hint().upper().is_some_and(|bytes| bytes <= self.config.limits.replay_bytes_max);
+        if !short || !parts.method.is_idempotent() {
+            return Ok(Body::Streamed(Some(body)));
+        }
+        let collected = body.collect().await;
+        let whole = collected.map_err(|error| Failure::BadRequest(format!("the request body broke off: {error}")))?;
+        Ok(Body::Kept(whole.to_bytes()))
+    }
+
+    async fn locate(
+        &self,
+        who: &Viewpoint,
+        target: &Target,
+        recorder: &mut Recorder,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        if let Some(address) = target.address {
+            return Ok(vec![SocketAddr::from((address, target.port))]);
+        }
+        let located = who.resolver.locate(&who.standing, &target.host, who.subnet).await;
+        let label = format!("{} → resolver", who.standing.place);
+        match located {
+            Ok(Located { addresses, how }) => {
+                let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                recorder.step(Step::Dns, label, format!("dns: {shown} ({how})"));
+                Ok(addresses.into_iter().map(|address| SocketAddr::from((address, target.port))).collect())
+            }
+            Err(error) => {
+                recorder.step(Step::Dns, label, "dns: failed".into());
+                let story = format!("{} could not resolve {}: {error}", who.standing.place, target.host);
+                Err(match error {
+                    ResolveError::Busy => Failure::ResolverBusy(story),
+                    _ => Failure::Unresolved(story),
+                })
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        who: &Viewpoint,
+        addresses: &[SocketAddr],
+        recorder: &mut Recorder,
+        story: &mut Vec<String>,
+    ) -> Result<Connected, Failure> {
+        let place = &who.standing.place;
+        let result = self.connector.connect(&who.standing, addresses).await;
+        let attempts = match &result {
+            Ok(connected) => &connected.attempts,
+            Err(attempts) => attempts,
+        };
+        recorder.steps(attempts.iter().map(|attempt| (self.entry(place, attempt), attempt.share)).collect());
+        let failed = attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected);
+        story.extend(failed.map(|attempt| format!("{} {}", self.named(attempt.address), attempt.outcome)));
+        result.map_err(|attempts| {
+            let told = format!("{place} could not connect: {}", story.join("; "));
+            let silent = !attempts.is_empty() && attempts.iter().all(|attempt| attempt.outcome == Outcome::TimedOut);
+            if silent { Failure::ConnectTimedOut(told) } else { Failure::ConnectFailed(told) }
+        })
+    }
+
+    fn entry(&self, place: &str, attempt: &Attempt) -> Entry {
+        let label = format!("{place} → {}", self.config.edge_name(attempt.address.ip()));
+        let address = attempt.address;
+        let detail = match attempt.outcome {
+            Outcome::Connected => format!("connect {address}"),
+            outcome => format!("connect {address} {outcome}"),
+        };
+        Entry { step: Step::Connect, label, detail, duration_ms: 0.0 }
+    }
+
+    async fn handshake(&self, target: &Target, connected: Connected) -> Result<EdgeConnection, Failure> {
+        let address = connected.address;
+        let handshake = http1::Builder::new().preserve_header_case(true).handshake(connected.stream).await;
+        let (sender, connection) =
+            handshake.map_err(|error| Failure::Reset(format!("{}: {error}", self.named(address))))?;
+        tokio::spawn(async move {
+            // How a connection ended is told to whoever waits for its response.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(EdgeConnection { sender, host: target.host.clone(), address })
+    }
+
+    fn record_request(&self, recorder: &mut Recorder, address: SocketAddr, detail: &str) {
+        let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
+        recorder.step(Step::Request, label, detail.to_owned());
+    }
+}
+
+fn tell(recorder: &Recorder, target: &Target, story: &[String]) -> String {
+    format!("{} got no response from {}: {}", recorder.place(), target.host, story.join("; "))
+}

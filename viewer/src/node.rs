@@ -1,0 +1,119 @@
+//! The parts of a viewer node and what they share.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use cdn_core::{Counter, Counters};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    beacon::Beacons,
+    config::{Config, RouterAddresses},
+    connect::Connector,
+    dns::Resolvers,
+    failure::Failure,
+    fetch::{Fetcher, Viewpoint},
+    ledger::{Ledger, Ring},
+    net::Net,
+    place::Places,
+    pool::{EdgeConnection, Owner, Pool},
+    user::User,
+};
+
+/// A viewer node.
+pub(crate) struct Node {
+    pub(crate) config: Arc<Config>,
+    pub(crate) places: Arc<dyn Places>,
+    pub(crate) resolvers: Resolvers,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) counters: Arc<Counters>,
+    /// Cancelled when the grace is over: whatever still runs ends.
+    pub(crate) halt: CancellationToken,
+    ledgers: Mutex<Ring>,
+    serial: AtomicU64,
+}
+
+impl Node {
+    pub(crate) fn build(config: Config, places: Arc<dyn Places>, net: Arc<dyn Net>) -> Self {
+        let counters = Arc::new(Counters::default());
+        let limits = Arc::new(config.limits.clone());
+        let config = Arc::new(config);
+        let routers = |address: fn(&RouterAddresses) -> _| config.routers.iter().map(address).collect::<Vec<_>>();
+        let (dns, http) = (routers(|router| router.dns), routers(|router| router.http));
+        let resolvers = Resolvers::new(Arc::clone(&net), dns, Arc::clone(&limits), Arc::clone(&counters));
+        let beacons = Beacons::new(Arc::clone(&net), http, Arc::clone(&limits), Arc::clone(&counters));
+        let fetcher = Fetcher {
+            connector: Connector::new(net, beacons, Arc::clone(&limits), Arc::clone(&counters)),
+            pool: Pool::new(limits.pool_idle_max, limits.pool_idle_timeout),
+            config: Arc::clone(&config),
+            counters: Arc::clone(&counters),
+        };
+        let ledgers = Mutex::new(Ring::new(limits.ledgers_max));
+        let (halt, serial) = (CancellationToken::new(), AtomicU64::new(1));
+        Self { config, places, resolvers, fetcher, counters, halt, ledgers, serial }
+    }
+
+    /// Where `user` stands and how it asks from there.
+    pub(crate) fn viewpoint(&self, user: &User, client: &Client) -> Result<Viewpoint, Failure> {
+        let standing = |place: &str| self.places.standing(place).map_err(|error| Failure::UnknownPlace(error.0));
+        let viewer = standing(user.place.as_deref().unwrap_or(&self.config.default_place))?;
+        let resolver = match &user.resolver {
+            Some(place) => self.resolvers.at(&standing(place)?),
+            None => self.resolvers.at(&viewer),
+        };
+        Ok(Viewpoint {
+            subnet: (!user.no_ecs).then_some(viewer.network),
+            standing: viewer,
+            resolver,
+            owner: if user.warm { Owner::Everybody } else { Owner::Client(client.id) },
+            warm: user.warm,
+        })
+    }
+
+    /// Keeps a connection whose response has ended.
+    pub(crate) fn give_back(&self, who: &Viewpoint, connection: EdgeConnection) {
+        if self.fetcher.pool.store(who.owner, &who.standing.site, connection) {
+            self.counters.bump(Counter::ViewerPoolEvictions);
+        }
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Keeps `ledger`; a second one with the same number takes the place of the first.
+    pub(crate) fn store_ledger(&self, serial: u64, ledger: Ledger) {
+        if self.ledgers().store(serial, ledger) {
+            self.counters.bump(Counter::ViewerLedgersDropped);
+        }
+    }
+
+    pub(crate) fn ledgers(&self) -> MutexGuard<'_, Ring> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client connection: what it opened is closed with it.
+pub(crate) struct Client {
+    pub(crate) node: Arc<Node>,
+    pub(crate) id: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Client {
+    pub(crate) fn new(node: Arc<Node>, permit: OwnedSemaphorePermit) -> Self {
+        node.counters.add(Counter::ViewerConnections, 1);
+        Self { id: node.next_serial(), node, _permit: permit }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.node.counters.sub(Counter::ViewerConnections, 1);
+        self.node.fetcher.pool.close_of(Owner::Client(self.id));
+    }
+}

@@ -1,0 +1,192 @@
+//! The forward proxy: HTTP in absolute form, CONNECT, and upgrades; the proxy user says where one stands.
+//!
+//! Decides what of a request is for the edge. It is the network's physics and no hop of the CDN: it adds nothing, and
+//! answers by itself only when no edge could.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use cdn_core::Counter;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::Scheme};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use crate::{
+    download::{AtEnd, Download},
+    failure::Failure,
+    fetch::{Fetched, Viewpoint},
+    headers::{restore_upgrade, strip_hop_by_hop, upgrade},
+    ledger::{Ending, Recorder, Step},
+    node::Client,
+    server_timing::EdgeTiming,
+    target::Target,
+    tunnel,
+    user::User,
+};
+
+/// The body of an answer: a text of our own, or what an edge sends.
+pub(crate) type Reply = Either<Full<Bytes>, Download>;
+
+const USAGE: &str = "this is a forward proxy; the user name is the place to stand in: \
+                     curl -x http://tokyo@127.0.0.1:4488 http://www.demo.test/";
+
+/// Serves one request of `client`.
+pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+    let counters = &client.node.counters;
+    counters.bump(Counter::ViewerRequests);
+    let result = serve(&client, request).await;
+    Ok(result.unwrap_or_else(|failure| {
+        counters.bump(if failure.is_clients() { Counter::ViewerRejected } else { Counter::ViewerErrors });
+        tracing::debug!(reason = %failure.reason(), "{failure}");
+        failure.respond().map(Either::Left)
+    }))
+}
+
+async fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Result<Response<Reply>, Failure> {
+    let node = &client.node;
+    let user = match request.headers().get(header::PROXY_AUTHORIZATION) {
+        Some(value) => User::of_authorization(value.as_bytes()).map_err(Failure::BadRequest)?,
+        None => User::default(),
+    };
+    let who = node.viewpoint(&user, client)?;
+    let is_connect = request.method() == Method::CONNECT;
+    let target = target(request.uri(), is_connect, client)?;
+    let mut recorder = Recorder::start(&who.standing.place, request.method().as_str(), &request.uri().to_string());
+    let result = if is_connect {
+        open_tunnel(client, &who, &target, &mut request, &mut recorder, user.ledger.as_deref()).await
+    } else {
+        forward(client, &who, &target, request, &mut recorder, user.ledger.as_deref()).await
+    };
+    if let (Err(failure), Some(id)) = (&result, &user.ledger) {
+        let ending = Ending { status: failure.status().as_u16(), error: failure.to_string(), ..Ending::default() };
+        node.store_ledger(node.next_serial(), recorder.finish(id, ending));
+    }
+    result
+}
+
+/// Where the request goes.
+fn target(uri: &Uri, is_connect: bool, client: &Client) -> Result<Target, Failure> {
+    let authority = uri.authority().ok_or_else(|| Failure::BadRequest(USAGE.into()))?;
+    if authority.as_str().contains('@') {
+        return Err(Failure::BadRequest("a URL may not carry a user name (RFC 9110 section 4.2.4)".into()));
+    }
+    let default_port = match uri.scheme() {
+        None if is_connect => 443,
+        Some(scheme) if *scheme == Scheme::HTTP && !is_connect => 80,
+        Some(scheme) if *scheme == Scheme::HTTPS => {
+            return Err(Failure::BadRequest("https goes through a proxy by CONNECT".into()));
+        }
+        _ => return Err(Failure::BadRequest(USAGE.into())),
+    };
+    Target::of(authority, default_port, &client.node.config).map_err(Failure::ForeignHost)
+}
+
+async fn forward(
+    client: &Arc<Client>,
+    who: &Viewpoint,
+    target: &Target,
+    mut request: Request<Incoming>,
+    recorder: &mut Recorder,
+    ledger: Option<&str>,
+) -> Result<Response<Reply>, Failure> {
+    let node = &client.node;
+    let offered = upgrade(request.headers());
+    let client_side = offered.is_some().then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    strip_hop_by_hop(&mut parts.headers);
+    if let Some(protocol) = offered {
+        restore_upgrade(&mut parts.headers, protocol);
+    }
+    if !parts.headers.contains_key(header::HOST) {
+        let host = parts.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+        if let Some(Ok(host)) = host {
+            parts.headers.insert(header::HOST, host);
+        }
+    }
+    parts.uri = parts.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+    parts.version = Version::HTTP_11;
+
+    let Fetched { mut response, connection } = node.fetcher.fetch(who, target, parts, body, recorder).await?;
+    let address = connection.address;
+    let timing = EdgeTiming::of(response.headers());
+    let pop = timing.as_ref().and_then(EdgeTiming::metro).unwrap_or_else(|| node.config.edge_name(address.ip()));
+    let detail = if who.warm { "request, warm, 1 round trip" } else { "request, 1 round trip" };
+    recorder.response(&who.standing.place, &pop, detail, timing.as_ref());
+    let ending = Ending { status: response.status().as_u16(), edge: Some(address), timing, ..Ending::default() };
+
+    let switched = upgrade(response.headers()).filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    let asks_for = response.headers().get(header::UPGRADE).cloned();
+    let edge_side = switched.is_some().then(|| hyper::upgrade::on(&mut response));
+    strip_hop_by_hop(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    match (switched, response.status() == StatusCode::UPGRADE_REQUIRED, asks_for) {
+        (Some(protocol), ..) | (None, true, Some(protocol)) => restore_upgrade(response.headers_mut(), protocol),
+        _ => {}
+    }
+    let (Some(client_side), Some(edge_side)) = (client_side, edge_side) else {
+        let silence_max = node.config.limits.body_idle_timeout;
+        let at_end = AtEnd {
+            node: Arc::clone(node),
+            client: Arc::clone(client),
+            who: who.clone(),
+            connection,
+            recorder: recorder.clone(),
+            ending,
+            pop,
+            ledger: ledger.map(str::to_owned),
+        };
+        return Ok(response.map(|incoming| Either::Right(Download::new(incoming, silence_max, at_end))));
+    };
+    if let Some(id) = ledger {
+        node.store_ledger(node.next_serial(), recorder.finish(id, Ending { complete: true, ..ending }));
+    }
+    let client = Arc::clone(client);
+    tokio::spawn(async move {
+        if let (Ok(client_side), Ok(edge_side)) = tokio::join!(client_side, edge_side) {
+            tunnel::carry(&client, TokioIo::new(client_side), TokioIo::new(edge_side)).await;
+        }
+    });
+    Ok(response.map(|_| Either::Left(Full::default())))
+}
+
+async fn open_tunnel(
+    client: &Arc<Client>,
+    who: &Viewpoint,
+    target: &Target,
+    request: &mut Request<Incoming>,
+    recorder: &mut Recorder,
+    ledger: Option<&str>,
+) -> Result<Response<Reply>, Failure> {
+    let node = &client.node;
+    let (edge_side, address) = node.fetcher.tunnel(who, target, recorder).await?;
+    if who.warm {
+        recorder.restart_warm();
+    }
+    let serial = node.next_serial();
+    if let Some(id) = ledger {
+        // A first version, for who asks while the tunnel is open or just after it was closed.
+        node.store_ledger(serial, recorder.finish(id, tunnel_ending(address, false)));
+    }
+    let client_side = hyper::upgrade::on(request);
+    let (client, ledger) = (Arc::clone(client), ledger.map(str::to_owned));
+    let mut recorder = recorder.clone();
+    tokio::spawn(async move {
+        let Ok(client_side) = client_side.await else { return };
+        let carried = tunnel::carry(&client, TokioIo::new(client_side), TokioIo::new(edge_side)).await;
+        let Some(id) = ledger else { return };
+        let detail = match carried {
+            Some((up, down)) => format!("tunnel, {up} bytes up, {down} bytes down"),
+            None => "tunnel, broken off".into(),
+        };
+        let node = &client.node;
+        let label = format!("{} → {}", recorder.place(), node.config.edge_name(address.ip()));
+        recorder.step(Step::Tunnel, label, detail);
+        node.store_ledger(serial, recorder.finish(&id, tunnel_ending(address, carried.is_some())));
+    });
+    Ok(Response::new(Either::Left(Full::default())))
+}
+
+fn tunnel_ending(edge: SocketAddr, complete: bool) -> Ending {
+    Ending { status: 200, edge: Some(edge), complete, ..Ending::default() }
+}

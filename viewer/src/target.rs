@@ -1,0 +1,122 @@
+//! Which hosts are of this world, and which port of an edge a URL means.
+//!
+//! A name inside a zone resolves through the routers; a literal address must be an edge's or a router's. Everything
+//! else is refused with a sentence, because nothing of the user's other traffic may go anywhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http::uri::Authority;
+
+use crate::config::Config;
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The host, lower case, without a final dot.
+    pub(crate) host: String,
+    /// The port to dial.
+    pub(crate) port: u16,
+    /// The address, when the host is one.
+    pub(crate) address: Option<Ipv4Addr>,
+}
+
+impl Target {
+    /// What `authority` means; `default_port` is the scheme's. The error is a sentence for people.
+    pub(crate) fn of(authority: &Authority, default_port: u16, config: &Config) -> Result<Self, String> {
+        let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+        // `Authority::port` takes a number that does not fit for no port at all.
+        let after_host = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest);
+        let port = match after_host.split_once(':').map(|(_, port)| port) {
+            None | Some("") => default_port,
+            Some(port) => port.parse().map_err(|_| format!("{authority} has no valid port"))?,
+        };
+        if let Ok(address) = host.parse::<Ipv4Addr>() {
+            return Self::of_address(host, address, port, config);
+        }
+        if !config.zones.iter().any(|zone| is_inside(&host, zone)) {
+            return Err(format!(
+                "{host} is not of this world: only names in {} are served, and nothing else is ever asked",
+                listed(&config.zones)
+            ));
+        }
+        Ok(Self { port: edge_port(&host, port, config)?, host, address: None })
+    }
+
+    fn of_address(host: String, address: Ipv4Addr, port: u16, config: &Config) -> Result<Self, String> {
+        let is_router = config.routers.iter().any(|router| router.http == SocketAddr::from((address, port)));
+        let port = if is_router {
+            port
+        } else if config.edges.contains(&address) {
+            edge_port(&host, port, config)?
+        } else {
+            return Err(format!(
+                "{host} is not an address of this world: edges are in {}, names in {}",
+                config.edges,
+                listed(&config.zones)
+            ));
+        };
+        Ok(Self { host, port, address: Some(address) })
+    }
+}
+
+/// The edges' port for the port of a URL: 80 and 443 stand for the ports that the edges share.
+fn edge_port(host: &str, port: u16, config: &Config) -> Result<u16, String> {
+    let (http, https) = (config.edge_http_port, config.edge_https_port);
+    match port {
+        80 => Ok(http),
+        443 => Ok(https),
+        _ if port == http || port == https => Ok(port),
+        _ => Err(format!("{host} serves ports 80 and 443 (on this machine {http} and {https}), not {port}")),
+    }
+}
+
+fn is_inside(host: &str, zone: &str) -> bool {
+    let zone = zone.trim_matches('.').to_ascii_lowercase();
+    host == zone || host.strip_suffix(&zone).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+}
+
+fn listed(zones: &[String]) -> String {
+    zones.iter().map(|zone| format!("*.{zone}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(authority: &str) -> Result<Target, String> {
+        Target::of(&authority.parse().unwrap(), 80, &Config::with_default_ports("tokyo"))
+    }
+
+    #[test]
+    fn names_of_the_zones_go_to_the_edges_ports() {
+        for (authority, port) in [
+            ("www.demo.test", 4480),
+            ("WWW.Demo.Test.", 4480),
+            ("demo.test:80", 4480),
+            ("d1.cdn.test:4480", 4480),
+            ("www.demo.test:443", 4443),
+        ] {
+            let target = of(authority).unwrap();
+            assert_eq!((target.port, target.address), (port, None), "{authority}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_the_world_is_refused_with_the_zones_named() {
+        for authority in ["example.com", "evildemo.test", ".demo.test", "10.0.0.1", "127.0.0.1:22", "[::1]:80", "test"]
+        {
+            let Ok(parsed) = authority.parse() else { continue };
+            let error = Target::of(&parsed, 80, &Config::with_default_ports("tokyo")).unwrap_err();
+            assert!(error.contains("*.demo.test"), "{authority}: {error}");
+        }
+        assert!(of("www.demo.test:22").unwrap_err().contains("not 22"));
+        assert!(of("www.demo.test:99999").is_err());
+    }
+
+    #[test]
+    fn edges_and_routers_may_be_named_by_address() {
+        assert_eq!(of("127.77.0.3:4480").unwrap().address, Some(Ipv4Addr::new(127, 77, 0, 3)));
+        assert_eq!(of("127.77.0.3").unwrap().port, 4480);
+        assert_eq!(of("127.0.0.1:4470").unwrap().port, 4470);
+    }
+}
