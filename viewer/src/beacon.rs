@@ -16,6 +16,7 @@ use cdn_core::{Counter, Counters};
 use http::{Method, Request, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use tokio::{sync::Semaphore, time::timeout};
@@ -107,7 +108,7 @@ impl Beacons {
 /// Posts one report and says whether the router took it.
 async fn post(net: &dyn Net, from: Source, router: SocketAddr, body: Bytes) -> io::Result<bool> {
     let stream = net.connect(from, router).await?;
-    let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let request = Request::builder()
         .method(Method::POST)
         .uri("/beacon")

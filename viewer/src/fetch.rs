@@ -12,6 +12,7 @@ use http::{Request, Response, request::Parts};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
 use ipnet::Ipv4Net;
 use tokio::time::timeout;
 
@@ -269,7 +270,8 @@ impl Fetcher {
 
     async fn handshake(&self, target: &Target, connected: Connected) -> Result<EdgeConnection, Failure> {
         let address = connected.address;
-        let handshake = http1::Builder::new().preserve_header_case(true).handshake(connected.stream).await;
+        let handshake =
+            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(connected.stream)).await;
         let (sender, connection) =
             handshake.map_err(|error| Failure::Reset(format!("{}: {error}", self.named(address))))?;
         tokio::spawn(async move {

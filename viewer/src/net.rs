@@ -9,15 +9,16 @@ use std::{
     pin::Pin,
 };
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use world::SiteId;
 
 /// A future without a name.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A byte stream to the other end.
-pub trait Io: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
-impl<T: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// Any byte stream.
 pub type BoxIo = Box<dyn Io>;

@@ -173,7 +173,7 @@ async fn open_tunnel(
     let mut recorder = recorder.clone();
     tokio::spawn(async move {
         let Ok(client_side) = client_side.await else { return };
-        let carried = tunnel::carry(&client, TokioIo::new(client_side), TokioIo::new(edge_side)).await;
+        let carried = tunnel::carry(&client, TokioIo::new(client_side), edge_side).await;
         let Some(id) = ledger else { return };
         let detail = match carried {
             Some((up, down)) => format!("tunnel, {up} bytes up, {down} bytes down"),

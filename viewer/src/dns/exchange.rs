@@ -15,7 +15,6 @@ use std::{
 };
 
 use cdn_core::{Counter, Counters};
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, timeout, timeout_at},
@@ -140,7 +139,7 @@ impl Upstream {
     /// RFC 7766: a length in two bytes, then the message, on a connection of its own.
     async fn ask_over_tcp(&self, server: SocketAddr, bytes: &[u8], id: u16, question: &Question) -> io::Result<Reply> {
         let exchange = async {
-            let mut stream = TokioIo::new(self.net.connect(self.from.clone(), server).await?);
+            let mut stream = self.net.connect(self.from.clone(), server).await?;
             let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
             let mut framed = Vec::with_capacity(bytes.len() + 2);
             framed.extend_from_slice(&length.to_be_bytes());
