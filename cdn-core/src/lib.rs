@@ -11,8 +11,11 @@ pub mod cache_key;
 pub mod conditional;
 pub mod counters;
 pub mod distribution;
+pub mod estimate;
 pub mod forward;
 pub mod freshness;
+pub mod geo;
+pub mod health;
 mod http_date;
 pub mod ids;
 pub mod invalidation;
@@ -20,13 +23,16 @@ pub mod origin_group;
 pub mod path_pattern;
 pub mod policies;
 pub mod range;
+pub mod range_map;
 pub mod reason;
+pub mod routing;
 pub mod selection;
 pub mod source_nat;
 #[cfg(test)]
 mod test_data;
 mod time;
 pub mod vary;
+pub mod zone;
 
 pub use crate::{
     counters::{Counter, Counters},

@@ -75,6 +75,10 @@ reasons! {
     RouteExplore = "route_explore", "a small share of answers tries the runner-up, to learn";
     RouteHeldByHysteresis = "route_held_by_hysteresis", "a better estimate exists, but not by the margin that a switch needs";
     RouteFailOpen = "route_fail_open", "too few candidates are healthy, so health was ignored";
+    RouteNearest = "route_nearest", "the shortest distance among the eligible";
+    RouteRandom = "route_random", "a seeded draw among the eligible";
+    RouteTurn = "route_turn", "the next in turn among the eligible";
+    RouteStatic = "route_static", "the first of a stated order that is eligible";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
     RejectedDown = "rejected_down", "health checks failed";
     RejectedUnknown = "rejected_unknown", "not yet seen healthy";

@@ -1,0 +1,249 @@
+//! Where client networks are on the map: address prefix → [`Place`].
+//!
+//! Every prefix of the table is one *block*: the unit by which routing learns and decides, so that all clients of a
+//! block get the same answer. Knows great circles; does not know cables, and does not say which edge is best.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use crate::range_map::{IpRangeMap, RangeMap};
+
+/// Mean radius of the earth in kilometres (IUGG).
+const EARTH_RADIUS_KM: f64 = 6371.0088;
+
+/// A point on the globe, WGS 84.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    lat_deg: f64,
+    lon_deg: f64,
+}
+
+/// Coordinates that are on no map.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("latitude {lat_deg}, longitude {lon_deg} is not a point: latitudes are -90 to 90, longitudes -180 to 180")]
+pub struct InvalidPoint {
+    lat_deg: f64,
+    lon_deg: f64,
+}
+
+impl Point {
+    /// A point by latitude and longitude in degrees, north and east positive.
+    ///
+    /// # Errors
+    /// [`InvalidPoint`] outside -90 to 90 and -180 to 180.
+    pub fn new(lat_deg: f64, lon_deg: f64) -> Result<Self, InvalidPoint> {
+        if (-90.0..=90.0).contains(&lat_deg) && (-180.0..=180.0).contains(&lon_deg) {
+            Ok(Self { lat_deg, lon_deg })
+        } else {
+            Err(InvalidPoint { lat_deg, lon_deg })
+        }
+    }
+
+    /// Degrees north.
+    pub const fn lat_deg(self) -> f64 {
+        self.lat_deg
+    }
+
+    /// Degrees east.
+    pub const fn lon_deg(self) -> f64 {
+        self.lon_deg
+    }
+
+    /// Great-circle distance in kilometres (haversine formula).
+    pub fn distance_km(self, other: Self) -> f64 {
+        let (lat_a, lat_b) = (self.lat_deg.to_radians(), other.lat_deg.to_radians());
+        let half_lat = ((lat_b - lat_a) / 2.0).sin();
+        let half_lon = ((other.lon_deg - self.lon_deg).to_radians() / 2.0).sin();
+        let h = half_lat * half_lat + lat_a.cos() * lat_b.cos() * half_lon * half_lon;
+        2.0 * EARTH_RADIUS_KM * h.clamp(0.0, 1.0).sqrt().asin()
+    }
+}
+
+/// Somewhere: a point, its country and what people call it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Where.
+    pub point: Point,
+    /// ISO 3166-1 alpha-2, upper case; empty where unknown.
+    pub country: Arc<str>,
+    /// For people: `Nairobi`.
+    pub label: Arc<str>,
+}
+
+/// One line of a prefix table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeoPrefix {
+    /// The network.
+    pub net: IpNet,
+    /// Where its clients are.
+    pub place: Place,
+}
+
+/// A client block by its position in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId(u32);
+
+impl BlockId {
+    /// Its position in [`GeoMap::blocks`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A place by its position in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaceId(u32);
+
+impl PlaceId {
+    /// The id of the place at `position` of a map.
+    pub(crate) fn new(position: usize) -> Self {
+        Self(id(position))
+    }
+
+    /// Its position in [`GeoMap::places`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A client block: a network all of whose clients are in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its network; longer prefixes inside it are blocks of their own.
+    pub net: IpNet,
+    /// Where it is.
+    pub place: PlaceId,
+}
+
+/// The prefix table, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct GeoMap {
+    places: Vec<Place>,
+    blocks: Vec<Block>,
+    ranges: IpRangeMap<Option<BlockId>>,
+}
+
+impl GeoMap {
+    /// Builds the map. Of nested prefixes the longest holds; of one given twice, the later.
+    pub fn build(prefixes: impl IntoIterator<Item = GeoPrefix>) -> Self {
+        let mut places: Vec<Place> = vec![];
+        let mut known: BTreeMap<(u64, u64, Arc<str>, Arc<str>), PlaceId> = BTreeMap::new();
+        let mut blocks = vec![];
+        let (mut v4, mut v6) = (vec![], vec![]);
+        for GeoPrefix { net, place } in prefixes {
+            let block = BlockId(id(blocks.len()));
+            match net {
+                IpNet::V4(net) => v4.push((net.network().to_bits(), net.prefix_len(), Some(block))),
+                IpNet::V6(net) => v6.push((net.network().to_bits(), net.prefix_len(), Some(block))),
+            }
+            let key = (
+                place.point.lat_deg.to_bits(),
+                place.point.lon_deg.to_bits(),
+                Arc::clone(&place.country),
+                Arc::clone(&place.label),
+            );
+            let place = *known.entry(key).or_insert_with(|| {
+                places.push(place);
+                PlaceId(id(places.len() - 1))
+            });
+            blocks.push(Block { net: net.trunc(), place });
+        }
+        Self { places, blocks, ranges: IpRangeMap { v4: RangeMap::build(v4, None), v6: RangeMap::build(v6, None) } }
+    }
+
+    /// The block of `address`, and the shortest prefix around it that lies in that block alone (or in none at all).
+    pub fn find(&self, address: IpAddr) -> (Option<BlockId>, u8) {
+        self.ranges.find(address)
+    }
+
+    /// The block of `address`.
+    pub fn block_of(&self, address: IpAddr) -> Option<BlockId> {
+        self.ranges.value(address)
+    }
+
+    /// Where `address` is, if the table knows.
+    pub fn locate(&self, address: IpAddr) -> Option<&Place> {
+        self.block_of(address).map(|block| self.place_of(block))
+    }
+
+    /// All blocks, in the order of the table.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// One block.
+    ///
+    /// # Panics
+    /// If `block` comes from another map.
+    pub fn block(&self, block: BlockId) -> &Block {
+        &self.blocks[block.index()]
+    }
+
+    /// Where a block is.
+    ///
+    /// # Panics
+    /// If `block` comes from another map.
+    pub fn place_of(&self, block: BlockId) -> &Place {
+        &self.places[self.block(block).place.index()]
+    }
+
+    /// All places, each once.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The ids of all blocks.
+    pub fn block_ids(&self) -> impl Iterator<Item = BlockId> + use<> {
+        (0..id(self.blocks.len())).map(BlockId)
+    }
+
+    /// Blocks by address range.
+    pub const fn ranges(&self) -> &IpRangeMap<Option<BlockId>> {
+        &self.ranges
+    }
+}
+
+/// A position as an id. A table of more than 2^32 prefixes does not fit in memory, let alone here.
+fn id(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(label: &str, lat_deg: f64, lon_deg: f64) -> Place {
+        Place { point: Point::new(lat_deg, lon_deg).unwrap(), country: "".into(), label: label.into() }
+    }
+
+    #[test]
+    fn distances_are_great_circles() {
+        let (berlin, sydney) = (Point::new(52.52, 13.405).unwrap(), Point::new(-33.8688, 151.2093).unwrap());
+        assert_eq!(berlin.distance_km(sydney).round(), 16095.0);
+        assert_eq!(berlin.distance_km(berlin), 0.0);
+        let antipodes = Point::new(0.0, 0.0).unwrap().distance_km(Point::new(0.0, 180.0).unwrap());
+        assert_eq!(antipodes.round(), 20015.0);
+    }
+
+    #[test]
+    fn coordinates_off_the_map_are_refused() {
+        for (lat, lon) in [(90.1, 0.0), (0.0, -180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
+            assert!(Point::new(lat, lon).is_err(), "{lat} {lon}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_one_place_share_it() {
+        let map = GeoMap::build(
+            [("198.18.1.0/24", "a"), ("198.18.2.0/24", "a"), ("2001:db8::/32", "b")]
+                .map(|(net, label)| GeoPrefix { net: net.parse().unwrap(), place: place(label, 1.0, 2.0) }),
+        );
+        assert_eq!((map.places().len(), map.blocks().len()), (2, 3));
+        assert_eq!(&*map.locate("198.18.2.7".parse().unwrap()).unwrap().label, "a");
+        assert_eq!(&*map.locate("::ffff:198.18.2.7".parse().unwrap()).unwrap().label, "a");
+        assert_eq!(&*map.locate("2001:db8::1".parse().unwrap()).unwrap().label, "b");
+        assert_eq!(map.locate("198.18.3.7".parse().unwrap()), None);
+        assert_eq!(map.find("198.18.2.7".parse().unwrap()).1, 24);
+    }
+}

@@ -1,0 +1,200 @@
+//! The candidates: PoPs with their edges, and which of them may be chosen.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::draw;
+use crate::{NodeId, PopCode, Reason, geo::Place, health::HealthState};
+
+/// A PoP by its position in the router's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PopIndex(u16);
+
+impl PopIndex {
+    /// The first.
+    pub const MIN: Self = Self(0);
+    /// The last that there can be.
+    pub const MAX: Self = Self(u16::MAX);
+
+    /// The position as an index.
+    pub const fn new(position: u16) -> Self {
+        Self(position)
+    }
+
+    /// The index as a position.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// All indices of a list of `len`.
+    pub(super) fn all(len: usize) -> impl DoubleEndedIterator<Item = Self> {
+        (0..u16::try_from(len).unwrap_or(u16::MAX)).map(Self)
+    }
+}
+
+/// A point of presence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pop {
+    /// Its code.
+    pub code: PopCode,
+    /// Where it is.
+    pub place: Place,
+    /// Its edges.
+    pub edges: Vec<EdgeSite>,
+}
+
+/// An edge, as viewers reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeSite {
+    /// Its name.
+    pub id: NodeId,
+    /// Where it listens for HTTP.
+    pub address: SocketAddrV4,
+}
+
+/// Whether a PoP may be chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Fitness {
+    /// The states of its edges, in their order.
+    pub(super) edges: Vec<HealthState>,
+    pub(super) draining: bool,
+}
+
+impl Fitness {
+    /// At least one edge serves.
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.draining && self.edges.iter().any(|state| state.is_healthy())
+    }
+
+    /// The best state among its edges.
+    pub(super) fn state(&self) -> HealthState {
+        let best_first = [HealthState::Up, HealthState::Suspect, HealthState::Unknown];
+        best_first.into_iter().find(|state| self.edges.contains(state)).unwrap_or(HealthState::Down)
+    }
+
+    /// Why it may not be chosen.
+    fn rejected(&self) -> Option<Reason> {
+        if self.draining {
+            Some(Reason::RejectedDraining)
+        } else if self.is_healthy() {
+            None
+        } else if self.state() == HealthState::Unknown {
+            Some(Reason::RejectedUnknown)
+        } else {
+            Some(Reason::RejectedDown)
+        }
+    }
+}
+
+/// Which PoPs may be chosen, all together.
+#[derive(Clone, Debug)]
+pub(super) struct Eligibility {
+    pub(super) pops: Vec<Fitness>,
+    /// Too few are healthy: health is ignored.
+    pub(super) fail_open: bool,
+    /// Everything is drained: drains are ignored too, because an answer beats none.
+    all_drained: bool,
+    /// Healthy edges among those not drained, 0 to 1.
+    pub(super) healthy_share: f64,
+    /// An edge is drained, down, or not yet seen.
+    pub(super) degraded: bool,
+}
+
+impl Eligibility {
+    pub(super) fn new(pops: Vec<Fitness>, healthy_share_min: f64) -> Self {
+        let all_drained = pops.iter().all(|pop| pop.draining);
+        let candidates = || pops.iter().filter(|pop| all_drained || !pop.draining).flat_map(|pop| &pop.edges);
+        let healthy = candidates().filter(|state| state.is_healthy()).count();
+        let healthy_share = healthy as f64 / candidates().count().max(1) as f64;
+        let degraded = pops.iter().any(|pop| pop.draining || pop.edges.iter().any(|state| !state.is_healthy()));
+        let fail_open = healthy == 0 || healthy_share < healthy_share_min;
+        Self { fail_open, all_drained, healthy_share, degraded, pops }
+    }
+
+    /// Why `pop` may not be chosen; `None` if it may.
+    pub(super) fn rejected(&self, pop: PopIndex) -> Option<Reason> {
+        match self.pops[pop.index()].rejected() {
+            Some(Reason::RejectedDraining) if self.all_drained => None,
+            Some(Reason::RejectedDown | Reason::RejectedUnknown) if self.fail_open => None,
+            rejected => rejected,
+        }
+    }
+
+    pub(super) fn is_healthy(&self, pop: PopIndex) -> bool {
+        self.pops[pop.index()].is_healthy()
+    }
+}
+
+/// The edge of `pop` that serves `host`: the one with the highest draw among those that serve (rendezvous hashing), so
+/// that an object is looked for on one edge, and only the names of an edge that leaves move. Where none serves, any.
+pub(super) fn edge_for<'a>(pop: &'a Pop, fitness: &Fitness, host: &str) -> Option<&'a EdgeSite> {
+    let highest = |only_healthy: bool| {
+        let edges = pop.edges.iter().zip(&fitness.edges);
+        edges
+            .filter(|(_, state)| !only_healthy || state.is_healthy())
+            .map(|(edge, _)| edge)
+            .max_by_key(|edge| draw(key(edge), host, [0, 0]))
+    };
+    highest(true).or_else(|| highest(false))
+}
+
+fn key(edge: &EdgeSite) -> u64 {
+    let (ip, port): (&Ipv4Addr, u16) = (edge.address.ip(), edge.address.port());
+    u64::from(ip.to_bits()) << 16 | u64::from(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Role, geo::Point};
+
+    fn fitness(edges: &[HealthState], draining: bool) -> Fitness {
+        Fitness { edges: edges.to_vec(), draining }
+    }
+
+    #[test]
+    fn too_few_healthy_edges_open_the_choice_to_all_but_the_drained() {
+        use HealthState::{Down, Up};
+        let mut pops = vec![fitness(&[Up], false), fitness(&[Down], false), fitness(&[Down], false)];
+        pops.push(fitness(&[Up], true));
+        let eligibility = Eligibility::new(pops.clone(), 0.5);
+        assert!(eligibility.fail_open && eligibility.degraded);
+        assert_eq!(eligibility.rejected(PopIndex(1)), None);
+        assert_eq!(eligibility.rejected(PopIndex(3)), Some(Reason::RejectedDraining));
+        let eligibility = Eligibility::new(pops, 0.3);
+        assert_eq!(eligibility.rejected(PopIndex(1)), Some(Reason::RejectedDown));
+    }
+
+    #[test]
+    fn when_all_are_drained_drains_are_ignored() {
+        let eligibility = Eligibility::new(vec![fitness(&[HealthState::Up], true)], 0.5);
+        assert_eq!((eligibility.rejected(PopIndex(0)), eligibility.fail_open), (None, false));
+    }
+
+    #[test]
+    fn when_an_edge_leaves_only_its_names_move() {
+        let edges: Vec<_> = (0..4u8)
+            .map(|at| EdgeSite {
+                id: NodeId::new(Role::Edge, &format!("iad-{at}")),
+                address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at), 80),
+            })
+            .collect();
+        let place = Place { point: Point::new(0.0, 0.0).unwrap(), country: "".into(), label: "".into() };
+        let pop = Pop { code: "IAD".parse().unwrap(), place, edges };
+        let (all, three) = (fitness(&[HealthState::Up; 4], false), {
+            let mut states = [HealthState::Up; 4];
+            states[1] = HealthState::Down;
+            fitness(&states, false)
+        });
+        let mut moved = 0;
+        for host in (0..1000).map(|at| format!("host-{at}.test")) {
+            let (before, after) = (edge_for(&pop, &all, &host).unwrap(), edge_for(&pop, &three, &host).unwrap());
+            if before != after {
+                assert_eq!(before, &pop.edges[1]);
+                moved += 1;
+            }
+        }
+        assert!((200..300).contains(&moved), "{moved}");
+        let none = fitness(&[HealthState::Down; 4], false);
+        assert!(edge_for(&pop, &none, "x").is_some());
+    }
+}

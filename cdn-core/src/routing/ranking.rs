@@ -1,0 +1,106 @@
+//! The order of candidates for one client block, and the margin that a change of it needs.
+//!
+//! The order is kept apart from health: who is down is skipped when an answer is made, and comes back to its rank when
+//! it is up again, without having to beat the stand-in by the margin.
+
+use std::{cmp::Ordering, time::Duration};
+
+use super::PopIndex;
+use crate::{estimate::Estimate, geo::PlaceId};
+
+/// The margin that a switch needs, so that noise does not move clients to and fro.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hysteresis {
+    /// As a share of the estimate of the PoP in place. Default 0.1.
+    pub share: f64,
+    /// At least this. Default 4 ms.
+    pub floor: Duration,
+}
+
+impl Default for Hysteresis {
+    fn default() -> Self {
+        Self { share: 0.1, floor: Duration::from_millis(4) }
+    }
+}
+
+impl Hysteresis {
+    /// Whether `score` (milliseconds) is enough better than `incumbent`.
+    fn allows(&self, incumbent: f64, score: f64) -> bool {
+        incumbent - score > (incumbent * self.share).max(self.floor.as_secs_f64() * 1000.0)
+    }
+}
+
+/// Candidates, best first.
+#[derive(Clone, Debug)]
+pub(super) struct Ranking {
+    pub(super) place: Option<PlaceId>,
+    pub(super) order: Box<[PopIndex]>,
+    /// Present where something was measured; else every estimate is the prior.
+    pub(super) measured: Option<Box<[Estimate]>>,
+    /// The first is not the lowest, but the margin keeps it.
+    pub(super) held: bool,
+}
+
+/// All candidates by `scores`, lowest first; of equals the one listed first.
+pub(super) fn order(scores: &[f64]) -> Box<[PopIndex]> {
+    let mut order: Vec<PopIndex> = PopIndex::all(scores.len()).collect();
+    order.sort_by(|a, b| compare(scores, *a, *b));
+    order.into()
+}
+
+/// All candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin.
+pub(super) fn order_after(scores: &[f64], previous: &[PopIndex], hysteresis: Hysteresis) -> (Box<[PopIndex]>, bool) {
+    let mut remaining: Vec<PopIndex> = previous.iter().copied().filter(|pop| pop.index() < scores.len()).collect();
+    remaining.extend(PopIndex::all(scores.len()).filter(|pop| !previous.contains(pop)));
+    let mut held = false;
+    let mut ordered = Vec::with_capacity(scores.len());
+    while let Some(&incumbent) = remaining.first() {
+        let best = remaining.iter().copied().min_by(|a, b| compare(scores, *a, *b)).unwrap_or(incumbent);
+        let next = if hysteresis.allows(scores[incumbent.index()], scores[best.index()]) { best } else { incumbent };
+        held |= ordered.is_empty() && next != best;
+        remaining.retain(|&pop| pop != next);
+        ordered.push(next);
+    }
+    (ordered.into(), held)
+}
+
+fn compare(scores: &[f64], a: PopIndex, b: PopIndex) -> Ordering {
+    scores[a.index()].total_cmp(&scores[b.index()]).then(a.cmp(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn indices(order: &[PopIndex]) -> Vec<usize> {
+        order.iter().map(|pop| pop.index()).collect()
+    }
+
+    #[test]
+    fn a_small_gain_does_not_change_the_order_and_a_large_one_does() {
+        let previous = order(&[20.0, 21.0, 90.0]);
+        let (same, held) = order_after(&[22.0, 19.0, 90.0], &previous, Hysteresis::default());
+        assert_eq!((indices(&same), held), (vec![0, 1, 2], true));
+        let (changed, held) = order_after(&[26.0, 19.0, 18.0], &previous, Hysteresis::default());
+        assert_eq!((indices(&changed)[0], held), (2, false));
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_holds_everyone_once_and_no_one_is_passed_over_by_more_than_the_margin(
+            scores in prop::collection::vec(0.0..400.0f64, 1..20),
+            before in prop::collection::vec(0.0..400.0f64, 1..20),
+        ) {
+            let hysteresis = Hysteresis::default();
+            let (order, _) = order_after(&scores, &order(&before), hysteresis);
+            let mut all = indices(&order);
+            for pair in all.windows(2) {
+                prop_assert!(!hysteresis.allows(scores[pair[0]], scores[pair[1]]));
+            }
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..scores.len()).collect::<Vec<_>>());
+        }
+    }
+}
