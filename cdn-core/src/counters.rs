@@ -120,6 +120,17 @@ counters! {
     // wan
     WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";
     WanDialNoRoute, "wan", "wan_dial_no_route_total", Counter, "dials to an address that no site owns, refused";
+    WanConnectsFailed, "wan", "wan_connects_failed_total", Counter, "connects that the target refused";
+    WanConnections, "wan", "wan_connections", Gauge, "connections through links, those included whose user has gone while bytes still travel";
+    WanBytesUp, "wan", "wan_bytes_up_total", Counter, "bytes written to links by who dialled";
+    WanBytesDown, "wan", "wan_bytes_down_total", Counter, "bytes read from links by who dialled";
+    WanRetransmissions, "wan", "wan_retransmissions_total", Counter, "bursts of streams that a link dropped, to be sent again";
+    WanLingersExpired, "wan", "wan_lingers_expired_total", Counter, "connections whose user had gone and whose last bytes could not be delivered in time";
+    WanDatagramsUp, "wan", "wan_datagrams_up_total", Counter, "datagrams sent";
+    WanDatagramsDown, "wan", "wan_datagrams_down_total", Counter, "datagrams received";
+    WanDropsLoss, "wan", "wan_drops_loss_total", Counter, "datagrams and packets of handshakes lost by chance";
+    WanDropsQueueFull, "wan", "wan_drops_queue_full_total", Counter, "datagrams and packets of handshakes that found the queue of a link full";
+    WanDropsSilence, "wan", "wan_drops_silence_total", Counter, "datagrams and packets of handshakes swallowed by a partition or a black hole";
 }
 
 /// The values of one node.

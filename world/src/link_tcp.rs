@@ -139,6 +139,7 @@ pub struct TcpFlow {
     /// Losses before this moment have already halved the window.
     halved_until: Instant,
     has_given_up: bool,
+    drops: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +196,7 @@ impl TcpFlow {
             sent_at: Instant::ZERO,
             halved_until: Instant::ZERO,
             has_given_up: false,
+            drops: 0,
         }
     }
 
@@ -287,6 +289,11 @@ impl TcpFlow {
     /// Whether the same bytes were retransmitted too often, so that the connection has timed out.
     pub const fn has_given_up(&self) -> bool {
         self.has_given_up
+    }
+
+    /// How often the link has dropped something of this flow.
+    pub const fn drops(&self) -> u64 {
+        self.drops
     }
 
     /// Whether everything written has arrived.
@@ -453,6 +460,7 @@ impl TcpFlow {
             }
             Verdict::Drop(reason) => {
                 self.lost += 1;
+                self.drops += 1;
                 self.has_given_up |= tries > self.options.retries_max;
                 let rtt = self.rtt(link, back);
                 let floor = SEGMENT_BYTES * 2;
