@@ -131,6 +131,26 @@ counters! {
     WanDropsLoss, "wan", "wan_drops_loss_total", Counter, "datagrams and packets of handshakes lost by chance";
     WanDropsQueueFull, "wan", "wan_drops_queue_full_total", Counter, "datagrams and packets of handshakes that found the queue of a link full";
     WanDropsSilence, "wan", "wan_drops_silence_total", Counter, "datagrams and packets of handshakes swallowed by a partition or a black hole";
+    // control plane
+    ControlConnections, "control", "control_connections", Gauge, "connections to the control API that are open";
+    ControlConnectionsRefused, "control", "control_connections_refused_total", Counter, "connections to the control API closed at once because the limit was reached";
+    ControlRequests, "control", "control_requests_total", Counter, "requests to the control API";
+    ControlUnauthorized, "control", "control_unauthorized_total", Counter, "requests to the control API without the right token";
+    ControlHostRejected, "control", "control_host_rejected_total", Counter, "dashboard pages sent without the token because Host or peer was not the loopback's";
+    ControlBodyTooLarge, "control", "control_body_too_large_total", Counter, "requests to the control API whose body exceeded the limit";
+    ControlBodyTimeouts, "control", "control_body_timeouts_total", Counter, "requests to the control API whose body did not arrive in time";
+    ControlFaultsActive, "control", "control_faults_active", Gauge, "faults, link changes, killed and paused nodes that are active";
+    ControlFaultsFull, "control", "control_faults_full_total", Counter, "faults refused because as many as allowed are active";
+    ControlEvents, "control", "control_events_total", Counter, "events published";
+    ControlEventsLost, "control", "control_events_lost_total", Counter, "events that a subscriber missed because it was slower than the ring is long";
+    ControlStreams, "control", "control_streams", Gauge, "event and log streams that are open";
+    ControlStreamsFull, "control", "control_streams_full_total", Counter, "streams refused because as many as allowed are open";
+    ControlInvalidations, "control", "control_invalidations_total", Counter, "invalidations accepted";
+    ControlInvalidationsFull, "control", "control_invalidations_full_total", Counter, "invalidations refused because too many paths are in progress";
+    ControlInvalidationRetries, "control", "control_invalidation_retries_total", Counter, "deliveries of an invalidation to a node that were tried again";
+    ControlHandsFailed, "control", "control_hands_failed_total", Counter, "actions on nodes that failed";
+    ControlMetricsFailed, "control", "control_metrics_failed_total", Counter, "nodes whose metrics could not be read for a roll-up";
+    ControlMetricsLinesDropped, "control", "control_metrics_lines_dropped_total", Counter, "lines of nodes' metrics that are not Prometheus text";
 }
 
 /// The values of one node.
