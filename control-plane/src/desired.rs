@@ -1,0 +1,696 @@
+//! What should be: active faults with their ends, and drained PoPs. Pure; `now` is an argument.
+//!
+//! Decides what replaces what, what ends when, and what heals what. Refuses to know processes, links and HTTP: the
+//! shell adds what was asked for, acts on what comes back, and calls [`Desired::expire`] at [`Desired::poll_timeout`].
+//!
+//! The last word wins, per target and kind: the same kind on the same target (same path and same client site)
+//! replaces, `refuse`, `reset` and `blackhole` replace each other, a pause gives way to a kill, and a change of both
+//! directions of a link gives way to a change of one of them in that direction only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use cdn_core::{Instant, NodeId, PopCode};
+use world::SiteId;
+
+/// The number of a fault; counts up, never used twice in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FaultId(pub u64);
+
+/// How an origin or node misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answers with this status.
+    Status(u16),
+    /// Waits before answering.
+    Latency(Duration),
+    /// Refuses connections at once.
+    Refuse,
+    /// Accepts and then resets connections.
+    Reset,
+    /// Never answers a connection attempt.
+    Blackhole,
+    /// Ends the body early.
+    Truncate,
+    /// Stops in the middle of the body and keeps the connection open.
+    Stall,
+    /// Answers with bytes that are not HTTP.
+    Garbage,
+    /// Sends bodies slowly.
+    Throttle {
+        /// Bits per second.
+        bps: u64,
+    },
+}
+
+impl Effect {
+    /// The word of the API.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Latency(_) => "latency",
+            Self::Refuse => "refuse",
+            Self::Reset => "reset",
+            Self::Blackhole => "blackhole",
+            Self::Truncate => "truncate",
+            Self::Stall => "stall",
+            Self::Garbage => "garbage",
+            Self::Throttle { .. } => "throttle",
+        }
+    }
+
+    /// Effects with the same slot cannot hold at once.
+    const fn slot(self) -> &'static str {
+        match self {
+            Self::Refuse | Self::Reset | Self::Blackhole => "connection",
+            _ => self.kind(),
+        }
+    }
+}
+
+/// A fault of an origin or node. The fields have been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeFault {
+    /// Who misbehaves.
+    pub node: NodeId,
+    /// How.
+    pub effect: Effect,
+    /// The share of requests or connections that it meets, above 0 and up to 1. Each fault draws for itself.
+    pub rate: f64,
+    /// Only requests for paths that match this glob.
+    pub path: Option<String>,
+    /// Only connections from this site.
+    pub from: Option<SiteId>,
+}
+
+/// How a link is changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LinkChange {
+    /// Added to each direction meant.
+    Delay(Duration),
+    /// The share of packets lost, above 0 and up to 1.
+    Loss(f64),
+    /// Carries at most so much.
+    Throttle {
+        /// Bits per second.
+        bps: u64,
+    },
+    /// Nothing gets through, and nobody is told.
+    Partition,
+}
+
+impl LinkChange {
+    /// The word of the API.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Delay(_) => "delay",
+            Self::Loss(_) => "loss",
+            Self::Throttle { .. } => "throttle",
+            Self::Partition => "partition",
+        }
+    }
+}
+
+/// A change of a link. The sites differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkFault {
+    /// One end; the sender if only one direction is meant.
+    pub from: SiteId,
+    /// The other end.
+    pub to: SiteId,
+    /// Both directions, or only `from` to `to`.
+    pub both_ways: bool,
+    /// How.
+    pub change: LinkChange,
+}
+
+impl LinkFault {
+    fn same_direction(&self, other: &Self) -> bool {
+        self.from == other.from && self.to == other.to
+    }
+
+    fn same_ends(&self, other: &Self) -> bool {
+        self.same_direction(other) || (self.from == other.to && self.to == other.from)
+    }
+
+    /// Whether a person who wrote `text` meant this link: `fra<->iad`, `fra->iad` or `fra-iad`, ends in any order if
+    /// both directions are changed.
+    pub fn is_called(&self, text: &str) -> bool {
+        let (from, to) = (self.from.as_str(), self.to.as_str());
+        ["<->", "->", "-"].iter().any(|arrow| {
+            text.match_indices(arrow).any(|(at, _)| {
+                let (a, b) = (text.get(..at), text.get(at + arrow.len()..));
+                let forward = (a, b) == (Some(from), Some(to));
+                let backward = (a, b) == (Some(to), Some(from));
+                forward || (backward && (self.both_ways || *arrow != "->"))
+            })
+        })
+    }
+}
+
+/// Whether a node was ended or frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its process was ended (SIGKILL).
+    Kill,
+    /// Its process was frozen (SIGSTOP).
+    Pause,
+}
+
+/// Anything broken on purpose.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// An origin or node misbehaves.
+    Node(NodeFault),
+    /// A link is changed.
+    Link(LinkFault),
+    /// A node does not run.
+    Stopped(NodeId, Stop),
+}
+
+impl Fault {
+    /// The word of the API.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Node(fault) => fault.effect.kind(),
+            Self::Link(fault) => fault.change.kind(),
+            Self::Stopped(_, Stop::Kill) => "kill",
+            Self::Stopped(_, Stop::Pause) => "pause",
+        }
+    }
+
+    /// The target as the API names it.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Node(fault) => fault.node.to_string(),
+            Self::Link(fault) if fault.both_ways => format!("{}<->{}", fault.from, fault.to),
+            Self::Link(fault) => format!("{}->{}", fault.from, fault.to),
+            Self::Stopped(node, _) => node.to_string(),
+        }
+    }
+
+    /// The rest in words; empty if there is nothing to add.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Node(fault) => {
+                let mut words = match fault.effect {
+                    Effect::Status(status) => vec![status.to_string()],
+                    Effect::Latency(by) => vec![format!("+{} ms", millis(by))],
+                    Effect::Throttle { bps } => vec![format!("{bps} bit/s")],
+                    _ => Vec::new(),
+                };
+                if fault.rate < 1.0 {
+                    words.push(format!("{} % of requests", percent(fault.rate)));
+                }
+                words.extend(fault.path.as_ref().map(|path| format!("path {path}")));
+                words.extend(fault.from.as_ref().map(|site| format!("from {site}")));
+                words.join(", ")
+            }
+            Self::Link(fault) => match fault.change {
+                LinkChange::Delay(by) => format!("+{} ms each way", millis(by)),
+                LinkChange::Loss(share) => format!("{} % of packets", percent(share)),
+                LinkChange::Throttle { bps } => format!("{bps} bit/s"),
+                LinkChange::Partition => String::new(),
+            },
+            Self::Stopped(..) => String::new(),
+        }
+    }
+
+    /// Whether `self`, added now, takes the place of `older` as a whole.
+    fn replaces(&self, older: &Self) -> bool {
+        match (self, older) {
+            (Self::Node(a), Self::Node(b)) => {
+                a.node == b.node && a.effect.slot() == b.effect.slot() && a.path == b.path && a.from == b.from
+            }
+            (Self::Link(a), Self::Link(b)) => {
+                let same = if a.both_ways { a.same_ends(b) } else { !b.both_ways && a.same_direction(b) };
+                same && a.change.kind() == b.change.kind()
+            }
+            (Self::Stopped(a, _), Self::Stopped(b, _)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// `edge.fra latency (+80 ms)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.target(), self.kind())?;
+        match self.detail() {
+            detail if detail.is_empty() => Ok(()),
+            detail => write!(f, " ({detail})"),
+        }
+    }
+}
+
+fn millis(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn percent(share: f64) -> f64 {
+    (share * 1e4).round() / 1e2
+}
+
+/// A fault with its number and end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Active {
+    /// Its number.
+    pub id: FaultId,
+    /// What is broken.
+    pub fault: Fault,
+    /// When it ends by itself; `None` stays until healed.
+    pub ends_at: Option<Instant>,
+}
+
+impl Active {
+    /// Time left; `None` if it does not end by itself.
+    pub fn ends_in(&self, now: Instant) -> Option<Duration> {
+        self.ends_at.map(|end| end.saturating_since(now))
+    }
+}
+
+/// What a heal is meant for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heal {
+    /// Everything.
+    All,
+    /// One fault.
+    Id(FaultId),
+    /// Faults of these nodes, and changes of links that end at one of these sites.
+    At {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+        /// The sites.
+        sites: Vec<SiteId>,
+    },
+    /// Changes of one link, as a person wrote it.
+    Link(String),
+}
+
+impl Heal {
+    fn meets(&self, active: &Active) -> bool {
+        match (self, &active.fault) {
+            (Self::All, _) => true,
+            (Self::Id(id), _) => *id == active.id,
+            (Self::At { nodes, .. }, Fault::Node(NodeFault { node, .. }) | Fault::Stopped(node, _)) => {
+                nodes.contains(node)
+            }
+            (Self::At { sites, .. }, Fault::Link(link)) => sites.contains(&link.from) || sites.contains(&link.to),
+            (Self::Link(text), Fault::Link(link)) => link.is_called(text),
+            (Self::Link(_), _) => false,
+        }
+    }
+}
+
+/// As many faults as allowed are active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} faults are active, as many as allowed")]
+pub struct FaultsFull(pub usize);
+
+/// What [`Desired::add`] did, for [`Desired::undo`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Added {
+    /// The new fault.
+    pub id: FaultId,
+    /// Those whose place it took, whole or in part, as they were.
+    pub displaced: Vec<Active>,
+    /// What is left of the displaced, under new numbers.
+    pub remainders: Vec<FaultId>,
+}
+
+/// What should be.
+#[derive(Debug)]
+pub struct Desired {
+    active: BTreeMap<FaultId, Active>,
+    drained: BTreeSet<PopCode>,
+    last: u64,
+    faults_max: usize,
+}
+
+impl Desired {
+    /// Nothing is broken; at most `faults_max` faults at once.
+    pub fn new(faults_max: usize) -> Self {
+        Self { active: BTreeMap::new(), drained: BTreeSet::new(), last: 0, faults_max }
+    }
+
+    /// Adds a fault that ends at `ends_at`, in place of what it opposes.
+    ///
+    /// # Errors
+    /// As many faults as allowed are active, and this one replaces none of them.
+    pub fn add(&mut self, fault: Fault, ends_at: Option<Instant>) -> Result<Added, FaultsFull> {
+        let mut displaced = Vec::new();
+        let mut remainders = Vec::new();
+        for older in self.active.values() {
+            if fault.replaces(&older.fault) {
+                displaced.push(older.clone());
+            } else if let Some(rest) = what_is_left(older, &fault) {
+                displaced.push(older.clone());
+                remainders.push((rest, older.ends_at));
+            }
+        }
+        if self.active.len() + 1 + remainders.len() > self.faults_max + displaced.len() {
+            return Err(FaultsFull(self.active.len()));
+        }
+        for older in &displaced {
+            self.active.remove(&older.id);
+        }
+        let remainders = remainders.into_iter().map(|(rest, ends_at)| self.insert(rest, ends_at)).collect();
+        Ok(Added { id: self.insert(fault, ends_at), displaced, remainders })
+    }
+
+    /// Takes back an [`Desired::add`]; what has been healed or replaced since stays so.
+    pub fn undo(&mut self, added: &Added) {
+        if self.active.remove(&added.id).is_none() {
+            return;
+        }
+        for id in &added.remainders {
+            self.active.remove(id);
+        }
+        self.active.extend(added.displaced.iter().map(|older| (older.id, older.clone())));
+    }
+
+    /// Ends the faults that `heal` is meant for, and returns them, oldest first.
+    pub fn heal(&mut self, heal: &Heal) -> Vec<Active> {
+        self.end_where(|active| heal.meets(active))
+    }
+
+    /// Ends what is due at `now`, and returns it, oldest first.
+    pub fn expire(&mut self, now: Instant) -> Vec<Active> {
+        self.end_where(|active| active.ends_at.is_some_and(|end| end <= now))
+    }
+
+    /// When [`Desired::expire`] next has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.active.values().filter_map(|active| active.ends_at).min()
+    }
+
+    /// Ends a kill or pause of `node`, whichever there is.
+    pub fn resume(&mut self, node: &NodeId) -> Option<Active> {
+        self.end_where(|active| matches!(&active.fault, Fault::Stopped(stopped, _) if stopped == node)).pop()
+    }
+
+    /// Whether `node` is killed or paused.
+    pub fn stopped(&self, node: &NodeId) -> Option<Stop> {
+        self.active.values().find_map(|active| match &active.fault {
+            Fault::Stopped(stopped, how) if stopped == node => Some(*how),
+            _ => None,
+        })
+    }
+
+    /// Everything that is active, oldest first.
+    pub fn active(&self) -> impl ExactSizeIterator<Item = &Active> {
+        self.active.values()
+    }
+
+    /// The active changes of links, oldest first.
+    pub fn link_faults(&self) -> Vec<LinkFault> {
+        self.active
+            .values()
+            .filter_map(|active| match &active.fault {
+                Fault::Link(fault) => Some(fault.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The active faults of origins and nodes, oldest first.
+    pub fn node_faults(&self) -> Vec<NodeFault> {
+        self.active
+            .values()
+            .filter_map(|active| match &active.fault {
+                Fault::Node(fault) => Some(fault.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Drains or undrains a PoP; whether that changed anything.
+    pub fn set_drained(&mut self, pop: PopCode, drain: Drain) -> bool {
+        match drain {
+            Drain::Drain => self.drained.insert(pop),
+            Drain::Undrain => self.drained.remove(&pop),
+        }
+    }
+
+    /// Whether `pop` is being drained.
+    pub fn is_drained(&self, pop: &PopCode) -> bool {
+        self.drained.contains(pop)
+    }
+
+    /// The drained PoPs, by code.
+    pub fn drained(&self) -> Vec<PopCode> {
+        self.drained.iter().copied().collect()
+    }
+
+    fn insert(&mut self, fault: Fault, ends_at: Option<Instant>) -> FaultId {
+        self.last += 1;
+        let id = FaultId(self.last);
+        self.active.insert(id, Active { id, fault, ends_at });
+        id
+    }
+
+    fn end_where(&mut self, mut ends: impl FnMut(&Active) -> bool) -> Vec<Active> {
+        let ended: Vec<_> = self.active.values().filter(|active| ends(active)).cloned().collect();
+        for active in &ended {
+            self.active.remove(&active.id);
+        }
+        ended
+    }
+}
+
+/// Which way [`Desired::set_drained`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Take out of answers.
+    Drain,
+    /// Put back.
+    Undrain,
+}
+
+/// The direction of `older` that `newer` leaves alone: both ways were changed, and one of them is changed anew.
+fn what_is_left(older: &Active, newer: &Fault) -> Option<Fault> {
+    let (Fault::Link(older), Fault::Link(newer)) = (&older.fault, newer) else { return None };
+    let narrows =
+        older.both_ways && !newer.both_ways && older.same_ends(newer) && older.change.kind() == newer.change.kind();
+    narrows.then(|| {
+        Fault::Link(LinkFault {
+            from: newer.to.clone(),
+            to: newer.from.clone(),
+            both_ways: false,
+            change: older.change,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 100;
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
+    fn node(id: &str) -> NodeId {
+        id.parse().unwrap()
+    }
+
+    fn status(node_id: &str, status: u16) -> Fault {
+        effect(node_id, Effect::Status(status))
+    }
+
+    fn effect(node_id: &str, effect: Effect) -> Fault {
+        Fault::Node(NodeFault { node: node(node_id), effect, rate: 1.0, path: None, from: None })
+    }
+
+    fn link(from: &str, to: &str, both_ways: bool, change: LinkChange) -> Fault {
+        Fault::Link(LinkFault { from: SiteId::new(from), to: SiteId::new(to), both_ways, change })
+    }
+
+    fn lines(desired: &Desired) -> Vec<String> {
+        desired.active().map(|active| active.fault.to_string()).collect()
+    }
+
+    #[test]
+    fn faults_end_at_their_time_and_not_before() {
+        let mut desired = Desired::new(MAX);
+        desired.add(status("origin.a", 503), Some(at(5))).unwrap();
+        desired.add(status("origin.b", 503), Some(at(3))).unwrap();
+        desired.add(status("origin.c", 503), None).unwrap();
+        assert_eq!(desired.poll_timeout(), Some(at(3)));
+        assert_eq!(desired.expire(at(2)), []);
+        assert_eq!(desired.expire(at(3)).len(), 1);
+        assert_eq!(desired.poll_timeout(), Some(at(5)));
+        assert_eq!(desired.expire(at(9)).len(), 1);
+        assert_eq!(desired.poll_timeout(), None);
+        assert_eq!(lines(&desired), ["origin.c status (503)"]);
+    }
+
+    #[test]
+    fn same_target_and_kind_replaces() {
+        let mut desired = Desired::new(MAX);
+        desired.add(status("origin.a", 503), Some(at(5))).unwrap();
+        let added = desired.add(status("origin.a", 500), None).unwrap();
+        assert_eq!(added.displaced.len(), 1);
+        assert_eq!(lines(&desired), ["origin.a status (500)"]);
+        assert_eq!(desired.poll_timeout(), None);
+    }
+
+    #[test]
+    fn refuse_reset_and_blackhole_replace_each_other_but_latency_stays() {
+        let mut desired = Desired::new(MAX);
+        desired.add(effect("origin.a", Effect::Latency(Duration::from_millis(80))), None).unwrap();
+        for last in [Effect::Refuse, Effect::Reset, Effect::Blackhole] {
+            desired.add(effect("origin.a", last), None).unwrap();
+        }
+        assert_eq!(lines(&desired), ["origin.a latency (+80 ms)", "origin.a blackhole"]);
+    }
+
+    #[test]
+    fn faults_of_different_paths_stand_side_by_side() {
+        let mut desired = Desired::new(MAX);
+        for path in ["/a", "/b", "/a"] {
+            let Fault::Node(mut fault) = status("origin.a", 503) else { unreachable!() };
+            fault.path = Some(path.into());
+            desired.add(Fault::Node(fault), None).unwrap();
+        }
+        assert_eq!(lines(&desired), ["origin.a status (503, path /b)", "origin.a status (503, path /a)"]);
+    }
+
+    #[test]
+    fn a_link_is_the_same_from_both_ends() {
+        let mut desired = Desired::new(MAX);
+        desired.add(link("fra", "iad", true, LinkChange::Loss(0.05)), None).unwrap();
+        desired.add(link("iad", "fra", true, LinkChange::Loss(0.1)), None).unwrap();
+        assert_eq!(lines(&desired), ["iad<->fra loss (10 % of packets)"]);
+    }
+
+    #[test]
+    fn one_direction_takes_only_its_half_and_gives_it_back_when_undone() {
+        let mut desired = Desired::new(MAX);
+        desired.add(link("fra", "iad", true, LinkChange::Partition), Some(at(9))).unwrap();
+        let added = desired.add(link("fra", "iad", false, LinkChange::Partition), None).unwrap();
+        assert_eq!(lines(&desired), ["iad->fra partition", "fra->iad partition"]);
+        desired.undo(&added);
+        assert_eq!(lines(&desired), ["fra<->iad partition"]);
+        assert_eq!(desired.poll_timeout(), Some(at(9)));
+    }
+
+    #[test]
+    fn both_directions_take_the_place_of_each() {
+        let mut desired = Desired::new(MAX);
+        desired.add(link("fra", "iad", false, LinkChange::Partition), None).unwrap();
+        desired.add(link("iad", "fra", false, LinkChange::Partition), None).unwrap();
+        desired.add(link("fra", "iad", true, LinkChange::Partition), None).unwrap();
+        assert_eq!(lines(&desired), ["fra<->iad partition"]);
+    }
+
+    #[test]
+    fn links_answer_to_their_names() {
+        let Fault::Link(both) = link("fra", "us-east-1", true, LinkChange::Partition) else { unreachable!() };
+        let Fault::Link(one) = link("fra", "us-east-1", false, LinkChange::Partition) else { unreachable!() };
+        for name in ["fra<->us-east-1", "us-east-1<->fra", "us-east-1->fra", "fra-us-east-1", "us-east-1-fra"] {
+            assert!(both.is_called(name), "{name}");
+        }
+        assert!(one.is_called("fra->us-east-1") && one.is_called("us-east-1-fra"));
+        for name in ["us-east-1->fra", "fra", "fra-us", "", "->", "é-fra"] {
+            assert!(!one.is_called(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kill_takes_the_place_of_a_pause() {
+        let mut desired = Desired::new(MAX);
+        let fra = node("edge.fra");
+        desired.add(Fault::Stopped(fra.clone(), Stop::Pause), None).unwrap();
+        desired.add(Fault::Stopped(fra.clone(), Stop::Kill), None).unwrap();
+        assert_eq!(desired.stopped(&fra), Some(Stop::Kill));
+        assert!(desired.resume(&fra).is_some());
+        assert_eq!(desired.stopped(&fra), None);
+        assert_eq!(desired.resume(&fra), None);
+    }
+
+    #[test]
+    fn heal_ends_what_it_is_meant_for() {
+        let all = || {
+            let mut desired = Desired::new(MAX);
+            desired.add(status("edge.fra", 503), None).unwrap();
+            desired.add(Fault::Stopped(node("edge.iad"), Stop::Kill), None).unwrap();
+            desired.add(link("fra", "nrt", true, LinkChange::Partition), None).unwrap();
+            desired
+        };
+        let here = Heal::At { nodes: vec![node("edge.fra")], sites: vec![SiteId::new("fra")] };
+        let left = |heal: Heal| {
+            let mut desired = all();
+            desired.heal(&heal);
+            lines(&desired)
+        };
+        assert_eq!(left(Heal::All), Vec::<String>::new());
+        assert_eq!(left(Heal::Id(FaultId(1))), ["edge.iad kill", "fra<->nrt partition"]);
+        assert_eq!(left(here), ["edge.iad kill"]);
+        assert_eq!(left(Heal::Link("nrt-fra".into())), ["edge.fra status (503)", "edge.iad kill"]);
+    }
+
+    #[test]
+    fn the_limit_refuses_new_faults_but_not_replacements() {
+        let mut desired = Desired::new(1);
+        desired.add(status("origin.a", 503), None).unwrap();
+        assert_eq!(desired.add(status("origin.b", 503), None), Err(FaultsFull(1)));
+        desired.add(status("origin.a", 500), None).unwrap();
+        assert_eq!(lines(&desired), ["origin.a status (500)"]);
+    }
+
+    #[test]
+    fn drains_are_counted_once() {
+        let mut desired = Desired::new(MAX);
+        let fra: PopCode = "FRA".parse().unwrap();
+        assert!(desired.set_drained(fra, Drain::Drain) && !desired.set_drained(fra, Drain::Drain));
+        assert!(desired.is_drained(&fra));
+        assert!(desired.set_drained(fra, Drain::Undrain) && desired.drained().is_empty());
+    }
+
+    fn any_fault() -> impl Strategy<Value = Fault> {
+        let sites = prop::sample::select(vec!["fra", "iad", "nrt"]);
+        let names = prop::sample::select(vec!["edge.fra", "edge.iad", "origin.a"]);
+        prop_oneof![
+            (names.clone(), 0..4_usize).prop_map(|(name, which)| {
+                effect(name, [Effect::Status(500), Effect::Refuse, Effect::Reset, Effect::Stall][which])
+            }),
+            (names, any::<bool>())
+                .prop_map(|(name, kill)| Fault::Stopped(node(name), if kill { Stop::Kill } else { Stop::Pause })),
+            (sites.clone(), sites, any::<bool>(), any::<bool>()).prop_filter_map("two ends", |(a, b, both, loss)| {
+                (a != b).then(|| link(a, b, both, if loss { LinkChange::Loss(0.5) } else { LinkChange::Partition }))
+            }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is added: the newest fault is active, nothing active opposes anything else, undoing restores.
+        #[test]
+        fn nothing_active_opposes_anything_else(faults in prop::collection::vec((any_fault(), prop::option::of(0..9_u64)), 1..40)) {
+            let mut desired = Desired::new(MAX);
+            for (fault, end) in faults {
+                let before: Vec<_> = desired.active().cloned().collect();
+                let added = desired.add(fault.clone(), end.map(at)).unwrap();
+                prop_assert!(desired.active().any(|active| active.id == added.id && active.fault == fault));
+                for a in desired.active() {
+                    for b in desired.active().filter(|b| b.id > a.id) {
+                        prop_assert!(!b.fault.replaces(&a.fault), "{} and {}", a.fault, b.fault);
+                        prop_assert!(what_is_left(a, &b.fault).is_none(), "{} and {}", a.fault, b.fault);
+                    }
+                }
+                desired.undo(&added);
+                prop_assert_eq!(&before, &desired.active().cloned().collect::<Vec<_>>());
+                desired.add(fault, end.map(at)).unwrap();
+            }
+            let end = desired.poll_timeout();
+            prop_assert!(end.is_none_or(|end| desired.expire(end).iter().all(|active| active.ends_at == Some(end))));
+        }
+    }
+}
