@@ -1,0 +1,94 @@
+//! Invalidations: accepted at once, told to every edge and shield, each tried until it confirms.
+
+use std::sync::Arc;
+
+use axum::{Json as Reply, extract::State};
+use cdn_core::{Counter, NodeId};
+use http::StatusCode;
+
+use crate::{
+    ask::InvalidationAsk,
+    check,
+    extract::{Json, Segment},
+    hands::HandsError,
+    plane::Plane,
+    propagation::{Attempt, Next},
+    respond::Refusal,
+    wire::Invalidation,
+};
+
+type Shared = State<Arc<Plane>>;
+
+pub(super) async fn handle_invalidate(
+    State(plane): Shared,
+    Json(ask): Json<InvalidationAsk>,
+) -> Result<(StatusCode, Reply<Invalidation>), Refusal> {
+    check::patterns(&ask)?;
+    let (id, nodes, distribution, row) = {
+        let now = plane.now();
+        let mut state = plane.state();
+        let distribution = ask.distribution.as_deref().map(|name| state.registry.distribution_called(name));
+        let distribution = distribution.transpose()?;
+        let nodes = state.registry.caches();
+        let accepted = state.propagation.accept(now, distribution.clone(), ask.patterns.clone(), nodes.clone());
+        let id = accepted.inspect_err(|_| plane.counters.bump(Counter::ControlInvalidationsFull))?;
+        let row = state.propagation.row(&id).ok_or(Refusal::Internal)?;
+        (id, nodes, distribution, row)
+    };
+    plane.counters.bump(Counter::ControlInvalidations);
+    let shown: String = ask.patterns.iter().take(3).map(|pattern| format!(" {pattern}")).collect();
+    let more = if ask.patterns.len() > 3 { " …" } else { "" };
+    plane.tell("invalidation", None, format!("{id} accepted:{shown}{more}"));
+    let patterns: Arc<[String]> = ask.patterns.into();
+    for node in nodes {
+        let (plane, id, distribution, patterns) = (plane.clone(), id.clone(), distribution.clone(), patterns.clone());
+        tokio::spawn(async move {
+            let stopping = plane.stopping.clone();
+            tokio::select! {
+                () = deliver(plane, id, node, distribution, patterns) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+    Ok((StatusCode::ACCEPTED, Reply(row)))
+}
+
+pub(super) async fn handle_invalidation(
+    State(plane): Shared,
+    Segment(id): Segment,
+) -> Result<Reply<Invalidation>, Refusal> {
+    let row = plane.state().propagation.row(&id);
+    match row {
+        Some(row) => Ok(Reply(row)),
+        None => Err(Refusal::NoSuch { what: "invalidation", id: id.chars().take(80).collect() }),
+    }
+}
+
+async fn deliver(plane: Arc<Plane>, id: String, node: NodeId, distribution: Option<String>, patterns: Arc<[String]>) {
+    loop {
+        let told = plane.hands.invalidate(&node, distribution.as_deref(), &patterns);
+        let told = plane.within(plane.config.limits.invalidation_attempt_timeout, told).await;
+        let attempt = match told {
+            Ok(removed) => Attempt::Done(removed),
+            Err(HandsError::NotRunning(_) | HandsError::NotFound { .. }) => Attempt::NotRunning,
+            Err(error) => Attempt::Failed(error.to_string()),
+        };
+        let line = match &attempt {
+            Attempt::Done(removed) => format!("{id} reached {node}: {removed} removed"),
+            Attempt::NotRunning => format!("{id} skipped {node}: it does not run"),
+            Attempt::Failed(why) => format!("{id} gave up on {node}: {why}"),
+        };
+        let next = plane.state().propagation.handle_attempt(plane.now(), &id, &node, attempt);
+        match next {
+            Next::RetryAfter(pause) => {
+                plane.counters.bump(Counter::ControlInvalidationRetries);
+                tokio::time::sleep(pause).await;
+            }
+            Next::Over => return plane.tell("invalidation", Some(&node), line),
+            Next::Finished(status) => {
+                plane.tell("invalidation", Some(&node), line);
+                return plane.tell("invalidation", None, format!("{id} {status:?}"));
+            }
+        }
+    }
+}
