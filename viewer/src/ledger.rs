@@ -318,7 +318,7 @@ struct Connects {
 impl Connects {
     /// `primary connect refused` becomes `fra → primary` and `connect 1 refused`.
     fn describe(&mut self, from: &str, metric: &Metric) -> (String, String) {
-        let (origin, what) = metric.description.split_once(' ').unwrap_or((&metric.description, ""));
+        let (origin, what) = origin_and_outcome(&metric.description);
         let label = format!("{from} → {}", if origin.is_empty() { "origin" } else { origin });
         let Some(outcome) = what.strip_prefix("connect") else { return (label, what.to_owned()) };
         let number = match self.seen.iter_mut().find(|(seen, _)| *seen == label) {
@@ -333,6 +333,14 @@ impl Connects {
         };
         (label, format!("connect {number}{outcome}"))
     }
+}
+
+/// Takes `my app connect refused` apart into `my app` and `connect refused`: an origin's id may have spaces.
+fn origin_and_outcome(text: &str) -> (&str, &str) {
+    let phase = [" connect", " response"].into_iter().filter_map(|phase| text.rfind(phase)).max();
+    let at = phase.or_else(|| text.rfind(' ')).unwrap_or(text.len());
+    let (origin, outcome) = text.split_at_checked(at).unwrap_or((text, ""));
+    (origin, outcome.trim_start())
 }
 
 /// The last ledgers.
@@ -442,6 +450,19 @@ mod tests {
         let timing = timing("cdn-cache-hit, edge-lookup;dur=500, edge;dur=900");
         let entries = split(10.0, "berlin", "fra", "request", Some(&timing));
         assert_eq!(entries.iter().map(|entry| entry.duration_ms).sum::<f64>(), 10.0);
+    }
+
+    #[test]
+    fn an_origins_id_may_have_spaces() {
+        for (text, parts) in [
+            ("my app connect refused", ("my app", "connect refused")),
+            ("my app response 200", ("my app", "response 200")),
+            ("app reset", ("app", "reset")),
+            ("app", ("app", "")),
+            ("", ("", "")),
+        ] {
+            assert_eq!(origin_and_outcome(text), parts);
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use world::UnknownPlace;
 
 use crate::node::{Client, Node};
 pub use crate::{
@@ -42,7 +43,7 @@ pub use crate::{
     dns::{DigError, DigOptions, DigRecord, DigReply, DigSubnet},
     ledger::{Entry, Ledger, Step},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
-    place::{Places, Standing, UnknownPlace, loopback_twin},
+    place::{Places, Standing},
 };
 
 /// A viewer node, ready to serve.

@@ -58,7 +58,8 @@ impl Node {
 
     /// Where `user` stands and how it asks from there.
     pub(crate) fn viewpoint(&self, user: &User, client: &Client) -> Result<Viewpoint, Failure> {
-        let standing = |place: &str| self.places.standing(place).map_err(|error| Failure::UnknownPlace(error.0));
+        let standing =
+            |place: &str| self.places.standing(place).map_err(|error| Failure::UnknownPlace(error.to_string()));
         let viewer = standing(user.place.as_deref().unwrap_or(&self.config.default_place))?;
         let resolver = match &user.resolver {
             Some(place) => self.resolvers.at(&standing(place)?),

@@ -41,7 +41,7 @@ pub struct DigOptions {
 pub enum DigError {
     /// No such place.
     #[error("{0}")]
-    Place(#[from] crate::place::UnknownPlace),
+    Place(#[from] world::UnknownPlace),
     /// The record type does not exist.
     #[error("{0:?} is not a record type; A, AAAA, CNAME, NS, SOA, TXT and ANY are")]
     Type(String),

@@ -1,0 +1,8 @@
+//! A viewer node against scripted routers and edges on plain loopback: the network costs nothing here, what travels
+//! over it is what counts.
+
+mod dns;
+mod fallback;
+mod ledger;
+mod proxy;
+mod support;
