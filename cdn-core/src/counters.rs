@@ -84,6 +84,9 @@ counters! {
     OriginSendTimeouts, "origin", "origin_send_timeouts_total", Counter, "connections closed because the client took nothing of its answer";
     OriginBodyBytesSent, "origin", "origin_body_bytes_sent_total", Counter, "bytes of bodies sent";
     OriginPathsOverflowed, "origin", "origin_paths_overflowed_total", Counter, "requests counted under another row because the table of paths was full";
+    OriginGateConnections, "origin", "origin_gate_connections_total", Counter, "connections to an app that passed where faults are laid over it";
+    OriginGateRequests, "origin", "origin_gate_requests_total", Counter, "requests to an app that passed there";
+    OriginGateOpaque, "origin", "origin_gate_opaque_total", Counter, "connections to an app that stopped being HTTP/1.1 messages (upgrades too), passed on untouched";
     OriginFaultStatus, "origin", "origin_fault_status_total", Counter, "requests answered with a status that a fault asked for";
     OriginFaultLatency, "origin", "origin_fault_latency_total", Counter, "requests delayed by a fault";
     OriginFaultTruncate, "origin", "origin_fault_truncate_total", Counter, "answers cut in the middle by a fault";

@@ -24,12 +24,10 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use crate::{content::Content, slots::Slot, tally::PathTally, wire::Cutter};
+use crate::{content::Content, pace::Pace, slots::Slot, tally::PathTally, wire::Cutter};
 
 /// Bytes that are produced at once where nothing asks for smaller chunks.
 const CHUNK_BYTES: usize = 64 << 10;
-/// A throttled body is sent in pieces that take about this long each.
-const THROTTLE_STEP: Duration = Duration::from_millis(20);
 
 /// Where bytes come from.
 #[derive(Clone, Debug)]
@@ -89,7 +87,7 @@ pub(crate) struct OriginBody {
     remaining: u64,
     sent: u64,
     conduct: Conduct,
-    started: Option<Instant>,
+    pace: Option<Pace>,
     waiting: Option<Pin<Box<Sleep>>>,
     /// Bytes that are ready before the throttle lets them pass.
     held: Option<Bytes>,
@@ -139,7 +137,7 @@ impl std::fmt::Debug for Then {
 impl OriginBody {
     pub(crate) fn new(pieces: VecDeque<Piece>, conduct: Conduct) -> Self {
         let remaining = pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
-        Self { pieces, remaining, sent: 0, conduct, started: None, waiting: None, held: None, reading: None }
+        Self { pieces, remaining, sent: 0, conduct, pace: None, waiting: None, held: None, reading: None }
     }
 
     /// The next bytes, at most `bytes_max`; `None` after the last.
@@ -182,9 +180,8 @@ impl OriginBody {
     /// How much may be sent now.
     fn step_bytes(&self) -> usize {
         let mut step = self.conduct.chunk_bytes.unwrap_or(CHUNK_BYTES);
-        if let Some(bits_per_s) = self.conduct.bits_per_s {
-            let in_step = u128::from(bits_per_s) * THROTTLE_STEP.as_millis() / 8000;
-            step = step.min(usize::try_from(in_step).unwrap_or(usize::MAX));
+        if let Some(pace) = &self.pace {
+            step = step.min(pace.step_bytes());
         }
         if let Some(cut) = &self.conduct.cut {
             let left = cut.after.saturating_sub(self.sent);
@@ -206,15 +203,6 @@ impl OriginBody {
             self.waiting = Some(Box::pin(sleep(self.conduct.drip)));
         }
         bytes
-    }
-
-    /// When the throttle has let `bytes` pass, if it has not yet. It counts from the first byte of the body, so that a
-    /// client that is slow itself is not slowed down twice.
-    fn throttled_until(&self, started: Instant, bytes: usize) -> Option<Instant> {
-        let bits_per_s = self.conduct.bits_per_s?;
-        let due_s = (self.sent as f64 + bytes as f64) * 8.0 / bits_per_s as f64;
-        let due = started.checked_add(Duration::try_from_secs_f64(due_s).ok()?)?;
-        (due > Instant::now()).then_some(due)
     }
 }
 
@@ -243,10 +231,12 @@ impl Body for OriginBody {
                 this.conduct.cutter.cut();
                 return Poll::Pending;
             }
-            let started = *this.started.get_or_insert_with(Instant::now);
+            if this.pace.is_none() {
+                this.pace = this.conduct.bits_per_s.map(|bits_per_s| Pace::starting(bits_per_s, Instant::now()));
+            }
             let step = this.step_bytes();
             let Some(bytes) = ready!(this.poll_bytes(cx, step)).transpose()? else { return Poll::Ready(None) };
-            this.waiting = this.throttled_until(started, bytes.len()).map(|due| Box::pin(sleep_until(due)));
+            this.waiting = this.pace.as_mut().map(|pace| Box::pin(sleep_until(pace.handle_step(bytes.len()))));
             this.held = Some(bytes);
         }
     }

@@ -49,8 +49,11 @@ mod content;
 mod demo;
 mod directory;
 mod faults;
+mod framing;
+mod gate;
 mod glob;
 mod json;
+mod pace;
 mod parameters;
 mod precondition;
 mod range;
@@ -63,6 +66,7 @@ mod wire;
 pub use crate::{
     content::{Content, byte_at, fill},
     faults::{FaultKind, FaultRule, SharedFaults},
+    gate::{GateStream, gate},
     glob::PathGlob,
     json::{FaultSpec, InvalidFault},
     parameters::{CHUNK_BYTES_MAX, DELAY_MAX, InvalidParameter, Parameters, Rule, TagChoice},
