@@ -15,6 +15,7 @@ mod fetch;
 mod headers;
 mod ledger;
 mod net;
+mod net_wan;
 mod node;
 mod place;
 mod pool;

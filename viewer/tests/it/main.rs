@@ -6,3 +6,4 @@ mod fallback;
 mod ledger;
 mod proxy;
 mod support;
+mod wan;

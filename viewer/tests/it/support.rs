@@ -334,12 +334,18 @@ impl TestViewer {
         config.routers = routers.iter().map(|router| router.addresses).collect();
         change(&mut config);
         let net = Arc::new(TestNet::default());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let network: Arc<dyn Net> = Arc::<TestNet>::clone(&net);
-        let (viewer, handle) = Viewer::build(config, listener, Arc::new(TestPlaces), network).unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(viewer.serve(stop.clone()));
+        let (handle, stop) = serve(config, network);
         Self { handle, net, stop }
+    }
+
+    /// A viewer node whose network is somebody else's.
+    pub(crate) fn start_on(network: Arc<dyn Net>, edges_port: u16, router: &TestRouter) -> Self {
+        let mut config = Config::with_default_ports("tokyo");
+        config.edge_http_port = edges_port;
+        config.routers = vec![router.addresses];
+        let (handle, stop) = serve(config, network);
+        Self { handle, net: Arc::default(), stop }
     }
 
     /// A client connection to the proxy.
@@ -356,6 +362,14 @@ impl TestViewer {
     pub(crate) async fn fetch(&self, user: &str, url: &str) -> (u16, String) {
         self.client().await.fetch(user, url).await
     }
+}
+
+fn serve(config: Config, network: Arc<dyn Net>) -> (Handle, CancellationToken) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (viewer, handle) = Viewer::build(config, listener, Arc::new(TestPlaces), network).unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(viewer.serve(stop.clone()));
+    (handle, stop)
 }
 
 impl Drop for TestViewer {
