@@ -42,11 +42,8 @@ impl Hop {
         };
         let request_id = HeaderValue::from_str(words.next()?).ok()?;
         let distribution = words.next()?.to_owned();
-        let origin = match words.next() {
-            // An origin's id may have spaces.
-            Some(first) => Some(words.fold(first.to_owned(), |id, word| id + " " + word)),
-            None => None,
-        };
+        // An origin's id may have spaces.
+        let origin = words.next().map(|first| words.fold(first.to_owned(), |id, word| id + " " + word));
         Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, origin })
     }
 

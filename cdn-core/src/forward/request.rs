@@ -252,3 +252,223 @@ fn known_cloudfront_headers(viewer: &Viewer) -> [(HeaderName, HeaderValue); 3] {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::{
+        distribution::{Distribution, OriginRequestPolicy, Selection},
+        forward::via,
+        test_data,
+    };
+
+    const VIEWERS: &[(&str, &str)] = &[
+        ("host", "www.demo.test"),
+        ("accept", "text/html"),
+        ("accept-encoding", "gzip, deflate"),
+        ("authorization", "Basic eA=="),
+        ("cache-control", "no-cache"),
+        ("cloudfront-viewer-country", "XX"),
+        ("connection", "keep-alive, x-hop"),
+        ("cookie", "b=2; a=1"),
+        ("expect", "100-continue"),
+        ("if-none-match", "\"x\""),
+        ("range", "bytes=0-1"),
+        ("user-agent", "curl/8"),
+        ("via", "1.0 fred"),
+        ("x-any", "1"),
+        ("x-any", "2"),
+        ("x-edge-thing", "1"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "gopher"),
+        ("x-hop", "1"),
+        ("x-iso-hop", "forged"),
+    ];
+
+    fn viewer() -> Viewer {
+        Viewer {
+            address: "198.18.41.7:5000".parse().unwrap(),
+            https: false,
+            version: Version::HTTP_11,
+            request_id: HeaderValue::from_static("id=="),
+        }
+    }
+
+    fn sent(method: &Method, behavior: &CheckedBehavior, conditions: Conditions<'_>, origin: &Origin) -> HeaderMap {
+        let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
+        let mut headers = HeaderMap::new();
+        for &(name, value) in VIEWERS {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        receive_viewer_headers(&mut headers, behavior, &viewer());
+        let request = RequestHead {
+            distribution: &distribution,
+            behavior,
+            method,
+            host: "www.demo.test",
+            path: "/a",
+            query: None,
+            headers: &headers,
+        };
+        let (via, viewer) = (via(1), viewer());
+        origin_request_headers(&Forward { request, viewer: &viewer, origin, conditions, via: &via, upgrade: None })
+    }
+
+    fn check(behavior: &CheckedBehavior, conditions: Conditions<'_>, expected: &Expect) {
+        let headers = sent(&Method::GET, behavior, conditions, &Origin::new("app.test:3000"));
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect();
+        lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
+        expected.assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn without_an_origin_request_policy_only_the_tables_defaults_travel() {
+        check(
+            &test_data::behavior("CachingOptimized", ""),
+            Conditions::Viewer,
+            &expect![[r#"
+                accept-encoding: gzip
+                cache-control: no-cache
+                cdn-loop: Amazon CloudFront
+                host: app.test:3000
+                if-none-match: "x"
+                range: bytes=0-1
+                user-agent: Amazon CloudFront
+                via: 1.0 fred, 1.1 00000000000000000000000000000001.cloudfront.net (CloudFront)
+                x-amz-cf-id: id==
+                x-forwarded-for: 10.0.0.1,198.18.41.7
+            "#]],
+        );
+    }
+
+    #[test]
+    fn all_viewer_lets_everything_travel_that_is_the_viewers_to_say() {
+        let validators = Validators { etag: Some(HeaderValue::from_static("\"stored\"")), last_modified: None };
+        check(
+            &test_data::behavior("UseOriginCacheControlHeaders-QueryStrings", "AllViewer"),
+            Conditions::Stored(&validators),
+            &expect![[r#"
+                accept: text/html
+                accept-encoding: gzip
+                authorization: Basic eA==
+                cache-control: no-cache
+                cdn-loop: Amazon CloudFront
+                cookie: a=1; b=2
+                host: www.demo.test
+                if-none-match: "stored"
+                user-agent: curl/8
+                via: 1.0 fred, 1.1 00000000000000000000000000000001.cloudfront.net (CloudFront)
+                x-amz-cf-id: id==
+                x-any: 1
+                x-any: 2
+                x-forwarded-for: 10.0.0.1,198.18.41.7
+            "#]],
+        );
+    }
+
+    #[test]
+    fn authorization_travels_with_methods_that_write() {
+        let behavior = test_data::behavior("CachingDisabled", "");
+        let origin = Origin::new("app.test");
+        let has = |method| sent(method, &behavior, Conditions::None, &origin).contains_key(header::AUTHORIZATION);
+        assert!(has(&Method::POST) && !has(&Method::GET));
+    }
+
+    #[test]
+    fn custom_headers_of_the_origin_replace_the_viewers() {
+        let mut origin = Origin::new("app.test");
+        origin.custom_headers = vec![(HeaderName::from_static("x-any"), HeaderValue::from_static("ours"))];
+        let behavior = test_data::behavior("CachingOptimized", "AllViewer");
+        let headers = sent(&Method::GET, &behavior, Conditions::None, &origin);
+        assert_eq!(headers.get_all("x-any").iter().collect::<Vec<_>>(), ["ours"]);
+    }
+
+    #[test]
+    fn cloudfronts_own_headers_are_made_here_and_only_where_a_policy_names_them() {
+        let mut spec = test_data::distribution_spec();
+        spec.default_behavior.origin_request_policy = OriginRequestPolicy {
+            added_headers: vec!["CloudFront-Viewer-Address".to_owned(), "CloudFront-Viewer-Country".to_owned()],
+            headers: Selection::Only(vec!["CloudFront-Forwarded-Proto".to_owned()]),
+            ..OriginRequestPolicy::default()
+        };
+        let headers = sent(&Method::GET, &test_data::behavior_of(spec), Conditions::None, &Origin::new("a"));
+        assert_eq!(headers["cloudfront-viewer-address"], "198.18.41.7:5000");
+        assert_eq!(headers["cloudfront-forwarded-proto"], "http");
+        assert!(!headers.contains_key("cloudfront-viewer-country"), "a viewer's own is forged");
+        let all = test_data::behavior("CachingOptimized", "AllViewer");
+        let headers = sent(&Method::GET, &all, Conditions::None, &Origin::new("a"));
+        assert!(headers.keys().all(|name| !is_cloudfront(name)));
+    }
+
+    #[test]
+    fn websocket_upgrades_carry_their_own_headers() {
+        let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
+        let behavior = test_data::behavior("CachingOptimized", "");
+        let headers = HeaderMap::from_iter([
+            (HeaderName::from_static("sec-websocket-key"), HeaderValue::from_static("k")),
+            (HeaderName::from_static("x-other"), HeaderValue::from_static("1")),
+        ]);
+        let request = RequestHead {
+            distribution: &distribution,
+            behavior: &behavior,
+            method: &Method::GET,
+            host: "h",
+            path: "/ws",
+            query: None,
+            headers: &headers,
+        };
+        let (via, viewer, websocket) = (via(1), viewer(), HeaderValue::from_static("websocket"));
+        let origin = Origin::new("app.test");
+        let conditions = Conditions::Viewer;
+        let upgrade = Some(&websocket);
+        let sent = origin_request_headers(&Forward {
+            request,
+            viewer: &viewer,
+            origin: &origin,
+            conditions,
+            via: &via,
+            upgrade,
+        });
+        assert_eq!(
+            (&sent["connection"], &sent["upgrade"], &sent["sec-websocket-key"]),
+            (&HeaderValue::from_static("Upgrade"), &websocket, &HeaderValue::from_static("k"))
+        );
+        assert!(!sent.contains_key("x-other"));
+    }
+
+    #[test]
+    fn target_is_origin_path_raw_path_and_selected_query() {
+        let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
+        let headers = HeaderMap::new();
+        let target = |cache, origin_request, path, query| {
+            let behavior = test_data::behavior(cache, origin_request);
+            let request = RequestHead {
+                distribution: &distribution,
+                behavior: &behavior,
+                method: &Method::GET,
+                host: "h",
+                path,
+                query,
+                headers: &headers,
+            };
+            let origin = Origin { origin_path: "/v1".to_owned(), ..Origin::new("a") };
+            origin_path_and_query(&request, &origin)
+        };
+        assert_eq!(target("CachingOptimized", "", "/a//../b%20", Some("x=1")), "/v1/a//../b%20");
+        assert_eq!(target("CachingOptimized", "AllViewer", "/a", Some("x=1&&y")), "/v1/a?x=1&&y");
+        assert_eq!(target("CachingOptimized", "AllViewer", "/a", Some("")), "/v1/a?");
+        assert_eq!(target("CachingOptimized", "AllViewer", "/a", None), "/v1/a");
+        assert_eq!(target("Elemental-MediaPackage", "", "/a", Some("x=1&start=2&end=3")), "/v1/a?start=2&end=3");
+    }
+
+    #[test]
+    fn loops_are_counted_over_all_lines() {
+        let mut headers = HeaderMap::new();
+        headers.append(CDN_LOOP, "other, Amazon CloudFront".parse().unwrap());
+        headers.append(CDN_LOOP, "amazon cloudfront;v=1, Amazon CloudFront".parse().unwrap());
+        assert_eq!(loops(&headers), 2);
+    }
+}
