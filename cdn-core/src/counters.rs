@@ -68,6 +68,14 @@ counters! {
     EdgeMisses, "edge", "edge_misses_total", Counter, "cacheable requests that the store could not answer";
     EdgePasses, "edge", "edge_passes_total", Counter, "requests that are never cached";
     EdgeErrors, "edge", "edge_errors_total", Counter, "answers with an error status";
+    EdgeStoreBytes, "edge", "edge_store_bytes", Gauge, "bytes of bodies, headers and bookkeeping in the store";
+    EdgeStoreObjects, "edge", "edge_store_objects", Gauge, "responses in the store";
+    EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
+    EdgeInvalidated, "edge", "edge_invalidated_total", Counter, "stored responses removed by invalidations";
+    EdgeObjectsTooLarge, "edge", "edge_objects_too_large_total", Counter, "responses not stored because of their size";
+    EdgeVariantsFull, "edge", "edge_variants_full_total", Counter, "variants by Vary that had to go because their object had too many";
+    EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
+    EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";
     EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
     // origin (simulated, folder, and faults laid over an app)
     OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";

@@ -28,6 +28,7 @@ pub mod reason;
 pub mod routing;
 pub mod selection;
 pub mod source_nat;
+pub mod store;
 #[cfg(test)]
 mod test_data;
 mod time;

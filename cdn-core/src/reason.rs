@@ -42,6 +42,7 @@ reasons! {
     MissUncacheable = "miss_uncacheable", "the response may not be stored";
     PassMethod = "pass_method", "the method is never cached";
     PassDisabled = "pass_disabled", "the cache policy disables caching";
+    PassWaitersFull = "pass_waiters_full", "as many requests as allowed already wait for this object";
     PassUpgrade = "pass_upgrade", "the connection was upgraded (WebSocket)";
     // The edge: what it refused.
     BadRequest = "bad_request", "the request is malformed";

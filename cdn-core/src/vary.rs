@@ -3,6 +3,8 @@
 //! Decides which names matter: only those that reach the origin and are not in the key already can have mattered to it.
 //! RFC 9111 section 4.1 then holds exactly. What viewers see of `Vary` is CloudFront's filter.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
@@ -16,12 +18,12 @@ pub enum Vary {
     /// `Vary: *`: no other request may.
     Any,
     /// The values of these headers must be the same. Sorted, without repetition; empty where nothing matters.
-    Names(Box<[HeaderName]>),
+    Names(Arc<[HeaderName]>),
 }
 
 impl Default for Vary {
     fn default() -> Self {
-        Self::Names(Box::default())
+        Self::Names(Arc::default())
     }
 }
 

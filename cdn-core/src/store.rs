@@ -1,0 +1,381 @@
+//! The store of one shard of an edge: what is kept, who fetches, who waits.
+//!
+//! Decides for each request whether a stored response answers it, whether it is the one that fetches, or whether it
+//! waits for another's fetch. Bounded by bytes. Knows no socket and no body: `B` is whatever the shell keeps of a body,
+//! and cloning it must be cheap.
+
+mod entry;
+pub mod eviction;
+mod fetch;
+mod inspect;
+mod resolve;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Method;
+
+use self::{
+    entry::{Content, Entry},
+    eviction::{Eviction, EvictionPolicy},
+    fetch::Fetch,
+    slots::{NONE, Slots},
+};
+pub use self::{
+    entry::{Served, Storable, StoredHead},
+    fetch::{Begun, FetchError, FetchId},
+    inspect::{EntryReport, EntryState},
+    resolve::{Failed, Growth, NotStored, Outcome},
+};
+use crate::{
+    Counter, Counters, Instant, Reason,
+    cache_key::{CacheKey, KeySeed, RequestHead},
+};
+
+/// The limits of one shard. Each has a counter that moves when it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Bytes of bodies, headers and bookkeeping. When full, the eviction policy makes room (`edge_evictions_total`).
+    /// Default 256 MiB.
+    pub bytes_max: u64,
+    /// The largest body that is stored (`edge_objects_too_large_total`). Default 64 MiB.
+    pub object_bytes_max: u64,
+    /// Requests that may wait for one fetch (`edge_waiters_full_total`). Default 10,000.
+    pub waiters_max: u32,
+    /// Responses under one key that differ by `Vary`; the oldest goes (`edge_variants_full_total`). Default 64.
+    pub variants_max: usize,
+    /// How long a request may wait for another's fetch before somebody else tries (`edge_fetches_overdue_total`).
+    /// Default 60 s: longer than three connects of 10 s to a silent primary and a response from the secondary.
+    pub wait_max: Duration,
+    /// For how long requests do not wait for each other after a response that could not be shared. Default 60 s.
+    pub unshared_for: Duration,
+    /// Who goes when the store is full. Default SIEVE.
+    pub eviction: EvictionPolicy,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            bytes_max: 256 << 20,
+            object_bytes_max: 64 << 20,
+            waiters_max: 10_000,
+            variants_max: 64,
+            wait_max: Duration::from_secs(60),
+            unshared_for: Duration::from_secs(60),
+            eviction: EvictionPolicy::default(),
+        }
+    }
+}
+
+/// What the store says to a request.
+#[derive(Clone, Debug)]
+pub enum Lookup<B> {
+    /// A fresh response. Its body may still be arriving.
+    Hit(Served<B>),
+    /// A stale response that may be sent at once. `refresh` is yours to carry out; `None` where somebody is at it.
+    Stale {
+        /// The response.
+        served: Served<B>,
+        /// A fetch that this request has begun, to be resolved in the background.
+        refresh: Option<Begun<B>>,
+    },
+    /// A stale response that stands in for an origin that failed a moment ago.
+    StaleOnError(Served<B>),
+    /// Somebody is fetching it. When that fetch is resolved, or its head is stored, ask again.
+    Join(FetchId),
+    /// You fetch it, and must resolve the fetch whatever happens.
+    Fetch(Begun<B>),
+    /// Ask the origin for this request alone; nothing is stored.
+    Pass(Reason),
+}
+
+/// One shard of the store.
+///
+/// Calling order: [`lookup`](Self::lookup); where that begins a fetch ([`Begun`]), exactly one of
+/// [`fetched`](Self::fetched), [`refreshed`](Self::refreshed), [`uncacheable`](Self::uncacheable) and
+/// [`released`](Self::released) resolves it. Before that, [`failed`](Self::failed) says whether a stale response stands
+/// in. A body that is not complete when its head is stored goes on with [`grew`](Self::grew) and ends with
+/// [`completed`](Self::completed) or [`aborted`](Self::aborted). After each of these the shell wakes whoever joined the
+/// fetch, and they look up again. [`poll_timeout`](Self::poll_timeout) says when
+/// [`handle_timeout`](Self::handle_timeout) wants to be called.
+#[derive(Debug)]
+pub struct CacheShard<B> {
+    settings: StoreSettings,
+    seed: KeySeed,
+    counters: Arc<Counters>,
+    objects: HashMap<CacheKey, Object, BuildHasherDefault<KeyHasher>>,
+    entries: Slots<Entry<B>>,
+    fetches: Slots<Fetch>,
+    eviction: Box<dyn Eviction>,
+    /// The sum of all entries' bytes.
+    bytes: u64,
+}
+
+/// What is known under one key: two chains through the slots, newest first. Neither is empty in both.
+#[derive(Clone, Copy, Debug)]
+struct Object {
+    first_entry: u32,
+    first_fetch: u32,
+}
+
+impl Object {
+    const EMPTY: Self = Self { first_entry: NONE, first_fetch: NONE };
+}
+
+impl<B: Clone> CacheShard<B> {
+    /// An empty shard. All shards of a node share `seed` and `counters`. One object gets at most half of the bytes, so
+    /// that it cannot push everything else out.
+    pub fn new(settings: StoreSettings, seed: KeySeed, counters: Arc<Counters>) -> Self {
+        let object_bytes_max = settings.object_bytes_max.min(settings.bytes_max / 2);
+        Self {
+            settings: StoreSettings { object_bytes_max, ..settings },
+            seed,
+            counters,
+            objects: HashMap::default(),
+            entries: Slots::default(),
+            fetches: Slots::default(),
+            eviction: settings.eviction.build(),
+            bytes: 0,
+        }
+    }
+
+    /// Its limits.
+    pub const fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    /// Bytes in use, as [`StoreSettings::bytes_max`] counts them.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many responses are stored, variants and markers counted one by one.
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is stored.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.len() == 0
+    }
+
+    /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its
+    /// key. A hit allocates nothing.
+    pub fn lookup(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Lookup<B> {
+        let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
+        let at = self.select(object, request);
+        let Some(entry) = self.entries.at_mut(at) else {
+            return self.begin_or_join(now, key, request, Wanted::new(Reason::MissAbsent));
+        };
+        let response = match &mut entry.content {
+            Content::Response(response) => response,
+            Content::Unshared { until } => {
+                if now < *until {
+                    let wanted = Wanted { alone: true, ..Wanted::new(Reason::MissUncacheable) };
+                    return Lookup::Fetch(self.begin(now, key, request, wanted));
+                }
+                self.remove(at);
+                return self.begin_or_join(now, key, request, Wanted::new(Reason::MissAbsent));
+            }
+        };
+        let served = response.serve(now);
+        let fresh = now < response.fresh_until();
+        // A response that outlived its freshness while still arriving cannot be confirmed.
+        if !fresh && !response.complete {
+            return self.begin_or_join(now, key, request, Wanted::new(Reason::MissExpired));
+        }
+        let stands_in = response.stands_in_until.is_some_and(|until| now < until) && response.usable_on_error(now);
+        let may_revalidate_later = now < response.fresh_until() + response.lifetime.while_revalidate;
+        let alone = !response.shareable();
+        let has_failed = response.head.status().is_client_error() || response.head.status().is_server_error();
+        entry.last_hit = now;
+        if response.complete {
+            self.eviction.on_hit(at);
+        }
+        if fresh {
+            return Lookup::Hit(served);
+        }
+        if stands_in {
+            return Lookup::StaleOnError(served);
+        }
+        let wanted = Wanted {
+            reason: Reason::MissExpired,
+            alone,
+            stale: (!has_failed).then(|| (self.entries.id(at), served.clone())),
+        };
+        if may_revalidate_later && !has_failed {
+            let refresh = match self.refreshing(now, object, at) {
+                true => None,
+                false => Some(self.begin(now, key, request, wanted)),
+            };
+            return Lookup::Stale { served, refresh };
+        }
+        self.begin_or_join(now, key, request, wanted)
+    }
+
+    /// A request that joined a fetch does not wait any more.
+    pub fn leave(&mut self, fetch: FetchId) {
+        if let Some(fetch) = self.fetches.get_mut(fetch.0) {
+            fetch.waiters = fetch.waiters.saturating_sub(1);
+        }
+    }
+
+    /// How many requests wait for a fetch: a fetch that nobody waits for may be given up with its viewer.
+    pub fn waiters(&self, fetch: FetchId) -> u32 {
+        self.fetches.get(fetch.0).map_or(0, |fetch| fetch.waiters)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.fetches.iter().filter(|fetch| fetch.waiters > 0).map(|fetch| fetch.join_until).min()
+    }
+
+    /// Names the fetches whose waiters have waited long enough: wake them, and the first that asks again fetches.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<FetchId> {
+        let mut overdue = Vec::new();
+        for at in 0..self.fetches.capacity() {
+            let Some(id) = self.fetches.id(at) else { continue };
+            let Some(fetch) = self.fetches.get_mut(id) else { continue };
+            if fetch.waiters > 0 && fetch.join_until <= now {
+                fetch.waiters = 0;
+                overdue.push(FetchId(id));
+            }
+        }
+        self.counters.add(Counter::EdgeFetchesOverdue, overdue.len() as u64);
+        overdue
+    }
+
+    /// The slot of the newest entry that this request selects, or [`NONE`].
+    fn select(&self, object: Object, request: &RequestHead<'_>) -> u32 {
+        let head = *request.method == Method::HEAD;
+        let mut at = object.first_entry;
+        while let Some(entry) = self.entries.at(at) {
+            if (head || !entry.head_only) && entry.selected_by(self.seed, request.headers) {
+                return at;
+            }
+            at = entry.next;
+        }
+        NONE
+    }
+
+    /// A fetch of this object that the request may wait for.
+    fn in_flight(&self, now: Instant, object: Object, request: &RequestHead<'_>) -> Option<u32> {
+        let head = *request.method == Method::HEAD;
+        let mut at = object.first_fetch;
+        while let Some(fetch) = self.fetches.at(at) {
+            if fetch.joinable_by(now, head, self.seed, request.headers) {
+                return Some(at);
+            }
+            at = fetch.next;
+        }
+        None
+    }
+
+    /// Whether somebody is refreshing the entry in this slot.
+    fn refreshing(&self, now: Instant, object: Object, entry: u32) -> bool {
+        let entry = self.entries.id(entry);
+        let mut at = object.first_fetch;
+        while let Some(fetch) = self.fetches.at(at) {
+            if fetch.stale_entry == entry && !fetch.invalidated && now < fetch.join_until {
+                return true;
+            }
+            at = fetch.next;
+        }
+        false
+    }
+
+    fn begin_or_join(
+        &mut self,
+        now: Instant,
+        key: CacheKey,
+        request: &RequestHead<'_>,
+        wanted: Wanted<B>,
+    ) -> Lookup<B> {
+        if wanted.alone || !request.collapses() {
+            return Lookup::Fetch(self.begin(now, key, request, wanted));
+        }
+        let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
+        let waiters_max = self.settings.waiters_max;
+        match self.in_flight(now, object, request) {
+            None => Lookup::Fetch(self.begin(now, key, request, wanted)),
+            Some(at) => match self.fetches.at_mut(at) {
+                Some(fetch) if fetch.waiters < waiters_max => {
+                    fetch.waiters += 1;
+                    self.fetches.id(at).map_or(Lookup::Pass(Reason::Internal), |id| Lookup::Join(FetchId(id)))
+                }
+                _ => {
+                    self.counters.bump(Counter::EdgeWaitersFull);
+                    Lookup::Pass(Reason::PassWaitersFull)
+                }
+            },
+        }
+    }
+
+    fn begin(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>, wanted: Wanted<B>) -> Begun<B> {
+        let object = *self.objects.entry(key).or_insert(Object::EMPTY);
+        // What is known of this object's variants tells which other requests this fetch will serve.
+        let vary = self.entries.at(object.first_entry).map(|entry| entry.vary.clone()).unwrap_or_default();
+        let (stale_entry, stale) = wanted.stale.map_or((None, None), |(id, served)| (id, Some(served)));
+        let id = self.fetches.insert(Fetch {
+            key,
+            next: object.first_fetch,
+            distribution: Arc::clone(request.distribution.id()),
+            uri: request.uri().into(),
+            joinable: !wanted.alone && request.collapses(),
+            join_until: now + self.settings.wait_max,
+            head_only: *request.method == Method::HEAD,
+            variant: vary.variant(self.seed, request.headers),
+            vary,
+            stale_entry,
+            entry: None,
+            invalidated: false,
+            waiters: 0,
+        });
+        if let Some(object) = self.objects.get_mut(&key) {
+            object.first_fetch = id.index;
+        }
+        let conditional = request.revalidates();
+        Begun { id: FetchId(id), reason: wanted.reason, stale, conditional }
+    }
+}
+
+/// Why somebody has to ask the origin, and what is there already.
+struct Wanted<B> {
+    reason: Reason,
+    /// Nobody may wait for this fetch.
+    alone: bool,
+    stale: Option<(Option<slots::SlotId>, Served<B>)>,
+}
+
+impl<B> Wanted<B> {
+    const fn new(reason: Reason) -> Self {
+        Self { reason, alone: false, stale: None }
+    }
+}
+
+/// Takes the low half of a key as it is: the key is a keyed hash already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u128(&mut self, bits: u128) {
+        self.0 = bits as u64;
+    }
+}

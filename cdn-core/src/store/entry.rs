@@ -1,0 +1,192 @@
+//! What is stored: a response, or the memory that one could not be shared.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode};
+
+use super::slots::SlotId;
+use crate::{
+    Instant,
+    cache_key::{CacheKey, KeySeed},
+    conditional::{Validators, merge_not_modified},
+    freshness::Lifetime,
+    vary::Vary,
+};
+
+/// Bytes that an entry costs beside body, headers and path: itself, its place in the table and in the eviction queue.
+/// 1.5 stands for the table's load (hashbrown keeps between 7/16 and 7/8 of its places in use).
+pub(super) const fn overhead<B>() -> u64 {
+    (size_of::<Entry<B>>() + size_of::<StoredHead>() + (size_of::<CacheKey>() + 8) * 3 / 2 + 24) as u64
+}
+
+/// Status and headers of a stored response, as [`crate::forward::storable_headers`] left them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    status: StatusCode,
+    headers: HeaderMap,
+    validators: Validators,
+}
+
+/// A stored response as it is handed out.
+#[derive(Clone, Debug)]
+pub struct Served<B> {
+    /// Status and headers, without `Age`.
+    pub head: Arc<StoredHead>,
+    /// The body.
+    pub body: B,
+    /// Bytes of the body that were there at this moment.
+    pub bytes: u64,
+    /// Whether the body is complete. Where it is not, the shell knows from `body` how to follow it.
+    pub complete: bool,
+    /// Its age (RFC 9111 section 4.2.3).
+    pub age: Duration,
+    /// How long it stays fresh; zero where it is stale.
+    pub fresh_for: Duration,
+}
+
+/// A response to be stored. Freshness said [`crate::freshness::Storing::Store`].
+#[derive(Clone, Debug)]
+pub struct Storable<'a, B> {
+    /// Status and headers.
+    pub head: Arc<StoredHead>,
+    /// The body, or the handle through which it can be followed while it arrives.
+    pub body: B,
+    /// Bytes of the body; so far, where it is not complete. Where a length is announced, that length: room is made at
+    /// once, and what is too large is refused before it has arrived.
+    pub bytes: u64,
+    /// Whether the body is complete.
+    pub complete: bool,
+    /// How long it may be used.
+    pub lifetime: Lifetime,
+    /// What its `Vary` demands.
+    pub vary: Vary,
+    /// The viewer's headers of the request that it answers.
+    pub request: &'a HeaderMap,
+}
+
+/// One slot of the store.
+#[derive(Debug)]
+pub(super) struct Entry<B> {
+    pub(super) key: CacheKey,
+    /// The next older entry under the same key.
+    pub(super) next: u32,
+    pub(super) distribution: Arc<str>,
+    pub(super) uri: Box<str>,
+    pub(super) vary: Vary,
+    /// The request's values of what `vary` names.
+    pub(super) variant: Option<u128>,
+    /// The response to a HEAD: it cannot answer a GET.
+    pub(super) head_only: bool,
+    pub(super) content: Content<B>,
+    /// What it counts in the store's bytes.
+    pub(super) bytes: u64,
+    pub(super) last_hit: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Content<B> {
+    Response(Response<B>),
+    /// A response could not be shared: until then requests do not wait for each other.
+    Unshared {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Response<B> {
+    pub(super) head: Arc<StoredHead>,
+    pub(super) body: B,
+    pub(super) body_bytes: u64,
+    pub(super) complete: bool,
+    /// When its head arrived, or a 304 confirmed it.
+    pub(super) since: Instant,
+    pub(super) lifetime: Lifetime,
+    /// The origin failed: until then it is left alone.
+    pub(super) stands_in_until: Option<Instant>,
+    /// Who is bringing the body.
+    pub(super) fetch: Option<SlotId>,
+}
+
+impl StoredHead {
+    /// A head to be stored.
+    pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
+        let validators = Validators::of(&headers);
+        Self { status, headers, validators }
+    }
+
+    /// The status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The headers.
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// What it can be confirmed by.
+    pub const fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// The headers after a 304 has confirmed this response (RFC 9111 section 3.2). Assess their freshness and make them
+    /// storable before they become a head again.
+    pub fn headers_confirmed_by(&self, not_modified: &HeaderMap) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        merge_not_modified(&mut headers, not_modified);
+        headers
+    }
+
+    /// Bytes on the wire, roughly what they are in memory: names, values and two separators each.
+    pub(super) fn bytes(&self) -> u64 {
+        self.headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
+    }
+}
+
+impl<B> Entry<B> {
+    /// Whether a request with these headers gets this one among the variants.
+    pub(super) fn selected_by(&self, seed: KeySeed, request: &HeaderMap) -> bool {
+        self.variant.is_some() && self.vary.variant(seed, request) == self.variant
+    }
+
+    /// What it counts in the store's bytes.
+    pub(super) fn cost(&self) -> u64 {
+        let content = match &self.content {
+            Content::Response(response) => response.body_bytes.saturating_add(response.head.bytes()),
+            Content::Unshared { .. } => 0,
+        };
+        content.saturating_add(self.uri.len() as u64 + overhead::<B>())
+    }
+}
+
+impl<B: Clone> Response<B> {
+    pub(super) fn serve(&self, now: Instant) -> Served<B> {
+        Served {
+            head: Arc::clone(&self.head),
+            body: self.body.clone(),
+            bytes: self.body_bytes,
+            complete: self.complete,
+            age: self.age(now),
+            fresh_for: self.fresh_until().saturating_since(now),
+        }
+    }
+}
+
+impl<B> Response<B> {
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.lifetime.initial_age.saturating_add(now.saturating_since(self.since))
+    }
+
+    pub(super) fn fresh_until(&self) -> Instant {
+        self.since + self.lifetime.fresh_for
+    }
+
+    pub(super) fn usable_on_error(&self, now: Instant) -> bool {
+        self.complete && now < self.fresh_until() + self.lifetime.if_error
+    }
+
+    /// Whether requests may wait for one another's fetch of it: not where each must ask the origin anyway.
+    pub(super) const fn shareable(&self) -> bool {
+        !self.lifetime.fresh_for.is_zero()
+    }
+}

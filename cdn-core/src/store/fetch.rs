@@ -1,0 +1,93 @@
+//! A fetch that is under way: whose it is, who waits, and what it may replace.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Served, slots::SlotId};
+use crate::{
+    Instant, Reason,
+    cache_key::{CacheKey, KeySeed},
+    conditional::Validators,
+    vary::Vary,
+};
+
+/// Names a fetch of one shard. An id whose fetch is resolved names nothing: calls with it do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub(super) SlotId);
+
+/// A fetch that a lookup has begun. It must be resolved; see [`super::CacheShard`].
+#[derive(Clone, Debug)]
+pub struct Begun<B> {
+    /// Its id.
+    pub id: FetchId,
+    /// Why the store has no answer.
+    pub reason: Reason,
+    /// The stale response, if there is one that a 304 could confirm or that could stand in.
+    pub stale: Option<Served<B>>,
+    /// Whether a conditional request is allowed: not where cookies go to the origin.
+    pub(super) conditional: bool,
+}
+
+/// Why a fetch brought no response, or one that counts as none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// No response: refused, reset, timed out, not HTTP.
+    NoResponse,
+    /// A response with this status.
+    Status(StatusCode),
+}
+
+/// One slot of the fetches under way.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) key: CacheKey,
+    /// The next older fetch under the same key.
+    pub(super) next: u32,
+    pub(super) distribution: Arc<str>,
+    pub(super) uri: Box<str>,
+    pub(super) joinable: bool,
+    pub(super) join_until: Instant,
+    pub(super) head_only: bool,
+    /// What the object's newest response demanded when the fetch began, and this request's values of it.
+    pub(super) vary: Vary,
+    pub(super) variant: Option<u128>,
+    /// What a 304 would confirm.
+    pub(super) stale_entry: Option<SlotId>,
+    /// Where its response is stored while the body arrives.
+    pub(super) entry: Option<SlotId>,
+    /// The object was invalidated after the fetch had begun: its response must not be stored.
+    pub(super) invalidated: bool,
+    pub(super) waiters: u32,
+}
+
+impl<B> Begun<B> {
+    /// What the request to the origin asks to be confirmed; `None` for an unconditional request.
+    pub fn validators(&self) -> Option<&Validators> {
+        let stale = self.stale.as_ref().filter(|_| self.conditional)?;
+        Some(stale.head.validators()).filter(|validators| !validators.is_empty())
+    }
+}
+
+impl FetchError {
+    /// Whether the origin failed, so that a stale response may stand in (RFC 5861 section 4: 500 to 599).
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::NoResponse => true,
+            Self::Status(status) => status.is_server_error(),
+        }
+    }
+}
+
+impl Fetch {
+    /// Whether a request may wait for it: not once its head is there (then the store answers, or it is another
+    /// variant's), and a GET not for a HEAD.
+    pub(super) fn joinable_by(&self, now: Instant, head: bool, seed: KeySeed, request: &HeaderMap) -> bool {
+        self.joinable
+            && !self.invalidated
+            && self.entry.is_none()
+            && now < self.join_until
+            && (head || !self.head_only)
+            && self.vary.variant(seed, request) == self.variant
+    }
+}

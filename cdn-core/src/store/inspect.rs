@@ -1,0 +1,139 @@
+//! Looking into the store, and removing by pattern: `iso cache where`, `iso invalidate`.
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+
+use super::{
+    CacheShard,
+    entry::{Content, Entry},
+};
+use crate::{Counter, Instant, invalidation::InvalidationPattern};
+
+/// How usable an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryState {
+    /// Fresh, and complete.
+    Fresh,
+    /// Fresh, and still arriving.
+    Arriving,
+    /// Stale; it may be sent while it is refreshed.
+    StaleWhileRevalidate,
+    /// Stale; it may be sent while the origin fails.
+    StaleIfError,
+    /// Stale; it must be confirmed first.
+    Stale,
+    /// The memory that a response could not be shared.
+    Unshared,
+}
+
+/// One entry, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryReport {
+    /// The path, and the keyed query string.
+    pub uri: String,
+    /// How usable it is.
+    pub state: EntryState,
+    /// The request headers that select it among others of the same key.
+    pub vary: Vec<String>,
+    /// Its status; `None` for [`EntryState::Unshared`].
+    pub status: Option<StatusCode>,
+    /// Its entity tag.
+    pub etag: Option<HeaderValue>,
+    /// Its age.
+    pub age: Duration,
+    /// How long it stays fresh; zero where it is stale.
+    pub fresh_for: Duration,
+    /// Bytes of the body.
+    pub body_bytes: u64,
+    /// Bytes that it counts in the store.
+    pub bytes: u64,
+    /// Time since it was last asked for.
+    pub since_last_hit: Duration,
+}
+
+impl EntryState {
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Arriving => "arriving",
+            Self::StaleWhileRevalidate => "stale-while-revalidate",
+            Self::StaleIfError => "stale-if-error",
+            Self::Stale => "stale",
+            Self::Unshared => "unshared",
+        }
+    }
+}
+
+impl<B: Clone> CacheShard<B> {
+    /// Everything stored under a path of a distribution, with any query string; in the order of the slots.
+    pub fn reports(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryReport> {
+        let under = |uri: &str| uri.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'));
+        let entries = self.entries.iter().filter(|entry| *entry.distribution == *distribution && under(&entry.uri));
+        entries.map(|entry| report(now, entry)).collect()
+    }
+
+    /// Removes what the pattern covers and returns how many responses that were. What is being fetched at this moment
+    /// will not be stored, and nobody joins it any more.
+    pub fn invalidate(&mut self, distribution: &str, pattern: &InvalidationPattern) -> u64 {
+        for at in 0..self.fetches.capacity() {
+            if let Some(fetch) = self.fetches.at_mut(at)
+                && *fetch.distribution == *distribution
+                && pattern.matches(&fetch.uri)
+            {
+                fetch.invalidated = true;
+            }
+        }
+        let mut removed = 0;
+        for at in 0..self.entries.capacity() {
+            if let Some(entry) = self.entries.at(at)
+                && *entry.distribution == *distribution
+                && pattern.matches(&entry.uri)
+            {
+                removed += u64::from(matches!(entry.content, Content::Response(_)));
+                self.remove(at);
+            }
+        }
+        self.counters.add(Counter::EdgeInvalidated, removed);
+        removed
+    }
+}
+
+fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
+    let blank = EntryReport {
+        uri: entry.uri.to_string(),
+        state: EntryState::Unshared,
+        vary: match &entry.vary {
+            crate::vary::Vary::Any => vec!["*".to_owned()],
+            crate::vary::Vary::Names(names) => names.iter().map(ToString::to_string).collect(),
+        },
+        status: None,
+        etag: None,
+        age: Duration::ZERO,
+        fresh_for: Duration::ZERO,
+        body_bytes: 0,
+        bytes: entry.bytes,
+        since_last_hit: now.saturating_since(entry.last_hit),
+    };
+    let response = match &entry.content {
+        Content::Response(response) => response,
+        Content::Unshared { .. } => return blank,
+    };
+    let state = match now < response.fresh_until() {
+        true if response.complete => EntryState::Fresh,
+        true => EntryState::Arriving,
+        false if now < response.fresh_until() + response.lifetime.while_revalidate => EntryState::StaleWhileRevalidate,
+        false if response.usable_on_error(now) => EntryState::StaleIfError,
+        false => EntryState::Stale,
+    };
+    EntryReport {
+        state,
+        status: Some(response.head.status()),
+        etag: response.head.validators().etag.clone(),
+        age: response.age(now),
+        fresh_for: response.fresh_until().saturating_since(now),
+        body_bytes: response.body_bytes,
+        ..blank
+    }
+}
