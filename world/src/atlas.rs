@@ -10,8 +10,7 @@ mod tables;
 
 use std::{
     fmt,
-    ops::Range,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use cdn_core::PopCode;
@@ -20,7 +19,7 @@ pub use self::preset::{PRESETS, Preset, preset};
 pub(crate) use self::tables::{ACCESS, BACKBONE, REGION_RTT, TableError, each_row, square};
 use crate::{
     clients::ClientNetworks,
-    geo::{Continent, Coordinates, CountryCode, MacroRegion, UnitVector, coded_enum},
+    geo::{Continent, Coordinates, CountryCode, MacroRegion, coded_enum},
     model::PathModel,
     site::SiteId,
 };
@@ -183,14 +182,13 @@ pub struct Atlas {
     pops: Vec<Pop>,
     regions: Vec<Region>,
     countries: Vec<Country>,
-    /// Where each place is, by its index.
-    units: Vec<UnitVector>,
     /// Sorted by id.
     ids: Vec<(SiteId, PlaceIndex)>,
     /// Squeezed names of cities and aliases, sorted; of equal names the one with more users comes first.
     names: Vec<(Box<str>, PlaceIndex)>,
     model: PathModel,
-    clients: ClientNetworks,
+    /// Laid out when first asked for: most nodes never do.
+    clients: OnceLock<ClientNetworks>,
 }
 
 impl Atlas {
@@ -281,19 +279,16 @@ impl Atlas {
     }
 
     /// The city nearest to a point.
-    ///
-    /// # Panics
-    /// Never: there are cities.
-    pub fn nearest_city(&self, to: Coordinates) -> &City {
-        &self.cities[usize::from(self.nearest_index(to.into(), 0..self.cities.len()))]
+    pub fn nearest_city(&self, to: Coordinates) -> Option<&Place> {
+        nearest(to, self.cities.iter().map(|city| &city.place))
     }
 
     pub(crate) const fn model(&self) -> &PathModel {
         &self.model
     }
 
-    pub(crate) const fn clients(&self) -> &ClientNetworks {
-        &self.clients
+    pub(crate) fn clients(&self) -> &ClientNetworks {
+        self.clients.get_or_init(|| ClientNetworks::new(self))
     }
 
     pub(crate) fn index_of(&self, id: &str) -> Option<PlaceIndex> {
@@ -312,18 +307,6 @@ impl Atlas {
         } else {
             &self.regions[index - cities - pops].place
         }
-    }
-
-    /// The macro region of the place nearest to a point.
-    pub(crate) fn macro_region_at(&self, at: Coordinates) -> MacroRegion {
-        self.at(self.nearest_index(at.into(), 0..self.units.len())).macro_region
-    }
-
-    fn nearest_index(&self, to: UnitVector, among: Range<usize>) -> PlaceIndex {
-        let nearest =
-            among.min_by(|&a, &b| self.units[a].chord_squared(to).total_cmp(&self.units[b].chord_squared(to)));
-        // Indices fit by construction, see `read`.
-        nearest.unwrap_or_default() as PlaceIndex
     }
 
     fn find(&self, folded: &str, country: Option<CountryCode>) -> Option<PlaceIndex> {
@@ -388,13 +371,8 @@ impl fmt::Debug for Atlas {
 
 /// The place nearest to a point; of equally near ones the first.
 pub fn nearest<'a>(to: Coordinates, places: impl IntoIterator<Item = &'a Place>) -> Option<&'a Place> {
-    let to = UnitVector::from(to);
-    let distance = |place: &Place| UnitVector::from(place.coordinates).chord_squared(to);
-    places
-        .into_iter()
-        .map(|place| (distance(place), place))
-        .min_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, place)| place)
+    let near = |place: &&Place| place.coordinates.chord_squared(to);
+    places.into_iter().min_by(|a, b| near(a).total_cmp(&near(b)))
 }
 
 #[cfg(test)]
@@ -509,7 +487,7 @@ mod tests {
     fn the_nearest_place_is_found() {
         let atlas = Atlas::embedded();
         let here = Coordinates::new(48.8, 2.2).unwrap();
-        assert_eq!(&*atlas.nearest_city(here).place.name, "Paris");
+        assert_eq!(&*atlas.nearest_city(here).unwrap().name, "Paris");
         let pops = preset("world-6").unwrap().pops();
         let pops: Vec<&Place> = pops.filter_map(|code| atlas.pop(code)).map(|pop| &pop.place).collect();
         assert_eq!(nearest(here, pops).unwrap().id.as_str(), "fra");

@@ -8,12 +8,12 @@
 //! of its country, since the country of a block is what edges tell origins. On this machine the same low 17 bits below
 //! 127.18.0.0/15 are the source addresses that sockets bind.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
 use crate::{
-    atlas::{Atlas, Place, nearest},
+    atlas::{Atlas, Place},
     geo::CountryCode,
 };
 
@@ -106,7 +106,6 @@ fn block(address: Ipv4Addr) -> usize {
 }
 
 /// Which address stands for which place, by position in the atlas.
-#[derive(Default)]
 pub(crate) struct ClientNetworks {
     /// The city at the head of each block.
     heads: Vec<u16>,
@@ -119,18 +118,22 @@ pub(crate) struct ClientNetworks {
 impl ClientNetworks {
     /// Spreads the blocks over the places.
     pub(crate) fn new(atlas: &Atlas) -> Self {
-        let cities: Vec<&Place> = atlas.cities().iter().map(|city| &city.place).collect();
-        let heads = heads(&cities);
+        let heads = heads(atlas);
+        // Heads by country: (country, block), sorted.
+        let mut countries: Vec<(CountryCode, usize)> =
+            heads.iter().enumerate().map(|(block, &head)| (atlas.at(head).country, block)).collect();
+        countries.sort_unstable();
         let block_of = |place: &Place| {
-            let of_country = |country: Option<CountryCode>| {
-                heads
-                    .iter()
-                    .filter_map(|&head| cities.get(usize::from(head)).copied())
-                    .filter(move |head| country.is_none_or(|country| head.country == country))
+            let first = countries.partition_point(|&(country, _)| country < place.country);
+            let count = countries[first..].partition_point(|&(country, _)| country == place.country);
+            let same = match count {
+                0 => &countries[..],
+                _ => &countries[first..first + count],
             };
-            let head = nearest(place.coordinates, of_country(Some(place.country)))
-                .or_else(|| nearest(place.coordinates, of_country(None)));
-            heads.iter().position(|&index| head.is_some_and(|head| head.id == atlas.at(index).id)).unwrap_or_default()
+            let far = |&&(_, block): &&(CountryCode, usize)| {
+                atlas.at(heads[block]).coordinates.chord_squared(place.coordinates)
+            };
+            same.iter().min_by(|a, b| far(a).total_cmp(&far(b))).map_or(0, |&(_, block)| block)
         };
 
         let mut next = [VIEWER; BLOCKS];
@@ -151,10 +154,10 @@ impl ClientNetworks {
 }
 
 /// The cities that head a block, by rank: the first of every country, then the largest of all.
-fn heads(cities: &[&Place]) -> Vec<u16> {
-    let mut seen = std::collections::BTreeSet::new();
-    let (mut heads, others): (Vec<_>, Vec<_>) =
-        cities.iter().zip(0_u16..).partition(|(city, _)| seen.insert(city.country));
+fn heads(atlas: &Atlas) -> Vec<u16> {
+    let mut seen = BTreeSet::new();
+    let cities = atlas.cities().iter().zip(0_u16..).map(|(city, index)| (city.place.country, index));
+    let (mut heads, others): (Vec<_>, Vec<_>) = cities.partition(|&(country, _)| seen.insert(country));
     heads.extend(others);
     heads.truncate(BLOCKS);
     let mut heads: Vec<u16> = heads.into_iter().map(|(_, index)| index).collect();
@@ -164,8 +167,6 @@ fn heads(cities: &[&Place]) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -12,6 +12,8 @@ const EARTH_RADIUS_KM: f64 = 6371.0088;
 pub struct Coordinates {
     lat: f64,
     lon: f64,
+    /// The same as a vector of length one: distances then need no trigonometry but one arc sine.
+    unit: [f64; 3],
 }
 
 /// A latitude beyond the poles, a longitude beyond the date line, or not a number.
@@ -26,10 +28,12 @@ impl Coordinates {
     /// A point, latitude first.
     ///
     /// # Errors
-    /// Latitude outside -90..=90, longitude outside -180..=180, or either not finite.
+    /// Latitude outside -90..=90, longitude outside -180..=180, or either not a number.
     pub fn new(lat: f64, lon: f64) -> Result<Self, InvalidCoordinates> {
         if (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon) {
-            Ok(Self { lat, lon })
+            let (sin_lat, cos_lat) = lat.to_radians().sin_cos();
+            let (sin_lon, cos_lon) = lon.to_radians().sin_cos();
+            Ok(Self { lat, lon, unit: [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat] })
         } else {
             Err(InvalidCoordinates { lat, lon })
         }
@@ -45,36 +49,17 @@ impl Coordinates {
         self.lon
     }
 
-    /// Great-circle distance.
+    /// Great-circle distance, by way of the chord, which is exact for near points too.
     pub fn distance_km(self, other: Self) -> f64 {
-        UnitVector::from(self).distance_km(UnitVector::from(other))
-    }
-}
-
-/// A point as a vector of length one: distances then need no trigonometry but one arc sine.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct UnitVector([f64; 3]);
-
-impl UnitVector {
-    /// Great-circle distance by way of the chord, which is exact for near points too.
-    pub(crate) fn distance_km(self, other: Self) -> f64 {
         let half_chord = self.chord_squared(other).sqrt() / 2.0;
         2.0 * EARTH_RADIUS_KM * half_chord.min(1.0).asin()
     }
 
     /// Grows with distance; enough to tell which of two points is nearer.
     pub(crate) fn chord_squared(self, other: Self) -> f64 {
-        let [x, y, z] = self.0;
-        let [u, v, w] = other.0;
+        let [x, y, z] = self.unit;
+        let [u, v, w] = other.unit;
         (x - u).powi(2) + (y - v).powi(2) + (z - w).powi(2)
-    }
-}
-
-impl From<Coordinates> for UnitVector {
-    fn from(at: Coordinates) -> Self {
-        let (sin_lat, cos_lat) = at.lat.to_radians().sin_cos();
-        let (sin_lon, cos_lon) = at.lon.to_radians().sin_cos();
-        Self([cos_lat * cos_lon, cos_lat * sin_lon, sin_lat])
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     atlas::{self, Region, TableError},
-    geo::{Coordinates, MacroRegion, UnitVector, coded_enum},
+    geo::{Coordinates, MacroRegion, coded_enum},
 };
 
 /// Kilometres that light travels in a millisecond in fibre, whose refractive index is 1.468: 299.792458 / 1.468.
@@ -70,14 +70,14 @@ pub struct Endpoint {
 
 /// A point with what the model needs of it: its distance to each measured region.
 pub(crate) struct Spot {
-    unit: UnitVector,
+    at: Coordinates,
     macro_region: MacroRegion,
     regions_km: [f64; MEASURED],
 }
 
 /// The measured round trips and the constants fitted on them.
 pub(crate) struct PathModel {
-    units: [UnitVector; MEASURED],
+    regions: Vec<Coordinates>,
     /// Mean of both directions; zero within a region, where an anchored path only passes.
     rtt_ms: [[f64; MEASURED]; MEASURED],
     /// From a region to a service in the same region.
@@ -101,23 +101,23 @@ impl PathModel {
         let (labels, rows) = atlas::square(atlas::REGION_RTT)?;
         assert_eq!(labels.len(), MEASURED, "the measured regions");
         let mut model = Self {
-            units: [UnitVector::default(); MEASURED],
+            regions: Vec::with_capacity(MEASURED),
             rtt_ms: [[0.0; MEASURED]; MEASURED],
             within_ms: [0.0; MEASURED],
             residual: [[0.0; MEASURED]; MEASURED],
             k,
         };
-        let mut macros = [MacroRegion::Europe; MEASURED];
-        for (index, label) in labels.iter().enumerate() {
+        let mut macros = Vec::with_capacity(MEASURED);
+        for label in &labels {
             let region = regions.iter().find(|region| region.place.id.as_str() == label);
             let place = &region.unwrap_or_else(|| panic!("{label:?} was measured but is no region")).place;
-            model.units[index] = place.coordinates.into();
-            macros[index] = place.macro_region;
+            model.regions.push(place.coordinates);
+            macros.push(place.macro_region);
         }
         for p in 0..MEASURED {
             model.within_ms[p] = rows[p][p];
             for q in (0..MEASURED).filter(|&q| q != p) {
-                let km = model.units[p].distance_km(model.units[q]);
+                let km = model.regions[p].distance_km(model.regions[q]);
                 model.rtt_ms[p][q] = (rows[p][q] + rows[q][p]) / 2.0;
                 model.residual[p][q] = (model.rtt_ms[p][q] / model.formula_ms(km, macros[p], macros[q])).ln();
             }
@@ -127,8 +127,11 @@ impl PathModel {
 
     /// Prepares a point.
     pub(crate) fn spot(&self, at: Coordinates, macro_region: MacroRegion) -> Spot {
-        let unit = UnitVector::from(at);
-        Spot { unit, macro_region, regions_km: self.units.map(|region| region.distance_km(unit)) }
+        let mut regions_km = [0.0; MEASURED];
+        for (km, region) in regions_km.iter_mut().zip(&self.regions) {
+            *km = region.distance_km(at);
+        }
+        Spot { at, macro_region, regions_km }
     }
 
     /// What was measured, where both are measured regions (within a kilometre): the mean of both directions, which
@@ -145,10 +148,9 @@ impl PathModel {
     /// 8.7 % at the median and 19.2 ms on average; with the residuals of all pairs but the one asked for, 5.9 % and
     /// 12.9 ms; without any pair of the region asked for, 6.9 % and 15.6 ms.
     pub(crate) fn backbone_ms(&self, a: &Spot, b: &Spot) -> f64 {
-        let km = a.unit.distance_km(b.unit);
+        let km = a.distance_km(b);
+        let (near_a, near_b) = (a.nearness(), b.nearness());
         let (mut weights, mut sum) = (0.0, 0.0);
-        let near = |spot: &Spot| spot.regions_km.map(|km| (-km / SMOOTHING_KM).exp());
-        let (near_a, near_b) = (near(a), near(b));
         for p in 0..MEASURED {
             for q in 0..p {
                 let weight = (near_a[p] * near_b[q]).max(near_a[q] * near_b[p]);
@@ -160,10 +162,17 @@ impl PathModel {
         (self.formula_ms(km, a.macro_region, b.macro_region) * smoothing).max(floor_ms(km))
     }
 
+    /// How little is known about a backbone path: 1 far from all that was measured, a quarter between two measured
+    /// regions or within one.
+    pub(crate) fn unknown_share(&self, a: &Spot, b: &Spot) -> f64 {
+        let known = |spot: &Spot| spot.nearness().iter().sum::<f64>();
+        SMOOTHING_LAMBDA / (known(a) * known(b) + SMOOTHING_LAMBDA)
+    }
+
     /// Over the public Internet: the best way through measured regions, which knows real cables, or for near points a
     /// direct one.
     pub(crate) fn public_ms(&self, a: &Spot, b: &Spot) -> f64 {
-        let km = a.unit.distance_km(b.unit);
+        let km = a.distance_km(b);
         let anchored = self.anchored_ms(a, b).max(floor_ms(km));
         if km < DIRECT_KM_MAX { anchored.min(direct_ms(km)) } else { anchored }
     }
@@ -187,7 +196,12 @@ impl PathModel {
 
 impl Spot {
     pub(crate) fn distance_km(&self, other: &Self) -> f64 {
-        self.unit.distance_km(other.unit)
+        self.at.distance_km(other.at)
+    }
+
+    /// The weight of each measured region.
+    fn nearness(&self) -> [f64; MEASURED] {
+        self.regions_km.map(|km| (-km / SMOOTHING_KM).exp())
     }
 
     fn region(&self) -> Option<usize> {
@@ -203,4 +217,104 @@ fn direct_ms(km: f64) -> f64 {
 /// From a point to a region, one end of an anchored path.
 fn spur_ms(km: f64) -> f64 {
     2.5 * fibre_rtt_ms(km) + 1.0 - (-km / 100.0).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Atlas;
+
+    fn end(lat: f64, lon: f64, kind: EndpointKind) -> Endpoint {
+        Endpoint { coordinates: Coordinates::new(lat, lon).unwrap(), kind }
+    }
+
+    fn anywhere() -> impl Strategy<Value = Endpoint> {
+        let kind = prop_oneof![Just(EndpointKind::Region), Just(EndpointKind::Public)];
+        (-90.0..=90.0_f64, -180.0..=180.0_f64, kind).prop_map(|(lat, lon, kind)| end(lat, lon, kind))
+    }
+
+    #[test]
+    fn round_trips_are_those_computed_by_another_program() {
+        use EndpointKind::{Public, Region};
+        let fra = (50.0264, 8.5431);
+        let us_east_1 = (39.0438, -77.4874);
+        let (lima, perth) = ((-12.0432, -77.0282), (-31.95, 115.86));
+        let (lyon, munich) = ((45.7485, 4.8467), (48.1374, 11.5755));
+        let (almaty, ulaanbaatar) = ((43.25, 76.95), (47.9, 106.9));
+        let nairobi = (-1.2833, 36.8167);
+        for (a, b, backbone_ms, public_ms) in [
+            (fra, us_east_1, 95.4846, 93.3176),
+            (nairobi, us_east_1, 211.4548, 229.3043),
+            (lima, perth, 279.7602, 385.8231),
+            (almaty, fra, 87.4021, 125.8274),
+            (lyon, munich, 15.3924, 16.0103),
+            (ulaanbaatar, almaty, 43.0597, 154.0860),
+            (ulaanbaatar, lima, 251.3125, 350.9467),
+        ] {
+            for (kind, expected) in [(Region, backbone_ms), (Public, public_ms)] {
+                let rtt_ms = Atlas::embedded().rtt_ms(end(a.0, a.1, kind), end(b.0, b.1, kind));
+                assert!((rtt_ms - expected).abs() < 1e-3, "{a:?} to {b:?}, {kind}: {rtt_ms}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn direct_and_spur_are_what_one_computes_by_hand() {
+        // 60 km: 2.8 + 1.7 (1 - 1/e) + 3.1 * 120 / 204.218
+        assert!((direct_ms(60.0) - 5.696_188).abs() < 1e-6);
+        // 100 km: 2.5 * 200 / 204.218 + 1 - 1/e
+        assert!((spur_ms(100.0) - 3.080_485).abs() < 1e-6);
+        assert!((fibre_rtt_ms(10_210.9) - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn listed_regions_have_what_was_measured() {
+        let atlas = Atlas::embedded();
+        let region =
+            |id: &str| Endpoint { coordinates: atlas.site(id).unwrap().coordinates, kind: EndpointKind::Region };
+        // Rows and columns 0 and 8 of the table.
+        let rtt_ms = atlas.rtt_ms(region("us-east-1"), region("eu-west-1"));
+        let (_, rows) = atlas::square(atlas::REGION_RTT).unwrap();
+        assert_eq!(rtt_ms, (rows[0][8] + rows[8][0]) / 2.0);
+        assert_eq!(atlas.rtt_ms(region("us-east-1"), region("us-east-1")), 5.35);
+        let near = end(39.0440, -77.4874, EndpointKind::Region);
+        assert_eq!(atlas.rtt_ms(near, region("eu-west-1")), rtt_ms);
+        let not_listed = atlas.rtt_ms(region("ap-southeast-6"), region("ap-southeast-2"));
+        assert!((20.0..50.0).contains(&not_listed), "Auckland to Sydney: {not_listed}");
+    }
+
+    #[test]
+    fn no_measured_pair_is_below_the_floor() {
+        let atlas = Atlas::embedded();
+        let model = atlas.model();
+        for p in 0..MEASURED {
+            for q in (0..MEASURED).filter(|&q| q != p) {
+                let km = model.regions[p].distance_km(model.regions[q]);
+                assert!(model.rtt_ms[p][q] > floor_ms(km), "{p} {q}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_model_is_symmetric_finite_and_slower_than_light_in_fibre(a in anywhere(), b in anywhere()) {
+            let atlas = Atlas::embedded();
+            let rtt_ms = atlas.rtt_ms(a, b);
+            prop_assert!((rtt_ms - atlas.rtt_ms(b, a)).abs() < 1e-9);
+            prop_assert!(rtt_ms >= fibre_rtt_ms(a.coordinates.distance_km(b.coordinates)));
+            prop_assert!(rtt_ms < 2000.0);
+        }
+
+        /// A detour by way of a region is never faster than what the model calls the public path.
+        #[test]
+        fn an_anchored_path_is_no_longer_than_any_detour_by_a_region(a in anywhere(), b in anywhere(), p in 0..MEASURED) {
+            let model = Atlas::embedded().model();
+            let spot = |end: Endpoint| model.spot(end.coordinates, MacroRegion::Europe);
+            let (a, b) = (spot(a), spot(b));
+            let detour = spur_ms(a.regions_km[p]) + spur_ms(b.regions_km[p]);
+            prop_assert!(model.public_ms(&a, &b) <= detour.max(floor_ms(a.distance_km(&b))));
+        }
+    }
 }

@@ -13,9 +13,13 @@ pub(crate) const SUGGESTIONS_MAX: usize = 3;
 /// Lower case without diacritics and apostrophes; every run of anything but letters and digits is one hyphen:
 /// `São_Paulo` is `sao-paulo`, `Xi'an` is `xian`, `St. John's` is `st-johns`.
 pub(crate) fn hyphenated(name: &str) -> String {
-    let mut folded = String::with_capacity(name.len());
+    if name.is_ascii() { fold(name.chars()) } else { fold(name.nfkd().filter(|&letter| !is_combining_mark(letter))) }
+}
+
+fn fold(letters: impl Iterator<Item = char>) -> String {
+    let mut folded = String::new();
     let mut gap = false;
-    for letter in name.nfkd().filter(|&letter| !is_combining_mark(letter) && !is_apostrophe(letter)) {
+    for letter in letters.filter(|&letter| !is_apostrophe(letter)) {
         if !letter.is_alphanumeric() {
             gap = true;
             continue;

@@ -26,16 +26,16 @@ pub const PRESETS: [Preset; 4] = [
     Preset {
         name: "world-18",
         codes: &[
-            "IAD", "FRA", "NRT", "SIN", "GRU", "SYD", "LHR", "LAX", "BOM", "HKG", "ICN", "DFW", "MAD", "FJR", "JNB",
-            "LOS", "QRO", "SCL",
+            "IAD", "FRA", "NRT", "SIN", "GRU", "SYD", "LHR", "LAX", "DFW", "QRO", "BOG", "MAD", "LOS", "CPT", "DXB",
+            "BOM", "HKG", "ICN",
         ],
     },
     Preset {
         name: "world-36",
         codes: &[
-            "IAD", "FRA", "NRT", "SIN", "GRU", "SYD", "LHR", "LAX", "BOM", "HKG", "ICN", "DFW", "MAD", "FJR", "JNB",
-            "LOS", "QRO", "SCL", "SEA", "MIA", "ORD", "YTO", "BOG", "FOR", "ARN", "WAW", "IST", "CAI", "NBO", "DEL",
-            "CCU", "BKK", "CGK", "MNL", "PVG", "MEL",
+            "IAD", "FRA", "NRT", "SIN", "GRU", "SYD", "LHR", "LAX", "DFW", "QRO", "BOG", "MAD", "LOS", "CPT", "DXB",
+            "BOM", "HKG", "ICN", "ORD", "MIA", "YTO", "SFO", "EZE", "FOR", "LIM", "ARN", "WAW", "IST", "TLV", "JNB",
+            "NBO", "DEL", "CCU", "CGK", "MNL", "AKL",
         ],
     },
 ];

@@ -3,14 +3,13 @@
 //! Decides ids, names and offsets that the tables do not say themselves. Refuses to know how the tables are written
 //! down.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use super::{
     Atlas, City, Country, Place, PlaceIndex, PlaceKind, Pop, Region, names, nearest,
     tables::{self, Row, TableError, each_row},
 };
 use crate::{
-    clients::ClientNetworks,
     geo::{Coordinates, CountryCode},
     model::PathModel,
     site::SiteId,
@@ -21,24 +20,22 @@ impl Atlas {
     pub(super) fn read() -> Result<Self, TableError> {
         let countries = read_countries()?;
         let cities = read_cities(&countries)?;
-        let pops = read_pops(&countries, &cities)?;
-        let regions = read_regions(&countries, &cities)?;
+        let gazetteer = Gazetteer::new(&cities);
+        let pops = read_pops(&countries, &gazetteer)?;
+        let regions = read_regions(&countries, &gazetteer)?;
         let mut atlas = Self {
             model: PathModel::read(&regions)?,
-            units: Vec::new(),
             ids: Vec::new(),
             names: Vec::new(),
-            clients: ClientNetworks::default(),
+            clients: OnceLock::new(),
             cities,
             pops,
             regions,
             countries,
         };
-        atlas.units = atlas.places().map(|place| place.coordinates.into()).collect();
         atlas.ids = atlas.places().map(|place| place.id.clone()).zip(0..).collect();
         atlas.ids.sort_unstable();
         atlas.names = atlas.read_names()?;
-        atlas.clients = ClientNetworks::new(&atlas);
         Ok(atlas)
     }
 
@@ -75,7 +72,7 @@ fn read_countries() -> Result<Vec<Country>, TableError> {
 
 fn read_cities(countries: &[Country]) -> Result<Vec<City>, TableError> {
     let mut cities: Vec<City> = Vec::new();
-    let mut taken = BTreeSet::new();
+    let mut taken: BTreeMap<SiteId, CountryCode> = BTreeMap::new();
     let columns = ["name", "country", "lat", "lon", "utc_offset_h", "population", "users", "geoname_id"];
     each_row(tables::CITIES, columns, |row| {
         let name = row.cells[0];
@@ -84,11 +81,11 @@ fn read_cities(countries: &[Country]) -> Result<Vec<City>, TableError> {
         // The city with more users stands first and has the plain name; the next gets its country or, where that is
         // the same country, a number.
         let mut id = SiteId::new(&slug);
-        if let Some(first) = cities.iter().find(|city| city.place.id == id) {
-            let suffix = if first.place.country == country.code { "2" } else { country.code.as_str() };
+        if let Some(first) = taken.get(&id) {
+            let suffix = if *first == country.code { "2" } else { country.code.as_str() };
             id = SiteId::new(&format!("{slug}-{suffix}"));
         }
-        if !taken.insert(id.clone()) {
+        if taken.insert(id.clone(), country.code).is_some() {
             return Err(row.wrong(format_args!("a second city is called {id}")));
         }
         cities.push(City {
@@ -112,7 +109,7 @@ fn read_cities(countries: &[Country]) -> Result<Vec<City>, TableError> {
     Ok(cities)
 }
 
-fn read_pops(countries: &[Country], cities: &[City]) -> Result<Vec<Pop>, TableError> {
+fn read_pops(countries: &[Country], gazetteer: &Gazetteer<'_>) -> Result<Vec<Pop>, TableError> {
     let mut pops = Vec::new();
     let columns = ["code", "city", "country", "lat", "lon", "networks", "price_class", "regional_cache", "users_m"];
     each_row(tables::POPS, columns, |row| {
@@ -129,7 +126,7 @@ fn read_pops(countries: &[Country], cities: &[City]) -> Result<Vec<Pop>, TableEr
                 continent: country.continent,
                 macro_region: country.macro_region,
                 coordinates,
-                utc_offset_h: utc_offset_near(cities, country.code, coordinates),
+                utc_offset_h: gazetteer.utc_offset_h(country.code, coordinates),
                 users: if optional(8) { millions(row.parse(8)?) } else { 0 },
             },
             code: row.parse(0)?,
@@ -146,7 +143,7 @@ fn read_pops(countries: &[Country], cities: &[City]) -> Result<Vec<Pop>, TableEr
     Ok(pops)
 }
 
-fn read_regions(countries: &[Country], cities: &[City]) -> Result<Vec<Region>, TableError> {
+fn read_regions(countries: &[Country], gazetteer: &Gazetteer<'_>) -> Result<Vec<Region>, TableError> {
     let mut regions = Vec::new();
     each_row(tables::REGIONS, ["code", "name", "city", "country", "lat", "lon"], |row| {
         let country = country_of(countries, &row, 3)?;
@@ -160,7 +157,7 @@ fn read_regions(countries: &[Country], cities: &[City]) -> Result<Vec<Region>, T
                 continent: country.continent,
                 macro_region: country.macro_region,
                 coordinates,
-                utc_offset_h: utc_offset_near(cities, country.code, coordinates),
+                utc_offset_h: gazetteer.utc_offset_h(country.code, coordinates),
                 users: 0,
             },
             city: row.cells[2].into(),
@@ -184,11 +181,24 @@ fn coordinates<const N: usize>(row: &Row<'_, N>, lat: usize) -> Result<Coordinat
     Coordinates::new(row.parse(lat)?, row.parse(lat + 1)?).map_err(|error| row.wrong(error))
 }
 
-/// The offset of the nearest city of the same country, or of any.
-fn utc_offset_near(cities: &[City], country: CountryCode, at: Coordinates) -> f32 {
-    let same = nearest(at, cities.iter().map(|city| &city.place).filter(|place| place.country == country));
-    let found = same.or_else(|| nearest(at, cities.iter().map(|city| &city.place)));
-    found.map_or(0.0, |place| place.utc_offset_h)
+/// Cities by country.
+struct Gazetteer<'a>(BTreeMap<CountryCode, Vec<&'a Place>>);
+
+impl<'a> Gazetteer<'a> {
+    fn new(cities: &'a [City]) -> Self {
+        let mut by_country: BTreeMap<CountryCode, Vec<&Place>> = BTreeMap::new();
+        for city in cities {
+            by_country.entry(city.place.country).or_default().push(&city.place);
+        }
+        Self(by_country)
+    }
+
+    /// The offset of the nearest city of the same country, or of any.
+    fn utc_offset_h(&self, country: CountryCode, at: Coordinates) -> f32 {
+        let same = self.0.get(&country).and_then(|cities| nearest(at, cities.iter().copied()));
+        let found = same.or_else(|| nearest(at, self.0.values().flatten().copied()));
+        found.map_or(0.0, |place| place.utc_offset_h)
+    }
 }
 
 fn millions(millions: f64) -> u64 {
