@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     fetch::Viewpoint,
@@ -42,7 +42,10 @@ pub(crate) struct AtEnd {
 pub(crate) struct Download {
     incoming: Incoming,
     at_end: Option<Box<AtEnd>>,
-    silence: Option<Pin<Box<Sleep>>>,
+    /// Since when the edge is silent, while it is.
+    silent_since: Option<Instant>,
+    /// Goes off when a silence may have lasted too long; set once and moved only then.
+    alarm: Option<Pin<Box<Sleep>>>,
     silence_max: Duration,
 }
 
@@ -59,11 +62,25 @@ pub(crate) enum DownloadError {
 
 impl Download {
     pub(crate) fn new(incoming: Incoming, silence_max: Duration, at_end: AtEnd) -> Self {
-        let mut download = Self { incoming, at_end: Some(Box::new(at_end)), silence: None, silence_max };
+        let mut download =
+            Self { incoming, at_end: Some(Box::new(at_end)), silent_since: None, alarm: None, silence_max };
         if download.incoming.is_end_stream() {
             download.finish("");
         }
         download
+    }
+
+    /// Ready when the edge has been silent for too long. A slow client does not poll, so only the edge's silence counts.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.silent_since.get_or_insert_with(Instant::now) + self.silence_max;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(until);
+        }
+        Poll::Pending
     }
 
     fn finish(&mut self, error: &str) {
@@ -91,7 +108,7 @@ impl Body for Download {
         let this = &mut *self;
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.silence = None;
+                this.silent_since = None;
                 if let (Some(at_end), Some(data)) = (&mut this.at_end, frame.data_ref()) {
                     at_end.ending.body_bytes += data.len() as u64;
                 }
@@ -109,11 +126,7 @@ impl Body for Download {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                // Only the edge's silence counts: a slow client does not poll.
-                let silence_max = this.silence_max;
-                let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(silence_max)));
-                ready!(silence.as_mut().poll(cx));
-                silence.as_mut().reset(Instant::now() + silence_max);
+                ready!(this.poll_silence(cx));
                 this.finish(&DownloadError::Silent.to_string());
                 Poll::Ready(Some(Err(DownloadError::Silent)))
             }

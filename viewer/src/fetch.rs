@@ -4,7 +4,10 @@
 //! idempotent method whose body is still here (RFC 9110 section 9.2.2). A kept connection that fails may just have been
 //! closed by the edge, so its address is not held against it; a new one that fails is tried last for a while.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use cdn_core::{Counter, Counters};
@@ -54,6 +57,14 @@ pub(crate) struct Fetched {
     pub(crate) connection: EdgeConnection,
 }
 
+/// The addresses of a host.
+struct Found {
+    /// The first of the answer.
+    first: Option<SocketAddr>,
+    /// Those that have not failed for this request, in the order in which they are tried.
+    left: Vec<SocketAddr>,
+}
+
 /// What is left of a request's body when it may have to be sent again.
 enum Body {
     /// All of it is here.
@@ -98,8 +109,8 @@ impl Fetcher {
                     .await
             }
             Owner::Everybody => {
-                let found = self.connector.order(site, &self.locate(who, target, recorder).await?);
-                let first = found.first().copied();
+                let found = self.locate(who, target, recorder).await?;
+                let first = found.left.first().copied();
                 addresses = Some(found);
                 self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first).await
             }
@@ -110,17 +121,15 @@ impl Fetcher {
             let (mut connection, reused) = match kept.take() {
                 Some(connection) => (connection, true),
                 None => {
-                    let left = match &mut addresses {
-                        Some(left) => left,
-                        none => none.insert(self.connector.order(site, &self.locate(who, target, recorder).await?)),
+                    let found = match &mut addresses {
+                        Some(found) => found,
+                        none => none.insert(self.locate(who, target, recorder).await?),
                     };
-                    let connected = self.connect(who, left, recorder, &mut story).await?;
-                    // Those before the one that connected have failed for this request.
-                    let skipped = left.iter().position(|address| *address == connected.address).unwrap_or(0);
-                    if skipped > 0 {
+                    let connected = self.connect(who, &found.left, recorder, &mut story).await?;
+                    if Some(connected.address) != found.first {
                         self.counters.bump(Counter::ViewerFallbacks);
                     }
-                    left.retain(|address| *address != connected.address);
+                    found.left.retain(|address| *address != connected.address);
                     (self.handshake(target, connected).await?, false)
                 }
             };
@@ -154,6 +163,9 @@ impl Fetcher {
             self.record_request(recorder, address, "connection ended before a response");
             let how = if reused { "a kept connection" } else { "the connection" };
             story.push(format!("{how} to {} ended before a response ({error})", self.named(address)));
+            if error.is_user() {
+                return Err(Failure::BadRequest(format!("the request body broke off: {error}")));
+            }
             if error.is_parse() {
                 return Err(Failure::Invalid(tell(recorder, target, &story)));
             }
@@ -162,7 +174,7 @@ impl Fetcher {
             }
             if !reused {
                 self.connector.handle_failure(site, address);
-                if addresses.as_ref().is_none_or(Vec::is_empty) {
+                if addresses.as_ref().is_none_or(|found| found.left.is_empty()) {
                     return Err(Failure::Reset(tell(recorder, target, &story)));
                 }
             }
@@ -177,9 +189,9 @@ impl Fetcher {
         target: &Target,
         recorder: &mut Recorder,
     ) -> Result<(BoxIo, SocketAddr), Failure> {
-        let addresses = self.connector.order(&who.standing.site, &self.locate(who, target, recorder).await?);
-        let connected = self.connect(who, &addresses, recorder, &mut Vec::new()).await?;
-        if addresses.first() != Some(&connected.address) {
+        let found = self.locate(who, target, recorder).await?;
+        let connected = self.connect(who, &found.left, recorder, &mut Vec::new()).await?;
+        if Some(connected.address) != found.first {
             self.counters.bump(Counter::ViewerFallbacks);
         }
         Ok((connected.stream, connected.address))
@@ -207,14 +219,14 @@ impl Fetcher {
         Ok(Body::Kept(whole.to_bytes()))
     }
 
-    async fn locate(
-        &self,
-        who: &Viewpoint,
-        target: &Target,
-        recorder: &mut Recorder,
-    ) -> Result<Vec<SocketAddr>, Failure> {
+    async fn locate(&self, who: &Viewpoint, target: &Target, recorder: &mut Recorder) -> Result<Found, Failure> {
+        let site = &who.standing.site;
+        let found = |addresses: &[Ipv4Addr]| {
+            let named: Vec<_> = addresses.iter().map(|&address| SocketAddr::from((address, target.port))).collect();
+            Found { first: named.first().copied(), left: self.connector.order(site, &named) }
+        };
         if let Some(address) = target.address {
-            return Ok(vec![SocketAddr::from((address, target.port))]);
+            return Ok(found(&[address]));
         }
         let located = who.resolver.locate(&who.standing, &target.host, who.subnet).await;
         let label = format!("{} → resolver", who.standing.place);
@@ -222,7 +234,7 @@ impl Fetcher {
             Ok(Located { addresses, how }) => {
                 let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 recorder.step(Step::Dns, label, format!("dns: {shown} ({how})"));
-                Ok(addresses.into_iter().map(|address| SocketAddr::from((address, target.port))).collect())
+                Ok(found(&addresses))
             }
             Err(error) => {
                 recorder.step(Step::Dns, label, "dns: failed".into());

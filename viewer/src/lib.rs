@@ -35,7 +35,7 @@ use tokio::{
     sync::Semaphore,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use world::UnknownPlace;
 
 use crate::node::{Client, Node};
@@ -86,7 +86,6 @@ impl Viewer {
         let Self { node, listener } = self;
         let limits = &node.config.limits;
         let room = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        let connections = TaskTracker::new();
         let mut sweep = interval((limits.pool_idle_timeout / 4).max(Duration::from_millis(10)));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -102,7 +101,7 @@ impl Viewer {
                 Ok((stream, _)) => match Arc::clone(&room).try_acquire_owned() {
                     Ok(permit) => {
                         let client = Arc::new(Client::new(Arc::clone(&node), permit));
-                        connections.spawn(serve_connection(client, stream, stop.clone()));
+                        node.tasks.spawn(serve_connection(client, stream, stop.clone()));
                     }
                     Err(_full) => node.counters.bump(Counter::ViewerConnectionsRefused),
                 },
@@ -114,11 +113,11 @@ impl Viewer {
             }
         }
         drop(listener);
-        connections.close();
-        let drained = timeout(limits.drain_grace, connections.wait()).await;
+        node.tasks.close();
+        let drained = timeout(limits.drain_grace, node.tasks.wait()).await;
         node.halt.cancel();
         if drained.is_err() {
-            connections.wait().await;
+            node.tasks.wait().await;
         }
         node.fetcher.pool.close_all();
     }
@@ -142,7 +141,13 @@ async fn serve_connection(client: Arc<Client>, stream: TcpStream, stop: Cancella
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => {
+            // hyper has answered a malformed or oversized head by itself.
+            if ended.is_err_and(|error| error.is_parse()) {
+                node.counters.bump(Counter::ViewerRejected);
+            }
+            return;
+        }
         () = node.halt.cancelled() => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }

@@ -7,7 +7,7 @@ use std::sync::{
 
 use cdn_core::{Counter, Counters};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     beacon::Beacons,
@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when the grace is over: whatever still runs ends.
     pub(crate) halt: CancellationToken,
+    /// Client connections and tunnels.
+    pub(crate) tasks: TaskTracker,
     ledgers: Mutex<Ring>,
     serial: AtomicU64,
 }
@@ -53,7 +55,7 @@ impl Node {
         };
         let ledgers = Mutex::new(Ring::new(limits.ledgers_max));
         let (halt, serial) = (CancellationToken::new(), AtomicU64::new(1));
-        Self { config, places, resolvers, fetcher, counters, halt, ledgers, serial }
+        Self { config, places, resolvers, fetcher, counters, halt, tasks: TaskTracker::new(), ledgers, serial }
     }
 
     /// Where `user` stands and how it asks from there.

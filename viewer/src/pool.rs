@@ -14,7 +14,12 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use tokio::time::timeout;
 use world::SiteId;
+
+/// How long a kept connection may take to say that it is free: a poll or two, unless it still sends the body of a request
+/// that was answered early.
+const READY_WITHIN: Duration = Duration::from_millis(100);
 
 /// The body of a request to an edge: kept whole, or streamed through.
 pub(crate) type Upload = Either<Full<Bytes>, Incoming>;
@@ -75,7 +80,7 @@ impl Pool {
                 taken.connection
             };
             // The response before may just have ended: the connection says so within a poll or two, or that it is gone.
-            if connection.sender.ready().await.is_ok() {
+            if matches!(timeout(READY_WITHIN, connection.sender.ready()).await, Ok(Ok(()))) {
                 return Some(connection);
             }
         }

@@ -116,6 +116,9 @@ async fn forward(
     let ending = Ending { status: response.status().as_u16(), edge: Some(address), timing, ..Ending::default() };
 
     let switched = upgrade(response.headers()).filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && (switched.is_none() || client_side.is_none()) {
+        return Err(Failure::Invalid(format!("{} switched protocols unasked", node.fetcher.named(address))));
+    }
     let asks_for = response.headers().get(header::UPGRADE).cloned();
     let edge_side = switched.is_some().then(|| hyper::upgrade::on(&mut response));
     strip_hop_by_hop(response.headers_mut());
@@ -142,7 +145,7 @@ async fn forward(
         node.store_ledger(node.next_serial(), recorder.finish(id, Ending { complete: true, ..ending }));
     }
     let client = Arc::clone(client);
-    tokio::spawn(async move {
+    node.tasks.spawn(async move {
         if let (Ok(client_side), Ok(edge_side)) = tokio::join!(client_side, edge_side) {
             tunnel::carry(&client, TokioIo::new(client_side), TokioIo::new(edge_side)).await;
         }
@@ -171,7 +174,7 @@ async fn open_tunnel(
     let client_side = hyper::upgrade::on(request);
     let (client, ledger) = (Arc::clone(client), ledger.map(str::to_owned));
     let mut recorder = recorder.clone();
-    tokio::spawn(async move {
+    node.tasks.spawn(async move {
         let Ok(client_side) = client_side.await else { return };
         let carried = tunnel::carry(&client, TokioIo::new(client_side), edge_side).await;
         let Some(id) = ledger else { return };
