@@ -182,6 +182,7 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use hickory_proto::rr::rdata::{A, CNAME, SOA};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -276,6 +277,29 @@ mod tests {
         for (scope, audience) in [(None, "0.0.0.0/0"), (Some(16), "198.18.0.0/16"), (Some(32), "198.18.41.0/24")] {
             reply.scope = scope;
             assert_eq!(reply.audience(sent), audience.parse().unwrap());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_breaks_the_reader(
+            garbage in prop::collection::vec(any::<u8>(), 0..80),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut message = answer_to(&question(), 7);
+            let alias = RData::CNAME(CNAME(name("d1.cdn.test.")));
+            message.add_answer(Record::from_rdata(name("www.demo.test."), 60, alias));
+            message.add_answer(Record::from_rdata(name("d1.cdn.test."), 20, RData::A(A::new(127, 77, 0, 1))));
+            let mut bytes = message.to_vec().unwrap();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            for datagram in [garbage, bytes] {
+                if let Some(reply) = Reply::decode(&datagram, 7, &question(), SERVER) {
+                    let _ = (reply.chain(&question().name), reply.ttl(Duration::MAX));
+                }
+            }
         }
     }
 }

@@ -58,6 +58,34 @@ async fn a_client_whose_edge_is_killed_between_two_requests_does_not_notice() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_when_an_edge_is_killed_under_load() {
+    let mut edges = TestEdges::numbered(2).await;
+    let (_router, viewer) = world(&edges).await;
+    let viewer = std::sync::Arc::new(viewer);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let viewer = std::sync::Arc::clone(&viewer);
+        clients.spawn(async move {
+            let mut client = viewer.client().await;
+            for _ in 0..10_000 {
+                let (status, body) = client.fetch("tokyo", URL).await;
+                assert_eq!(status, 200, "{body}");
+                if body == "2" {
+                    return;
+                }
+            }
+            panic!("the edge was not killed in time");
+        });
+    }
+    wait_until("there is load", || viewer.handle.counters().value(Counter::ViewerRequests) > 200).await;
+    edges.kill(1).await;
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    assert_eq!(viewer.handle.counters().value(Counter::ViewerErrors), 0);
+}
+
 #[tokio::test]
 async fn an_edge_that_ends_the_connection_instead_of_answering_gives_way_to_the_second() {
     let edges = TestEdges::start(2, |number, _| async move {

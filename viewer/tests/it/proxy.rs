@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -223,6 +226,36 @@ async fn large_bodies_stream_both_ways() {
         length += frame.unwrap().data_ref().map_or(0, Bytes::len);
     }
     assert_eq!(length, CHUNK * CHUNKS);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_edge() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let edges = TestEdges::start(1, move |_, _| {
+        let sent = Arc::clone(&counted);
+        async move {
+            let chunks = (0..CHUNKS).map(move |_| {
+                sent.fetch_add(CHUNK, Ordering::SeqCst);
+                Ok(Frame::data(Bytes::from_static(&[7; CHUNK])))
+            });
+            Response::new(StreamBody::new(futures_util::stream::iter(chunks)).boxed())
+        }
+    })
+    .await;
+    let (_router, viewer) = world(&edges).await;
+    let response = viewer.client().await.send(get("tokyo", "http://www.demo.test/")).await;
+    let (mut before, mut quiet) = (0, 0);
+    wait_until("the edge has stopped sending", || {
+        let now = sent.load(Ordering::SeqCst);
+        let stopped = now == std::mem::replace(&mut before, now) && now > 0;
+        quiet = if stopped { quiet + 1 } else { 0 };
+        quiet == 25
+    })
+    .await;
+    // Four sockets' buffers and three of hyper's lie between.
+    assert!(before < 48 << 20, "{before} of {} bytes", CHUNK * CHUNKS);
+    drop(response);
 }
 
 #[tokio::test]
