@@ -20,7 +20,7 @@ pub use crate::{
     datagram::WanUdp,
     dial::Dialer,
     measure::{Measurement, Probe},
-    raw::{BoxRaw, RawDial, RawStream},
+    raw::{BoxRaw, RawDial, RawStream, TcpDial},
     route::{Paths, Wan, WanOptions},
     stream::WanStream,
 };

@@ -33,9 +33,9 @@ pub trait RawDial: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = io::Result<BoxRaw>> + Send>>;
 }
 
-/// TCP.
+/// TCP: what carries the bytes unless somebody puts something else under the links.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TcpDial;
+pub struct TcpDial;
 
 impl RawDial for TcpDial {
     fn dial(
