@@ -1,1 +1,29 @@
-//! iso
+//! Isochrone: a global CDN on one machine.
+//!
+//! This package is the command line, the supervision of node processes and everything that composes the other crates;
+//! decisions live in `cdn-core`, the world's physics in `world` and `wan`. Only this package knows TOML, terminals,
+//! processes and the state directory.
+
+mod args;
+mod cluster;
+mod cluster_file;
+mod diagnose;
+mod hands;
+mod links;
+mod node;
+mod ports;
+mod quantity;
+mod state;
+mod supervisor;
+mod talk;
+mod up;
+mod verbs;
+
+use std::process::ExitCode;
+
+/// Parses the command line, runs the verb and returns its exit code.
+///
+/// 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 130 interrupted.
+pub fn run() -> ExitCode {
+    verbs::run(args::parse())
+}

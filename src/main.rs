@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `iso`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    isochrone::run()
+}

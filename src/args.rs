@@ -1,0 +1,482 @@
+//! What was typed: the command line by clap, unchecked beyond its types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::quantity::{Share, Span};
+
+const EXAMPLES: &str = "\
+Examples:
+  iso up                                             six PoPs, a shield, two origins, a router
+  iso up --origin app=http://127.0.0.1:3000@us-east-1   your own app behind the CDN
+  iso curl --from tokyo --ledger -- http://www.demo.test/
+  iso kill fra --for 30s
+  iso status
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 130 interrupted.";
+
+/// A global CDN on one machine: real edges, router and origins, with the latency of the real world between them.
+#[derive(Debug, Parser)]
+#[command(name = "iso", version, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Which world: several can run side by side.
+    #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "ISO_WORLD")]
+    pub(crate) world: String,
+    /// One JSON document on stdout (a stream is one document per line).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colour on the terminal.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a world and stay in the foreground; Ctrl-C drains and stops, twice stops at once.
+    Up(UpArgs),
+    /// Stop a world.
+    Down,
+    /// Nodes, their health, and what is broken at the moment.
+    Status,
+    /// Logs of nodes.
+    Logs(LogsArgs),
+    /// Wait until a world is healthy.
+    Wait(WaitArgs),
+    /// Say what is wrong with this machine or this world, and measure every link.
+    Doctor,
+    /// Open the dashboard in a browser.
+    Open,
+    /// The system's curl, standing in a place.
+    #[command(after_help = "Example: iso curl --from tokyo --ledger -- -sI http://www.demo.test/")]
+    Curl(CurlArgs),
+    /// Resolve a name from a place.
+    Dig(DigArgs),
+    /// Print the address of the forward proxy; its user name chooses the place.
+    Proxy,
+    /// Run a command whose HTTP goes through a place.
+    In(InArgs),
+    /// Kill nodes (SIGKILL); a PoP code stands for its edges.
+    Kill(NodeArgs),
+    /// Start nodes that were killed.
+    Start(TargetArgs),
+    /// Stop nodes in their tracks (SIGSTOP).
+    Pause(NodeArgs),
+    /// Let paused nodes go on (SIGCONT).
+    Resume(TargetArgs),
+    /// Make an origin or a node misbehave.
+    Fault(FaultArgs),
+    /// Change the link between two sites.
+    Link(LinkArgs),
+    /// Undo faults.
+    Heal(HealArgs),
+    /// Take a PoP out of the router's answers; what it is doing, it finishes.
+    Drain(PopArgs),
+    /// Put a PoP back into the router's answers.
+    Undrain(PopArgs),
+    /// Say why, without side effects.
+    #[command(subcommand)]
+    Explain(Explain),
+    /// Remove objects from every edge and the shield.
+    Invalidate(InvalidateArgs),
+    /// Look into the caches.
+    #[command(subcommand)]
+    Cache(CacheVerb),
+    /// The world itself: places and distances.
+    #[command(name = "world", subcommand)]
+    WorldVerb(WorldVerb),
+    /// Check, write and describe cluster files.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, in roff.
+    Man,
+    /// What `up` starts: one node, its config on stdin.
+    #[command(hide = true)]
+    Node(NodeProcessArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct UpArgs {
+    /// A cluster file; without one, and without ./cluster.toml being named, the built-in world.
+    #[arg(long, value_name = "FILE", env = "ISO_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// PoPs by metro code, comma separated, one edge each.
+    #[arg(long, value_name = "CODES", value_delimiter = ',', env = "ISO_POPS")]
+    pub(crate) pops: Vec<String>,
+    /// A named set of PoPs: tiny, world-6, world-18.
+    #[arg(long, value_name = "NAME", env = "ISO_PRESET")]
+    pub(crate) preset: Option<String>,
+    /// An origin: ID=URL@SITE for your own app, ID=./DIR@SITE for a directory, ID=sim@SITE for a simulated one.
+    #[arg(long = "origin", value_name = "ID=WHAT@SITE")]
+    pub(crate) origins: Vec<String>,
+    /// An origin group: the primary and the secondary.
+    #[arg(long, value_name = "A,B")]
+    pub(crate) failover: Option<String>,
+    /// Cache policy of the default behavior.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) cache: Option<String>,
+    /// One more name for the demo distribution.
+    #[arg(long = "host", value_name = "NAME")]
+    pub(crate) hosts: Vec<String>,
+    /// PoP of the shield, or none.
+    #[arg(long, value_name = "POP")]
+    pub(crate) shield: Option<String>,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// First port of the block of ports; 0 takes any free block.
+    #[arg(long, value_name = "N", env = "ISO_BASE_PORT")]
+    pub(crate) base_port: Option<u16>,
+    /// Go to the background.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// With -d: return once every link has been measured and every node is healthy.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// With --wait: how long to wait.
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "wait")]
+    pub(crate) timeout: Option<Span>,
+    /// The background process itself.
+    #[arg(long, hide = true)]
+    pub(crate) daemon: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// One node, such as edge.iad; all without it.
+    pub(crate) node: Option<String>,
+    /// Keep printing as lines come.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Lines to begin with.
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
+    pub(crate) tail: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// What to wait for.
+    #[arg(long = "for", value_enum, default_value = "healthy")]
+    pub(crate) until: WaitFor,
+    /// How long to wait.
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    pub(crate) timeout: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// Every node up and every link measured.
+    Healthy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CurlArgs {
+    /// A city, a PoP code or a region.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: String,
+    /// Show where the time went.
+    #[arg(long)]
+    pub(crate) ledger: bool,
+    /// Resolve and connect first; time the request alone.
+    #[arg(long)]
+    pub(crate) warm: bool,
+    /// Where the resolver stands.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) resolver: Option<String>,
+    /// The resolver does not send the client subnet.
+    #[arg(long)]
+    pub(crate) no_ecs: bool,
+    /// What curl gets.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CURL-ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DigArgs {
+    /// A city, a PoP code or a region.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: String,
+    /// Where the resolver stands.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) resolver: Option<String>,
+    /// The resolver does not send the client subnet.
+    #[arg(long)]
+    pub(crate) no_ecs: bool,
+    /// Print the addresses alone.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// A name.
+    pub(crate) name: String,
+    /// A record type.
+    #[arg(default_value = "A", value_name = "TYPE")]
+    pub(crate) record_type: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InArgs {
+    /// A city, a PoP code or a region.
+    pub(crate) place: String,
+    /// A command and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Node ids or PoP codes.
+    #[arg(required = true, value_name = "NODE|POP")]
+    pub(crate) targets: Vec<String>,
+    /// Undone by itself after this time.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) span: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// Node ids or PoP codes.
+    #[arg(required = true, value_name = "NODE|POP")]
+    pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true))]
+pub(crate) struct FaultArgs {
+    /// An origin or a node.
+    #[arg(value_name = "ORIGIN|NODE")]
+    pub(crate) target: String,
+    /// Answer with this status.
+    #[arg(long, value_name = "N", group = "how")]
+    pub(crate) status: Option<u16>,
+    /// Share of requests that it concerns, as 30% or 0.3.
+    #[arg(long, value_name = "P")]
+    pub(crate) rate: Option<Share>,
+    /// Answer later by this time.
+    #[arg(long, value_name = "DURATION", group = "how")]
+    pub(crate) latency: Option<Span>,
+    /// Refuse connections.
+    #[arg(long, group = "how")]
+    pub(crate) refuse: bool,
+    /// Reset connections.
+    #[arg(long, group = "how")]
+    pub(crate) reset: bool,
+    /// Say nothing at all, not even to a connection attempt.
+    #[arg(long, group = "how")]
+    pub(crate) blackhole: bool,
+    /// End bodies too early.
+    #[arg(long, group = "how")]
+    pub(crate) truncate: bool,
+    /// Stop in the middle of a body.
+    #[arg(long, group = "how")]
+    pub(crate) stall: bool,
+    /// Answer with what is not HTTP.
+    #[arg(long, group = "how")]
+    pub(crate) garbage: bool,
+    /// Answer at this many bits per second.
+    #[arg(long, value_name = "BPS", group = "how", value_parser = parse_bps)]
+    pub(crate) throttle: Option<u64>,
+    /// Only for paths like this, with * and ? as wildcards.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) path: Option<String>,
+    /// Only for what comes from this site.
+    #[arg(long, value_name = "SITE")]
+    pub(crate) from: Option<String>,
+    /// Ends by itself after this time.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) span: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true))]
+pub(crate) struct LinkArgs {
+    /// One site: a PoP, a region, a city or a node.
+    pub(crate) a: String,
+    /// The other site.
+    pub(crate) b: String,
+    /// One-way delay that comes on top, as +80ms.
+    #[arg(long, value_name = "+D", group = "how")]
+    pub(crate) delay: Option<Span>,
+    /// Share of packets lost, as 5% or 0.05.
+    #[arg(long, value_name = "P", group = "how")]
+    pub(crate) loss: Option<Share>,
+    /// Bits per second, as 10M.
+    #[arg(long, value_name = "BPS", group = "how", value_parser = parse_bps)]
+    pub(crate) throttle: Option<u64>,
+    /// Nothing passes: a black hole.
+    #[arg(long, group = "how")]
+    pub(crate) partition: bool,
+    /// Only from the first site to the second.
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    /// Ends by itself after this time.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) span: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealArgs {
+    /// What to heal: a node, an origin, a PoP or all.
+    #[arg(default_value = "all", value_name = "all|TARGET")]
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PopArgs {
+    /// PoP codes.
+    #[arg(required = true, value_name = "POP")]
+    pub(crate) pops: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Explain {
+    /// Why this edge: candidates, estimates, health, and the reason each was kept or rejected.
+    Route {
+        /// A city, a PoP code or a region.
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+        /// Where the resolver stands.
+        #[arg(long, value_name = "PLACE")]
+        resolver: Option<String>,
+        /// The resolver does not send the client subnet.
+        #[arg(long)]
+        no_ecs: bool,
+        /// A URL or a name.
+        #[arg(default_value = "www.demo.test", value_name = "URL")]
+        url: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InvalidateArgs {
+    /// Paths such as /app.js or /images/*.
+    #[arg(required = true, value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// Which distribution; all without it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) distribution: Option<String>,
+    /// Show it arriving at each node.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheVerb {
+    /// Which PoP holds a path, how old and how fresh.
+    Where {
+        /// A path such as /app.js, or a URL.
+        path: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorldVerb {
+    /// The model's round trip between two places, or between the pairs of a file.
+    Rtt {
+        /// One place.
+        #[arg(required_unless_present = "csv")]
+        a: Option<String>,
+        /// The other place.
+        #[arg(required_unless_present = "csv")]
+        b: Option<String>,
+        /// Pairs: src_lat,src_lon,src_kind,dst_lat,dst_lon,dst_kind with kind region or public.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["a", "b"])]
+        csv: Option<PathBuf>,
+        /// The world's seed; that of a running world where one runs.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// A cluster file whose seed, access network and matrix count.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Places by name.
+    Places {
+        /// Part of a name.
+        #[arg(default_value = "")]
+        search: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Check a cluster file.
+    Check {
+        /// The file.
+        #[arg(default_value = "cluster.toml")]
+        file: PathBuf,
+    },
+    /// Write a commented cluster file.
+    Init {
+        /// The file.
+        #[arg(default_value = "cluster.toml")]
+        file: PathBuf,
+        /// Overwrite a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// The JSON schema of cluster files.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeProcessArgs {
+    /// edge, shield, router, origin or viewer.
+    pub(crate) role: String,
+    /// The part of the id after the dot.
+    pub(crate) id: String,
+}
+
+/// Parses the command line; wrong usage ends the process with exit code 2.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Bits per second: a number with an optional k, M or G (and an optional `bps` or `bit`).
+fn parse_bps(text: &str) -> Result<u64, String> {
+    let refuse = || format!("{text:?} is not a bit rate; write 500k, 10M or 1G");
+    let body = text.trim().trim_end_matches("bps").trim_end_matches("bit").trim();
+    let (number, scale) = match body.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&body[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&body[..at], 1e6),
+        Some((at, 'g' | 'G')) => (&body[..at], 1e9),
+        _ => (body, 1.0),
+    };
+    let rate = number.trim().parse::<f64>().map_err(|_| refuse())? * scale;
+    if rate.is_finite() && (1.0..1e15).contains(&rate) { Ok(rate as u64) } else { Err(refuse()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bit_rates_read_what_people_write() {
+        for (text, expected) in [("500k", 500_000), ("10M", 10_000_000), ("1Gbit", 1_000_000_000), ("9600bps", 9600)] {
+            assert_eq!(parse_bps(text), Ok(expected), "{text}");
+        }
+        assert!(parse_bps("fast").is_err() && parse_bps("").is_err() && parse_bps("0").is_err());
+    }
+}

@@ -1,0 +1,306 @@
+//! `cluster.toml` as typed: every key, its default where the file is silent, and nothing checked beyond its type.
+//!
+//! The only place that knows TOML's keys. [`crate::cluster::Cluster`] is what comes out once everything was checked.
+//! A node process receives the same document as JSON, together with its own id.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{ByteCount, Span};
+
+/// A world as written. Every key is optional: the empty file is the world that `iso up` starts without one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClusterFile {
+    /// Seed of everything random: pair noise, jitter, exploration. The same seed gives the same world. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
+    /// A named set of PoPs: `tiny`, `world-6`, `world-18`. Default `world-6`. `pops` replaces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) preset: Option<String>,
+    /// PoPs by IATA metro code, one edge each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pops: Option<Vec<String>>,
+    /// PoP of the shield, or `none`. Default: IAD where it is among the PoPs, else the PoP nearest to the first origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shield: Option<String>,
+    /// First port of the block of ports. Default 4400; 0 takes any free block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base_port: Option<u16>,
+    /// Origins by id. Default: `primary` in us-east-1 and `secondary` in eu-west-1, both simulated.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) origins: IndexMap<String, OriginFile>,
+    /// Origin groups by id. Default: `main`, of the first two origins, where there are two.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) groups: IndexMap<String, GroupFile>,
+    /// Distributions by id. Default: `demo`, which answers to `www.demo.test`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) distributions: IndexMap<String, DistributionFile>,
+    /// The router.
+    pub(crate) router: RouterFile,
+    /// Every edge and the shield.
+    pub(crate) edge: EdgeFile,
+    /// Viewers: where somebody stands who did not say, and how their resolvers behave.
+    pub(crate) viewer: ViewerFile,
+    /// The outside world.
+    pub(crate) world: WorldFile,
+    /// Logs of nodes.
+    pub(crate) log: LogFile,
+}
+
+/// An origin: simulated, a directory, or your own app.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OriginFile {
+    /// Where it stands: a region, a PoP or a city. Default us-east-1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) site: Option<String>,
+    /// Your own app: `http://127.0.0.1:3000`. Without `url` and `dir` the origin is simulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    /// A directory that is served as it is; relative to the file it is written in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Sent as `Host` where the behavior does not forward the viewer's. Default: the host and port of `url`, else
+    /// `<id>.origin.test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    /// Put before the viewer's path, such as `/v2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// Headers added to requests to this origin.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) headers: IndexMap<String, String>,
+    /// Tries to connect, 1 to 3. Default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connection_attempts: Option<u8>,
+    /// How long one try may take, 1s to 10s. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connection_timeout: Option<Span>,
+    /// Time to the first byte and between packets, 1s to 120s. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_timeout: Option<Span>,
+    /// The whole exchange over all attempts. Default: no cap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completion_timeout: Option<Span>,
+    /// How long an idle connection is kept, 1s to 120s. Default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keepalive_timeout: Option<Span>,
+    /// Whether misses pass the shield. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shield: Option<bool>,
+    /// Simulated origins: requests served at once; the others queue. Default 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<usize>,
+    /// Simulated origins: requests that may queue; beyond them 503. Default 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<usize>,
+    /// Simulated origins: what a path answers. The first rule whose path matches counts; `query` holds the same
+    /// settings as the query parameters, such as `size=10k&max-age=60`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<OriginRuleFile>,
+}
+
+/// What a simulated origin answers for some paths.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OriginRuleFile {
+    /// Paths, with `*` and `?` as wildcards.
+    pub(crate) path: String,
+    /// Settings, written as a query string.
+    pub(crate) query: String,
+}
+
+/// Two origins, the second for when the first fails.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupFile {
+    /// Ids of the two origins, the primary first.
+    pub(crate) members: [String; 2],
+    /// Statuses that fail over. Default 500, 502, 503, 504.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failover_codes: Option<Vec<u16>>,
+    /// `documented` (failures whose status is among the codes) or `always`. Default `documented`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) on_transport_error: Option<TransportFailoverFile>,
+}
+
+/// Which failures below HTTP fail over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TransportFailoverFile {
+    /// Those whose status is among the failover codes.
+    Documented,
+    /// All.
+    Always,
+}
+
+/// What a hostname serves and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DistributionFile {
+    /// Names it answers to, besides `<id>.cdn.test`.
+    pub(crate) hosts: Vec<String>,
+    /// Served for `/`, such as `index.html`. Default: `/` goes to the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default_root_object: Option<String>,
+    /// The behavior for what no other matches.
+    pub(crate) default: BehaviorFile,
+    /// Behaviors for some paths, the first match counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) behaviors: Vec<BehaviorFile>,
+    /// `Cache-Status` in responses. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_status: Option<bool>,
+    /// `Proxy-Status` in error responses. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy_status: Option<bool>,
+    /// `Server-Timing` in responses. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_timing: Option<bool>,
+    /// `x-iso-reason` in responses. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<bool>,
+}
+
+/// How requests for some paths are served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct BehaviorFile {
+    /// Paths, with `*` and `?` as wildcards. Not for the default behavior.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// An origin or a group. Default: the first group, else the first origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
+    /// `read` (GET, HEAD), `read-options` or `all`. Default `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) methods: Option<MethodsFile>,
+    /// A cache policy by name. Default `OriginCacheControl`: what the origin says, all cookies and the whole query
+    /// string in the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_policy: Option<String>,
+    /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin_request_policy: Option<String>,
+}
+
+/// Methods that a behavior accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MethodsFile {
+    /// GET and HEAD.
+    Read,
+    /// GET, HEAD and OPTIONS.
+    ReadOptions,
+    /// Also PUT, PATCH, POST and DELETE.
+    All,
+}
+
+/// The router's settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RouterFile {
+    /// PoP or region where it stands. Default: where the shield stands, else the first PoP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) site: Option<String>,
+    /// `latency`, `geo`, `random`, `round-robin` or `static`. Default `latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<String>,
+    /// How long resolvers may keep an answer. Default 60s, CloudFront's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<Span>,
+    /// Addresses per answer, the second in another PoP. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<usize>,
+    /// Time between health probes of an edge. Default 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) probe_interval: Option<Span>,
+    /// A probe without an answer by then has failed. Default 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) probe_timeout: Option<Span>,
+    /// Failed probes in a row that make an edge down. Default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) down_after: Option<u32>,
+    /// Good probes in a row that bring it back. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) up_after: Option<u32>,
+    /// Share of answers that try the runner-up to learn, 0 to 1. Default 0.02.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) explore: Option<f64>,
+}
+
+/// Settings of every edge and of the shield.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EdgeFile {
+    /// Bytes that the store may hold. Default 256MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_bytes: Option<ByteCount>,
+    /// Largest response that is stored. Default 64MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) object_bytes: Option<ByteCount>,
+    /// Client connections that may be open. Default 20000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<usize>,
+    /// Time for a client to send its request head. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header_timeout: Option<Span>,
+    /// Longest pause in a request body. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body_timeout: Option<Span>,
+    /// How long requests may take to finish when the edge stops. Default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_grace: Option<Span>,
+}
+
+/// Settings of viewers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ViewerFile {
+    /// Where a client of the proxy stands who did not say. Default: the city nearest to the first PoP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+    /// Where resolvers stand. Default: in the viewer's own place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resolver: Option<String>,
+    /// Whether resolvers send the client subnet. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_subnet: Option<bool>,
+}
+
+/// Settings of the outside world.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WorldFile {
+    /// Last mile of viewers: `fiber`, `cable`, `dsl`, ... Default `fiber`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<String>,
+    /// Whether delays vary from packet to packet. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jitter: Option<bool>,
+    /// Whether packets are lost. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) loss: Option<bool>,
+    /// Your own round trips: a CSV file `from,to,rtt_ms`, relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) matrix: Option<PathBuf>,
+}
+
+/// Settings of node logs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogFile {
+    /// What nodes log, as in `info,access=debug`. Default `info`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<String>,
+    /// Size at which a log is rotated. Default 8MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<ByteCount>,
+    /// Rotated files that are kept per node. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep: Option<usize>,
+}

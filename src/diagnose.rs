@@ -1,0 +1,257 @@
+//! One clear error for bad input: file, line, caret, nearest valid name.
+//!
+//! Two sources: what TOML or its types refuse ([`read_cluster`]), and what the checks in [`crate::cluster`] refuse by
+//! naming a key; both end as a [`Complaint`] that shows the line it is about.
+
+use std::{fmt, ops::Range, path::Path};
+
+use crate::cluster_file::ClusterFile;
+
+/// Something in a file is wrong, with the place and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// Shown before the line number: a file name, or `command line`.
+    pub(crate) file: String,
+    /// The text of the file and the bytes the caret points at.
+    source: Option<(String, Range<usize>)>,
+    /// What is wrong, without a full stop.
+    pub(crate) message: String,
+    /// What would be right.
+    pub(crate) hint: Option<String>,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some((text, span)) => {
+                let at = span.start.min(text.len());
+                let before = text.get(..at).unwrap_or_default();
+                let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+                let line_number = before.matches('\n').count() + 1;
+                let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+                let column = before.get(line_start..).unwrap_or_default().chars().count();
+                let width = text
+                    .get(at..span.end.min(line_start + line.len()))
+                    .map_or(1, |marked| marked.chars().count().max(1));
+                let gutter = line_number.to_string().len();
+                writeln!(f, "{}:{line_number}:{}: {}", self.file, column + 1, self.message)?;
+                writeln!(f, "{:gutter$} |", "")?;
+                writeln!(f, "{line_number} | {line}")?;
+                write!(f, "{:gutter$} | {:column$}{}", "", "", "^".repeat(width))?;
+            }
+            None => write!(f, "{}: {}", self.file, self.message)?,
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Complaint {}
+
+/// A checked-for fault in a cluster file: the key it is about, and what is wrong with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyError {
+    /// The key, from the root: `["origins", "app", "site"]`; a number is an index into an array.
+    pub(crate) key: Vec<String>,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What would be right.
+    pub(crate) hint: Option<String>,
+}
+
+impl KeyError {
+    /// An error about `key`, written with dots.
+    pub(crate) fn new(key: &str, message: impl Into<String>) -> Self {
+        Self { key: key.split('.').map(str::to_owned).collect(), message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a cluster file came from, kept to point at its lines.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// As the user named it.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// The complaint for `error`, with the line of its key where the key is in the file.
+    pub(crate) fn complaint(&self, error: KeyError) -> Complaint {
+        let span = toml::de::DeTable::parse(&self.text).ok().and_then(|table| span_of(&table, &error.key));
+        Complaint {
+            file: self.name.clone(),
+            source: span.map(|span| (self.text.clone(), span)),
+            message: match self.text.is_empty() {
+                true => error.message,
+                false => format!("{}: {}", error.key.join("."), error.message),
+            },
+            hint: error.hint,
+        }
+    }
+}
+
+/// The span of the value at `key`, or of the nearest table above it that is there.
+fn span_of(table: &toml::Spanned<toml::de::DeTable<'_>>, key: &[String]) -> Option<Range<usize>> {
+    use toml::de::DeValue;
+    let (first, rest) = key.split_first()?;
+    let (name, value) = table.get_ref().iter().find(|(name, _)| name.get_ref().as_ref() == first.as_str())?;
+    let mut best = match value.get_ref() {
+        DeValue::Table(_) => name.span(),
+        _ => value.span(),
+    };
+    let mut value = value;
+    for part in rest {
+        let next = match value.get_ref() {
+            DeValue::Table(inner) => inner.iter().find(|(name, _)| name.get_ref().as_ref() == part.as_str()),
+            DeValue::Array(items) => match part.parse::<usize>().ok().and_then(|at| items.get(at)) {
+                Some(item) => {
+                    value = item;
+                    best = item.span();
+                    continue;
+                }
+                None => None,
+            },
+            _ => None,
+        };
+        let Some((name, inner)) = next else { break };
+        best = match inner.get_ref() {
+            DeValue::Table(_) => name.span(),
+            _ => inner.span(),
+        };
+        value = inner;
+    }
+    Some(best)
+}
+
+/// Parses the text of a cluster file.
+///
+/// # Errors
+/// One complaint with line and caret; for a misspelt key or value it names the nearest valid one.
+pub(crate) fn read_cluster(source: &Source) -> Result<ClusterFile, Complaint> {
+    toml::from_str(&source.text).map_err(|error| {
+        let message = error.message().trim().to_owned();
+        Complaint {
+            file: source.name.clone(),
+            source: error.span().map(|span| (source.text.clone(), span)),
+            hint: nearest_in_message(&message),
+            message,
+        }
+    })
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// A complaint that names the file.
+pub(crate) fn read_source(path: &Path) -> Result<Source, Complaint> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(error) => Err(Complaint {
+            file: name,
+            source: None,
+            message: format!("cannot read this file: {error}"),
+            hint: Some("`iso config init` writes a commented cluster.toml".into()),
+        }),
+    }
+}
+
+/// serde names what it got and what it expected in backticks; from these the nearest valid name.
+fn nearest_in_message(message: &str) -> Option<String> {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let got = names.next()?;
+    let expected: Vec<&str> = names.collect();
+    did_you_mean(got, expected.iter().copied())
+}
+
+/// `did you mean ...?` for the candidate nearest to `got`, where one is near enough.
+pub(crate) fn did_you_mean<'a>(got: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let folded = got.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&folded, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.72)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: Expect) {
+        let source = Source { name: "cluster.toml".into(), text: text.into() };
+        let complaint = match read_cluster(&source) {
+            Ok(_) => panic!("{text:?} was accepted"),
+            Err(complaint) => complaint,
+        };
+        expected.assert_eq(&format!("{complaint}\n"));
+    }
+
+    #[test]
+    fn a_misspelt_key_names_file_line_and_the_nearest_key() {
+        check(
+            "seed = 1\n[router]\nanswer = 2\n",
+            expect![[r#"
+                cluster.toml:3:1: unknown field `answer`, expected one of `site`, `policy`, `ttl`, `answers`, `probe_interval`, `probe_timeout`, `down_after`, `up_after`, `explore`
+                  |
+                3 | answer = 2
+                  | ^^^^^^
+                hint: did you mean `answers`?
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_shown_in_its_line() {
+        check(
+            "[router]\nttl = \"soon\"\n",
+            expect![[r#"
+                cluster.toml:2:7: "soon" is not a duration; write 250ms, 2s or 1m
+                  |
+                2 | ttl = "soon"
+                  |       ^^^^^^
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_key_error_finds_its_line_through_tables_and_arrays() {
+        let source = Source {
+            name: "c.toml".into(),
+            text: "pops = [\"IAD\", \"QQQ\"]\n[origins.app]\nsite = \"nowhere\"\n".into(),
+        };
+        let at = source.complaint(KeyError::new("pops.1", "no such PoP").hint("try IAD"));
+        expect![[r#"
+            c.toml:1:16: pops.1: no such PoP
+              |
+            1 | pops = ["IAD", "QQQ"]
+              |                ^^^^^
+            hint: try IAD"#]]
+        .assert_eq(&at.to_string());
+        let at = source.complaint(KeyError::new("origins.app.site", "no such place"));
+        assert!(at.to_string().starts_with("c.toml:3:8: origins.app.site"), "{at}");
+        let at = source.complaint(KeyError::new("origins.app.url", "missing"));
+        assert!(at.to_string().starts_with("c.toml:2:10:"), "{at}");
+    }
+}

@@ -1,0 +1,465 @@
+//! What the control plane decides, done: signals to processes, words to admin ports, bytes through links.
+//!
+//! Two ways lead to a node. Faults, questions and metrics are the hand of whoever plays with the world, and take no
+//! time; drains and invalidations are the CDN's own traffic, and pay the way from where the control plane stands.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use cdn_core::{NodeId, PopCode, Role};
+use control_plane::{
+    Hands, HandsError, HandsFuture, LinkFault, LogsWanted, NodeFault,
+    ask::{DigAsk, RouteAsk},
+    wire::{LinksReport, LogLine},
+};
+use futures_util::{
+    StreamExt as _,
+    future::join_all,
+    stream::{self, BoxStream},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use wan::Wan;
+
+use crate::{
+    cluster::Cluster,
+    links,
+    node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire},
+    supervisor::{ProcessError, Supervisor},
+};
+
+/// Everything the control plane may do to a world.
+pub(crate) struct RootHands {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) admin: Admin,
+    /// Links from where the control plane stands.
+    pub(crate) wan: Wan,
+    /// Ends the world.
+    pub(crate) stop: CancellationToken,
+    desired: Mutex<Desired>,
+}
+
+/// What nodes must be told again when they come back.
+#[derive(Clone, Debug, Default)]
+struct Desired {
+    faults: FaultSet,
+    /// Whether there ever was a fault.
+    was_broken: bool,
+    drained: Vec<String>,
+}
+
+impl RootHands {
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        supervisor: Supervisor,
+        admin: Admin,
+        wan: Wan,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { cluster, supervisor, admin, wan, stop, desired: Mutex::default() }
+    }
+
+    /// Tells a node that was away what holds at the moment.
+    async fn brief(&self, node: &NodeId) {
+        let Desired { faults, drained, .. } = self.desired(|desired| desired.clone());
+        if let Err(error) = self.admin.tell(&self.cluster, node, "/faults", &faults).await {
+            tracing::warn!(%node, %error, "could not be told the active faults");
+        }
+        if node.role() == Role::Router
+            && let Err(error) = self.admin.tell(&self.cluster, node, "/drained", &DrainedAsk { pops: drained }).await
+        {
+            tracing::warn!(%node, %error, "could not be told the drained PoPs");
+        }
+    }
+
+    fn desired<T>(&self, change: impl FnOnce(&mut Desired) -> T) -> T {
+        change(&mut self.desired.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every node that can hear: running and not paused.
+    fn listeners(&self) -> Vec<NodeId> {
+        self.supervisor.running().into_iter().filter(|node| !self.supervisor.is_paused(node)).collect()
+    }
+
+    async fn spread_faults(&self) -> Result<(), HandsError> {
+        let faults = self.desired(|desired| {
+            desired.was_broken |= desired.faults != FaultSet::default();
+            desired.was_broken.then(|| desired.faults.clone())
+        });
+        // A world in which nothing ever was wrong need not be told so.
+        let Some(faults) = faults else { return Ok(()) };
+        links::apply_faults(&self.wan, &self.cluster, &faults);
+        let told = self.listeners();
+        let results = join_all(told.iter().map(|node| self.admin.tell(&self.cluster, node, "/faults", &faults))).await;
+        for (node, result) in told.iter().zip(results) {
+            // A node that died meanwhile is told when it comes back.
+            if let Err(error) = result
+                && self.supervisor.is_running(node)
+                && !self.supervisor.is_paused(node)
+            {
+                return Err(HandsError::Failed(format!("{node} did not take the fault: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&self, node: &NodeId, result: Result<(), ProcessError>) -> Result<(), HandsError> {
+        result.map_err(|error| match error {
+            ProcessError::Unknown if self.cluster.node(node).is_some_and(|plan| plan.is_app) => HandsError::Conflict(
+                format!("{node} is your own app, so its process is yours; try `iso fault {} --refuse`", node.name()),
+            ),
+            ProcessError::Unknown => {
+                HandsError::NotFound { what: format!("there is no node {node}"), did_you_mean: Vec::new() }
+            }
+            ProcessError::NotRunning => HandsError::NotRunning(node.to_string()),
+            ProcessError::Running => HandsError::Conflict(format!("{node} runs already")),
+        })
+    }
+
+    fn the(&self, role: Role) -> Result<NodeId, HandsError> {
+        let node = self.cluster.nodes_with(role).next().map(|plan| plan.id.clone());
+        let node = node.ok_or_else(|| HandsError::Failed(format!("this world has no {role}")))?;
+        if self.supervisor.is_running(&node) { Ok(node) } else { Err(HandsError::NotRunning(node.to_string())) }
+    }
+}
+
+impl Hands for RootHands {
+    fn kill<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, ()> {
+        Box::pin(async move { self.process(node, self.supervisor.kill(node)) })
+    }
+
+    fn start<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, ()> {
+        Box::pin(async move { self.process(node, self.supervisor.start(node)) })
+    }
+
+    fn pause<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, ()> {
+        Box::pin(async move { self.process(node, self.supervisor.pause(node)) })
+    }
+
+    fn resume<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, ()> {
+        Box::pin(async move {
+            self.process(node, self.supervisor.resume(node))?;
+            self.brief(node).await;
+            Ok(())
+        })
+    }
+
+    fn apply_link_faults<'a>(&'a self, faults: &'a [LinkFault]) -> HandsFuture<'a, ()> {
+        self.desired(|desired| desired.faults.links = faults.iter().map(LinkWire::from).collect());
+        Box::pin(self.spread_faults())
+    }
+
+    fn apply_node_faults<'a>(&'a self, faults: &'a [NodeFault]) -> HandsFuture<'a, ()> {
+        self.desired(|desired| desired.faults.nodes = faults.iter().map(NodeWire::from).collect());
+        Box::pin(self.spread_faults())
+    }
+
+    fn set_drained<'a>(&'a self, pops: &'a [PopCode]) -> HandsFuture<'a, ()> {
+        let pops: Vec<String> = pops.iter().map(ToString::to_string).collect();
+        self.desired(|desired| desired.drained.clone_from(&pops));
+        Box::pin(async move {
+            let ask = DrainedAsk { pops };
+            for router in self.cluster.nodes_with(Role::Router) {
+                if self.supervisor.is_running(&router.id) && !self.supervisor.is_paused(&router.id) {
+                    let told = self.admin.tell_over(&self.wan, &self.cluster, &router.id, "/drained", &ask);
+                    told.await.map_err(HandsError::Failed)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn invalidate<'a>(
+        &'a self,
+        node: &'a NodeId,
+        distribution: Option<&'a str>,
+        patterns: &'a [String],
+    ) -> HandsFuture<'a, u64> {
+        Box::pin(async move {
+            if !self.supervisor.is_running(node) {
+                return Err(HandsError::NotRunning(node.to_string()));
+            }
+            let ask = InvalidateAsk { distribution: distribution.map(str::to_owned), patterns: patterns.to_vec() };
+            let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/invalidate", &ask);
+            let text = told.await.map_err(HandsError::Failed)?;
+            text.trim().parse().map_err(|_| HandsError::Failed(format!("{node} answered {text:?}")))
+        })
+    }
+
+    fn metrics<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, String> {
+        Box::pin(async move {
+            if !self.supervisor.is_running(node) {
+                return Err(HandsError::NotRunning(node.to_string()));
+            }
+            self.admin.text(&self.cluster, node, "/metrics", &[]).await.map_err(HandsError::Failed)
+        })
+    }
+
+    fn explain_route<'a>(&'a self, ask: &'a RouteAsk) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            let router = self.the(Role::Router)?;
+            let query = [
+                ("from", Some(ask.from.clone())),
+                ("name", ask.name.clone()),
+                ("resolver", ask.resolver.clone()),
+                ("ecs", ask.ecs.map(|ecs| ecs.to_string())),
+            ];
+            self.admin.question(&self.cluster, &router, "/explain", &query).await
+        })
+    }
+
+    fn cache_where<'a>(
+        &'a self,
+        node: &'a NodeId,
+        distribution: Option<&'a str>,
+        path: &'a str,
+    ) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            if !self.supervisor.is_running(node) {
+                return Err(HandsError::NotRunning(node.to_string()));
+            }
+            let query = [("path", Some(path.to_owned())), ("distribution", distribution.map(str::to_owned))];
+            self.admin.question(&self.cluster, node, "/cache", &query).await
+        })
+    }
+
+    fn ledger<'a>(&'a self, id: &'a str) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            let viewer = self.the(Role::Viewer)?;
+            self.admin.question(&self.cluster, &viewer, "/ledger", &[("id", Some(id.to_owned()))]).await
+        })
+    }
+
+    fn dig<'a>(&'a self, ask: &'a DigAsk) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            let viewer = self.the(Role::Viewer)?;
+            let query = [
+                ("from", Some(ask.from.clone())),
+                ("name", Some(ask.name.clone())),
+                ("type", ask.record_type.clone()),
+                ("resolver", ask.resolver.clone()),
+                ("ecs", ask.ecs.map(|ecs| ecs.to_string())),
+            ];
+            self.admin.question(&self.cluster, &viewer, "/dig", &query).await
+        })
+    }
+
+    fn logs(&self, wanted: LogsWanted) -> HandsFuture<'_, BoxStream<'static, LogLine>> {
+        Box::pin(async move {
+            let names: Vec<String> = wanted.nodes.iter().map(ToString::to_string).collect();
+            let follow = wanted.follow.then(|| self.supervisor.log_follow());
+            let all = self.supervisor.log_tail(None, usize::MAX);
+            let chosen: Vec<_> = all.into_iter().filter(|line| names.contains(&line.node)).collect();
+            let skip = chosen.len().saturating_sub(wanted.tail as usize);
+            let past = stream::iter(chosen.into_iter().skip(skip));
+            let future = stream::unfold(follow, |follow| async {
+                let mut follow = follow?;
+                loop {
+                    match follow.recv().await {
+                        Ok(line) => return Some((line, Some(follow))),
+                        // A follower that cannot keep up misses lines rather than holding up the node.
+                        Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return None,
+                    }
+                }
+            });
+            let lines = past
+                .chain(future.filter(move |line| {
+                    let wanted = names.contains(&line.node);
+                    async move { wanted }
+                }))
+                .map(|line| LogLine { node: line.node, text: line.text });
+            Ok(lines.boxed())
+        })
+    }
+
+    fn measure_links(&self) -> HandsFuture<'_, LinksReport> {
+        Box::pin(async move { Ok(links::measure(&self.cluster, &self.supervisor, &self.admin, &self.wan).await) })
+    }
+
+    fn shutdown(&self) -> HandsFuture<'_, ()> {
+        self.stop.cancel();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The way to admin ports.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    client: reqwest::Client,
+    token: String,
+}
+
+/// How long an admin port may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Admin {
+    /// A client that shows `token`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub(crate) fn new(token: String) -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { client, token })
+    }
+
+    /// Puts a document, in no time.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn tell(
+        &self,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<String, String> {
+        let url = format!("http://{}{path}", address(cluster, node)?);
+        let request = self.client.put(url).bearer_auth(&self.token).timeout(ADMIN_TIMEOUT).json(document);
+        finish(request).await
+    }
+
+    /// Asks for a text, in no time.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn text(
+        &self,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<String, String> {
+        let url = format!("http://{}{path}", address(cluster, node)?);
+        let query: BTreeMap<&str, &str> =
+            query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        finish(self.client.get(url).query(&query).bearer_auth(&self.token).timeout(ADMIN_TIMEOUT)).await
+    }
+
+    /// Asks for a document with a longer deadline.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        document: &impl Serialize,
+        deadline: Duration,
+    ) -> Result<T, String> {
+        let url = format!("http://{}{path}", address(cluster, node)?);
+        let request = self.client.put(url).bearer_auth(&self.token).timeout(deadline).json(document);
+        serde_json::from_str(&finish(request).await?).map_err(|error| error.to_string())
+    }
+
+    /// Asks a question of a user's; a refusal keeps its meaning.
+    async fn question(
+        &self,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        query: &[(&str, Option<String>)],
+    ) -> Result<Value, HandsError> {
+        let address = address(cluster, node).map_err(HandsError::Failed)?;
+        let query: BTreeMap<&str, &str> =
+            query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        let request = self.client.get(format!("http://{address}{path}")).query(&query).bearer_auth(&self.token);
+        // A lookup from far away with a lost packet takes seconds.
+        let response = request.timeout(Duration::from_secs(12)).send().await.map_err(|error| {
+            if error.is_timeout() { HandsError::TimedOut } else { HandsError::Failed(in_words(&error)) }
+        })?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| HandsError::Failed(in_words(&error)))?;
+        match status.as_u16() {
+            200 => serde_json::from_str(&text).map_err(|error| HandsError::Failed(error.to_string())),
+            404 => Err(HandsError::NotFound { what: text.trim().to_owned(), did_you_mean: Vec::new() }),
+            400 => Err(HandsError::Invalid(text.trim().to_owned())),
+            _ => Err(HandsError::Failed(text.trim().to_owned())),
+        }
+    }
+
+    /// Puts a document through the links of the world, from where the control plane stands.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn tell_over(
+        &self,
+        wan: &Wan,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<String, String> {
+        let address = address(cluster, node)?;
+        let dialer = wan.dialer(cluster.control.id.clone(), None);
+        let body = serde_json::to_vec(document).map_err(|error| error.to_string())?;
+        let exchange = async {
+            let stream = dialer.connect(address).await.map_err(|error| error.to_string())?;
+            exchange_over(stream, address, path, &self.token, body).await
+        };
+        // Longer than a handshake and an exchange between any two sites with a second of extra delay each way.
+        tokio::time::timeout(Duration::from_secs(5), exchange).await.unwrap_or_else(|_| Err("no answer".into()))
+    }
+}
+
+async fn exchange_over(
+    stream: wan::WanStream,
+    address: SocketAddr,
+    path: &str,
+    token: &str,
+    body: Vec<u8>,
+) -> Result<String, String> {
+    use http_body_util::{BodyExt as _, Full};
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(|error| error.to_string())?;
+    let driver = tokio::spawn(connection);
+    let request = http::Request::put(path)
+        .header(http::header::HOST, address.to_string())
+        .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(bytes::Bytes::from(body)))
+        .map_err(|error| error.to_string())?;
+    let answered = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let text = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+    };
+    let answer = answered.await;
+    driver.abort();
+    answer
+}
+
+fn address(cluster: &Cluster, node: &NodeId) -> Result<SocketAddr, String> {
+    cluster.node(node).and_then(|plan| plan.addresses.admin).ok_or_else(|| format!("{node} has no admin port"))
+}
+
+async fn finish(request: reqwest::RequestBuilder) -> Result<String, String> {
+    let response = request.send().await.map_err(|error| in_words(&error))?;
+    let status = response.status();
+    let text = response.text().await.map_err(|error| in_words(&error))?;
+    if status.is_success() { Ok(text) } else { Err(format!("{status}: {}", text.trim())) }
+}
+
+fn in_words(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".into();
+    }
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        words = inner.to_string();
+        cause = inner.source();
+    }
+    words
+}

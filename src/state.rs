@@ -1,0 +1,220 @@
+//! The state directory: which worlds run, how to talk to them, their logs.
+//!
+//! `$ISO_HOME`, else `$XDG_STATE_HOME/isochrone`, else `~/.local/state/isochrone`. A world is the directory
+//! `worlds/NAME`; whoever runs it holds a lock on `lock` there, so a directory without a holder is what a crash left
+//! behind, and is cleaned with a message.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{cluster::Inputs, cluster_file::ClusterFile};
+
+/// How to reach a running world.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WorldRecord {
+    /// Its name.
+    pub(crate) world: String,
+    /// Process that runs it.
+    pub(crate) pid: u32,
+    /// Control API.
+    pub(crate) control: SocketAddr,
+    /// What admin wants to see.
+    pub(crate) token: String,
+    /// First port of the block.
+    pub(crate) base_port: u16,
+    /// The world as written.
+    pub(crate) file: ClusterFile,
+    /// What was found out around it.
+    pub(crate) inputs: Inputs,
+}
+
+/// The directory of one world.
+#[derive(Clone, Debug)]
+pub(crate) struct WorldDir {
+    name: String,
+    path: PathBuf,
+}
+
+impl WorldDir {
+    /// The directory of the world `name`; not created yet.
+    ///
+    /// # Errors
+    /// `name` is not a plain file name, or there is no home directory.
+    pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
+        let plain = !name.is_empty()
+            && name.len() <= 64
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && !name.starts_with('.');
+        anyhow::ensure!(plain, "{name:?} cannot name a world; use letters, digits, `-`, `_` and `.`");
+        Ok(Self { name: name.to_owned(), path: home()?.join("worlds").join(name) })
+    }
+
+    /// The world's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where logs of nodes stand.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// What a detached `iso up` says.
+    pub(crate) fn up_log(&self) -> PathBuf {
+        self.path.join("up.log")
+    }
+
+    /// Creates the directory, readable by the user alone.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn create(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(self.logs()).with_context(|| format!("cannot create {}", self.logs().display()))?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot protect {}", self.path.display()))
+    }
+
+    /// Takes the world for this process, or says that somebody runs it. The lock ends with the file.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn lock(&self) -> anyhow::Result<Option<File>> {
+        self.create()?;
+        let path = self.path.join("lock");
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+            Err(error) => Err(io::Error::from(error)).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Whether somebody runs this world now.
+    pub(crate) fn is_running(&self) -> bool {
+        self.path.join("lock").exists() && matches!(self.lock(), Ok(None))
+    }
+
+    /// How to reach it; `None` when nobody runs it.
+    ///
+    /// # Errors
+    /// The record is there and unreadable.
+    pub(crate) fn record(&self) -> anyhow::Result<Option<WorldRecord>> {
+        if !self.is_running() {
+            return Ok(None);
+        }
+        let path = self.record_path();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).with_context(|| format!("cannot read {}", path.display()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The settings of the world, if it runs.
+    pub(crate) fn settings(&self) -> Option<(ClusterFile, Inputs)> {
+        self.record().ok().flatten().map(|record| (record.file, record.inputs))
+    }
+
+    /// Writes the record, readable by the user alone, in one step.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn write_record(&self, record: &WorldRecord) -> anyhow::Result<()> {
+        let path = self.record_path();
+        let part = path.with_extension("part");
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&part)
+            .with_context(|| format!("cannot write {}", part.display()))?;
+        io::Write::write_all(&mut file, &serde_json::to_vec_pretty(record)?)?;
+        fs::rename(&part, &path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Removes what the last run left; call while holding the lock. Returns whether there was something.
+    pub(crate) fn clean(&self) -> bool {
+        let stale = fs::remove_file(self.record_path()).is_ok();
+        if let Ok(logs) = fs::read_dir(self.logs()) {
+            for log in logs.flatten() {
+                let _ = fs::remove_file(log.path());
+            }
+        }
+        stale
+    }
+
+    /// Removes the record at the end of a run; logs stay to be read.
+    pub(crate) fn forget(&self) {
+        let _ = fs::remove_file(self.record_path());
+    }
+
+    /// Worlds that run now.
+    pub(crate) fn running() -> Vec<String> {
+        let Some(entries) = home().ok().and_then(|home| fs::read_dir(home.join("worlds")).ok()) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| Self::new(name).is_ok_and(|dir| dir.is_running()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.path.join("world.json")
+    }
+}
+
+fn home() -> anyhow::Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(home) = variable("ISO_HOME") {
+        return Ok(home);
+    }
+    if let Some(state) = variable("XDG_STATE_HOME") {
+        return Ok(state.join("isochrone"));
+    }
+    let home = variable("HOME").context("no home directory: set ISO_HOME to a directory for Isochrone's state")?;
+    Ok(home.join(".local/state/isochrone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_worlds_are_plain_file_names() {
+        for wrong in ["", "..", "a/b", ".hidden", "a b"] {
+            assert!(WorldDir::new(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_world_is_running_as_long_as_its_lock_is_held() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = WorldDir { name: "w".into(), path: base.path().join("w") };
+        assert!(!dir.is_running());
+        let lock = dir.lock().unwrap().unwrap();
+        assert!(dir.is_running());
+        drop(lock);
+        assert!(!dir.is_running());
+    }
+}

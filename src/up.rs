@@ -1,0 +1,259 @@
+//! `iso up`: the life of a world, from its ports to its last process.
+//!
+//! One process runs the supervisor and the control plane; nodes are its children. Readiness is real: every node
+//! listens, the router has seen every edge, every link was measured.
+
+mod daemon;
+mod plan;
+mod screen;
+mod watch;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use cdn_core::NodeId;
+use control_plane::{ControlPlane, DistributionInfo, Hands, NodeInfo, SiteInfo, wire::Addresses};
+use rand::RngExt as _;
+use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::{
+    daemon::wait_ready,
+    plan::{Plan, check_file, plan},
+};
+use crate::{
+    args::{Cli, UpArgs},
+    cluster::{Cluster, NodePlan},
+    hands::{Admin, RootHands},
+    links,
+    node::wire::NodeConfig,
+    ports,
+    state::{WorldDir, WorldRecord},
+    supervisor::{LogOptions, NodeEvent, Supervisor},
+    talk::VerbError,
+};
+
+/// Runs `iso up`.
+///
+/// # Errors
+/// Wrong configuration, a busy port, a world of this name that runs.
+pub(crate) fn run(cli: &Cli, args: &UpArgs) -> Result<(), VerbError> {
+    let plan = plan(args)?;
+    if args.detach && !args.daemon {
+        return daemon::detach(cli, args, &plan);
+    }
+    if args.wait && !args.daemon {
+        return Err(VerbError::Usage("--wait goes with -d; in the foreground `iso up` shows when it is ready".into()));
+    }
+    // Children must not outlive the thread that started them (see `node::tie_to_parent`), so this one starts them all.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(live(cli, args, plan))
+}
+
+async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
+    let began = Instant::now();
+    let screen = screen::Screen::new(cli, args.daemon);
+    let dir = WorldDir::new(&cli.world).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
+    let Some(_lock) = dir.lock()? else {
+        let name = dir.name();
+        return Err(VerbError::Failed(anyhow::anyhow!(
+            "a world {name:?} is running already; stop it with `iso down --world {name}`, \
+             or start another with `iso up --world OTHER --base-port 0`"
+        )));
+    };
+    if dir.clean() {
+        screen.say("the last run of this world ended without cleaning up; its state was removed");
+    }
+    let Plan { file, inputs, cluster, warnings } = plan;
+    let cluster = Arc::new(cluster);
+    for warning in &warnings {
+        screen.say(&format!("warning: {warning}"));
+    }
+    ports::check_free(&cluster.listens_on()).map_err(|error| VerbError::Failed(error.into()))?;
+    let control = cluster.ports.control();
+    let listener = TcpListener::bind(control).await.with_context(|| format!("cannot listen on {control}"))?;
+
+    let token = random_token();
+    let stop = CancellationToken::new();
+    let logs = LogOptions {
+        dir: dir.logs(),
+        bytes_max: file.log.bytes.map_or(8 << 20, |bytes| bytes.0),
+        keep: file.log.keep.unwrap_or(2),
+    };
+    let (supervisor, events) = Supervisor::new(logs);
+    let admin = Admin::new(token.clone())?;
+    let (wan, _) = links::wan_of(&cluster, "control", None)?;
+    let hands = Arc::new(RootHands::new(Arc::clone(&cluster), supervisor.clone(), admin.clone(), wan, stop.clone()));
+    let (plane, handle) =
+        ControlPlane::build(control_config(cli, &cluster, &token), listener, Arc::clone(&hands) as Arc<dyn Hands>)
+            .context("the control plane cannot start")?;
+    let plane_stop = CancellationToken::new();
+    let plane_task = tokio::spawn(plane.serve(plane_stop.clone()));
+    for plan in &cluster.nodes {
+        if plan.is_app {
+            handle.node_started(&plan.id, 0, addresses(plan));
+            continue;
+        }
+        let config = NodeConfig {
+            world: dir.name().to_owned(),
+            node: plan.id.to_string(),
+            token: token.clone(),
+            file: file.clone(),
+            inputs: inputs.clone(),
+        };
+        supervisor.add(plan.id.clone(), serde_json::to_string(&config)?.into());
+    }
+    dir.write_record(&WorldRecord {
+        world: dir.name().to_owned(),
+        pid: std::process::id(),
+        control,
+        token,
+        base_port: cluster.ports.base(),
+        file,
+        inputs,
+    })?;
+
+    let (ready, mut is_ready) = mpsc::unbounded_channel();
+    let watcher = watch::Watch {
+        cluster: Arc::clone(&cluster),
+        supervisor: supervisor.clone(),
+        admin,
+        hands: Arc::clone(&hands),
+        plane: handle.clone(),
+        ready,
+    };
+    let watching = tokio::spawn(watcher.run(events));
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
+    let mut hang_up = tokio::signal::unix::signal(SignalKind::hangup())?;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut outcome = Ok(());
+    let mut started = false;
+    loop {
+        tokio::select! {
+            told = is_ready.recv() => match told {
+                Some(watch::Told::Ready(report)) if !started => {
+                    started = true;
+                    screen.started(&cluster, &handle.status(), &report, began.elapsed());
+                }
+                Some(watch::Told::Ready(_)) => {}
+                Some(watch::Told::Event(text)) => screen.event(&text),
+                Some(watch::Told::CannotStart(why)) => {
+                    outcome = Err(VerbError::Failed(anyhow::anyhow!(why)));
+                    break;
+                }
+                None => break,
+            },
+            _ = tick.tick() => screen.live(&handle.status()),
+            _ = interrupt.recv() => {
+                outcome = Err(VerbError::Interrupted);
+                break;
+            }
+            _ = terminate.recv() => break,
+            // A closed terminal ends what runs in it, and not what was sent to the background.
+            _ = hang_up.recv(), if !args.daemon => break,
+            () = stop.cancelled() => break,
+        }
+    }
+    // From here on a second Ctrl-C (or SIGTERM) ends everything now.
+    screen.clear();
+    let at_once = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let grace = cluster.edge.drain_grace + Duration::from_millis(500);
+    let began_stop = Instant::now();
+    let summary = watch::totals(&cluster, &supervisor, &hands).await;
+    tokio::select! {
+        killed = supervisor.stop_all(grace) => {
+            if started {
+                screen.summary(&summary, began.elapsed(), began_stop.elapsed(), killed);
+            }
+        }
+        () = at_once => {
+            supervisor.kill_all();
+            screen.say("stopped at once");
+        }
+    }
+    plane_stop.cancel();
+    watching.abort();
+    let _ = tokio::time::timeout(Duration::from_millis(300), plane_task).await;
+    dir.forget();
+    match outcome {
+        // A person who stops what runs in front of them has not failed.
+        Err(VerbError::Interrupted) if started => Ok(()),
+        other => other,
+    }
+}
+
+fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::Config {
+    let nodes = cluster.nodes.iter().map(|plan| NodeInfo {
+        id: plan.id.clone(),
+        pop: plan.pop,
+        site: plan.place.id.clone(),
+        place: plan.place.name.to_string(),
+        lat: plan.place.coordinates.lat(),
+        lon: plan.place.coordinates.lon(),
+    });
+    let atlas = cluster.world.atlas();
+    let sites =
+        atlas.places().map(|place| SiteInfo { id: place.id.clone(), names: vec![place.name.to_string()] }).collect();
+    let distributions = cluster.distributions.iter().map(|distribution| DistributionInfo {
+        id: distribution.id().to_string(),
+        hosts: distribution.aliases().to_vec(),
+    });
+    control_plane::Config {
+        world: cli.world.clone(),
+        seed: cluster.seed,
+        version: env!("CARGO_PKG_VERSION").into(),
+        token: token.to_owned(),
+        dashboard_signs_in: true,
+        nodes: nodes.collect(),
+        sites,
+        distributions: distributions.collect(),
+        proxy: Some(cluster.ports.proxy().to_string()),
+        limits: control_plane::Limits::default(),
+    }
+}
+
+/// A node's addresses as the API names them.
+pub(crate) fn addresses(plan: &NodePlan) -> Addresses {
+    let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    Addresses {
+        http: text(plan.addresses.http),
+        https: None,
+        dns: text(plan.addresses.dns),
+        admin: text(plan.addresses.admin),
+    }
+}
+
+fn random_token() -> String {
+    let bytes: [u8; 24] = rand::rng().random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a node's end means to whoever watches.
+pub(crate) fn in_words(event: &NodeEvent) -> String {
+    let back = |span: &Duration| format!("{:.1} s", span.as_secs_f64());
+    match event {
+        NodeEvent::Ready { node, pid } => format!("{node} started (pid {pid})"),
+        NodeEvent::Exited { node, how, wanted: true, .. } => format!("{node} stopped: {how}"),
+        NodeEvent::Exited { node, how, restart_in: Some(span), .. } => {
+            format!("{node} ended by itself: {how}; it is started again in {}", back(span))
+        }
+        NodeEvent::Exited { node, how, .. } => format!("{node} ended: {how}"),
+        NodeEvent::Failed { node, why } => format!("{node} could not be started: {why}"),
+    }
+}
+
+/// The node an event is about.
+pub(crate) const fn subject(event: &NodeEvent) -> &NodeId {
+    match event {
+        NodeEvent::Ready { node, .. } | NodeEvent::Exited { node, .. } | NodeEvent::Failed { node, .. } => node,
+    }
+}

@@ -1,0 +1,257 @@
+//! From the command line and a cluster file to a checked world.
+
+use std::{
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    args::UpArgs,
+    cluster::{AppUrl, Cluster, Inputs},
+    cluster_file::{ClusterFile, DistributionFile, GroupFile, OriginFile},
+    diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
+    ports,
+    talk::VerbError,
+};
+
+/// A checked world, with what nodes need to check it again.
+pub(crate) struct Plan {
+    /// As written, with the command line laid over it.
+    pub(crate) file: ClusterFile,
+    /// What was found out around it.
+    pub(crate) inputs: Inputs,
+    /// Checked.
+    pub(crate) cluster: Cluster,
+    /// What is allowed and probably not meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads and checks what `iso up` was given.
+///
+/// # Errors
+/// [`VerbError::Usage`] with one complaint.
+pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
+    let (source, dir, file) = match &args.config {
+        Some(path) => {
+            let source = read_source(path).map_err(usage)?;
+            let file = read_cluster(&source).map_err(usage)?;
+            (source, path.parent().map(Path::to_owned).unwrap_or_default(), file)
+        }
+        None => (command_line(), PathBuf::new(), ClusterFile::default()),
+    };
+    let written = file.clone();
+    let mut file = absolute_paths(file, &dir)?;
+    lay_over(&mut file, args).map_err(|error| usage(command_line().complaint(error)))?;
+    // A wrong value is shown where it was written: in the file, or on the command line.
+    let complain = |error: KeyError| {
+        let from_file = error.key.first().is_some_and(|key| is_same_section(key, &written, &file));
+        usage(if from_file { source.complaint(error) } else { command_line().complaint(error) })
+    };
+    let mut warnings = Vec::new();
+    let mut inputs = Inputs { base_port: file.base_port, ..Inputs::default() };
+    inputs.matrix = matrix_of(&file).map_err(&complain)?;
+    for (id, origin) in &file.origins {
+        let Some(url) = &origin.url else { continue };
+        let key = format!("origins.{id}.url");
+        let app = AppUrl::parse(url).map_err(|why| complain(KeyError::new(&key, why)))?;
+        let (addresses, warning) = addresses_of(id, &app).map_err(|why| complain(KeyError::new(&key, why)))?;
+        inputs.apps.insert(id.clone(), addresses);
+        warnings.extend(warning);
+    }
+    for (id, origin) in &file.origins {
+        if let Some(dir) = origin.dir.as_ref().filter(|dir| !dir.is_dir()) {
+            warnings.push(format!("origin {id}: there is no directory {}; it answers 503", dir.display()));
+        }
+    }
+    if file.base_port == Some(0) {
+        // The check needs some block; which one is free is known once it says what listens.
+        inputs.base_port = None;
+        let trial = Inputs { base_port: Some(ports::PortBlock::BASE_DEFAULT), ..inputs.clone() };
+        let cluster = Cluster::check(&file, &trial).map_err(&complain)?;
+        let needed = |block| cluster.listens_on_at(block);
+        let block = ports::free_block(needed)
+            .ok_or_else(|| VerbError::Failed(anyhow::anyhow!("there is no free block of ports")))?;
+        inputs.base_port = Some(block.base());
+    }
+    let cluster = Cluster::check(&file, &inputs).map_err(&complain)?;
+    warnings.extend(cluster.warnings.iter().cloned());
+    Ok(Plan { file, inputs, cluster, warnings })
+}
+
+/// Checks a file on its own, as `iso config check` does.
+///
+/// # Errors
+/// One complaint.
+pub(crate) fn check_file(path: &Path) -> Result<Plan, VerbError> {
+    plan(&UpArgs { config: Some(path.to_owned()), ..UpArgs::default() })
+}
+
+fn usage(complaint: Complaint) -> VerbError {
+    VerbError::Usage(complaint.to_string())
+}
+
+fn command_line() -> Source {
+    Source { name: "command line".into(), text: String::new() }
+}
+
+/// Whether a top-level key holds what the file says, untouched by the command line.
+fn is_same_section(key: &str, written: &ClusterFile, merged: &ClusterFile) -> bool {
+    match key {
+        "seed" => written.seed.is_some() && written.seed == merged.seed,
+        "preset" => written.preset.is_some() && written.preset == merged.preset,
+        "pops" => written.pops.is_some() && written.pops == merged.pops,
+        "shield" => written.shield.is_some() && written.shield == merged.shield,
+        "base_port" => written.base_port.is_some() && written.base_port == merged.base_port,
+        "groups" => written.groups == merged.groups && !written.groups.is_empty(),
+        "distributions" => written.distributions == merged.distributions && !written.distributions.is_empty(),
+        "origins" => written.origins.keys().eq(merged.origins.keys()) && !written.origins.is_empty(),
+        _ => true,
+    }
+}
+
+/// Paths in a file are relative to it; nodes run elsewhere.
+fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, VerbError> {
+    let here = std::env::current_dir()?;
+    let absolute = |path: &mut PathBuf| *path = here.join(dir).join(&*path);
+    file.origins.values_mut().filter_map(|origin| origin.dir.as_mut()).for_each(absolute);
+    file.world.matrix.iter_mut().for_each(absolute);
+    Ok(file)
+}
+
+/// Lays the command line over a file.
+fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
+    if let Some(preset) = &args.preset {
+        file.preset = Some(preset.clone());
+        file.pops = None;
+    }
+    if !args.pops.is_empty() {
+        file.pops = Some(args.pops.iter().map(|code| code.trim().to_owned()).collect());
+    }
+    file.seed = args.seed.or(file.seed);
+    file.base_port = args.base_port.or(file.base_port);
+    if let Some(shield) = &args.shield {
+        file.shield = Some(shield.clone());
+    }
+    for text in &args.origins {
+        let (id, origin) = origin_of(text)?;
+        file.origins.insert(id, origin);
+    }
+    if let Some(text) = &args.failover {
+        let members: Vec<String> = text.split(',').map(|id| id.trim().to_owned()).collect();
+        let members: [String; 2] = members.try_into().map_err(|_| {
+            KeyError::new("failover", format!("--failover takes two origins, not {text:?}"))
+                .hint("--failover app,spare")
+        })?;
+        let group = GroupFile { members, failover_codes: None, on_transport_error: None };
+        file.groups.insert("failover".into(), group);
+        // It is what the default behavior asks from now on.
+        let last = file.groups.len() - 1;
+        file.groups.move_index(last, 0);
+    }
+    if (args.cache.is_some() || !args.hosts.is_empty()) && file.distributions.is_empty() {
+        let demo = DistributionFile { hosts: vec!["www.demo.test".into()], ..DistributionFile::default() };
+        file.distributions.insert("demo".into(), demo);
+    }
+    let first = file.distributions.values_mut().next();
+    if let Some(demo) = first {
+        demo.hosts.extend(args.hosts.iter().cloned());
+        if let Some(policy) = &args.cache {
+            demo.default.cache_policy = Some(policy.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Reads `ID=WHAT@SITE`: `app=http://127.0.0.1:3000@us-east-1`, `spare=./dir@eu-west-1`, `lab=sim@ap-northeast-1`.
+fn origin_of(text: &str) -> Result<(String, OriginFile), KeyError> {
+    let refuse = |why: &str| {
+        KeyError::new("origin", format!("--origin {text:?}: {why}"))
+            .hint("--origin app=http://127.0.0.1:3000@us-east-1, or --origin spare=./dir@eu-west-1")
+    };
+    let (id, rest) = text.split_once('=').ok_or_else(|| refuse("it names no id"))?;
+    let (what, site) = match rest.rsplit_once('@') {
+        Some((what, site)) => (what, Some(site.to_owned())),
+        None => (rest, None),
+    };
+    if what.is_empty() || id.is_empty() || site.as_deref() == Some("") {
+        return Err(refuse("something is missing"));
+    }
+    let mut origin = OriginFile { site, ..OriginFile::default() };
+    if what.contains("://") {
+        origin.url = Some(what.to_owned());
+    } else if what != "sim" {
+        let here = std::env::current_dir().map_err(|error| refuse(&error.to_string()))?;
+        origin.dir = Some(here.join(what));
+    }
+    Ok((id.to_owned(), origin))
+}
+
+fn matrix_of(file: &ClusterFile) -> Result<Option<String>, KeyError> {
+    let Some(path) = &file.world.matrix else { return Ok(None) };
+    let read = std::fs::read_to_string(path);
+    read.map(Some).map_err(|error| KeyError::new("world.matrix", format!("cannot read {}: {error}", path.display())))
+}
+
+/// Addresses of an app, the one that answers first; a warning where none does.
+fn addresses_of(id: &str, app: &AppUrl) -> Result<(Vec<SocketAddr>, Option<String>), String> {
+    let resolved = (app.host.as_str(), app.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("the name {:?} has no address: {error}", app.host))?;
+    let mut addresses: Vec<SocketAddr> = resolved.collect();
+    // Every app of `localhost` may listen on one family only, whichever the system's resolver prefers.
+    addresses.sort_by_key(|address| !address.is_ipv4());
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(format!("the name {:?} has no address", app.host));
+    }
+    let mut why = String::new();
+    for (at, address) in addresses.iter().enumerate() {
+        match TcpStream::connect_timeout(address, Duration::from_millis(500)) {
+            Ok(_) => {
+                addresses.swap(0, at);
+                return Ok((addresses, None));
+            }
+            Err(error) => {
+                if why.is_empty() {
+                    why = error.to_string();
+                }
+            }
+        }
+    }
+    let warning = format!("origin {id} does not answer at {}: {why}; the world starts without it", app.authority());
+    Ok((addresses, Some(warning)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_on_the_command_line_are_apps_directories_or_simulated() {
+        let (id, app) = origin_of("app=http://127.0.0.1:3000@us-east-1").unwrap();
+        assert_eq!((id.as_str(), app.url.as_deref()), ("app", Some("http://127.0.0.1:3000")));
+        assert_eq!(app.site.as_deref(), Some("us-east-1"));
+        let (_, dir) = origin_of("spare=./dir@eu-west-1").unwrap();
+        assert!(dir.dir.is_some_and(|dir| dir.is_absolute() && dir.ends_with("dir")));
+        let (_, simulated) = origin_of("lab=sim@tokyo").unwrap();
+        assert_eq!((simulated.url, simulated.dir), (None, None));
+        for wrong in ["", "app", "=x", "app=", "app=x@"] {
+            assert!(origin_of(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn failover_on_the_command_line_becomes_the_first_group() {
+        let args = UpArgs {
+            origins: vec!["a=sim@us-east-1".into(), "b=sim@eu-west-1".into()],
+            failover: Some("a,b".into()),
+            base_port: Some(5400),
+            ..UpArgs::default()
+        };
+        let plan = plan(&args).map_err(|error| error.to_string()).unwrap();
+        assert_eq!(plan.cluster.distributions[0].default_behavior().target, "failover");
+        let three = UpArgs { failover: Some("a,b,c".into()), ..args };
+        assert!(super::plan(&three).is_err());
+    }
+}

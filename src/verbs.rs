@@ -1,0 +1,96 @@
+//! One function per verb: ask the running world, print the answer.
+//!
+//! Results go to stdout, talk to stderr, and `--json` prints the API's own document.
+
+mod ask;
+mod break_it;
+mod config;
+mod doctor;
+pub(crate) mod paint;
+mod stand;
+mod world_verb;
+
+use std::{future::Future, io::Write as _, process::ExitCode};
+
+use serde::Serialize;
+
+use crate::{
+    args::{Cli, Verb},
+    node,
+    talk::{Api, VerbError},
+    up,
+};
+
+/// Runs the verb and turns its outcome into the exit code of the contract.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let outcome = dispatch(&cli);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, VerbError::Exit(_)) {
+                let _ = writeln!(std::io::stderr(), "error: {error}");
+            }
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<(), VerbError> {
+    match &cli.verb {
+        Verb::Up(args) => up::run(cli, args),
+        Verb::Node(args) => node::run(args),
+        Verb::Config(verb) => config::run(cli, verb),
+        Verb::WorldVerb(verb) => world_verb::run(cli, verb),
+        Verb::Completions { shell } => {
+            config::completions(*shell);
+            Ok(())
+        }
+        Verb::Man => config::manual(),
+        Verb::Down => block_on(ask::down(cli)),
+        Verb::Status => block_on(ask::status(cli)),
+        Verb::Logs(args) => block_on(ask::logs(cli, args)),
+        Verb::Wait(args) => block_on(ask::wait(cli, args)),
+        Verb::Open => block_on(ask::open(cli)),
+        Verb::Explain(explain) => block_on(ask::explain(cli, explain)),
+        Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
+        Verb::Cache(verb) => block_on(ask::cache(cli, verb)),
+        Verb::Doctor => block_on(doctor::run(cli)),
+        Verb::Curl(args) => block_on(stand::curl(cli, args)),
+        Verb::Dig(args) => block_on(stand::dig(cli, args)),
+        Verb::Proxy => block_on(stand::proxy(cli)),
+        Verb::In(args) => block_on(stand::inside(cli, args)),
+        Verb::Kill(args) => block_on(break_it::stop_nodes(cli, "kill", &args.targets, args.span)),
+        Verb::Pause(args) => block_on(break_it::stop_nodes(cli, "pause", &args.targets, args.span)),
+        Verb::Start(args) => block_on(break_it::stop_nodes(cli, "start", &args.targets, None)),
+        Verb::Resume(args) => block_on(break_it::stop_nodes(cli, "resume", &args.targets, None)),
+        Verb::Fault(args) => block_on(break_it::fault(cli, args)),
+        Verb::Link(args) => block_on(break_it::link(cli, args)),
+        Verb::Heal(args) => block_on(break_it::heal(cli, args)),
+        Verb::Drain(args) => block_on(break_it::drain(cli, "drain", &args.pops)),
+        Verb::Undrain(args) => block_on(break_it::drain(cli, "undrain", &args.pops)),
+    }
+}
+
+fn block_on(verb: impl Future<Output = Result<(), VerbError>>) -> Result<(), VerbError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(verb)
+}
+
+/// The world that `--world` names.
+fn api(cli: &Cli) -> Result<Api, VerbError> {
+    Api::of_world(&cli.world)
+}
+
+/// Prints a document as JSON, or what `text` makes of it.
+fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), VerbError> {
+    let text = if cli.json { serde_json::to_string_pretty(document)? } else { text(document) };
+    say(text.trim_end_matches('\n'))
+}
+
+/// Prints a line of results. Nobody reading any more is no failure.
+fn say(text: &str) -> Result<(), VerbError> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

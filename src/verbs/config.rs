@@ -1,0 +1,103 @@
+//! Cluster files: check, write, describe. Completions and the manual.
+
+use std::{io::Write as _, path::Path};
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use serde_json::json;
+
+use crate::{
+    args::{Cli, ConfigVerb},
+    cluster_file::ClusterFile,
+    talk::VerbError,
+    up::check_file,
+    verbs::{print, say},
+};
+
+/// The built-in world, commented line by line; the file `cluster.toml` at the root of the repository.
+const COMMENTED: &str = include_str!("../../cluster.toml");
+
+pub(super) fn run(cli: &Cli, verb: &ConfigVerb) -> Result<(), VerbError> {
+    match verb {
+        ConfigVerb::Check { file } => check(cli, file),
+        ConfigVerb::Init { file, force } => init(cli, file, *force),
+        ConfigVerb::Schema => {
+            let schema = schemars::schema_for!(ClusterFile);
+            say(&serde_json::to_string_pretty(&schema)?)
+        }
+    }
+}
+
+fn check(cli: &Cli, file: &Path) -> Result<(), VerbError> {
+    let plan = check_file(file)?;
+    let cluster = &plan.cluster;
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let document = json!({
+        "file": file.display().to_string(),
+        "valid": true,
+        "nodes": cluster.nodes.iter().map(|plan| plan.id.to_string()).collect::<Vec<_>>(),
+        "warnings": plan.warnings,
+    });
+    print(cli, &document, |_| {
+        let (nodes, origins) = (cluster.nodes.len(), cluster.origins.len());
+        format!(
+            "{}: ok ({nodes} nodes, {origins} origins, {} distributions)",
+            file.display(),
+            cluster.distributions.len()
+        )
+    })
+}
+
+fn init(cli: &Cli, file: &Path, force: bool) -> Result<(), VerbError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let mut written = match options.open(file) {
+        Ok(written) => written,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(VerbError::Usage(format!("{} is there already; --force overwrites it", file.display())));
+        }
+        Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot write {}", file.display())).into()),
+    };
+    written.write_all(COMMENTED.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+    let document = json!({ "file": file.display().to_string() });
+    print(cli, &document, |_| format!("wrote {0}; start it with `iso up --config {0}`", file.display()))
+}
+
+/// Prints completions for a shell.
+pub(super) fn completions(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "iso", &mut std::io::stdout());
+}
+
+/// Prints the manual page.
+pub(super) fn manual() -> Result<(), VerbError> {
+    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::{Source, read_cluster};
+
+    #[test]
+    fn the_commented_file_is_the_built_in_world() {
+        let source = Source { name: "cluster.toml".into(), text: COMMENTED.into() };
+        let file = read_cluster(&source).unwrap_or_else(|error| panic!("{error}"));
+        let built_in = crate::cluster::Cluster::check(&ClusterFile::default(), &Default::default()).unwrap();
+        let written = crate::cluster::Cluster::check(&file, &Default::default())
+            .unwrap_or_else(|error| panic!("{}", source.complaint(error)));
+        let facts = |cluster: &crate::cluster::Cluster| {
+            let nodes: Vec<_> = cluster.nodes.iter().map(|plan| (plan.id.clone(), plan.addresses)).collect();
+            let origins: Vec<_> = cluster.origins.values().map(|plan| plan.origin.clone()).collect();
+            (cluster.seed, nodes, origins, format!("{:?}{:?}", cluster.router, cluster.edge))
+        };
+        assert_eq!(facts(&written), facts(&built_in));
+    }
+}

@@ -1,0 +1,152 @@
+//! Verbs that stand somewhere: curl, dig, proxy, and any command.
+
+use std::process::Command;
+
+use control_plane::wire::Status;
+use serde_json::{Value, json};
+
+use crate::{
+    args::{Cli, CurlArgs, DigArgs, InArgs},
+    talk::{Api, VerbError},
+    verbs::{api, print, say},
+};
+
+/// The proxy's address.
+async fn proxy_of(api: &Api) -> Result<String, VerbError> {
+    let status: Status = api.read("/v1/status", &()).await?;
+    status.proxy.ok_or_else(|| VerbError::Failed(anyhow::anyhow!("this world has no viewer proxy")))
+}
+
+/// The proxy user for a place: the place, and options after `+`.
+fn proxy_user(place: &str, resolver: Option<&str>, no_ecs: bool, more: &[String]) -> String {
+    let mut user = place.to_owned();
+    if let Some(resolver) = resolver {
+        user.push_str(&format!("+resolver={resolver}"));
+    }
+    if no_ecs {
+        user.push_str("+no-ecs");
+    }
+    for option in more {
+        user.push('+');
+        user.push_str(option);
+    }
+    user
+}
+
+/// Says early, and with the nearest names, that there is no such place.
+fn check_places(places: &[&str]) -> Result<(), VerbError> {
+    let atlas = world::Atlas::embedded();
+    for place in places {
+        atlas.place(place).map_err(|unknown| VerbError::Usage(unknown.to_string()))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
+    check_places(&[&[args.from.as_str()][..], &args.resolver.as_deref().into_iter().collect::<Vec<_>>()].concat())?;
+    let api = api(cli)?;
+    let proxy = proxy_of(&api).await?;
+    let id = format!("{:016x}", rand::random::<u64>());
+    let mut options = Vec::new();
+    if args.ledger {
+        options.push(format!("ledger={id}"));
+    }
+    if args.warm {
+        options.push("warm".to_owned());
+    }
+    let user = proxy_user(&args.from, args.resolver.as_deref(), args.no_ecs, &options);
+    let mut command = Command::new("curl");
+    command
+        // The place is ours to say, whatever the environment or a curlrc says of proxies.
+        .args(["--proxy", &format!("http://{proxy}"), "--proxy-user", &format!("{user}:"), "--noproxy", ""])
+        .args(&args.args);
+    let status = command
+        .status()
+        .map_err(|error| VerbError::Failed(anyhow::Error::new(error).context("cannot run curl; is it installed?")))?;
+    if args.ledger {
+        // curl has seen the last byte a moment before the proxy has written its ledger.
+        let mut ledger: Result<Value, VerbError> = api.read(&format!("/v1/ledger/{id}"), &()).await;
+        for _ in 0..50 {
+            if ledger.is_ok() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            ledger = api.read(&format!("/v1/ledger/{id}"), &()).await;
+        }
+        match ledger {
+            Ok(ledger) if cli.json => say(&serde_json::to_string_pretty(&ledger)?)?,
+            Ok(ledger) => say(ledger["text"].as_str().unwrap_or_default().trim_end())?,
+            Err(error) if status.success() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    exit_like(status)
+}
+
+pub(super) async fn dig(cli: &Cli, args: &DigArgs) -> Result<(), VerbError> {
+    check_places(&[&[args.from.as_str()][..], &args.resolver.as_deref().into_iter().collect::<Vec<_>>()].concat())?;
+    let mut query = vec![
+        ("from", args.from.clone()),
+        ("name", args.name.clone()),
+        ("type", args.record_type.clone()),
+        ("ecs", (!args.no_ecs).to_string()),
+    ];
+    query.extend(args.resolver.iter().map(|place| ("resolver", place.clone())));
+    let answer: Value = api(cli)?.read("/v1/dig", &query).await?;
+    print(cli, &answer, |answer| match args.short {
+        true => {
+            let data = |record: &Value| record["data"].as_str().map(str::to_owned);
+            let lines: Vec<String> = answer["answers"].as_array().into_iter().flatten().filter_map(data).collect();
+            lines.join("\n")
+        }
+        false => match answer["text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => answer.to_string(),
+        },
+    })
+}
+
+pub(super) async fn proxy(cli: &Cli) -> Result<(), VerbError> {
+    let proxy = proxy_of(&api(cli)?).await?;
+    print(cli, &json!({ "proxy": proxy }), |_| format!("http://{proxy}"))
+}
+
+pub(super) async fn inside(cli: &Cli, args: &InArgs) -> Result<(), VerbError> {
+    check_places(&[&args.place])?;
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Err(VerbError::Usage("which command?".into()));
+    };
+    let proxy = proxy_of(&api(cli)?).await?;
+    let user: String = args.place.bytes().map(percent_encoded).collect();
+    let url = format!("http://{user}@{proxy}");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, &url);
+    }
+    for name in ["no_proxy", "NO_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("ISO_PLACE", &args.place);
+    let status = command
+        .status()
+        .map_err(|error| VerbError::Failed(anyhow::Error::new(error).context(format!("cannot run {program}"))))?;
+    exit_like(status)
+}
+
+/// A byte of a user name inside a URL (RFC 3986 section 3.2.1).
+fn percent_encoded(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    }
+}
+
+fn exit_like(status: std::process::ExitStatus) -> Result<(), VerbError> {
+    if status.success() {
+        return Ok(());
+    }
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    let code = status.code().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(1);
+    Err(VerbError::Exit(u8::try_from(code).unwrap_or(1)))
+}
