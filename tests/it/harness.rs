@@ -1,0 +1,193 @@
+//! Worlds for tests: started in the background, asked through the command line, stopped when dropped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary under test.
+pub(crate) const ISO: &str = env!("CARGO_BIN_EXE_iso");
+
+/// A running world.
+pub(crate) struct World {
+    home: TempDir,
+    status: Value,
+}
+
+impl World {
+    /// Starts `iso up -d --wait` with `args` on a free block of ports.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let mut world = Self { home, status: Value::Null };
+        let mut all = vec!["up", "-d", "--wait", "--timeout", "60s", "--json"];
+        if !args.contains(&"--base-port") {
+            all.extend(["--base-port", "0"]);
+        }
+        all.extend(args);
+        // Two tests may look for a free block at the same moment.
+        for attempt in 0.. {
+            let output = world.iso(&all);
+            if output.status.success() {
+                world.status = json_of(&output);
+                return world;
+            }
+            let said = text(&output.stderr);
+            assert!(attempt < 5 && said.contains("taken by"), "iso up failed: {said}");
+        }
+        world
+    }
+
+    /// A state directory without a world in it.
+    pub(crate) fn none() -> Self {
+        Self { home: TempDir::new().expect("a temporary directory"), status: Value::Null }
+    }
+
+    /// Where its state stands.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A command line in this world's state directory.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(ISO);
+        command.args(args).env("ISO_HOME", self.home.path()).env_remove("ISO_WORLD").env("NO_COLOR", "1");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `iso ARGS`.
+    pub(crate) fn iso(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("iso runs")
+    }
+
+    /// Runs `iso ARGS`, which must succeed; its stdout.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.iso(args);
+        assert!(
+            output.status.success(),
+            "iso {args:?}: {}\nstdout: {}\nstderr: {}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs `iso ARGS --json`, which must succeed; its document.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.insert(1, "--json");
+        let out = self.ok(&args);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("iso {args:?} printed no JSON ({error}): {out}"))
+    }
+
+    /// `iso curl --from PLACE -- ARGS`; its stdout.
+    pub(crate) fn curl(&self, place: &str, args: &[&str]) -> String {
+        let mut all = vec!["curl", "--from", place, "--", "-sS", "--max-time", "60"];
+        all.extend(args);
+        self.ok(&all)
+    }
+
+    /// What `iso up` printed.
+    pub(crate) fn status(&self) -> &Value {
+        &self.status
+    }
+
+    /// What `iso status --json` prints now.
+    pub(crate) fn status_now(&self) -> Value {
+        self.json(&["status"])
+    }
+
+    /// A node of the status.
+    pub(crate) fn node(&self, id: &str) -> Value {
+        let status = self.status_now();
+        node_in(&status, id)
+    }
+
+    /// The address of kind `kind` of a node.
+    pub(crate) fn address(&self, id: &str, kind: &str) -> String {
+        let node = node_in(&self.status, id);
+        let address = &node["addresses"][kind];
+        address.as_str().unwrap_or_else(|| panic!("{id} has no {kind} address: {node}")).to_owned()
+    }
+
+    /// Waits until `is_true`, at most 20 s.
+    pub(crate) fn until<T>(&self, what: &str, mut is_true: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(value) = is_true() {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", self.ok(&["status"]));
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until a node's health is `health`.
+    pub(crate) fn until_health(&self, id: &str, health: &str) {
+        self.until(&format!("{id} is {health}"), || (self.node(id)["health"] == health).then_some(()));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for name in std::fs::read_dir(self.home.path().join("worlds")).into_iter().flatten().flatten() {
+            let name = name.file_name().to_string_lossy().into_owned();
+            let down = self.iso(&["down", "--world", &name]);
+            if std::thread::panicking() {
+                for log in ["up.log"] {
+                    let path = self.home.path().join("worlds").join(&name).join(log);
+                    eprintln!("--- {log}\n{}", std::fs::read_to_string(path).unwrap_or_default());
+                }
+                eprintln!("{}", text(&down.stderr));
+            }
+        }
+    }
+}
+
+/// A node of a status document.
+pub(crate) fn node_in(status: &Value, id: &str) -> Value {
+    let nodes = status["nodes"].as_array().expect("nodes");
+    nodes.iter().find(|node| node["id"] == id).unwrap_or_else(|| panic!("no {id} in {status}")).clone()
+}
+
+/// Bytes as text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The document that a command printed.
+pub(crate) fn json_of(output: &Output) -> Value {
+    let out = text(&output.stdout);
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("no JSON ({error}): {out}\n{}", text(&output.stderr)))
+}
+
+/// The value of a header in what `curl -i` printed.
+pub(crate) fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    response.lines().take_while(|line| !line.trim().is_empty()).find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn is_alive(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X'])))
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident_bytes(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1024
+}

@@ -1,0 +1,11 @@
+//! End to end: real processes, real sockets, the system's curl and dig.
+//!
+//! One test binary, so that the whole is linked once. Every test starts the world it needs on a free block of ports
+//! and under its own state directory, so that all of them run side by side.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod app;
+mod harness;
+mod start;
+mod tidy;
