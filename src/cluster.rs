@@ -209,7 +209,7 @@ impl Cluster {
             Some(name) => place(atlas, "viewer.place", name)?,
             None => {
                 let first = pops.first().ok_or_else(no_pops)?;
-                atlas.nearest_city(first.coordinates).place.clone()
+                atlas.nearest_city(first.coordinates).unwrap_or(first).clone()
             }
         };
         let resolver = match &file.viewer.resolver {

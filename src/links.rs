@@ -120,7 +120,7 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
         Role::Viewer => {
             let atlas = cluster.world.atlas();
             let from_near = |plan: &crate::cluster::NodePlan, to: SocketAddr| {
-                let city = &atlas.nearest_city(plan.place.coordinates).place;
+                let city = atlas.nearest_city(plan.place.coordinates).unwrap_or(&plan.place);
                 WayAsk { from: Some(city.id.to_string()), to }
             };
             cluster
