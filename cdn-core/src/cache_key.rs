@@ -12,7 +12,9 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::{
     accept_encoding::AcceptEncoding,
+    conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, MethodClass, Selection},
+    range,
     selection::{cookies, parameters, select_query},
 };
 
@@ -148,9 +150,18 @@ impl RequestHead<'_> {
         if keyed.is_empty() { self.path.to_owned() } else { format!("{}?{keyed}", self.path) }
     }
 
-    /// Whether this request may wait for another's fetch: not where it sends cookies to the origin.
+    /// Whether this request may wait for another's fetch: not where it sends cookies to the origin, or an
+    /// `Authorization` that the key does not tell apart.
     pub fn collapses(&self) -> bool {
-        !self.behavior.forwards_cookies_of(self.headers)
+        !self.behavior.forwards_cookies_of(self.headers) && !self.behavior.forwards_authorization_of(self.headers)
+    }
+
+    /// Whether it carries preconditions or a range of its own, so that the origin's answer to it may be no whole
+    /// object. `bytes=0-` asks for the whole.
+    pub fn asks_for_part(&self) -> bool {
+        let whole = range::is_whole(self.headers);
+        let concerns_range = |name: &HeaderName| matches!(*name, header::RANGE | header::IF_RANGE);
+        PRECONDITIONS.iter().any(|name| self.headers.contains_key(name) && !(whole && concerns_range(name)))
     }
 
     /// Whether a stale response may be confirmed by a conditional request: not where cookies go to the origin.
@@ -259,6 +270,21 @@ mod tests {
         assert!(!share(&all, ("/a?b", &[]), ("/ab", &[])));
         assert!(!share(&all, ("/a", &[("cookie", "a=1")]), ("/a?a=1", &[])));
         assert!(!share(&all, ("/a", &[("origin", "x"), ("origin", "y")]), ("/a", &[("origin", "xy")])));
+    }
+
+    #[test]
+    fn a_range_from_the_first_byte_on_is_no_part() {
+        let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
+        let asks = |lines: &[(HeaderName, &'static str)]| {
+            let lines = lines.iter().map(|(name, value)| (name.clone(), http::HeaderValue::from_static(value)));
+            let headers = HeaderMap::from_iter(lines);
+            let (behavior, method) = (distribution.behavior_for("/"), &Method::GET);
+            let (distribution, headers) = (&distribution, &headers);
+            RequestHead { distribution, behavior, method, host: "h", path: "/", query: None, headers }.asks_for_part()
+        };
+        assert!(!asks(&[]) && !asks(&[(header::RANGE, "bytes=0-"), (header::IF_RANGE, "\"a\"")]));
+        assert!(asks(&[(header::RANGE, "bytes=1-")]) && asks(&[(header::IF_NONE_MATCH, "\"a\"")]));
+        assert!(asks(&[(header::RANGE, "bytes=0-"), (header::IF_NONE_MATCH, "\"a\"")]));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum Refusal {
     NoCache,
     /// The status is never stored, or only with an explicit lifetime that it lacks.
     Status,
+    /// The answer to a viewer's own precondition or range (206, 304, 412, 416): it says nothing about the object.
+    Partial,
     /// The request was authorized and the response does not say that others may have it (RFC 9111 section 3.5).
     Authorization,
     /// `Vary: *`.
@@ -88,6 +90,12 @@ pub struct Lifetime {
 }
 
 impl Refusal {
+    /// Whether the next response will probably be refused too: resolve the fetch with
+    /// [`crate::store::CacheShard::uncacheable`] then, else with [`crate::store::CacheShard::released`].
+    pub fn is_lasting(self) -> bool {
+        self != Self::Partial
+    }
+
     /// The word for it in explanations.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,6 +104,7 @@ impl Refusal {
             Self::Private => "private",
             Self::NoCache => "no-cache on an error",
             Self::Status => "this status is not stored",
+            Self::Partial => "an answer to the viewer's own precondition or range",
             Self::Authorization => "the request was authorized and the response is not public",
             Self::VaryAny => "Vary: *",
             Self::Unusable => "stale at once and without a validator",
@@ -127,6 +136,7 @@ pub fn assess(arrival: &Arrival<'_>) -> Storing {
         404 | 414 | 501 if directives.no_cache => Storing::Refuse(Refusal::NoCache),
         404 | 414 | 500..=504 => store_error(arrival, asked),
         400 | 403 | 405 | 412 | 415 if directives.shared_max_age().is_some() => store_error(arrival, asked),
+        206 | 304 | 412 | 416 => Storing::Refuse(Refusal::Partial),
         _ => Storing::Refuse(Refusal::Status),
     }
 }
@@ -356,8 +366,8 @@ mod tests {
         assert_eq!(refused(200, &[("etag", "\"a\"")]), None);
         assert_eq!(refused(200, &[("cache-control", "no-store, max-age=60")]), Some(Refusal::NoStore));
         assert_eq!(refused(200, &[("cache-control", "private")]), Some(Refusal::Private));
-        assert_eq!(refused(206, &[("cache-control", "max-age=60")]), Some(Refusal::Status));
-        assert_eq!(refused(304, &[("cache-control", "max-age=60")]), Some(Refusal::Status));
+        assert_eq!(refused(206, &[("cache-control", "max-age=60")]), Some(Refusal::Partial));
+        assert_eq!(refused(304, &[("cache-control", "max-age=60")]), Some(Refusal::Partial));
         assert_eq!(refused(204, &[("cache-control", "max-age=60")]), None);
     }
 

@@ -62,6 +62,12 @@ pub fn evaluate(method: &Method, request: &HeaderMap, status: StatusCode, stored
     extent(line.as_bytes(), total)
 }
 
+/// Whether the request has a range and that is the whole object: `bytes=0-`, as players ask first.
+pub fn is_whole(request: &HeaderMap) -> bool {
+    let mut lines = request.get_all(header::RANGE).iter();
+    matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"bytes=0-"))
+}
+
 fn extent(line: &[u8], total: u64) -> Extent {
     let Some(list) = line.split_at_checked(6).filter(|(unit, _)| unit.eq_ignore_ascii_case(b"bytes=")) else {
         return Extent::Whole;

@@ -37,6 +37,8 @@ pub use self::{
 use crate::{
     Counter, Counters, Instant, Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
+    forward::Conditions,
+    vary::Vary,
 };
 
 /// The limits of one shard. Each has a counter that moves when it is reached.
@@ -256,8 +258,15 @@ impl<B: Clone> CacheShard<B> {
     fn select(&self, object: Object, request: &RequestHead<'_>) -> u32 {
         let head = *request.method == Method::HEAD;
         let mut at = object.first_entry;
+        // Variants nearly always differ by the same headers, so one hash does for the whole chain.
+        let mut hashed: Option<(&Vary, Option<u128>)> = None;
         while let Some(entry) = self.entries.at(at) {
-            if (head || !entry.head_only) && entry.selected_by(self.seed, request.headers) {
+            let variant = match hashed {
+                Some((vary, variant)) if *vary == entry.vary => variant,
+                _ => entry.vary.variant(self.seed, request.headers),
+            };
+            hashed = Some((&entry.vary, variant));
+            if (head || !entry.head_only) && variant.is_some() && variant == entry.variant {
                 return at;
             }
             at = entry.next;
@@ -341,8 +350,20 @@ impl<B: Clone> CacheShard<B> {
         if let Some(object) = self.objects.get_mut(&key) {
             object.first_fetch = id.index;
         }
-        let conditional = request.revalidates();
-        Begun { id: FetchId(id), reason: wanted.reason, stale, conditional }
+        let begun = Begun {
+            id: FetchId(id),
+            reason: wanted.reason,
+            stale,
+            conditional: request.revalidates(),
+            part: request.asks_for_part(),
+        };
+        // What answers this viewer's own preconditions may answer nobody else.
+        if matches!(begun.conditions(), Conditions::Viewer)
+            && let Some(fetch) = self.fetches.get_mut(id)
+        {
+            fetch.joinable = false;
+        }
+        begun
     }
 }
 

@@ -80,6 +80,7 @@ pub struct CheckedBehavior {
     spec: Behavior,
     pattern: PathPattern,
     key_headers: Vec<HeaderName>,
+    cloudfront_headers: Vec<HeaderName>,
 }
 
 /// Which of the two families of stored responses a method belongs to. They never answer for each other.
@@ -363,7 +364,8 @@ impl CheckedBehavior {
         }
         let key_headers = check_policy(&spec.cache_policy)
             .map_err(|problem| DistributionError::Policy { pattern: spec.path_pattern.clone(), problem })?;
-        Ok(Self { spec, pattern, key_headers })
+        let cloudfront_headers = cloudfront_headers(&spec, &key_headers);
+        Ok(Self { spec, pattern, key_headers, cloudfront_headers })
     }
 
     /// The behavior as written.
@@ -409,6 +411,11 @@ impl CheckedBehavior {
     /// The headers whose values are in the cache key.
     pub fn key_headers(&self) -> &[HeaderName] {
         &self.key_headers
+    }
+
+    /// The `CloudFront-*` headers that a policy lists by name, which is the only way to get one.
+    pub fn cloudfront_headers(&self) -> &[HeaderName] {
+        &self.cloudfront_headers
     }
 
     /// Whether `Accept-Encoding` takes part in the key in its normalised form.
@@ -593,6 +600,18 @@ fn check_policy(policy: &CachePolicy) -> Result<Vec<HeaderName>, String> {
         return Err(format!("the cache policy {name:?} disables caching and may then select nothing for the key"));
     }
     Ok(headers)
+}
+
+fn cloudfront_headers(spec: &Behavior, key_headers: &[HeaderName]) -> Vec<HeaderName> {
+    let policy = &spec.origin_request_policy;
+    let listed = match &policy.headers {
+        Selection::Only(names) => names.as_slice(),
+        _ => &[],
+    };
+    let named = listed.iter().chain(&policy.added_headers).filter_map(|name| name.parse().ok());
+    let mut names: Vec<HeaderName> = key_headers.iter().cloned().chain(named).collect();
+    names.retain(|name| name.as_str().starts_with("cloudfront-"));
+    names
 }
 
 fn is_label(text: &str) -> bool {

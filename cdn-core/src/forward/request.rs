@@ -104,8 +104,8 @@ pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavio
         headers.remove(name);
     }
     headers.remove(HOP_HEADER);
-    for (name, value) in known_cloudfront_headers(viewer) {
-        if names_explicitly(behavior, &name) {
+    for name in behavior.cloudfront_headers() {
+        if let Some(value) = cloudfront_header(name, viewer) {
             headers.insert(name, value);
         }
     }
@@ -196,7 +196,7 @@ fn travels(forward: &Forward<'_>, name: &HeaderName) -> bool {
         return false;
     }
     if is_cloudfront(name) {
-        return names_explicitly(behavior, name);
+        return behavior.cloudfront_headers().contains(name);
     }
     if *name == header::AUTHORIZATION
         && !matches!(*forward.request.method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -225,32 +225,22 @@ fn is_cloudfront(name: &HeaderName) -> bool {
     name.as_str().starts_with("cloudfront-")
 }
 
-/// Whether a policy lists the header by name, which is the only way to get a `CloudFront-*` one.
-fn names_explicitly(behavior: &CheckedBehavior, name: &HeaderName) -> bool {
-    use crate::distribution::Selection::Only;
-    let policy = behavior.origin_request_policy();
-    behavior.key_headers().contains(name)
-        || policy.added_headers.iter().any(|added| added.eq_ignore_ascii_case(name.as_str()))
-        || matches!(&policy.headers, only @ Only(_) if only.takes_header(name))
-}
-
-fn known_cloudfront_headers(viewer: &Viewer) -> [(HeaderName, HeaderValue); 3] {
-    let address = format!("{}:{}", viewer.address.ip().to_canonical(), viewer.address.port());
-    let version = match viewer.version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    };
-    let proto = if viewer.https { "https" } else { "http" };
-    [
-        (HeaderName::from_static("cloudfront-forwarded-proto"), HeaderValue::from_static(proto)),
-        (HeaderName::from_static("cloudfront-viewer-http-version"), HeaderValue::from_static(version)),
-        (
-            HeaderName::from_static("cloudfront-viewer-address"),
-            HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("")),
-        ),
-    ]
+/// The value of a `CloudFront-*` header; `None` for those that we do not know.
+fn cloudfront_header(name: &HeaderName, viewer: &Viewer) -> Option<HeaderValue> {
+    match name.as_str() {
+        "cloudfront-forwarded-proto" => Some(HeaderValue::from_static(if viewer.https { "https" } else { "http" })),
+        "cloudfront-viewer-http-version" => Some(HeaderValue::from_static(match viewer.version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2.0",
+            Version::HTTP_3 => "3.0",
+            _ => "1.1",
+        })),
+        "cloudfront-viewer-address" => {
+            let address = format!("{}:{}", viewer.address.ip().to_canonical(), viewer.address.port());
+            HeaderValue::from_str(&address).ok()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

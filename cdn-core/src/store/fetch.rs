@@ -9,6 +9,7 @@ use crate::{
     Instant, Reason,
     cache_key::{CacheKey, KeySeed},
     conditional::Validators,
+    forward::Conditions,
     vary::Vary,
 };
 
@@ -27,6 +28,8 @@ pub struct Begun<B> {
     pub stale: Option<Served<B>>,
     /// Whether a conditional request is allowed: not where cookies go to the origin.
     pub(super) conditional: bool,
+    /// Whether the viewer's request carries preconditions or a range of its own.
+    pub(super) part: bool,
 }
 
 /// Why a fetch brought no response, or one that counts as none.
@@ -62,6 +65,16 @@ pub(super) struct Fetch {
 }
 
 impl<B> Begun<B> {
+    /// The preconditions of the request to the origin: those of the stale response, else the viewer's own (a 304 or 206
+    /// is then for this viewer alone, see [`crate::freshness::Refusal::Partial`]).
+    pub fn conditions(&self) -> Conditions<'_> {
+        match self.validators() {
+            Some(validators) => Conditions::Stored(validators),
+            None if self.part => Conditions::Viewer,
+            None => Conditions::None,
+        }
+    }
+
     /// What the request to the origin asks to be confirmed; `None` for an unconditional request.
     pub fn validators(&self) -> Option<&Validators> {
         let stale = self.stale.as_ref().filter(|_| self.conditional)?;

@@ -362,6 +362,22 @@ fn vary_star_is_never_stored() {
 }
 
 #[test]
+fn a_viewers_own_precondition_is_answered_for_it_alone() {
+    let mut world = World::new(StoreSettings::default());
+    let part = HeaderMap::from_iter([(header::RANGE, "bytes=5-9".parse().unwrap())]);
+    let alone = begun(world.ask("/a", &part));
+    assert!(matches!(alone.conditions(), Conditions::Viewer));
+    let whole = world.begin("/a");
+    assert!(matches!(whole.conditions(), Conditions::None));
+    assert_eq!(joined(world.ask("/a", &part)), whole.id, "a part is cut from the whole that is on its way");
+    world.shard.released(alone.id);
+    world.store(whole.id, "0123456789", lifetime(1, 0, 0));
+    hit(world.ask("/a", &part));
+    world.sleep(2);
+    assert!(matches!(begun(world.ask("/a", &part)).conditions(), Conditions::Stored(_)));
+}
+
+#[test]
 fn a_growing_response_is_a_hit_and_stays_only_when_complete() {
     let mut world = World::new(StoreSettings::default());
     for complete in [true, false] {
