@@ -1,11 +1,6 @@
-//! The viewer proxy, as a process: the map and the links that the `viewer` crate asks for.
+//! The viewer proxy, as a process.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{
@@ -17,9 +12,8 @@ use axum::{
 use cdn_core::Role;
 use serde::Deserialize;
 use serde_json::Value;
-use viewer::{BoxFuture, BoxIo, Config, Datagrams, DigOptions, Handle, Net, RouterAddresses, Source, Viewer};
-use wan::{Wan, WanUdp};
-use world::{Atlas, SiteId};
+use viewer::{Config, DigOptions, Handle, RouterAddresses, Viewer};
+use world::Atlas;
 
 use crate::{
     cluster::Cluster,
@@ -33,8 +27,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let address = frame.http()?;
     let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), None)?;
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    let net = Arc::new(WanNet { wan: wan.clone() });
-    let (node, handle) = Viewer::build(config(&cluster), listener, Arc::new(Atlas::embedded()), net)?;
+    let (node, handle) = Viewer::build(config(&cluster), listener, Arc::new(Atlas::embedded()), Arc::new(wan.clone()))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["viewer"]), (wan_counters, &["wan"])],
         wan: Some(wan),
@@ -69,62 +62,6 @@ fn config(cluster: &Cluster) -> Config {
         .filter_map(|plan| Some((plan.addresses.http?.ip(), plan.id.name().to_owned())))
         .collect::<BTreeMap<IpAddr, String>>();
     config
-}
-
-/// The links of the world as viewers use them.
-struct WanNet {
-    wan: Wan,
-}
-
-impl Net for WanNet {
-    fn connect(&self, from: Source, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
-        let dialer = self.wan.dialer(from.site, Some(from.address.into()));
-        Box::pin(async move {
-            let stream: BoxIo = Box::new(dialer.connect(to).await?);
-            Ok(stream)
-        })
-    }
-
-    fn open_datagrams(&self, from: Source, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Datagrams>>> {
-        let wan = self.wan.clone();
-        Box::pin(async move {
-            let socket = wan.datagram(from.site, Some(from.address.into())).await?;
-            let socket: Box<dyn Datagrams> = Box::new(WanDatagrams { socket, to });
-            Ok(socket)
-        })
-    }
-
-    fn cross(&self, from: &SiteId, to: &SiteId) -> BoxFuture<'static, ()> {
-        // One way of the path; within a site there is none to go.
-        let span = self.wan.path(from, to).filter(|_| from != to).map(|path| path.rtt / 2);
-        Box::pin(async move {
-            if let Some(span) = span {
-                tokio::time::sleep(span).await;
-            }
-        })
-    }
-}
-
-struct WanDatagrams {
-    socket: WanUdp,
-    to: SocketAddr,
-}
-
-impl Datagrams for WanDatagrams {
-    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.socket.send_to(datagram, self.to).map(drop) })
-    }
-
-    fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>> {
-        Box::pin(async move {
-            loop {
-                let (length, from) = self.socket.recv_from(buffer).await?;
-                if from == self.to {
-                    return Ok(length);
-                }
-            }
-        })
-    }
 }
 
 #[derive(Clone)]
