@@ -25,7 +25,7 @@ const LAND: &str = include_str!("../web/land.svg");
 const TOKEN_SLOT: &str = "<meta name=\"iso-token\" content=\"\">";
 
 /// Nothing but what this program serves itself, in no frame.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                                        connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) async fn handle_page(
