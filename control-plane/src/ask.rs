@@ -18,7 +18,7 @@ pub struct StopAsk {
 ///
 /// Each kind that is named becomes a fault of its own; of `refuse`, `reset` and `blackhole` at most one may be named.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct FaultAsk {
     /// A node's id (`edge.fra`), a PoP code (its edges) or an origin's id (`primary`).
     pub target: String,
@@ -29,16 +29,22 @@ pub struct FaultAsk {
     /// Wait so many milliseconds before answering.
     pub latency_ms: Option<f64>,
     /// Refuse connections at once.
+    #[serde(default)]
     pub refuse: bool,
     /// Accept and then reset connections.
+    #[serde(default)]
     pub reset: bool,
     /// Never answer a connection attempt.
+    #[serde(default)]
     pub blackhole: bool,
     /// End the body early.
+    #[serde(default)]
     pub truncate: bool,
     /// Stop in the middle of the body and keep the connection open.
+    #[serde(default)]
     pub stall: bool,
     /// Answer with bytes that are not HTTP.
+    #[serde(default)]
     pub garbage: bool,
     /// Send bodies at so many bits per second.
     pub throttle_bps: Option<u64>,
@@ -52,7 +58,7 @@ pub struct FaultAsk {
 
 /// Body of `POST /v1/links`: change a link. Each kind that is named becomes a fault of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct LinkAsk {
     /// One end: a PoP, a region, a city, or a node's id for its site.
     pub a: String,
@@ -65,8 +71,10 @@ pub struct LinkAsk {
     /// Carry at most so many bits per second.
     pub throttle_bps: Option<u64>,
     /// Let nothing through.
+    #[serde(default)]
     pub partition: bool,
     /// Only from `a` to `b`.
+    #[serde(default)]
     pub one_way: bool,
     /// End by itself after so many milliseconds.
     pub for_ms: Option<u64>,

@@ -68,6 +68,10 @@ impl FromRequestParts<Arc<Plane>> for Segment {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    // serde would take a list for a struct, too.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::invalid("the body must be a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("the body is not what is taken: {error}")))
 }
 
