@@ -81,6 +81,9 @@ reasons! {
     RouteTurn = "route_turn", "the next in turn among the eligible";
     RouteStatic = "route_static", "the first of a stated order that is eligible";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
+    BeaconTaken = "beacon_taken", "a reported round trip was taken in";
+    BeaconRefused = "beacon_refused", "a reported round trip was not taken in";
+    NoCandidate = "no_candidate", "there is no edge to choose";
     RejectedDown = "rejected_down", "health checks failed";
     RejectedUnknown = "rejected_unknown", "not yet seen healthy";
     RejectedDraining = "rejected_draining", "being drained";

@@ -1,1 +1,33 @@
-//! router
+//! Authoritative DNS and HTTP routing: tells each client which edges to use.
+//!
+//! A thin shell around [`cdn_core::routing`]: sockets, threads, wire formats and probes are here, decisions are there.
+//! Knows what a real router knows: a table of client networks, the edges and their places, its own probes, and the round
+//! trips that viewers report. It cannot tell an emulated network from a real one: it is handed listeners and a connector.
+//!
+//! Data path of DNS over UDP: one OS thread per socket, `recvmmsg`, a small strict parser for the usual question
+//! (`wire`), a search in the current snapshot, `sendmmsg`. What that parser does not recognise is read by
+//! hickory-proto (`dns`). TCP, HTTP and probes run on tokio.
+
+mod answer;
+mod config;
+mod connect;
+mod control;
+mod dns;
+mod ecs;
+mod handle;
+mod http_routing;
+pub mod json;
+mod names;
+mod node;
+mod prober;
+mod respond;
+mod tcp;
+mod udp;
+mod wire;
+
+pub use crate::{
+    config::{BuildError, Config, DistributionNames, Limits, RedirectTo},
+    connect::BoxIo,
+    handle::{Asker, Handle, UnknownName},
+    node::{Router, Sockets},
+};

@@ -255,9 +255,11 @@ impl Planner {
     /// A new snapshot, if one is due: at once after a change of health or drains, a little later after beacons, and
     /// now and then because measurements age and others take their turn to explore.
     pub fn poll_snapshot(&mut self, now: Instant) -> Option<Snapshot> {
-        if now < self.snapshot_due_at() {
-            return None;
-        }
+        (now >= self.snapshot_due_at()).then(|| self.build_snapshot(now))
+    }
+
+    /// A new snapshot, due or not.
+    pub fn build_snapshot(&mut self, now: Instant) -> Snapshot {
         if self.is_new_period(now) {
             self.estimates.forget(now);
             self.by_block.retain(|&block, _| self.estimates.knows(block));
@@ -279,7 +281,7 @@ impl Planner {
         self.version += 1;
         self.is_urgent = false;
         self.published_at = now;
-        Some(Snapshot::build(Facts {
+        Snapshot::build(Facts {
             version: self.version,
             at: now,
             options: Arc::clone(&self.options),
@@ -290,7 +292,7 @@ impl Planner {
             eligibility: Eligibility::new(fitness.collect(), self.options.healthy_share_min),
             by_place: Arc::clone(&self.by_place),
             by_block: self.by_block.clone(),
-        }))
+        })
     }
 
     fn snapshot_due_at(&self) -> Instant {

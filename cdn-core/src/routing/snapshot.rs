@@ -141,6 +141,12 @@ impl Snapshot {
         self.facts.eligibility.fail_open
     }
 
+    /// How many edges viewers may be sent to.
+    pub fn healthy_edges(&self) -> usize {
+        let pops = self.facts.eligibility.pops.iter().filter(|pop| !pop.draining);
+        pops.flat_map(|pop| &pop.edges).filter(|state| state.is_healthy()).count()
+    }
+
     /// The candidates.
     pub fn pops(&self) -> &[Pop] {
         &self.facts.pops

@@ -1,0 +1,133 @@
+//! What a router is told at start, checked, and the limits it keeps.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use cdn_core::{
+    NodeId, SourceNat,
+    geo::GeoPrefix,
+    routing::{Pop, RoutingOptions},
+    zone::{InvalidDomainName, Name, OutsideZones},
+};
+
+/// What a router is told at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its own name.
+    pub id: NodeId,
+    /// The zone of the CDN: distributions are `<id>.cdn.test` in it, edges `edge.iad.cdn.test`, PoPs `iad.cdn.test`.
+    pub zone: Name,
+    /// Names and addresses of the name servers; those inside `zone` get address records. Must not be empty.
+    pub name_servers: Vec<(Name, Ipv4Addr)>,
+    /// The distributions and their other names.
+    pub distributions: Vec<DistributionNames>,
+    /// The candidates.
+    pub pops: Vec<Pop>,
+    /// Client networks and where they are.
+    pub prefixes: Vec<GeoPrefix>,
+    /// How to choose.
+    pub routing: RoutingOptions,
+    /// What HTTP routing sends clients to.
+    pub redirect_to: RedirectTo,
+    /// How the addresses of peers are translated before they are used for anything.
+    pub source_nat: Option<SourceNat>,
+    /// What NSID (RFC 5001) and `id.server` (RFC 4892) answer; `None` for nothing.
+    pub server_id: Option<String>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A router with defaults, for a zone that it serves itself at `address`.
+    pub fn new(id: NodeId, zone: Name, address: Ipv4Addr) -> Self {
+        let name_server = zone.child("ns1").unwrap_or_else(|_| zone.clone());
+        Self {
+            server_id: Some(id.to_string()),
+            id,
+            name_servers: vec![(name_server, address)],
+            zone,
+            distributions: vec![],
+            pops: vec![],
+            prefixes: vec![],
+            routing: RoutingOptions::default(),
+            redirect_to: RedirectTo::default(),
+            source_nat: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A distribution as far as names go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DistributionNames {
+    /// Its id, which is also its label in the CDN's zone.
+    pub id: String,
+    /// Alternate domain names; `*.` is allowed as the left-most label. Each lies in a zone that the router serves for
+    /// it: the last two labels of the name, unless that is in the CDN's own zone.
+    pub aliases: Vec<String>,
+}
+
+/// What HTTP routing sends clients to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedirectTo {
+    /// The edge's address, which needs no resolver.
+    #[default]
+    Address,
+    /// The edge's name, as `edge.iad.cdn.test`.
+    Name,
+}
+
+/// Limits; reaching one is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest UDP answer, and what we advertise (RFC 6891). Default 1232, which fits everywhere; 512 or more.
+    pub udp_payload_max: u16,
+    /// Open DNS connections. Default 1024.
+    pub tcp_connections_max: usize,
+    /// How long a DNS connection may be idle, and a message take (RFC 7766). Default 10 s.
+    pub tcp_timeout: Duration,
+    /// Open HTTP connections. Default 1024.
+    pub http_connections_max: usize,
+    /// How long a client may take for a request's headers, and be idle. Default 10 s.
+    pub http_header_timeout: Duration,
+    /// How long a client may take for the body of a beacon. Default 5 s.
+    pub http_body_timeout: Duration,
+    /// The largest beacon in bytes. Default 4096.
+    pub beacon_bytes_max: usize,
+    /// How long open connections may finish what they are at when the router stops. Default 100 ms.
+    pub drain_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            udp_payload_max: 1232,
+            tcp_connections_max: 1024,
+            tcp_timeout: Duration::from_secs(10),
+            http_connections_max: 1024,
+            http_header_timeout: Duration::from_secs(10),
+            http_body_timeout: Duration::from_secs(5),
+            beacon_bytes_max: 4096,
+            drain_grace: Duration::from_millis(100),
+        }
+    }
+}
+
+/// A router that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A name that is none.
+    #[error(transparent)]
+    Name(#[from] InvalidDomainName),
+    /// A name outside the zones.
+    #[error(transparent)]
+    Outside(#[from] OutsideZones),
+    /// Two distributions answer to one name.
+    #[error("{0} is a name of two distributions")]
+    NameTaken(Name),
+    /// No name server was given.
+    #[error("a zone needs a name server")]
+    NoNameServer,
+    /// A socket could not be used.
+    #[error("cannot use the router's socket: {0}")]
+    Socket(#[from] std::io::Error),
+}

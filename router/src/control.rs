@@ -1,0 +1,184 @@
+//! The one place that holds the planner, and the snapshot that everybody answers from.
+//!
+//! Whoever has news takes the lock for a moment, tells the planner, and publishes if a snapshot is due. Answering takes
+//! no lock: it loads the published snapshot, which is replaced and never edited.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use cdn_core::{
+    Counter, Counters, Instant, PopCode, SourceNat,
+    estimate::BeaconRefused,
+    geo::GeoMap,
+    health::ProbeError,
+    routing::{EdgeHealth, EdgeKey, Planner, Pop, Probe, Snapshot},
+    zone::Zones,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    config::{BuildError, Config, Limits, RedirectTo},
+    names,
+};
+
+/// What answers are made from.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) zones: Arc<Zones>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
+    pub(crate) source_nat: Option<SourceNat>,
+    pub(crate) server_id: Option<String>,
+    pub(crate) redirect_to: RedirectTo,
+    pub(crate) zone: cdn_core::zone::Name,
+    state: Mutex<State>,
+    published: ArcSwap<Published>,
+    /// Wakes the prober when the planner's next time may have changed.
+    pub(crate) wake: Notify,
+    started: std::time::Instant,
+    turns: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Config,
+    planner: Planner,
+    zones: Arc<Zones>,
+    serial: u32,
+}
+
+impl Control {
+    pub(crate) fn build(mut config: Config) -> Result<Self, BuildError> {
+        let pops = std::mem::take(&mut config.pops);
+        let zones = Arc::new(names::build(&config, &pops, 1)?);
+        let geo = GeoMap::build(std::mem::take(&mut config.prefixes));
+        let hosts = config.distributions.iter().map(|distribution| distribution.id.clone()).collect();
+        let mut planner = Planner::new(Instant::ZERO, config.routing.clone(), geo, pops, hosts);
+        let snapshot = planner.build_snapshot(Instant::ZERO);
+        Ok(Self {
+            counters: Arc::default(),
+            limits: config.limits.clone(),
+            source_nat: config.source_nat,
+            server_id: config.server_id.clone(),
+            redirect_to: config.redirect_to,
+            zone: config.zone.clone(),
+            published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
+            state: Mutex::new(State { config, planner, zones, serial: 1 }),
+            wake: Notify::new(),
+            started: std::time::Instant::now(),
+            turns: AtomicU64::new(0),
+        })
+    }
+
+    /// Time since this router was built.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// What to answer from.
+    pub(crate) fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// For workers that look at it often.
+    pub(crate) const fn published_swap(&self) -> &ArcSwap<Published> {
+        &self.published
+    }
+
+    /// The next turn of whoever answers one question at a time.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The turn that a new worker begins with.
+    pub(crate) fn first_turn(&self) -> u64 {
+        self.next_turn()
+    }
+
+    /// The probes that are due, and when to ask again.
+    pub(crate) fn poll_probes(&self) -> (Vec<Probe>, Instant) {
+        self.tell(|planner, now| {
+            let probes = std::iter::from_fn(|| planner.poll_probe(now)).collect();
+            (probes, planner.poll_timeout())
+        })
+    }
+
+    pub(crate) fn handle_probe(&self, probe: Probe, outcome: Result<Duration, ProbeError>) {
+        self.counters.bump(if outcome.is_ok() { Counter::RouterProbesOk } else { Counter::RouterProbesFailed });
+        let change = self.tell(|planner, now| planner.handle_probe(now, probe, outcome));
+        if let Some((edge, change)) = change {
+            self.counters.bump(Counter::RouterHealthChanges);
+            let error = outcome.err().map(tracing::field::display);
+            tracing::info!(%edge, from = %change.from, to = %change.to, error, "health");
+        }
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn handle_connection_lost(&self, edge: EdgeKey) {
+        self.tell(|planner, now| planner.handle_connection_lost(now, edge));
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn handle_beacon(&self, client: IpAddr, edge: IpAddr, rtt: Duration) -> Result<(), BeaconRefused> {
+        let taken = self.tell(|planner, now| planner.handle_beacon(now, client, edge, rtt));
+        self.counters.bump(if taken.is_ok() { Counter::RouterBeacons } else { Counter::RouterBeaconsRefused });
+        self.wake.notify_one();
+        taken
+    }
+
+    pub(crate) fn set_drained(&self, drained: Vec<PopCode>) {
+        self.tell(|planner, _| planner.set_drained(drained));
+    }
+
+    pub(crate) fn set_pops(&self, pops: Vec<Pop>) -> Result<(), BuildError> {
+        let mut state = self.lock();
+        state.serial += 1;
+        state.zones = Arc::new(names::build(&state.config, &pops, state.serial)?);
+        let now = self.now();
+        state.planner.set_pops(now, pops);
+        self.publish(&mut state, now);
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn health(&self) -> Vec<EdgeHealth> {
+        self.lock().planner.health()
+    }
+
+    /// Tells the planner something, and publishes what comes of it.
+    fn tell<T>(&self, tell: impl FnOnce(&mut Planner, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let now = self.now();
+        let told = tell(&mut state.planner, now);
+        self.publish(&mut state, now);
+        told
+    }
+
+    fn publish(&self, state: &mut State, now: Instant) {
+        let Some(snapshot) = state.planner.poll_snapshot(now) else { return };
+        let healthy = snapshot.healthy_edges();
+        self.counters.set(Counter::RouterSnapshotVersion, snapshot.version());
+        self.counters.set(Counter::RouterFailOpen, u64::from(snapshot.is_fail_open()));
+        self.counters.set(Counter::RouterEdgesHealthy, healthy as u64);
+        self.published.store(Arc::new(Published { snapshot, zones: Arc::clone(&state.zones) }));
+    }
+
+    /// Nothing panics while it holds the lock, short of a defect; then the planner is still what it was told last.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

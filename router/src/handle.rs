@@ -1,0 +1,110 @@
+//! What others may ask of a running router, and tell it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use cdn_core::{
+    Counters, Instant, PopCode,
+    estimate::BeaconRefused,
+    routing::{AskedBy, EdgeHealth, ExplainOptions, Explanation, Pop},
+    zone::Name,
+};
+use ipnet::IpNet;
+
+use crate::{
+    answer,
+    config::BuildError,
+    control::Control,
+    respond::{Responder, Transport},
+};
+
+/// A running router, from outside. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) control: Arc<Control>,
+}
+
+/// Who asks, in an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The address that the question comes from: a resolver, or the client itself.
+    pub peer: IpAddr,
+    /// The client's network, if the resolver passes it on; a prefix length of 0 is an opt-out.
+    pub subnet: Option<IpNet>,
+}
+
+/// Not the name of a distribution.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a name that is routed")]
+pub struct UnknownName(String);
+
+impl Handle {
+    /// What the router counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.control.counters
+    }
+
+    /// Time since the router was built: the clock of everything it reports.
+    pub fn now(&self) -> Instant {
+        self.control.now()
+    }
+
+    /// Replaces the set of drained PoPs. When this returns, no answer names them any more.
+    pub fn set_drained(&self, drained: Vec<PopCode>) {
+        self.control.set_drained(drained);
+    }
+
+    /// Replaces the candidates. Edges that stay keep their health.
+    ///
+    /// # Errors
+    /// [`BuildError`] where a name cannot be; then nothing changes.
+    pub fn set_pops(&self, pops: Vec<Pop>) -> Result<(), BuildError> {
+        self.control.set_pops(pops)
+    }
+
+    /// A viewer in `client` saw the round trip `rtt` to the edge at `edge`.
+    ///
+    /// # Errors
+    /// [`BeaconRefused`] where client or edge is unknown, the value absurd, or the memory full.
+    pub fn beacon(&self, client: IpNet, edge: IpAddr, rtt: Duration) -> Result<(), BeaconRefused> {
+        self.control.handle_beacon(client.addr(), edge, rtt)
+    }
+
+    /// Why `asker` gets the answer it gets for `name`. Has no side effects.
+    ///
+    /// # Errors
+    /// [`UnknownName`] where the router does not choose edges for `name`.
+    pub fn explain(&self, asker: Asker, name: &str, options: &ExplainOptions) -> Result<Explanation, UnknownName> {
+        let unknown = || UnknownName(name.to_owned());
+        let canonical: Name = name.parse().map_err(|_| unknown())?;
+        let published = self.control.published();
+        let host = published.zones.host(canonical.as_bytes()).ok_or_else(unknown)?;
+        let peer = answer::translated(self.control.source_nat.as_ref(), asker.peer);
+        let (client, asked_by) = match asker.subnet {
+            Some(subnet) if subnet.prefix_len() == 0 => (peer, AskedBy::OptOut),
+            Some(subnet) => (subnet.network(), AskedBy::Subnet { source_len: subnet.prefix_len() }),
+            None => (peer, AskedBy::Peer),
+        };
+        Ok(published.snapshot.explain(host, &canonical.to_string(), client, asked_by, options))
+    }
+
+    /// The health of every edge, PoP by PoP.
+    pub fn health(&self) -> Vec<EdgeHealth> {
+        self.control.health()
+    }
+
+    /// The version of the snapshot that answers come from.
+    pub fn snapshot_version(&self) -> u64 {
+        self.control.published().snapshot.version()
+    }
+
+    /// Answers one DNS message as if it came from `peer` by UDP, into `out`; `false` if it deserves no answer.
+    pub fn answer(&self, message: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> bool {
+        let published = self.control.published();
+        let mut responder = Responder::new(Arc::clone(&self.control));
+        responder.handle_message(&published, message, peer.ip(), Transport::Udp, out)
+    }
+}

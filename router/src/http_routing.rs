@@ -1,0 +1,258 @@
+//! HTTP routing: 307 to an edge, by the same decision as DNS; and the place where viewers report round trips.
+//!
+//! The client is known by its own address here, so no resolver stands between. Serves nothing else: no admin, and no
+//! explanations, which tell too much.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cdn_core::{
+    Counter, Reason,
+    estimate::BeaconRefused,
+    routing::{AskedBy, ExplainOptions},
+    zone::Name,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    answer,
+    config::RedirectTo,
+    control::{Control, Published},
+    tcp::ACCEPT_PAUSE,
+};
+
+/// Headers of a request, in bytes; also the size of a connection's buffer.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Accepts until told to stop.
+pub(crate) async fn run(control: Arc<Control>, listener: TcpListener, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(control.limits.http_connections_max));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            control.counters.bump(Counter::RouterHttpConnectionsRefused);
+            continue;
+        };
+        let (control, stop) = (Arc::clone(&control), stop.clone());
+        tasks.spawn(async move {
+            control.counters.add(Counter::RouterHttpConnections, 1);
+            serve(&control, stream, peer.ip(), &stop).await;
+            control.counters.sub(Counter::RouterHttpConnections, 1);
+            drop(slot);
+        });
+    }
+    tasks.close();
+    let _ = timeout(control.limits.drain_grace, tasks.wait()).await;
+}
+
+async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let peer = answer::translated(control.source_nat.as_ref(), peer);
+    let service = service_fn(|request| async move {
+        control.counters.bump(Counter::RouterHttpRequests);
+        Ok::<_, Infallible>(handle_request(control, request, peer).await)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(control.limits.http_header_timeout)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(control.limits.drain_grace, connection).await;
+        }
+    }
+}
+
+async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    if request.method() == Method::CONNECT {
+        return rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
+    }
+    match request.uri().path() {
+        "/beacon" if request.method() == Method::POST => handle_beacon(control, request, peer).await,
+        "/beacon" => {
+            let mut response = rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            response
+        }
+        "/.iso/route" => list(control, &request, peer),
+        _ => redirect(control, &request, peer),
+    }
+}
+
+/// 307 keeps method and body, and says nothing about the next time (RFC 9110, section 15.4.8).
+fn redirect(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    let published = control.published();
+    let Some(host) = routed_host(&published, request) else { return unknown_host(control) };
+    let Some(choice) = choose(control, &published, host, peer) else {
+        return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
+    };
+    let Some(edge) = choice.edges.first() else {
+        return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
+    };
+    let authority = match control.redirect_to {
+        RedirectTo::Address => edge.address.to_string(),
+        RedirectTo::Name => format!("{}:{}", edge.name, edge.address.port()),
+    };
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let Ok(location) = HeaderValue::from_str(&format!("http://{authority}{target}")) else {
+        return rejected(control, StatusCode::BAD_REQUEST, Reason::BadRequest);
+    };
+    control.counters.bump(Counter::RouterHttpRedirects);
+    let mut response = reply(StatusCode::TEMPORARY_REDIRECT, choice.reason, Bytes::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+/// The edges for this client, best first, for clients that choose themselves.
+fn list(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    let published = control.published();
+    let Some(host) = routed_host(&published, request) else { return unknown_host(control) };
+    let Some(choice) = choose(control, &published, host, peer) else {
+        return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
+    };
+    control.counters.bump(Counter::RouterHttpLists);
+    let body = RouteList { ttl_s: published.snapshot.ttl().as_secs(), edges: choice.edges };
+    let mut response = reply(StatusCode::OK, choice.reason, serde_json::to_vec(&body).unwrap_or_default().into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[derive(Serialize)]
+struct RouteList {
+    ttl_s: u64,
+    edges: Vec<RoutedEdge>,
+}
+
+#[derive(Serialize)]
+struct RoutedEdge {
+    pop: String,
+    name: String,
+    address: SocketAddrV4,
+}
+
+struct Choice {
+    edges: Vec<RoutedEdge>,
+    reason: Reason,
+}
+
+fn choose(control: &Control, published: &Published, host: usize, client: IpAddr) -> Option<Choice> {
+    let options = ExplainOptions { turn: control.next_turn(), ..ExplainOptions::default() };
+    // The reason goes into the answer, so this asks for the whole decision; it is the same one that DNS gives.
+    let explanation = published.snapshot.explain(host, "", client, AskedBy::Peer, &options);
+    let edge = |chosen: &cdn_core::routing::ChosenEdge| RoutedEdge {
+        pop: chosen.pop.to_string(),
+        name: format!("{}.{}", chosen.edge, control.zone),
+        address: chosen.address,
+    };
+    let reason = explanation.chosen.first()?.reason;
+    Some(Choice { edges: explanation.chosen.iter().map(edge).collect(), reason })
+}
+
+/// The host that the request is for; an absolute target outweighs the header (RFC 9112, section 3.2.2).
+fn routed_host(published: &Published, request: &Request<Incoming>) -> Option<usize> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (named, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return None;
+    }
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.clone(),
+        None => named?.to_str().ok()?.parse::<Authority>().ok()?,
+    };
+    let name: Name = authority.host().parse().ok()?;
+    published.zones.host(name.as_bytes())
+}
+
+/// What a viewer reports.
+#[derive(Deserialize)]
+struct Beacon {
+    /// Its network, or its address.
+    client: String,
+    /// The edge's address.
+    edge: IpAddr,
+    /// The round trip it saw.
+    rtt_ms: f64,
+}
+
+async fn handle_beacon(control: &Control, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+    let body = Limited::new(request.into_body(), control.limits.beacon_bytes_max).collect();
+    let (status, reason) = match timeout(control.limits.http_body_timeout, body).await {
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, Reason::BodyTimeout),
+        Ok(Err(_)) => (StatusCode::PAYLOAD_TOO_LARGE, Reason::BadRequest),
+        Ok(Ok(body)) => match take_beacon(control, &body.to_bytes(), peer) {
+            Ok(()) => return reply(StatusCode::NO_CONTENT, Reason::BeaconTaken, Bytes::new()),
+            Err(status) => (status, Reason::BeaconRefused),
+        },
+    };
+    rejected(control, status, reason)
+}
+
+fn take_beacon(control: &Control, body: &[u8], peer: IpAddr) -> Result<(), StatusCode> {
+    let malformed = || {
+        control.counters.bump(Counter::RouterBeaconsRefused);
+        StatusCode::BAD_REQUEST
+    };
+    let beacon: Beacon = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let client = beacon.client.parse::<IpNet>().map(|net| net.addr()).or_else(|_| beacon.client.parse::<IpAddr>());
+    let client = client.map_err(|_| malformed())?;
+    let rtt = Duration::try_from_secs_f64(beacon.rtt_ms / 1000.0).map_err(|_| malformed())?;
+    // A viewer may speak for its own network only; what has no place on the map (this machine) may speak for all.
+    let published = control.published();
+    let geo = published.snapshot.geo();
+    if geo.block_of(peer).is_some_and(|own| geo.block_of(client) != Some(own)) {
+        control.counters.bump(Counter::RouterBeaconsRefused);
+        return Err(StatusCode::FORBIDDEN);
+    }
+    control.handle_beacon(client, beacon.edge, rtt).map_err(|refused| match refused {
+        BeaconRefused::UnknownClient | BeaconRefused::UnknownEdge => StatusCode::NOT_FOUND,
+        BeaconRefused::RttOutOfRange => StatusCode::UNPROCESSABLE_ENTITY,
+        BeaconRefused::Full => StatusCode::SERVICE_UNAVAILABLE,
+    })
+}
+
+fn unknown_host(control: &Control) -> Response<Full<Bytes>> {
+    rejected(control, StatusCode::NOT_FOUND, Reason::UnknownHost)
+}
+
+fn rejected(control: &Control, status: StatusCode, reason: Reason) -> Response<Full<Bytes>> {
+    control.counters.bump(Counter::RouterHttpRejected);
+    reply(status, reason, Bytes::from(format!("{}\n", reason.help())))
+}
+
+fn reply(status: StatusCode, reason: Reason, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    // A decision holds for this client and this moment.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-iso-reason", HeaderValue::from_static(reason.as_str()));
+    response
+}

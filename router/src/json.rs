@@ -1,0 +1,183 @@
+//! Explanations and health as JSON. Durations are in milliseconds, as the names of their fields say.
+
+use cdn_core::{
+    Instant,
+    routing::{AskedBy, CandidateExplained, EdgeHealth, Explanation},
+};
+use serde::Serialize;
+
+/// An [`Explanation`] as JSON.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of Explanation")]
+pub struct ExplanationJson {
+    pub name: String,
+    pub client: ClientJson,
+    pub policy: &'static str,
+    pub snapshot_version: u64,
+    pub scope_len: u8,
+    pub ttl_s: u64,
+    pub fail_open: bool,
+    pub degraded: bool,
+    pub healthy_share: f64,
+    pub chosen: Vec<ChosenJson>,
+    pub candidates: Vec<CandidateJson>,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of Explanation")]
+pub struct ClientJson {
+    pub address: String,
+    /// `peer`, `subnet` or `opt_out`.
+    pub from: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_len: Option<u8>,
+    pub block: Option<String>,
+    pub place: Option<String>,
+    pub country: Option<String>,
+}
+
+/// One address of the answer.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of ChosenEdge")]
+pub struct ChosenJson {
+    pub pop: String,
+    pub edge: String,
+    pub address: String,
+    pub reason: &'static str,
+}
+
+/// One PoP.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of CandidateExplained and Estimate")]
+pub struct CandidateJson {
+    pub pop: String,
+    pub chosen: Option<usize>,
+    pub reason: &'static str,
+    pub reason_help: &'static str,
+    pub estimate_ms: f64,
+    pub deviation_ms: f64,
+    pub source: &'static str,
+    pub samples: u32,
+    pub age_ms: Option<f64>,
+    pub confidence: f64,
+    pub distance_km: Option<f64>,
+    pub health: &'static str,
+    pub draining: bool,
+    pub edges: Vec<EdgeStateJson>,
+}
+
+/// One edge of a candidate.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct EdgeStateJson {
+    pub id: String,
+    pub health: &'static str,
+}
+
+/// An [`EdgeHealth`] as JSON; times are spans before now.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of EdgeHealth")]
+pub struct EdgeHealthJson {
+    pub id: String,
+    pub pop: String,
+    pub address: String,
+    pub health: &'static str,
+    pub draining: bool,
+    pub since_ms: f64,
+    pub rtt_ms: Option<f64>,
+    pub last_answer_ms: Option<f64>,
+    pub last_error: Option<String>,
+    pub last_error_ms: Option<f64>,
+    pub failures: usize,
+}
+
+impl From<&Explanation> for ExplanationJson {
+    fn from(explanation: &Explanation) -> Self {
+        let (from, source_len) = match explanation.asked_by {
+            AskedBy::Peer => ("peer", None),
+            AskedBy::Subnet { source_len } => ("subnet", Some(source_len)),
+            AskedBy::OptOut => ("opt_out", None),
+        };
+        let place = explanation.place.as_ref();
+        Self {
+            name: explanation.name.clone(),
+            client: ClientJson {
+                address: explanation.client.to_string(),
+                from,
+                source_len,
+                block: explanation.block.map(|net| net.to_string()),
+                place: place.map(|place| place.label.to_string()),
+                country: place.map(|place| place.country.to_string()).filter(|country| !country.is_empty()),
+            },
+            policy: explanation.policy,
+            snapshot_version: explanation.snapshot_version,
+            scope_len: explanation.scope_len,
+            ttl_s: explanation.ttl.as_secs(),
+            fail_open: explanation.fail_open,
+            degraded: explanation.degraded,
+            healthy_share: explanation.healthy_share,
+            chosen: explanation
+                .chosen
+                .iter()
+                .map(|chosen| ChosenJson {
+                    pop: chosen.pop.to_string(),
+                    edge: chosen.edge.to_string(),
+                    address: chosen.address.to_string(),
+                    reason: chosen.reason.as_str(),
+                })
+                .collect(),
+            candidates: explanation.candidates.iter().map(CandidateJson::from).collect(),
+        }
+    }
+}
+
+impl From<&CandidateExplained> for CandidateJson {
+    fn from(candidate: &CandidateExplained) -> Self {
+        let estimate = &candidate.estimate;
+        Self {
+            pop: candidate.pop.to_string(),
+            chosen: candidate.chosen,
+            reason: candidate.reason.as_str(),
+            reason_help: candidate.reason.help(),
+            estimate_ms: ms(estimate.rtt),
+            deviation_ms: ms(estimate.deviation),
+            source: estimate.source.as_str(),
+            samples: estimate.samples,
+            age_ms: estimate.age.map(ms),
+            confidence: (estimate.confidence * 1000.0).round() / 1000.0,
+            distance_km: candidate.distance_km.map(f64::round),
+            health: candidate.health.as_str(),
+            draining: candidate.draining,
+            edges: candidate
+                .edges
+                .iter()
+                .map(|(id, state)| EdgeStateJson { id: id.to_string(), health: state.as_str() })
+                .collect(),
+        }
+    }
+}
+
+impl EdgeHealthJson {
+    /// `health` as of `now`.
+    pub fn new(now: Instant, health: &EdgeHealth) -> Self {
+        Self {
+            id: health.edge.to_string(),
+            pop: health.pop.to_string(),
+            address: health.address.to_string(),
+            health: if health.draining { "draining" } else { health.state.as_str() },
+            draining: health.draining,
+            since_ms: ms(now - health.since),
+            rtt_ms: health.rtt.map(ms),
+            last_answer_ms: health.last_answer_at.map(|at| ms(now - at)),
+            last_error: health.last_error.map(|(_, error)| error.to_string()),
+            last_error_ms: health.last_error.map(|(at, _)| ms(now - at)),
+            failures: health.failures,
+        }
+    }
+}
+
+/// Milliseconds with three decimals.
+fn ms(span: std::time::Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
+}
