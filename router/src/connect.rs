@@ -55,7 +55,11 @@ pub(crate) fn probe_error(error: &(dyn Error + 'static)) -> ProbeError {
         {
             return ProbeError::Reset;
         }
-        source = error.source();
+        // The source of an io::Error is that of the error inside it, which would be left out.
+        source = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     ProbeError::Invalid
 }
