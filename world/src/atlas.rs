@@ -1,6 +1,6 @@
 //! The atlas: every place that a node or a viewer can stand in, and how to find one by name.
 //!
-//! Decides what a typed name means. Its tables are embedded and read once per process (under a millisecond); it
+//! Decides what a typed name means. Its tables are embedded and read once per process, in a few milliseconds at most; it
 //! refuses to know files, seeds and how long a path takes (see [`crate::World`]).
 
 mod names;

@@ -16,6 +16,7 @@ use crate::{
     matrix::Matrix,
     model::{Endpoint, EndpointKind, fibre_rtt_ms, floor_ms},
     path::{Jitter, PathSpec},
+    site::SiteId,
     stream::stream,
 };
 
@@ -176,6 +177,11 @@ impl World {
             loss: if self.options.loss { self.loss(a, b) } else { 0.0 },
             bandwidth_bps,
         }
+    }
+
+    /// The path between two sites; `None` where one of them is no place of the atlas.
+    pub fn path_between(&self, a: &SiteId, b: &SiteId) -> Option<PathSpec> {
+        Some(self.path(self.atlas.site(a.as_str())?, self.atlas.site(b.as_str())?))
     }
 
     /// What the round trip of [`World::path`] is made of.
@@ -463,6 +469,9 @@ mod tests {
         let world = world(WorldOptions { seed: 42, jitter: true, ..WorldOptions::default() });
         let pops = preset("tiny").unwrap().pops().map(|code| code.lower());
         let rtts: Vec<_> = pops.map(|pop| world.path(place("nairobi"), place(&pop)).rtt.as_micros()).collect();
+        let (nairobi, iad) = (place("nairobi"), place("iad"));
+        assert_eq!(world.path_between(&iad.id, &nairobi.id), Some(world.path(nairobi, iad)));
+        assert_eq!(world.path_between(&iad.id, &SiteId::new("atlantis")), None);
         assert_eq!(rtts, [203_224, 169_427, 167_562]);
     }
 

@@ -28,9 +28,12 @@ fn fold(letters: impl Iterator<Item = char>) -> String {
             folded.push('-');
         }
         gap = false;
-        match undecomposed(letter) {
-            Some(ascii) => folded.push_str(ascii),
-            None => folded.extend(letter.to_lowercase()),
+        if letter.is_ascii() {
+            folded.push(letter.to_ascii_lowercase());
+        } else if let Some(ascii) = undecomposed(letter) {
+            folded.push_str(ascii);
+        } else {
+            folded.extend(letter.to_lowercase());
         }
     }
     folded

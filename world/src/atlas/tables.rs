@@ -57,50 +57,65 @@ pub(crate) fn each_row<const N: usize>(
     columns: [&str; N],
     mut row: impl FnMut(Row<'_, N>) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
-    each_record(source, |header, record, line| {
-        let wrong = |cause: String| TableError { table: source.name, line, cause };
-        if header.iter().ne(columns) {
-            return Err(wrong(format!("the columns are {header:?}, not {columns:?}")));
-        }
+    let mut table = Table::open(source);
+    if table.header.iter().ne(columns) {
+        return Err(table.wrong(1, format_args!("the columns are {:?}, not {columns:?}", table.header)));
+    }
+    while table.advance()? {
         let mut cells = [""; N];
-        for (cell, text) in cells.iter_mut().zip(record) {
+        for (cell, text) in cells.iter_mut().zip(&table.record) {
             *cell = text;
         }
-        row(Row { cells, table: source.name, line })
-    })
+        row(Row { cells, table: source.name, line: table.line() })?;
+    }
+    Ok(())
 }
 
 /// The rows of a square matrix: its labels, and the numbers row by row.
 pub(crate) fn square(source: Source) -> Result<(Vec<String>, Vec<Vec<f64>>), TableError> {
-    let mut labels = Vec::new();
-    let mut rows = Vec::new();
-    each_record(source, |header, record, line| {
-        let wrong = |cause: String| TableError { table: source.name, line, cause };
-        let label = header.get(rows.len() + 1);
-        if label != record.get(0) {
-            return Err(wrong(format!("row {:?} stands where column {label:?} does", record.get(0))));
+    let mut table = Table::open(source);
+    let (mut labels, mut rows) = (Vec::new(), Vec::new());
+    while table.advance()? {
+        let (row, column) = (table.record.get(0), table.header.get(rows.len() + 1));
+        if row != column {
+            return Err(table.wrong(table.line(), format_args!("row {row:?} stands where column {column:?} does")));
         }
-        labels.push(label.unwrap_or_default().to_owned());
-        let numbers = record.iter().skip(1).map(str::parse).collect::<Result<_, std::num::ParseFloatError>>();
-        rows.push(numbers.map_err(|error| wrong(error.to_string()))?);
-        Ok(())
-    })?;
+        let numbers: Result<Vec<f64>, _> = table.record.iter().skip(1).map(str::parse).collect();
+        labels.push(row.unwrap_or_default().to_owned());
+        rows.push(numbers.map_err(|error| table.wrong(table.line(), error))?);
+    }
     Ok((labels, rows))
 }
 
-fn each_record(
-    source: Source,
-    mut on: impl FnMut(&csv::StringRecord, &csv::StringRecord, u64) -> Result<(), TableError>,
-) -> Result<(), TableError> {
-    let wrong = |line, error: csv::Error| TableError { table: source.name, line, cause: error.to_string() };
-    let mut reader = csv::Reader::from_reader(source.text.as_bytes());
-    let header = reader.headers().map_err(|error| wrong(1, error))?.clone();
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| wrong(0, error))? {
-        let line = record.position().map_or(0, csv::Position::line);
-        on(&header, &record, line)?;
+/// A table on one of its lines.
+struct Table {
+    name: &'static str,
+    reader: csv::Reader<&'static [u8]>,
+    header: csv::StringRecord,
+    record: csv::StringRecord,
+}
+
+impl Table {
+    fn open(source: Source) -> Self {
+        let mut reader = csv::Reader::from_reader(source.text.as_bytes());
+        // One that cannot be read is empty, and no table's.
+        let header = reader.headers().cloned().unwrap_or_default();
+        Self { name: source.name, reader, header, record: csv::StringRecord::new() }
     }
-    Ok(())
+
+    /// Goes to the next line; false at the end.
+    fn advance(&mut self) -> Result<bool, TableError> {
+        let outcome = self.reader.read_record(&mut self.record);
+        outcome.map_err(|error| self.wrong(error.position().map_or(0, csv::Position::line), error))
+    }
+
+    fn line(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
+    }
+
+    fn wrong(&self, line: u64, cause: impl Display) -> TableError {
+        TableError { table: self.name, line, cause: cause.to_string() }
+    }
 }
 
 #[cfg(test)]
