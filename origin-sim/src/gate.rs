@@ -134,8 +134,15 @@ impl Gate {
                     discard(&mut client).await;
                 }
             }
-            // The app takes no more, or a fault swallows the rest; the responses decide what the client sees.
-            Ok(Next::Discard) | Err(_) => discard(&mut client).await,
+            Ok(Next::Discard) => discard(&mut client).await,
+            Err(error) => {
+                // A socket tells of its reset once: to whoever asks first. Reading, it now looks closed.
+                if error.kind() == io::ErrorKind::ConnectionReset {
+                    self.reset.store(true, Ordering::Release);
+                }
+                // The app takes no more; what it has already said decides what the client sees.
+                discard(&mut client).await;
+            }
         }
         let _ = upstream.shutdown().await;
     }
@@ -211,6 +218,7 @@ impl Gate {
     ) {
         match self.pass_each_response(&mut upstream, &mut client, &mut exchanges).await {
             Ok(Last::Closed) => {}
+            Ok(Last::UpstreamEnded) if self.reset.load(Ordering::Acquire) => {}
             // The app will send no more, and may still listen.
             Ok(Last::UpstreamEnded) => {
                 let _ = client.shutdown().await;

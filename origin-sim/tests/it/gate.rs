@@ -216,6 +216,15 @@ async fn the_apps_end_is_the_clients_end() {
     socket2::SockRef::from(&app.stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(app);
     assert_eq!(client.rest().await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+
+    // The gate may notice while it writes or while it reads.
+    for _ in 0..20 {
+        let (mut client, app) = played(&faults()).await;
+        client.send("GET / HTTP/1.1\r\n\r\n").await;
+        socket2::SockRef::from(&app.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(app);
+        assert_eq!(client.rest().await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[tokio::test]
