@@ -6,14 +6,16 @@
 
 mod checked;
 mod hosts;
+mod rules;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 pub use self::{
-    checked::{CheckedBehavior, Distribution, DistributionError, DistributionWarning, MethodClass},
+    checked::{CheckedBehavior, Distribution, MethodClass},
     hosts::{DistributionConflict, Distributions},
+    rules::{DistributionError, DistributionWarning},
 };
 
 /// A distribution as written. See [`Distribution`].
