@@ -19,10 +19,12 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Never taken out because `Connection` names them: they say where the message goes and where it ends.
 const END_TO_END: [HeaderName; 2] = [header::HOST, header::CONTENT_LENGTH];
 
-/// The protocol that the message offers or has switched to, when `Connection` says so (RFC 9110 section 7.8).
+/// The protocol that the message offers or has switched to, when `Connection` says so (RFC 9110 section 7.8). An offer
+/// of `h2c` is none: it came with settings for this hop only, and RFC 9113 section 3.1 has given it up.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let offered = connection_tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| offered).cloned()
+    let is_h2c = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
+    headers.get(header::UPGRADE).filter(|protocol| offered && !is_h2c(protocol)).cloned()
 }
 
 /// Takes out what ends at this hop.
@@ -81,5 +83,6 @@ mod tests {
         let offered = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&offered).unwrap(), "websocket");
         assert!(upgrade(&headers(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade(&headers(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")])).is_none());
     }
 }
