@@ -146,7 +146,11 @@ async fn an_edge_that_never_answers_is_given_up_and_not_asked_twice() {
 #[tokio::test]
 async fn a_connection_is_reported_once_per_interval_with_its_round_trip() {
     let edges = TestEdges::numbered(2).await;
-    let (router, viewer) = world(&edges).await;
+    let router = TestRouter::start().await;
+    router.set("www.demo.test", &[[127, 77, 0, 1], [127, 77, 0, 2]]);
+    let viewer = TestViewer::start(edges.port, &[&router], |config| {
+        config.limits.beacon_interval = DEADLINE;
+    });
     for _ in 0..3 {
         viewer.fetch("nairobi", URL).await;
     }

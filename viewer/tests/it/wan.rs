@@ -47,14 +47,14 @@ async fn every_step_pays_the_way_over_the_worlds_links() {
     let ledger = viewer.handle.ledger("a").unwrap();
     for (step, least_ms) in [(Step::Dns, 20.0), (Step::Connect, 40.0), (Step::Request, 40.0)] {
         let entry = ledger.entries.iter().find(|entry| entry.step == step).unwrap();
-        // The upper bound is for a machine that is busy with other tests.
-        assert!((least_ms..least_ms + 30.0).contains(&entry.duration_ms), "{}", ledger.render());
+        // No upper bound: what a busy machine adds is measured by `wan`, not here.
+        assert!(entry.duration_ms >= least_ms, "{}", ledger.render());
     }
 
     let elsewhere = DigOptions { resolver: Some("frankfurt".into()), ..DigOptions::default() };
     for (fresh, least_ms) in [(true, 50.0), (false, 50.0), (false, 30.0)] {
         let options = DigOptions { fresh, ..elsewhere.clone() };
         let reply = viewer.handle.dig("nairobi", "www.demo.test", "A", &options).await.unwrap();
-        assert!(reply.time_ms >= least_ms && reply.time_ms < least_ms + 30.0, "{reply}");
+        assert!(reply.time_ms >= least_ms, "{reply}");
     }
 }
