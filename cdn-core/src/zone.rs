@@ -327,11 +327,14 @@ impl Zones {
     }
 
     fn found<'z>(&'z self, node: &'z Node, wanted: RecordType) -> Found<'z> {
+        // Who wants everything gets one set of it (RFC 8482, section 4.1).
+        let everything = wanted == RecordType::ANY;
         match node.routed {
-            Some(host) if wanted == RecordType::A => return Found::Routed(host),
+            Some(host) if wanted == RecordType::A || everything => return Found::Routed(host),
             _ => {}
         }
-        match node.records.get(&wanted) {
+        let records = if everything { node.records.values().next() } else { node.records.get(&wanted) };
+        match records {
             Some(records) if !records.data.is_empty() => Found::Records(records),
             _ => Found::NoData { zone: &self.zones[node.zone], is_routed: node.routed.is_some() },
         }
@@ -409,6 +412,9 @@ mod tests {
         check("demo.test", RecordType::SOA, "1 records");
         check("demo.test", RecordType::NS, "1 records");
         check("demo.test", RecordType::A, "no data in demo.test");
+        check("www.demo.test", RecordType::ANY, "host 0");
+        check("demo.test", RecordType::ANY, "1 records");
+        check("iad.cdn.test", RecordType::ANY, "no data in cdn.test");
         check("nope.demo.test", RecordType::A, "no name in demo.test");
         check("below.www.demo.test", RecordType::A, "no name in demo.test");
         check("ns1.cdn.test", RecordType::A, "1 records");

@@ -85,11 +85,13 @@ fn the_client_subnet_decides_and_comes_back_with_its_scope() {
     assert_eq!(world.edges_for("198.18.3.0/24"), [1, 0]);
     assert_eq!(world.edges_for("2001:db8:3::/48"), [1, 0]);
     for (subnet, scope) in [
-        ("198.18.1.0/24", 24),
+        // 198.18.0.0/24 is on no map and gets the same answer as Berlin's networks, 198.18.3.0/24 another.
+        ("198.18.1.0/24", 23),
+        ("198.18.2.0/24", 24),
         // A longer source says no more than the block does.
-        ("198.18.1.77/32", 24),
+        ("198.18.2.77/32", 24),
         // A shorter one is not enough to know.
-        ("198.18.0.0/16", 24),
+        ("198.18.0.0/16", 23),
         ("2001:db8:3::/56", 48),
         ("198.18.1.0/0", 0),
         ("::/0", 0),
@@ -155,7 +157,8 @@ fn unknown_operations_versions_and_classes_are_told_so() {
         (none, ResponseCode::FormErr),
     ] {
         let answer = world.ask(&message);
-        assert_eq!(answer.metadata.response_code, code);
+        // Sixteen is BADSIG too, and hickory reads it so.
+        assert_eq!(u16::from(answer.metadata.response_code), u16::from(code));
         assert_eq!((answer.answers.len(), answer.authorities.len()), (0, 0));
         if let Some(edns) = &answer.edns {
             assert_eq!(edns.version(), 0);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::RecordType,
+    rr::{Name, RecordType},
 };
 use proptest::prelude::*;
 
@@ -105,12 +105,12 @@ proptest! {
 
     #[test]
     fn any_name_and_type_gets_an_answer(labels in prop::collection::vec("[a-zA-Z0-9_*-]{1,20}", 0..6), wanted: u16, ours: bool) {
-        let mut name = labels.join(".");
-        if ours {
-            name = format!("{name}.demo.test").trim_start_matches('.').to_owned();
-        }
+        let ours = if ours { &["demo", "test"][..] } else { &[] };
+        let labels = labels.iter().map(String::as_str).chain(ours.iter().copied()).map(str::as_bytes);
+        let mut name = Name::from_labels(labels).unwrap();
+        name.set_fqdn(true);
         let mut message = question(".", RecordType::A);
-        message.queries[0].set_name(hickory_proto::rr::Name::from_ascii(format!("{name}.").replace("..", ".")).unwrap());
+        message.queries[0].set_name(name);
         message.queries[0].set_query_type(RecordType::from(wanted));
         prop_assert!(check(&with_edns(message).to_vec().unwrap()).is_some());
     }
