@@ -53,9 +53,8 @@ pub(crate) fn handle_message(
     if query.metadata.op_code != OpCode::Query {
         return write(&query, &Reply::error(Code::NotImp), None, transport, server, out);
     }
-    let options = match wire::opt_data(message).map(Options::parse).transpose() {
-        Ok(options) => options,
-        Err(_) => return write(&query, &Reply::error(Code::FormErr), None, transport, server, out),
+    let Ok(options) = wire::opt_data(message).map(Options::parse).transpose() else {
+        return write(&query, &Reply::error(Code::FormErr), None, transport, server, out);
     };
     if query.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
         return write(&query, &Reply::error(Code::BadVers), None, transport, server, out);

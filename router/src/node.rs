@@ -38,14 +38,27 @@ impl Sockets {
     /// # Errors
     /// Whatever the system says, usually that a port is taken.
     pub fn bind(dns: SocketAddr, http: SocketAddr, dns_threads: usize) -> io::Result<Self> {
-        let first = shared_udp(dns)?;
-        let dns = first.local_addr()?;
-        let tcp = TcpListener::bind(dns)?;
+        let (first, tcp) = udp_and_tcp(dns)?;
+        let dns = tcp.local_addr()?;
         let mut udp = vec![first];
         for _ in 1..dns_threads {
             udp.push(shared_udp(dns)?);
         }
         Ok(Self { udp, tcp, http: TcpListener::bind(http)? })
+    }
+}
+
+/// Binds one port for both. Where the system chooses it, it chooses for UDP, and somebody may have it for TCP: then the
+/// next choice is tried.
+fn udp_and_tcp(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = if address.port() == 0 { 32 } else { 1 };
+    loop {
+        let udp = shared_udp(address)?;
+        match TcpListener::bind(udp.local_addr()?) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 1 => tries -= 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 
