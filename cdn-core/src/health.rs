@@ -20,7 +20,8 @@ pub struct ProbeOptions {
     pub timeout: Duration,
     /// Failures in a row that make an edge down, 1 or more. Default 10.
     pub down_after: u32,
-    /// Successes in a row that make an edge up, 1 or more. Default 2.
+    /// Successes in a row that bring a down edge back, 1 or more. Default 2. An edge that was never seen needs one: there
+    /// is no failure for it to live down, and a new world should not wait.
     pub up_after: u32,
     /// The path that is asked for; 200 is success. Default `/.iso/health`.
     pub path: String,
@@ -278,15 +279,11 @@ impl Health {
                 None
             }
             HealthState::Suspect => self.change(now, HealthState::Up),
-            HealthState::Unknown | HealthState::Down if self.successes >= self.options.up_after => {
-                self.change(now, HealthState::Up)
-            }
-            HealthState::Unknown | HealthState::Down => {
-                // Promising: find out soon. An edge that was never seen gets its second probe at once, because a new
-                // world should be healthy after two round trips.
-                let pause =
-                    if self.state == HealthState::Unknown { Duration::ZERO } else { self.options.retry_interval };
-                self.next_probe_at = self.next_probe_at.min(now + pause);
+            HealthState::Unknown => self.change(now, HealthState::Up),
+            HealthState::Down if self.successes >= self.options.up_after => self.change(now, HealthState::Up),
+            HealthState::Down => {
+                // Promising: find out soon.
+                self.next_probe_at = self.next_probe_at.min(now + self.options.retry_interval);
                 None
             }
         }
@@ -340,7 +337,9 @@ impl Health {
     fn is_in_doubt(&self) -> bool {
         match self.state {
             HealthState::Up => !self.failed.is_empty() || self.awaited.is_some_and(|awaited| awaited.is_late),
-            HealthState::Unknown | HealthState::Suspect => true,
+            HealthState::Suspect => true,
+            // Nothing is known of the path yet, so silence says nothing; a failure does.
+            HealthState::Unknown => !self.failed.is_empty(),
             HealthState::Down => self.successes > 0,
         }
     }
@@ -405,13 +404,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_edge_is_up_after_two_round_trips() {
+    fn a_new_edge_is_up_after_its_first_answer() {
         let mut health = Health::new(Instant::ZERO, ProbeOptions::default());
         assert_eq!(health.state(), HealthState::Unknown);
         let changes = drive(&mut health, Instant::ZERO, at(2000), &mut |_| (ms(80), Ok(())));
         let (when, change) = changes[0];
         assert_eq!(change.to, HealthState::Up);
-        assert!(when <= at(180), "{when:?}");
+        assert_eq!(when, at(80));
         assert_eq!(changes.len(), 1);
     }
 

@@ -13,11 +13,11 @@ use cdn_core::{
 use crate::world::{wait_until, world, world_with};
 
 #[test]
-fn a_new_world_is_healthy_after_few_probes_and_keeps_its_connections() {
+fn a_new_world_is_healthy_after_its_first_probes_and_keeps_its_connections() {
     let world = world_with(|config| config.routing.probe = cdn_core::health::ProbeOptions::default());
     let started = Instant::now();
     let world = world.healthy();
-    // Two probes each, at once; the machine may be busy, but a whole interval must not pass.
+    // One probe each, at once; the machine may be busy, but a whole interval must not pass.
     assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     wait_until("more probes were answered", || world.handle.counters().value(Counter::RouterProbesOk) >= 6);
     assert_eq!(world.handle.counters().value(Counter::RouterProbeConnects), 2);
