@@ -12,6 +12,8 @@ use std::{
 use cdn_core::{NodeId, PopCode};
 use world::SiteId;
 
+use crate::wire::Addresses;
+
 /// The world and the settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,6 +55,8 @@ pub struct NodeInfo {
     pub lat: f64,
     /// Degrees east.
     pub lon: f64,
+    /// Where it listens, if it is a user's own app: it has no process of the world's, and nothing waits for it.
+    pub app: Option<Addresses>,
 }
 
 /// A place that a link may end at.
@@ -186,6 +190,7 @@ pub(crate) mod tests {
             place: place.into(),
             lat,
             lon,
+            app: None,
         };
         let site = |id: &str, names: &[&str]| SiteInfo {
             id: SiteId::new(id),

@@ -135,7 +135,7 @@ impl Registry {
     }
 
     pub(crate) fn handle_health(&mut self, id: &NodeId, health: Health) {
-        if let Some(entry) = self.nodes.get_mut(id).filter(|entry| entry.pid.is_some()) {
+        if let Some(entry) = self.nodes.get_mut(id).filter(|entry| entry.pid.is_some() || entry.info.app.is_some()) {
             entry.checked = health;
         }
     }
@@ -154,9 +154,10 @@ impl Registry {
         changes
     }
 
-    /// Whether every node that should run is up.
+    /// Whether every node that should run is up. Users' own apps come and go as users like.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.nodes.values().all(|entry| matches!(entry.shown, Health::Up | Health::Draining | Health::Stopped))
+        let mut ours = self.nodes.values().filter(|entry| entry.info.app.is_none());
+        ours.all(|entry| matches!(entry.shown, Health::Up | Health::Draining | Health::Stopped))
     }
 
     /// Every node as the API shows it.
@@ -272,9 +273,9 @@ pub(crate) struct Started {
 impl Entry {
     fn new(info: NodeInfo) -> Self {
         Self {
+            addresses: info.app.clone().unwrap_or_default(),
             info,
             pid: None,
-            addresses: Addresses::default(),
             checked: Health::Down,
             exit: None,
             ended_by_itself: false,
@@ -375,6 +376,21 @@ mod tests {
 
     fn names(found: Result<Vec<NodeId>, UnknownName>) -> Vec<String> {
         found.unwrap().iter().map(NodeId::to_string).collect()
+    }
+
+    #[test]
+    fn a_users_own_app_is_shown_and_not_waited_for() {
+        let mut config = world();
+        config.nodes.truncate(1);
+        let app = Addresses { http: Some("127.0.0.1:3000".into()), ..Addresses::default() };
+        config.nodes[0].app = Some(app.clone());
+        let mut registry = Registry::new(&config);
+        let id = config.nodes[0].id.clone();
+        assert!(registry.is_healthy());
+        registry.handle_health(&id, Health::Up);
+        let _ = registry.poll_changes(Instant::ZERO, &Desired::new(10));
+        let row = registry.row(&id, Instant::ZERO).unwrap();
+        assert_eq!((row.health, row.pid, row.addresses), (Health::Up, None, app));
     }
 
     #[test]
