@@ -859,8 +859,8 @@ fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
         ttl: span("ttl", written.ttl, s(60), s(0), s(86_400))?,
         answers,
         probe_interval: span("probe_interval", written.probe_interval, s(1), ms(50), s(600))?,
-        probe_timeout: span("probe_timeout", written.probe_timeout, s(1), ms(10), s(600))?,
-        down_after: count("down_after", written.down_after, 3)?,
+        probe_timeout: span("probe_timeout", written.probe_timeout, ms(800), ms(10), s(600))?,
+        down_after: count("down_after", written.down_after, 10)?,
         up_after: count("up_after", written.up_after, 2)?,
         explore,
     })

@@ -219,10 +219,10 @@ pub(crate) struct RouterFile {
     /// Time between health probes of an edge. Default 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe_interval: Option<Span>,
-    /// A probe without an answer by then has failed. Default 1s.
+    /// A probe without an answer by then has failed. Default 800ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe_timeout: Option<Span>,
-    /// Failed probes in a row that make an edge down. Default 3.
+    /// Failed probes in a row, 100 ms apart from the first on, that make an edge down. Default 10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) down_after: Option<u32>,
     /// Good probes in a row that bring it back. Default 2.

@@ -92,11 +92,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
             .context("the control plane cannot start")?;
     let plane_stop = CancellationToken::new();
     let plane_task = tokio::spawn(plane.serve(plane_stop.clone()));
-    for plan in &cluster.nodes {
-        if plan.is_app {
-            handle.node_started(&plan.id, 0, addresses(plan));
-            continue;
-        }
+    for plan in cluster.nodes.iter().filter(|plan| !plan.is_app) {
         let config = NodeConfig {
             world: dir.name().to_owned(),
             node: plan.id.to_string(),
@@ -199,6 +195,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
         place: plan.place.name.to_string(),
         lat: plan.place.coordinates.lat(),
         lon: plan.place.coordinates.lon(),
+        app: plan.is_app.then(|| addresses(plan)),
     });
     let atlas = cluster.world.atlas();
     let sites =

@@ -1,6 +1,242 @@
-//! later
-use crate::node::Frame;
+//! An edge or the shield, as a process.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::{get, put},
+};
+use cdn_core::{Counters, NodeId, Role, SourceNat};
+use edge_node::{Config, Edge, Handle, Limits, ShieldTarget, Tier};
+use http::uri::Authority;
+use origin_sim::SharedFaults;
+use serde::Deserialize;
+use serde_json::Value;
+use wan::{BoxRaw, RawDial, TcpDial};
+
+use crate::{
+    cluster::{Cluster, OriginKind},
+    links,
+    node::{
+        Common, Frame, origin,
+        wire::{FaultSet, InvalidateAsk},
+    },
+};
+
+/// Serves until the parent wants it to end.
 pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
-    let _ = frame;
-    anyhow::bail!("later")
+    let cluster = Arc::clone(&frame.cluster);
+    let address = frame.http()?;
+    let gates = Arc::new(AppGates::new(&cluster));
+    let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), Some(Arc::clone(&gates) as Arc<dyn RawDial>))?;
+    // Its own address is where its connections come from, so that an origin can tell edges apart.
+    let dialer = wan.dialer(frame.plan.place.id.clone(), Some(address.ip()));
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let (edge, handle) = Edge::build(config(&frame)?, vec![listener], edge_node::boxed(dialer))?;
+    let common = Common {
+        counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],
+        wan: Some(wan),
+        on_faults: Arc::new({
+            let (gates, handle, cluster) = (gates, handle.clone(), Arc::clone(&cluster));
+            move |set| {
+                if gates.apply(&cluster, set) {
+                    // Connections that were opened without a gate go around it.
+                    handle.drop_idle_connections();
+                }
+            }
+        }),
+        cluster: Arc::clone(&cluster),
+        plan: frame.plan.clone(),
+    };
+    let routes = Router::new()
+        .route("/invalidate", put(invalidate))
+        .route("/cache", get(cache_where))
+        .with_state(EdgeState { handle, cluster });
+    frame.announce(common, routes).await?;
+    edge.serve(frame.stop).await.context("the edge ended")
+}
+
+fn config(frame: &Frame) -> anyhow::Result<Config> {
+    let cluster = &frame.cluster;
+    let authority = |address: SocketAddr| address.to_string().parse::<Authority>().context("an address");
+    let mut origins = BTreeMap::new();
+    for (id, plan) in &cluster.origins {
+        origins.insert(id.clone(), authority(plan.address)?);
+    }
+    let is_edge = frame.plan.id.role() == Role::Edge;
+    let mut shields = Vec::new();
+    for shield in cluster.nodes_with(Role::Shield).filter(|_| is_edge) {
+        if let (Some(pop), Some(address)) = (shield.pop, shield.addresses.http) {
+            shields.push(ShieldTarget { pop, address: authority(address)? });
+        }
+    }
+    let plan = &cluster.edge;
+    let limits = Limits {
+        connections_max: plan.connections,
+        header_timeout: plan.header_timeout,
+        body_idle_timeout: plan.body_timeout,
+        drain_grace: plan.drain_grace,
+        ..Limits::default()
+    };
+    // Each node hashes and draws for itself.
+    let seed = frame.name().bytes().fold(cluster.seed, |seed, byte| seed.rotate_left(9) ^ u64::from(byte));
+    Ok(Config {
+        id: frame.plan.id.clone(),
+        pop: frame.plan.pop.context("an edge stands in a PoP")?,
+        tier: if is_edge { Tier::Edge } else { Tier::Shield },
+        distributions: cluster.distributions.clone(),
+        origins,
+        shields,
+        cache_bytes_max: plan.cache_bytes,
+        object_bytes_max: plan.object_bytes,
+        limits,
+        source_nat: Some(source_nat()?),
+        seed,
+    })
+}
+
+/// Clients of the world stand on this machine as loopback addresses.
+pub(crate) fn source_nat() -> anyhow::Result<SourceNat> {
+    SourceNat::new(world::LOOPBACK_NETWORKS, world::CLIENT_NETWORKS).context("the client networks")
+}
+
+#[derive(Clone)]
+struct EdgeState {
+    handle: Handle,
+    cluster: Arc<Cluster>,
+}
+
+async fn invalidate(
+    State(EdgeState { handle, cluster }): State<EdgeState>,
+    Json(ask): Json<InvalidateAsk>,
+) -> Result<String, (StatusCode, String)> {
+    let mut removed = 0;
+    for distribution in &cluster.distributions {
+        if ask.distribution.as_deref().is_some_and(|id| id != &**distribution.id()) {
+            continue;
+        }
+        for pattern in &ask.patterns {
+            removed += handle
+                .invalidate(distribution.id(), pattern)
+                .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        }
+    }
+    Ok(format!("{removed}\n"))
+}
+
+#[derive(Deserialize)]
+struct WhereAsk {
+    path: String,
+    distribution: Option<String>,
+}
+
+async fn cache_where(
+    State(EdgeState { handle, cluster }): State<EdgeState>,
+    Query(ask): Query<WhereAsk>,
+) -> Json<Value> {
+    let mut rows = Vec::new();
+    for distribution in &cluster.distributions {
+        if ask.distribution.as_deref().is_some_and(|id| id != &**distribution.id()) {
+            continue;
+        }
+        for entry in handle.cache_where(distribution.id(), &ask.path) {
+            rows.push(serde_json::json!({
+                "distribution": &**distribution.id(),
+                "uri": entry.uri,
+                "state": entry.state.as_str(),
+                "status": entry.status.map(|status| status.as_u16()),
+                "etag": entry.etag.as_ref().and_then(|tag| tag.to_str().ok()),
+                "vary": entry.vary,
+                "age_s": entry.age.as_secs_f64(),
+                "fresh_for_s": entry.fresh_for.as_secs_f64(),
+                "bytes": entry.body_bytes,
+                "since_last_hit_s": entry.since_last_hit.as_secs_f64(),
+            }));
+        }
+    }
+    Json(Value::Array(rows))
+}
+
+/// Users' own apps with faults laid over them: a stream to an app passes a gate while a fault needs HTTP.
+struct AppGates {
+    apps: Vec<AppGate>,
+}
+
+struct AppGate {
+    node: NodeId,
+    addresses: Vec<SocketAddr>,
+    faults: SharedFaults,
+}
+
+impl AppGates {
+    fn new(cluster: &Cluster) -> Self {
+        let apps = cluster.origins.iter().filter_map(|(id, plan)| match &plan.kind {
+            OriginKind::App(addresses) => Some(AppGate {
+                node: NodeId::new(Role::Origin, id),
+                addresses: addresses.clone(),
+                faults: SharedFaults::new(cluster.seed, Arc::new(Counters::default())),
+            }),
+            _ => None,
+        });
+        Self { apps: apps.collect() }
+    }
+
+    /// Takes the faults that are active; says whether something changed.
+    fn apply(&self, cluster: &Cluster, set: &FaultSet) -> bool {
+        let mut changed = false;
+        for app in &self.apps {
+            let rules = origin::rules(cluster, set, &app.node);
+            if rules != app.faults.rules() {
+                app.faults.set(rules);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+impl RawDial for AppGates {
+    fn dial(
+        &self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<BoxRaw>> + Send>> {
+        let Some(app) = self.apps.iter().find(|app| app.addresses.contains(&address)) else {
+            return TcpDial.dial(address, source);
+        };
+        // An app of `localhost` may listen on one family only, and not always on the same.
+        let dials: Vec<_> = app
+            .addresses
+            .iter()
+            .map(|address| {
+                let is_same_family = source.is_some_and(|source| source.is_ipv4() == address.is_ipv4());
+                TcpDial.dial(*address, source.filter(|_| is_same_family && address.ip().is_loopback()))
+            })
+            .collect();
+        let faults = (!app.faults.rules().is_empty()).then(|| app.faults.clone());
+        Box::pin(async move {
+            let mut result = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+            for dial in dials {
+                result = dial.await;
+                if result.is_ok() {
+                    break;
+                }
+            }
+            let stream = result?;
+            let peer = source.unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into());
+            Ok(match faults {
+                Some(faults) => Box::new(origin_sim::gate(stream, &faults, peer)),
+                None => stream,
+            })
+        })
+    }
 }

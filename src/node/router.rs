@@ -1,9 +1,181 @@
 //! The router, as a process.
 
-use crate::node::Frame;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use axum::{
+    Json, Router as Routes,
+    extract::{Query, State},
+    http::StatusCode,
+    routing::{get, put},
+};
+use cdn_core::{
+    PopCode, Role,
+    geo::{self, GeoPrefix},
+    routing::{EdgeSite, ExplainOptions, PolicyKind, Pop, RoutingOptions},
+};
+use ipnet::IpNet;
+use router::{
+    Asker, Config, DistributionNames, Handle, Router, Sockets,
+    json::{EdgeHealthJson, ExplanationJson},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use world::{Atlas, Place};
+
+use crate::{
+    cluster::Cluster,
+    links,
+    node::{
+        Common, Frame,
+        edge::source_nat,
+        wire::{DrainedAsk, EdgeSeen},
+    },
+};
 
 /// Serves until the parent wants it to end.
 pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
-    let _ = frame;
-    anyhow::bail!("later")
+    let cluster = Arc::clone(&frame.cluster);
+    let http = frame.http()?;
+    let dns = frame.plan.addresses.dns.context("the router has no DNS address")?;
+    let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), None)?;
+    let dialer = wan.dialer(frame.plan.place.id.clone(), None);
+    // A laptop runs many nodes; one thread answers some hundred thousand queries per second.
+    let sockets = Sockets::bind(dns, http, 1).with_context(|| format!("cannot listen on {dns} and {http}"))?;
+    let (node, handle) = Router::build(config(&frame, dns)?, sockets, dialer)?;
+    let common = Common {
+        counters: vec![(Arc::clone(handle.counters()), &["router"]), (wan_counters, &["wan"])],
+        wan: Some(wan),
+        on_faults: Arc::new(|_| {}),
+        cluster: Arc::clone(&cluster),
+        plan: frame.plan.clone(),
+    };
+    let routes = Routes::new()
+        .route("/drained", put(drained))
+        .route("/edges", get(edges))
+        .route("/health-of-edges", get(health_of_edges))
+        .route("/explain", get(explain))
+        .with_state(RouterState { handle, cluster });
+    frame.announce(common, routes).await?;
+    node.serve(frame.stop).await.context("the router ended")
+}
+
+fn place(place: &Place) -> anyhow::Result<geo::Place> {
+    Ok(geo::Place {
+        point: geo::Point::new(place.coordinates.lat(), place.coordinates.lon())?,
+        country: place.country.as_str().into(),
+        label: Arc::clone(&place.name),
+    })
+}
+
+fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
+    let cluster = &frame.cluster;
+    let IpAddr::V4(own) = dns.ip() else { anyhow::bail!("the router listens on IPv4") };
+    let mut config = Config::new(frame.plan.id.clone(), "cdn.test".parse()?, own);
+    config.distributions = cluster
+        .distributions
+        .iter()
+        .map(|distribution| DistributionNames {
+            id: distribution.id().to_string(),
+            aliases: distribution.aliases().to_vec(),
+        })
+        .collect();
+    for plan in cluster.nodes_with(Role::Edge) {
+        let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
+        let edges = vec![EdgeSite { id: plan.id.clone(), address }];
+        config.pops.push(Pop { code, place: place(&plan.place)?, edges });
+    }
+    for block in cluster.world.atlas().prefix_table() {
+        config.prefixes.push(GeoPrefix { net: IpNet::V4(block.net), place: place(block.head)? });
+    }
+    config.source_nat = Some(source_nat()?);
+    let plan = &cluster.router;
+    let mut routing = RoutingOptions {
+        policy: match plan.policy.as_str() {
+            "geo" => PolicyKind::Nearest,
+            "random" => PolicyKind::Random,
+            "round-robin" => PolicyKind::RoundRobin,
+            "static" => PolicyKind::Static(config.pops.iter().map(|pop| pop.code).collect()),
+            _ => PolicyKind::Latency,
+        },
+        answers: plan.answers,
+        ttl: plan.ttl,
+        explore_share: plan.explore,
+        seed: cluster.seed,
+        ..RoutingOptions::default()
+    };
+    routing.probe.interval = plan.probe_interval;
+    routing.probe.timeout = plan.probe_timeout;
+    routing.probe.down_after = plan.down_after;
+    routing.probe.up_after = plan.up_after;
+    config.routing = routing;
+    Ok(config)
+}
+
+#[derive(Clone)]
+struct RouterState {
+    handle: Handle,
+    cluster: Arc<Cluster>,
+}
+
+async fn drained(
+    State(RouterState { handle, .. }): State<RouterState>,
+    Json(ask): Json<DrainedAsk>,
+) -> Result<&'static str, (StatusCode, String)> {
+    let pops: Result<Vec<PopCode>, _> = ask.pops.iter().map(|code| code.parse()).collect();
+    handle.set_drained(pops.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?);
+    Ok("ok\n")
+}
+
+async fn edges(State(RouterState { handle, .. }): State<RouterState>) -> Json<Vec<EdgeSeen>> {
+    let seen = handle.health().into_iter();
+    Json(seen.map(|edge| EdgeSeen { node: edge.edge.to_string(), health: edge.state.as_str().to_owned() }).collect())
+}
+
+async fn health_of_edges(State(RouterState { handle, .. }): State<RouterState>) -> Json<Vec<EdgeHealthJson>> {
+    let now = handle.now();
+    Json(handle.health().iter().map(|edge| EdgeHealthJson::new(now, edge)).collect())
+}
+
+#[derive(Deserialize)]
+struct ExplainAsk {
+    from: String,
+    name: Option<String>,
+    resolver: Option<String>,
+    ecs: Option<bool>,
+}
+
+async fn explain(
+    State(RouterState { handle, cluster }): State<RouterState>,
+    Query(ask): Query<ExplainAsk>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let atlas = cluster.world.atlas();
+    let network = |name: &str| network_of(atlas, name).map_err(|why| (StatusCode::BAD_REQUEST, why));
+    let client = network(&ask.from)?;
+    let resolver = match ask.resolver.or_else(|| cluster.viewer.resolver.as_ref().map(|place| place.id.to_string())) {
+        Some(place) => network(&place)?.resolver,
+        None => client.resolver,
+    };
+    let ecs = ask.ecs.unwrap_or(cluster.viewer.client_subnet);
+    let asker = Asker { peer: resolver.into(), subnet: ecs.then_some(IpNet::V4(client.block)) };
+    let name = match ask.name {
+        Some(name) => name,
+        None => {
+            let first = cluster.distributions.first().and_then(|first| first.aliases().first().cloned());
+            first.unwrap_or_else(|| "www.demo.test".into())
+        }
+    };
+    let explanation = handle
+        .explain(asker, &name, &ExplainOptions::default())
+        .map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?;
+    let document = serde_json::to_value(ExplanationJson::from(&explanation));
+    document.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+fn network_of(atlas: &Atlas, name: &str) -> Result<world::ClientNetwork, String> {
+    let place = atlas.place(name).map_err(|unknown| unknown.to_string())?;
+    atlas.client_network(place).ok_or_else(|| format!("{place} has no client network"))
 }

@@ -65,7 +65,7 @@ fn status_text(paint: Paint, status: &Status) -> String {
             node.id.clone(),
             node.place.clone(),
             node.addresses.http.clone().or_else(|| node.addresses.dns.clone()).unwrap_or_default(),
-            node.pid.filter(|pid| *pid != 0).map_or_else(String::new, |pid| pid.to_string()),
+            node.pid.map_or_else(String::new, |pid| pid.to_string()),
             health_word(paint, node.health),
             note,
         ]
@@ -180,33 +180,43 @@ fn route_text(paint: Paint, from: &str, name: &str, document: &Value) -> String 
     };
     let mut out = format!("{name} from {from}: policy {}\n", text(&document["policy"]));
     let rows = document["candidates"].as_array().into_iter().flatten().map(|candidate| {
-        let estimate = candidate["estimate_ms"].as_f64().map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-        let kept = candidate["chosen"].as_u64();
-        let mark = match kept {
-            Some(1) => paint.good("← chosen"),
-            Some(_) => "← second address".to_owned(),
+        let span = |key: &str| candidate[key].as_f64().map_or_else(String::new, |ms| format!("{ms:.1} ms"));
+        let mark = match candidate["chosen"].as_u64() {
+            Some(0) => paint.good("← chosen"),
+            Some(_) => "← also in the answer".to_owned(),
             None => String::new(),
         };
+        let samples = candidate["samples"].as_u64().filter(|samples| *samples > 0);
         vec![
             text(&candidate["pop"]),
-            estimate,
+            span("estimate_ms"),
             text(&candidate["source"]),
+            samples.map_or_else(String::new, |samples| samples.to_string()),
             candidate["distance_km"].as_f64().map_or_else(String::new, |km| format!("{km:.0} km")),
             text(&candidate["health"]),
             text(&candidate["reason"]),
             mark,
         ]
     });
-    out.push_str(&table(&["POP", "ESTIMATE", "SOURCE", "DISTANCE", "HEALTH", "REASON", ""], rows));
-    let scope = text(&document["scope"]);
+    out.push_str(&table(&["POP", "ESTIMATE", "SOURCE", "SAMPLES", "DISTANCE", "HEALTH", "REASON", ""], rows));
+    let client = &document["client"];
+    let place = text(&client["place"]);
     out.push_str(&format!(
-        "client {} ({})   scope {}   ttl {} s   snapshot {}",
-        text(&document["client"]),
-        text(&document["client_source"]),
-        if scope.is_empty() { "-" } else { &scope },
+        "seen: {}{}, from the {}   scope /{}   ttl {} s   snapshot {}",
+        client["block"].as_str().unwrap_or("an unknown network"),
+        if place.is_empty() { String::new() } else { format!(" ({place})") },
+        match client["from"].as_str() {
+            Some("subnet") => "client subnet",
+            Some("opt_out") => "resolver (the client subnet is withheld)",
+            _ => "resolver",
+        },
+        text(&document["scope_len"]),
         text(&document["ttl_s"]),
         text(&document["snapshot_version"]),
     ));
+    if document["fail_open"] == Value::Bool(true) {
+        out.push_str("\ntoo few edges are healthy: health is ignored");
+    }
     out
 }
 
