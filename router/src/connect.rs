@@ -9,12 +9,12 @@ use tower::util::{BoxCloneSyncService, ServiceExt as _};
 use tower_service::Service;
 
 /// A byte stream, as hyper knows them.
-pub trait Io: Read + Write + Send + Unpin {}
+pub(crate) trait Io: Read + Write + Send + Unpin {}
 
 impl<T: Read + Write + Send + Unpin> Io for T {}
 
 /// Any byte stream.
-pub type BoxIo = Box<dyn Io>;
+pub(crate) type BoxIo = Box<dyn Io>;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

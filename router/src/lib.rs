@@ -27,7 +27,6 @@ mod wire;
 
 pub use crate::{
     config::{BuildError, Config, DistributionNames, Limits, RedirectTo},
-    connect::BoxIo,
     handle::{Asker, Handle, UnknownName},
     node::{Router, Sockets},
 };
