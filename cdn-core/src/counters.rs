@@ -112,6 +112,25 @@ counters! {
     RouterEdgesHealthy, "router", "router_edges_healthy", Gauge, "edges that viewers may be sent to";
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterSnapshotVersion, "router", "router_snapshot_version", Gauge, "the version of the snapshot that answers come from";
+    EdgeHeaderTimeouts, "edge", "edge_header_timeouts_total", Counter, "requests whose head did not arrive in time";
+    EdgeBodyTimeouts, "edge", "edge_body_timeouts_total", Counter, "requests whose body stopped arriving";
+    EdgeIdleTimeouts, "edge", "edge_idle_timeouts_total", Counter, "connections and tunnels closed because nothing happened on them";
+    EdgeWriteTimeouts, "edge", "edge_write_timeouts_total", Counter, "connections closed because the client took nothing of its response";
+    EdgeCollapsed, "edge", "edge_collapsed_total", Counter, "requests that shared somebody else's fetch";
+    EdgeStaleServed, "edge", "edge_stale_served_total", Counter, "requests answered with a stale response";
+    EdgeFetchesAbandoned, "edge", "edge_fetches_abandoned_total", Counter, "fetches stopped because nobody wanted them any more";
+    EdgeFetchesTruncated, "edge", "edge_fetches_truncated_total", Counter, "responses from behind that ended early";
+    EdgeTunnels, "edge", "edge_tunnels", Gauge, "upgraded connections (WebSocket) that are open";
+    EdgeBytesSent, "edge", "edge_bytes_sent_total", Counter, "bytes of bodies sent";
+    EdgeShieldRequests, "edge", "edge_shield_requests_total", Counter, "requests sent to the shield";
+    EdgeShieldHits, "edge", "edge_shield_hits_total", Counter, "requests that the shield answered from its store";
+    EdgeShieldBypasses, "edge", "edge_shield_bypasses_total", Counter, "requests that went to the origin because the shield was of no use";
+    EdgeOriginRequests, "edge", "edge_origin_requests_total", Counter, "requests sent to origins";
+    EdgeOriginConnects, "edge", "edge_origin_connects_total", Counter, "connections opened to origins and shields";
+    EdgeOriginConnectFailures, "edge", "edge_origin_connect_failures_total", Counter, "attempts to connect to an origin that failed";
+    EdgeOriginReuses, "edge", "edge_origin_reuses_total", Counter, "requests sent on a connection that was kept";
+    EdgeFailovers, "edge", "edge_failovers_total", Counter, "requests that moved to the secondary of an origin group";
+    EdgeFailoversForbiddenByCodes, "edge", "edge_failovers_forbidden_by_codes_total", Counter, "transport failures that did not fail over only because of the group's failover codes";
     // origin (simulated, folder, and faults laid over an app)
     OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";
     OriginConnectionsAccepted, "origin", "origin_connections_accepted_total", Counter, "connections accepted";

@@ -349,6 +349,14 @@ impl Exchange {
         }
     }
 
+    /// A pooled connection proved dead before a byte of the request was sent; no method minds being sent again.
+    pub fn on_unsent(&mut self, now: Instant) {
+        match self.state {
+            State::Sending { reused: true, .. } => self.connect(now, false),
+            _ => self.on_failure(now, Failure::Reset),
+        }
+    }
+
     /// The step failed.
     pub fn on_failure(&mut self, now: Instant, failure: Failure) {
         match self.state {
@@ -706,6 +714,17 @@ mod tests {
         put.on_body_begun();
         put.on_failure(Instant::ZERO, Failure::Reset);
         assert_eq!(put.step(), Step::GiveUp { member: 0, failure: Failure::Reset });
+    }
+
+    #[test]
+    fn what_was_never_sent_may_be_sent_by_any_method() {
+        let mut post = Exchange::with_origin(Instant::ZERO, kind(Method::POST), "app", &origin(1, 10, 30));
+        post.on_connected(Instant::ZERO, true);
+        post.on_unsent(Instant::ZERO);
+        assert!(matches!(post.step(), Step::Connect { may_reuse: false, .. }));
+        post.on_connected(Instant::ZERO, false);
+        post.on_unsent(Instant::ZERO);
+        assert_eq!(post.step(), Step::GiveUp { member: 0, failure: Failure::Reset });
     }
 
     #[test]

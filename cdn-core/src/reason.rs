@@ -56,6 +56,7 @@ reasons! {
     ConnectionLimit = "connection_limit", "the node has as many connections as its limit allows";
     HeaderTimeout = "header_timeout", "the client did not finish its headers in time";
     BodyTimeout = "body_timeout", "the client stopped sending its body";
+    ClientGone = "client_gone", "the client left before its request was complete";
     Internal = "internal", "a defect of the node; please report it";
     // The edge: what the origin did.
     OriginRefused = "origin_refused", "the origin refused the connection";
