@@ -1,1 +1,76 @@
-//! edge-node
+//! The caching proxy: a node that viewers talk to, or the shield that edges talk to.
+//!
+//! It speaks HTTP/1.1 and cleartext HTTP/2 to clients and HTTP/1.1 to origins, and acts on what `cdn_core` decides:
+//! which requests share an object, what is fresh, which origin is asked next. It is handed its listeners and its
+//! connector, so it cannot tell an emulated network from a real one; it has no admin interface of its own, only a
+//! [`Handle`].
+//!
+//! ```text
+//! connection (guard, hyper) → service (admit) → store ──hit──────────────► respond
+//!                                  │             └─miss─► flight ─► fetch (shield, origin group) ─► respond
+//!                                  ├──► pass ─► fetch
+//!                                  └──► tunnel (WebSocket)
+//! ```
+
+mod access_log;
+mod asked;
+mod body;
+mod clock;
+mod config;
+mod connection;
+mod dial;
+mod fetch;
+mod handle;
+mod lead;
+mod miss;
+mod node;
+mod object;
+mod pass;
+mod pool;
+mod respond;
+mod service;
+mod store;
+mod timing;
+mod tunnel;
+
+use std::{io, net::TcpListener, sync::Arc};
+
+use cdn_core::distribution::DistributionConflict;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::{
+    config::{Config, Limits, ShieldTarget, Tier},
+    dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
+    handle::{Entry, Explanation, Handle, InvalidateError},
+};
+
+/// A node that is ready to serve.
+#[derive(Debug)]
+pub struct Edge {
+    node: Arc<node::Node>,
+    listeners: Vec<TcpListener>,
+}
+
+impl Edge {
+    /// A node with its listeners and its connector, and the handle by which it is told things while it runs.
+    ///
+    /// # Errors
+    /// [`DistributionConflict`] where two distributions claim one id or host.
+    pub fn build(
+        config: Config,
+        listeners: Vec<TcpListener>,
+        connect: BoxConnect,
+    ) -> Result<(Self, Handle), DistributionConflict> {
+        let node = Arc::new(node::Node::new(config, connect)?);
+        let handle = Handle::new(Arc::clone(&node));
+        Ok((Self { node, listeners }, handle))
+    }
+
+    /// Serves until `shutdown`, then stops accepting, lets requests finish within the drain grace, and ends.
+    ///
+    /// # Errors
+    /// Where a listener cannot be used.
+    pub async fn serve(self, shutdown: CancellationToken) -> io::Result<()> {
+        connection::serve(self.node, self.listeners, shutdown).await
+    }
+}

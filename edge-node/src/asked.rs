@@ -1,0 +1,70 @@
+//! A viewer's request as the rest of the node sees it: checked, with its distribution and its viewer.
+
+use std::sync::Arc;
+
+use cdn_core::{
+    cache_key::RequestHead,
+    distribution::{CheckedBehavior, Distribution, Origin},
+    forward::Viewer,
+};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+/// See the module. It owns everything, so that a fetch can outlive the viewer who caused it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) distribution: Arc<Distribution>,
+    pub(crate) method: Method,
+    /// `Host` as sent.
+    pub(crate) host: HeaderValue,
+    /// The target in origin form as sent.
+    pub(crate) uri: Uri,
+    /// Stands for `/`, where the distribution has a default root object.
+    pub(crate) root_object: Option<String>,
+    /// Place of the behavior that serves the path.
+    pub(crate) behavior: usize,
+    /// After [`cdn_core::forward::receive_viewer_headers`].
+    pub(crate) headers: HeaderMap,
+    pub(crate) viewer: Viewer,
+}
+
+impl Asked {
+    pub(crate) fn path(&self) -> &str {
+        self.root_object.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
+    pub(crate) fn behavior(&self) -> &CheckedBehavior {
+        let found = self.distribution.behaviors().get(self.behavior);
+        found.unwrap_or_else(|| self.distribution.behavior_for(self.path()))
+    }
+
+    pub(crate) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            distribution: &self.distribution,
+            behavior: self.behavior(),
+            method: &self.method,
+            host: self.host.to_str().unwrap_or_default(),
+            path: self.path(),
+            query: self.uri.query(),
+            headers: &self.headers,
+        }
+    }
+
+    /// The target as it was sent, for the shield, which does the same with it as the edge.
+    pub(crate) fn target(&self) -> Uri {
+        self.uri.clone()
+    }
+
+    /// The origins that may be asked, in order.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
+        let target = self.behavior().target();
+        let group = self.distribution.group(target).map(|group| group.members.as_slice());
+        let single = self.distribution.origin(target);
+        let members = group.unwrap_or_default().iter().filter_map(|id| self.distribution.origin(id));
+        members.chain(single)
+    }
+
+    /// The first origin, where it is shielded.
+    pub(crate) fn shielded_by(&self) -> Option<&Origin> {
+        self.origins().next().filter(|origin| origin.shield)
+    }
+}

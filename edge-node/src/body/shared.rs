@@ -1,0 +1,396 @@
+//! A body that arrives once and is read many times, each reader at its own speed.
+//!
+//! While everything is kept, readers lag as they like and late ones start at the first byte. Once the body turns out to
+//! be too large to keep it becomes a window: what every reader has passed is dropped, and the producer waits for the
+//! slowest reader. Knows bytes; does not know where they come from or who stores them.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+
+/// Pieces smaller than this are joined, so that a body sent byte by byte costs no more than one sent at once.
+const SMALL_BYTES: usize = 2 * 1024;
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
+/// How a body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Truncated;
+
+impl From<Truncated> for io::Error {
+    fn from(Truncated: Truncated) -> Self {
+        Self::new(io::ErrorKind::UnexpectedEof, "the body ended early")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    Complete,
+    Truncated,
+}
+
+#[derive(Debug)]
+struct Piece {
+    at: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+struct Reading {
+    at: u64,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pieces: VecDeque<Piece>,
+    len: u64,
+    end: End,
+    /// Everything since the first byte is still here.
+    kept: bool,
+    readings: Vec<Option<Reading>>,
+    producer: Option<Waker>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { pieces: VecDeque::new(), len: 0, end: End::Open, kept: true, readings: Vec::new(), producer: None }
+    }
+}
+
+impl Inner {
+    fn slowest(&self) -> Option<u64> {
+        self.readings.iter().flatten().map(|reading| reading.at).min()
+    }
+
+    /// Drops what every reader has passed.
+    fn trim(&mut self) {
+        if self.kept {
+            return;
+        }
+        let slowest = self.slowest().unwrap_or(self.len);
+        while self.pieces.front().is_some_and(|piece| piece.at + piece.bytes.len() as u64 <= slowest) {
+            self.pieces.pop_front();
+        }
+    }
+
+    /// All bytes in memory of their own, in blocks of a bounded size.
+    fn blocks(&self) -> Vec<Bytes> {
+        const BLOCK_BYTES: u64 = 256 * 1024;
+        let mut blocks = Vec::new();
+        let mut left = self.len;
+        let mut block = BytesMut::new();
+        for piece in &self.pieces {
+            let mut bytes: &[u8] = &piece.bytes;
+            while !bytes.is_empty() {
+                if block.capacity() == 0 {
+                    block = BytesMut::with_capacity(usize::try_from(left.min(BLOCK_BYTES)).unwrap_or(usize::MAX));
+                }
+                let take = bytes.len().min(block.capacity() - block.len());
+                let (head, rest) = bytes.split_at(take);
+                block.extend_from_slice(head);
+                left -= take as u64;
+                bytes = rest;
+                if block.len() == block.capacity() {
+                    blocks.push(std::mem::take(&mut block).freeze());
+                }
+            }
+        }
+        if !block.is_empty() {
+            blocks.push(block.freeze());
+        }
+        blocks
+    }
+
+    fn wake_readers(&mut self) {
+        for reading in self.readings.iter_mut().flatten() {
+            if let Some(waker) = reading.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn wake_producer(&mut self) {
+        if let Some(waker) = self.producer.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// See the module. The producer's side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedBody(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// The complete body: set once, then read without a lock.
+    sealed: OnceLock<Box<[Bytes]>>,
+}
+
+impl SharedBody {
+    /// Adds bytes at the end.
+    pub(crate) fn push(&self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        let at = inner.len;
+        inner.len += bytes.len() as u64;
+        match inner.pieces.back_mut() {
+            Some(last) if bytes.len() < SMALL_BYTES && last.bytes.len() + bytes.len() <= JOINED_BYTES_MAX => {
+                let mut joined = BytesMut::with_capacity(last.bytes.len() + bytes.len());
+                joined.extend_from_slice(&last.bytes);
+                joined.extend_from_slice(&bytes);
+                last.bytes = joined.freeze();
+            }
+            _ => inner.pieces.push_back(Piece { at, bytes }),
+        }
+        inner.trim();
+        inner.wake_readers();
+    }
+
+    /// Says that nothing follows. What is kept is moved into its own memory: what a socket's buffer held is let go.
+    pub(crate) fn finish(&self) {
+        let mut inner = self.lock();
+        if inner.end != End::Open {
+            return;
+        }
+        inner.end = End::Complete;
+        if inner.kept {
+            let blocks = inner.blocks();
+            let mut at = 0;
+            inner.pieces.clear();
+            for bytes in &blocks {
+                inner.pieces.push_back(Piece { at, bytes: bytes.clone() });
+                at += bytes.len() as u64;
+            }
+            let _ = self.0.sealed.set(blocks.into());
+        }
+        inner.wake_readers();
+    }
+
+    /// The complete body, in order; `None` while it arrives, or where it was not kept.
+    pub(crate) fn sealed(&self) -> Option<&[Bytes]> {
+        self.0.sealed.get().map(AsRef::as_ref)
+    }
+
+    /// Says that the rest will not come.
+    pub(crate) fn truncate(&self) {
+        let mut inner = self.lock();
+        if inner.end == End::Open {
+            inner.end = End::Truncated;
+        }
+        inner.wake_readers();
+    }
+
+    /// From now on this is a window: only what some reader has not read is kept.
+    pub(crate) fn keep_no_longer(&self) {
+        let mut inner = self.lock();
+        inner.kept = false;
+        inner.trim();
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> u64 {
+        self.lock().len
+    }
+
+    /// Ready when the slowest reader is less than `window` bytes behind, or everything is kept anyway.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, window: u64) -> Poll<()> {
+        let mut inner = self.lock();
+        let behind = inner.slowest().map_or(0, |at| inner.len.saturating_sub(at));
+        if inner.kept || behind < window {
+            return Poll::Ready(());
+        }
+        inner.producer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// A reader of everything; `None` where the first byte is gone.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        let mut inner = self.lock();
+        let whole = inner.kept || inner.pieces.front().is_some_and(|piece| piece.at == 0) || inner.len == 0;
+        if !whole {
+            return None;
+        }
+        let reading = Some(Reading { at: 0, waker: None });
+        let free = inner.readings.iter().position(Option::is_none);
+        let place = free.unwrap_or(inner.readings.len());
+        match inner.readings.get_mut(place) {
+            Some(slot) => *slot = reading,
+            None => inner.readings.push(reading),
+        }
+        Some(Reader { body: self.clone(), place, left: u64::MAX })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere cannot leave the list half changed: each change is complete before anything may panic.
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reader of a [`SharedBody`].
+#[derive(Debug)]
+pub(crate) struct Reader {
+    body: SharedBody,
+    place: usize,
+    /// Bytes that it still wants.
+    left: u64,
+}
+
+impl Reader {
+    /// From now on it reads `length` bytes from `first` on.
+    pub(crate) fn limit(&mut self, first: u64, length: u64) {
+        self.left = length;
+        if let Some(reading) = self.body.lock().readings.get_mut(self.place).and_then(Option::as_mut) {
+            reading.at = first;
+        }
+    }
+
+    /// The next bytes, `None` at the end.
+    ///
+    /// # Errors
+    /// [`Truncated`] where the rest will not come.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Truncated>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut guard = self.body.lock();
+        let inner = &mut *guard;
+        let Some(reading) = inner.readings.get_mut(self.place).and_then(Option::as_mut) else {
+            return Poll::Ready(None);
+        };
+        if reading.at < inner.len {
+            let index = inner.pieces.partition_point(|piece| piece.at <= reading.at).saturating_sub(1);
+            let Some(piece) = inner.pieces.get(index) else { return Poll::Ready(Some(Err(Truncated))) };
+            let skip = usize::try_from(reading.at - piece.at).unwrap_or(usize::MAX);
+            let mut bytes = piece.bytes.slice(skip.min(piece.bytes.len())..);
+            bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left -= bytes.len() as u64;
+            reading.at += bytes.len() as u64;
+            inner.trim();
+            if !inner.kept {
+                inner.wake_producer();
+            }
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        match inner.end {
+            End::Complete => Poll::Ready(None),
+            End::Truncated => Poll::Ready(Some(Err(Truncated))),
+            End::Open => {
+                if !reading.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    reading.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut inner = self.body.lock();
+        if let Some(slot) = inner.readings.get_mut(self.place) {
+            *slot = None;
+        }
+        inner.trim();
+        inner.wake_producer();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(reader: &mut Reader) -> Poll<Option<Result<Bytes, Truncated>>> {
+        reader.poll_bytes(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn room(body: &SharedBody, window: u64) -> bool {
+        body.poll_room(&mut Context::from_waker(Waker::noop()), window).is_ready()
+    }
+
+    fn drained(reader: &mut Reader) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Poll::Ready(Some(Ok(bytes))) = read(reader) {
+            all.extend_from_slice(&bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn late_readers_get_every_byte_and_early_ones_do_not_wait() {
+        let body = SharedBody::default();
+        let mut early = body.reader().unwrap();
+        assert_eq!(read(&mut early), Poll::Pending);
+        body.push(Bytes::from_static(b"one "));
+        assert_eq!(read(&mut early), Poll::Ready(Some(Ok(Bytes::from_static(b"one ")))));
+        body.push(Bytes::from_static(b"two"));
+        let mut late = body.reader().unwrap();
+        body.finish();
+        assert_eq!((drained(&mut early), drained(&mut late)), (b"two".to_vec(), b"one two".to_vec()));
+        assert_eq!(read(&mut late), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_body_cut_short_ends_in_an_error_after_what_came() {
+        let body = SharedBody::default();
+        let mut reader = body.reader().unwrap();
+        body.push(Bytes::from_static(b"half"));
+        body.truncate();
+        body.finish();
+        assert_eq!(drained(&mut reader), b"half");
+        assert_eq!(read(&mut reader), Poll::Ready(Some(Err(Truncated))));
+        assert_eq!(body.sealed(), None);
+    }
+
+    #[test]
+    fn a_window_drops_what_all_have_read_and_holds_the_producer_back() {
+        let body = SharedBody::default();
+        let (mut fast, mut slow) = (body.reader().unwrap(), body.reader().unwrap());
+        body.keep_no_longer();
+        let piece = Bytes::from(vec![7; 4096]);
+        body.push(piece.clone());
+        body.push(piece.clone());
+        assert!(!room(&body, 8192) && room(&body, 8193));
+        assert_eq!(drained(&mut fast).len(), 8192);
+        assert!(!room(&body, 8192), "the slowest reader counts");
+        assert!(matches!(read(&mut slow), Poll::Ready(Some(Ok(_)))));
+        assert!(room(&body, 8192));
+        assert!(body.reader().is_none(), "the first byte is gone");
+        drop(slow);
+        assert!(room(&body, 1));
+        assert_eq!(body.lock().pieces.len(), 0);
+    }
+
+    #[test]
+    fn tiny_pieces_are_joined() {
+        let body = SharedBody::default();
+        let mut reader = body.reader().unwrap();
+        for byte in 0..10_000_u32 {
+            body.push(Bytes::from(vec![byte as u8]));
+        }
+        body.finish();
+        assert_eq!(body.lock().pieces.len(), 1);
+        assert_eq!(drained(&mut reader), (0..10_000_u32).map(|byte| byte as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn blocks_are_the_same_bytes_in_bounded_pieces() {
+        let body = SharedBody::default();
+        let all: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
+        for piece in all.chunks(10_007) {
+            body.push(Bytes::copy_from_slice(piece));
+        }
+        body.finish();
+        let blocks = body.sealed().unwrap();
+        assert_eq!(blocks.len(), 3);
+        assert_eq!(blocks.concat(), all);
+    }
+}

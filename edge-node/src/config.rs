@@ -1,0 +1,113 @@
+//! What a node is told before it runs, checked by whoever tells it.
+//!
+//! Every limit stands here with its default; reaching one bumps a counter and has a reason.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cdn_core::{NodeId, PopCode, distribution::Distribution, source_nat::SourceNat};
+use http::uri::Authority;
+
+/// Which layer of the cache a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Viewers talk to it.
+    Edge,
+    /// Only edges talk to it: CloudFront's Origin Shield.
+    Shield,
+}
+
+/// A shield that an edge may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShieldTarget {
+    /// Where it stands.
+    pub pop: PopCode,
+    /// `ip:port`.
+    pub address: Authority,
+}
+
+/// Everything a node needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name.
+    pub id: NodeId,
+    /// The point of presence it stands in.
+    pub pop: PopCode,
+    /// Which layer it is.
+    pub tier: Tier,
+    /// What it serves. [`Handle::set_distributions`](crate::Handle::set_distributions) replaces this while it runs.
+    pub distributions: Vec<Arc<Distribution>>,
+    /// Where each origin really listens, by origin id: `ip:port`.
+    pub origins: BTreeMap<String, Authority>,
+    /// Shields in the order in which they are asked; empty for none.
+    pub shields: Vec<ShieldTarget>,
+    /// Bytes of bodies and heads that the store may hold.
+    pub cache_bytes_max: u64,
+    /// Bytes of the largest object that is stored; larger ones stream through.
+    pub object_bytes_max: u64,
+    /// Everything else that has an end.
+    pub limits: Limits,
+    /// How addresses of peers are translated before anything looks at them.
+    pub source_nat: Option<SourceNat>,
+    /// Seeds request ids and the cache key's hash.
+    pub seed: u64,
+}
+
+/// The limits of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections that may be open at once. Default 20,000.
+    pub connections_max: usize,
+    /// Bytes of a request's head. Default 32,768, CloudFront's quota.
+    pub header_bytes_max: usize,
+    /// Bytes of a request's target. Default 8,192, CloudFront's quota.
+    pub uri_bytes_max: usize,
+    /// Header lines of a request. Default 100.
+    pub headers_max: usize,
+    /// From the first byte of a request's head to its last. Default 10 s.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body. Default 30 s.
+    pub body_idle_timeout: Duration,
+    /// A client connection without a request. Default 60 s.
+    pub idle_timeout: Duration,
+    /// While a client takes no byte of its response. Default 60 s.
+    pub write_timeout: Duration,
+    /// A tunnel (WebSocket) on which nothing moves. Default 10 min, CloudFront's quota.
+    pub tunnel_idle_timeout: Duration,
+    /// Streams that one HTTP/2 client may have open. Default 128.
+    pub h2_streams_max: u32,
+    /// Requests that may wait for somebody else's fetch of one object; more go to the origin. Default 10,000.
+    pub waiters_max: u32,
+    /// How long a request waits for somebody else's fetch before it tries for itself. Default 60 s.
+    pub wait_max: Duration,
+    /// Bytes that a stream which is not stored may run ahead of its slowest reader. Default 1 MiB.
+    pub stream_window_bytes: u64,
+    /// Bytes of the head of an origin's response. Default 32,768, CloudFront's quota.
+    pub origin_header_bytes_max: usize,
+    /// Idle connections kept to one origin. Default 64.
+    pub origin_idle_max: usize,
+    /// How long requests may still take when the node stops. Default 10 s.
+    pub drain_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            header_bytes_max: 32_768,
+            uri_bytes_max: 8_192,
+            headers_max: 100,
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            tunnel_idle_timeout: Duration::from_secs(600),
+            h2_streams_max: 128,
+            waiters_max: 10_000,
+            wait_max: Duration::from_secs(60),
+            stream_window_bytes: 1 << 20,
+            origin_header_bytes_max: 32_768,
+            origin_idle_max: 64,
+            drain_grace: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Client connections: accepted, counted, guarded, served, and ended in good order.
+//!
+//! Knows sockets and hyper's connections. What a request means is the service's business.
+
+mod chunks;
+mod guard;
+mod head;
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc};
+
+use cdn_core::{Counter, Counters, Reason};
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use self::guard::{InFlight, Wire};
+use self::{
+    guard::{Guard, GuardLimits},
+    head::HeadLimits,
+};
+use crate::{node::Node, service::ViewerService};
+
+/// What a client beyond the limit is told, if it listens.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: CloudFront\r\nX-Cache: LimitExceeded from cloudfront\r\n\
+    x-iso-reason: connection_limit\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Accepts and serves until `shutdown`, then lets requests finish for the drain grace.
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    listeners: Vec<std::net::TcpListener>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let listeners = listeners
+        .into_iter()
+        .map(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let (tasks, drain) = (node.tasks.clone(), CancellationToken::new());
+    let front = Arc::new(Front::new(&node, drain.clone()));
+    for listener in listeners {
+        let accepting = accept(Arc::clone(&front), listener, tasks.clone());
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = accepting => {}
+            }
+        });
+    }
+    shutdown.cancelled().await;
+    drain.cancel();
+    tasks.close();
+    if tokio::time::timeout(node.limits.drain_grace, tasks.wait()).await.is_err() {
+        tracing::warn!(grace = ?node.limits.drain_grace, "requests were still running when the grace ended");
+        node.closing.cancel();
+        tasks.wait().await;
+    }
+    node.pool.drop_idle();
+    Ok(())
+}
+
+/// What every connection needs.
+struct Front {
+    node: Arc<Node>,
+    http: auto::Builder<TokioExecutor>,
+    limits: GuardLimits,
+    drain: CancellationToken,
+}
+
+impl Front {
+    fn new(node: &Arc<Node>, drain: CancellationToken) -> Self {
+        let limits = &node.limits;
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        // The guard has judged a head before hyper sees it, so hyper's own limits are only wide enough never to bite.
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            // Not `pipeline_flush`: it puts off flushing while a client sends, so an upload that is answered as it
+            // comes would pile up in memory.
+            .max_buf_size((limits.header_bytes_max + 16 * 1024).max(8_192));
+        if limits.headers_max > 99 {
+            http.http1().max_headers(limits.headers_max + 1);
+        }
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.h2_streams_max)
+            .max_header_list_size(u32::try_from(limits.header_bytes_max + limits.uri_bytes_max).unwrap_or(u32::MAX))
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1 << 20)
+            .max_send_buf_size(256 * 1024);
+        let guard = GuardLimits {
+            head: HeadLimits {
+                head_bytes_max: limits.header_bytes_max,
+                target_bytes_max: limits.uri_bytes_max,
+                headers_max: limits.headers_max,
+            },
+            head_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            write_timeout: limits.write_timeout,
+        };
+        Self { node: Arc::clone(node), http, limits: guard, drain }
+    }
+}
+
+/// Lives as long as a connection counts.
+struct Open(Arc<Counters>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.sub(Counter::EdgeConnections, 1);
+    }
+}
+
+async fn accept(front: Arc<Front>, listener: TcpListener, tasks: TaskTracker) {
+    let counters = &front.node.counters;
+    let max = front.node.limits.connections_max as u64;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                // Out of descriptors, most likely: closing connections will help, trying at once will not.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        counters.bump(Counter::EdgeConnectionsAccepted);
+        if counters.value(Counter::EdgeConnections) >= max {
+            counters.bump(Counter::EdgeConnectionsRefused);
+            let _ = stream.try_write(TOO_MANY);
+            continue;
+        }
+        counters.add(Counter::EdgeConnections, 1);
+        let open = Open(Arc::clone(counters));
+        // A response is written in one piece, and Nagle's delay would hold back the last part of a large one.
+        let _ = stream.set_nodelay(true);
+        tasks.spawn(drive(Arc::clone(&front), stream, peer, open));
+    }
+}
+
+async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Open) {
+    let wire = Arc::new(Wire::new());
+    let guard = Guard::new(stream, Arc::clone(&wire), front.limits, Arc::clone(&front.node.counters));
+    let service = ViewerService::new(Arc::clone(&front.node), peer, wire);
+    let mut connection = pin!(front.http.serve_connection_with_upgrades(guard, service));
+    let mut draining = false;
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = connection.as_mut() => break Some(outcome),
+            () = front.drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = front.node.closing.cancelled() => break None,
+        }
+    };
+    if let Some(Err(error)) = outcome {
+        let parse = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+        if parse {
+            // The guard let pass what hyper did not: hyper has answered with an empty 400.
+            front.node.counters.bump(Counter::EdgeRejected);
+            tracing::debug!(%peer, %error, reason = Reason::BadRequest.as_str(), "refused by the parser");
+        } else {
+            tracing::debug!(%peer, error = %error, "connection ended");
+        }
+    }
+    drop(open);
+}
+
+/// Whether an error of `accept` says nothing about the next call (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,139 @@
+//! Where a chunked body ends, read as strictly as RFC 9112 section 7.1 is written.
+//!
+//! Knows framing only: what is in the chunks passes unseen.
+
+/// Most bytes of chunk extensions and trailers of one body; nobody needs them, attackers like them.
+const OVERHEAD_BYTES_MAX: u32 = 16 * 1024;
+
+/// Follows a chunked body through any division into reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    state: State,
+    overhead: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size { size: u64, digits: u8 },
+    Extension { size: u64 },
+    SizeLf { size: u64 },
+    Data { left: u64 },
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    EndLf,
+}
+
+/// The body is not framed as the RFC says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadChunk;
+
+impl Chunks {
+    pub(crate) const fn new() -> Self {
+        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0 }
+    }
+
+    /// Reads on; how many bytes belong to the body, and whether it has ended.
+    ///
+    /// # Errors
+    /// [`BadChunk`] where the framing is wrong; bytes before it were fine.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BadChunk> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if let State::Data { left } = self.state {
+                let skip = left.min((bytes.len() - at) as u64);
+                at += usize::try_from(skip).unwrap_or(usize::MAX);
+                self.state = if skip == left { State::DataCr } else { State::Data { left: left - skip } };
+                continue;
+            }
+            at += 1;
+            self.state = match (self.state, byte) {
+                (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => {
+                    let digit = (byte as char).to_digit(16).unwrap_or(0);
+                    State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+                }
+                (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
+                (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => State::SizeLf { size },
+                (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => {
+                    self.count_overhead()?;
+                    State::Extension { size }
+                }
+                (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
+                (State::SizeLf { size }, b'\n') => State::Data { left: size },
+                (State::DataCr, b'\r') => State::DataLf,
+                (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
+                (State::TrailerStart, b'\r') => State::EndLf,
+                (State::Trailer, b'\r') => State::TrailerLf,
+                (State::TrailerLf, b'\n') => State::TrailerStart,
+                (State::TrailerStart, b'!'..=b'~') | (State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
+                    self.count_overhead()?;
+                    State::Trailer
+                }
+                (State::EndLf, b'\n') => return Ok((at, true)),
+                _ => return Err(BadChunk),
+            };
+        }
+        Ok((at, false))
+    }
+
+    const fn count_overhead(&mut self) -> Result<(), BadChunk> {
+        self.overhead += 1;
+        if self.overhead > OVERHEAD_BYTES_MAX { Err(BadChunk) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(body: &[u8]) -> Result<(usize, bool), BadChunk> {
+        Chunks::new().advance(body)
+    }
+
+    #[test]
+    fn bodies_end_after_the_trailers_and_not_before() {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "A;x=y\r\n0123456789\r\n000\r\n\r\n",
+            "1\r\na\r\n0\r\nX: y\r\n\r\n",
+        ] {
+            let next = [body.as_bytes(), b"GET /"].concat();
+            assert_eq!(whole(&next), Ok((body.len(), true)), "{body:?}");
+            let mut chunks = Chunks::new();
+            for (at, byte) in body.as_bytes().iter().enumerate() {
+                assert_eq!(chunks.advance(&[*byte]), Ok((1, at + 1 == body.len())), "{body:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_framing_is_refused() {
+        for body in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            " 5\r\nhello",
+            "5 \r\nhello",
+            "0x5\r\nhello",
+            "5\nhello",
+            "5\rhello",
+            "5\r\nhello!\r\n",
+            "5\r\nhello\n",
+            "5;\nhello",
+            "11112222333344445\r\n",
+            "0\r\n\n",
+            "0\r\n folded\r\n\r\n",
+        ] {
+            assert_eq!(whole(body.as_bytes()), Err(BadChunk), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let long = [b"5;".to_vec(), vec![b'x'; 20_000]].concat();
+        assert_eq!(whole(&long), Err(BadChunk));
+    }
+}

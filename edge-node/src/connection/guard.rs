@@ -1,0 +1,498 @@
+//! The stream between a client's socket and hyper: lets only requests through that are beyond doubt, and only in time.
+//!
+//! It follows the framing of HTTP/1.1 requests byte by byte. A head that is malformed, too large or too slow is replaced
+//! by a harmless one; the service sees in [`Wire`] which request that was and answers it with the proper page. HTTP/2
+//! (by its preface) and tunnels pass unread. Idle time, slow heads and readers that do not read end here too. It knows
+//! neither hosts nor methods, and answers nothing by itself.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use cdn_core::{Counter, Counters, Reason};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+use super::{
+    chunks::Chunks,
+    head::{self, Framing, HeadLimits},
+};
+
+/// The patience of a [`Guard`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GuardLimits {
+    pub(crate) head: HeadLimits,
+    /// From the first byte of a head to its last.
+    pub(crate) head_timeout: Duration,
+    /// Without any request.
+    pub(crate) idle_timeout: Duration,
+    /// While the client accepts no byte of what it asked for.
+    pub(crate) write_timeout: Duration,
+}
+
+/// What guard and service of one connection tell each other.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    started: Instant,
+    /// The place of the refused head among the heads of this connection, and why it was refused.
+    refusal: OnceLock<(u64, Reason)>,
+    /// From now on bytes belong to no HTTP.
+    tunnel: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Nanoseconds after `started` at which the last request ended.
+    idle_since: AtomicU64,
+    /// Heads that reached the service.
+    served: AtomicU64,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            refusal: OnceLock::new(),
+            tunnel: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+        }
+    }
+
+    /// A request reached the service; the reason if it stands for one that was refused. Ends with the [`InFlight`].
+    pub(crate) fn on_request(self: &Arc<Self>) -> (InFlight, Option<Reason>) {
+        let place = self.served.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+        let refused = self.refusal.get().filter(|(at, _)| *at == place).map(|(_, reason)| *reason);
+        (InFlight(Arc::clone(self)), refused)
+    }
+
+    /// Why the connection was refused in the middle of a body, if it was.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        self.refusal.get().map(|(_, reason)| *reason)
+    }
+
+    /// The connection becomes a tunnel; called before the client can know.
+    pub(crate) fn on_tunnel(&self) {
+        self.tunnel.store(true, Relaxed);
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        (self.in_flight.load(Relaxed) == 0).then(|| self.started + Duration::from_nanos(self.idle_since.load(Relaxed)))
+    }
+}
+
+/// Lives as long as a request is being answered.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Wire>);
+
+impl InFlight {
+    pub(crate) fn wire(&self) -> &Arc<Wire> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let nanos = u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.idle_since.store(nanos, Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What hyper reads in place of a refused head.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+
+/// After the last byte was written, a client may still be sending; closing at once would reset the connection and take
+/// the answer with it (RFC 9112 section 9.6). This long, and for this many bytes, we listen and forget.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// Bytes between the socket and hyper's buffer. One per thread, because nothing stays in it: an idle connection
+    /// holds no buffer here.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first bytes of the connection: which protocol?
+    Sniff,
+    /// Between requests, or in a head of which the first `searched` bytes were seen.
+    Head {
+        searched: usize,
+        since: Option<Instant>,
+    },
+    /// This many bytes of a body are still to come.
+    Length(u64),
+    Chunked(Chunks),
+    /// HTTP/2 or a tunnel.
+    Opaque {
+        h2: bool,
+    },
+    Refused,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Guard<T> {
+    io: T,
+    wire: Arc<Wire>,
+    limits: GuardLimits,
+    counters: Arc<Counters>,
+    state: State,
+    /// Bytes that were read; the first `approved` of them may go on.
+    held: BytesMut,
+    approved: usize,
+    heads: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+    write_blocked_since: Option<Instant>,
+    lingering: bool,
+    /// Bytes that are still read only to be forgotten.
+    forget_left: usize,
+    eof: bool,
+}
+
+impl<T> Guard<T> {
+    pub(crate) fn new(io: T, wire: Arc<Wire>, limits: GuardLimits, counters: Arc<Counters>) -> Self {
+        Self {
+            io,
+            wire,
+            limits,
+            counters,
+            state: State::Sniff,
+            held: BytesMut::new(),
+            approved: 0,
+            heads: 0,
+            timer: None,
+            write_blocked_since: None,
+            lingering: false,
+            forget_left: LINGER_BYTES_MAX,
+            eof: false,
+        }
+    }
+
+    /// How many of `bytes` may go on; the rest is held until more is known.
+    fn approve(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            match &mut self.state {
+                State::Refused => return at,
+                State::Opaque { .. } => return bytes.len(),
+                _ if rest.is_empty() => return at,
+                State::Sniff => {
+                    if rest.len() < PREFACE.len() && PREFACE.starts_with(rest) {
+                        return at;
+                    }
+                    self.state = if rest.starts_with(PREFACE) {
+                        State::Opaque { h2: true }
+                    } else {
+                        State::Head { searched: 0, since: None }
+                    };
+                }
+                State::Head { searched: 0, .. } if rest.starts_with(b"\r\n") => at += 2,
+                State::Head { searched, since } => {
+                    let verdict = head::end_of_head(rest, *searched).and_then(|end| match end {
+                        Some(len) => {
+                            let head = rest.get(..len).unwrap_or_default();
+                            head::judge(head, &self.limits.head).map(|framing| Some((len, framing)))
+                        }
+                        None => head::judge_oversized(rest, &self.limits.head).map_or(Ok(None), Err),
+                    });
+                    match verdict {
+                        Ok(Some((len, framing))) => {
+                            at += len;
+                            self.heads += 1;
+                            self.state = match framing {
+                                Framing::Length(0) => State::Head { searched: 0, since: None },
+                                Framing::Length(len) => State::Length(len),
+                                Framing::Chunked => State::Chunked(Chunks::new()),
+                            };
+                        }
+                        Ok(None) => {
+                            *searched = head::searched(rest);
+                            since.get_or_insert_with(Instant::now);
+                            return at;
+                        }
+                        Err(reason) => {
+                            self.refuse(reason);
+                            return at;
+                        }
+                    }
+                }
+                State::Length(left) => {
+                    let take = (*left).min(rest.len() as u64);
+                    *left -= take;
+                    at += usize::try_from(take).unwrap_or(usize::MAX);
+                    if *left == 0 {
+                        self.state = State::Head { searched: 0, since: None };
+                    }
+                }
+                State::Chunked(chunks) => match chunks.advance(rest) {
+                    Ok((len, ended)) => {
+                        at += len;
+                        if ended {
+                            self.state = State::Head { searched: 0, since: None };
+                        }
+                    }
+                    Err(_) => {
+                        self.refuse(Reason::BadRequest);
+                        return at;
+                    }
+                },
+            }
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) {
+        // In a body the request has reached the service, which learns from the error of the body.
+        let in_head = matches!(self.state, State::Head { .. } | State::Sniff);
+        let place = if in_head { self.heads } else { u64::MAX };
+        let _ = self.wire.refusal.set((place, reason));
+        self.state = State::Refused;
+    }
+
+    /// Whether a deadline of the current state has passed; arms the timer for the next one otherwise.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let deadline = match &self.state {
+                State::Head { since: Some(since), .. } => *since + self.limits.head_timeout,
+                State::Sniff if !self.held.is_empty() => self.wire.started + self.limits.head_timeout,
+                State::Sniff | State::Head { .. } | State::Opaque { h2: true } => match self.wire.idle_since() {
+                    Some(since) => since + self.limits.idle_timeout,
+                    // Looked at again when the timer rings.
+                    None => Instant::now() + self.limits.idle_timeout,
+                },
+                State::Length(_) | State::Chunked(_) | State::Opaque { h2: false } | State::Refused => {
+                    return Poll::Pending;
+                }
+            };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Guard<T> {
+    /// Takes what the socket has into `held`, or straight on to `cursor` where all of it may pass.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<bool>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let room = cursor.remaining().clamp(1, scratch.len());
+            // In a head more may be read than hyper has room for: it is held until it is judged.
+            let room = if matches!(self.state, State::Head { .. }) { scratch.len() } else { room };
+            let (buffer, _) = scratch.split_at_mut(room);
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            if self.held.is_empty() {
+                let approved = self.approve(bytes);
+                if approved == bytes.len() && approved <= cursor.remaining() {
+                    cursor.put_slice(bytes);
+                    return Poll::Ready(Ok(true));
+                }
+                self.held.extend_from_slice(bytes);
+                self.approved = approved;
+            } else {
+                self.held.extend_from_slice(bytes);
+                self.approve_held();
+            }
+            Poll::Ready(Ok(true))
+        })
+    }
+
+    /// Judges what is held once more, after bytes or knowledge were added.
+    fn approve_held(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        self.approved += self.approve(held.get(self.approved..).unwrap_or_default());
+        if matches!(self.state, State::Refused) {
+            held.truncate(self.approved);
+        }
+        self.held = held;
+    }
+
+    /// Gives `cursor` what is approved; whether that was anything.
+    fn give(&mut self, cursor: &mut ReadBufCursor<'_>) -> bool {
+        let len = self.approved.min(cursor.remaining());
+        if len == 0 {
+            return false;
+        }
+        cursor.put_slice(self.held.get(..len).unwrap_or_default());
+        self.held.advance(len);
+        self.approved -= len;
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        true
+    }
+
+    fn poll_read_refused(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.wire.refusal.get() {
+            Some((place, _)) if *place == self.heads => {
+                self.heads += 1;
+                self.held.clear();
+                self.held.extend_from_slice(STAND_IN);
+                self.approved = STAND_IN.len();
+                self.give(cursor);
+                Poll::Ready(Ok(()))
+            }
+            Some((u64::MAX, _)) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the body is not framed as RFC 9112 says")))
+            }
+            // The stand-in was read. Nothing more is; an end of the stream would take hyper's mind off the answer.
+            _ => {
+                let _ = self.poll_forget(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reads and forgets; ready at the end of the stream, or when it was enough.
+    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            while self.forget_left > 0 {
+                let mut buffer = ReadBuf::new(scratch);
+                match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {
+                        self.forget_left = self.forget_left.saturating_sub(buffer.filled().len());
+                    }
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+    }
+}
+
+impl<T: AsyncRead + Unpin> Read for Guard<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.wire.tunnel.load(Relaxed) && !matches!(this.state, State::Opaque { .. }) {
+            this.state = State::Opaque { h2: false };
+            this.approved = this.held.len();
+        }
+        loop {
+            if this.give(&mut cursor) {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(this.state, State::Refused) {
+                return this.poll_read_refused(cx, &mut cursor);
+            }
+            if this.eof {
+                return Poll::Ready(Ok(()));
+            }
+            let before = cursor.remaining();
+            match this.poll_fill(cx, &mut cursor) {
+                Poll::Ready(Ok(true)) if cursor.remaining() < before => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => {
+                    this.eof = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(this.poll_deadline(cx));
+                    if this.held.is_empty() {
+                        this.counters.bump(Counter::EdgeIdleTimeouts);
+                        this.eof = true;
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.refuse(Reason::HeaderTimeout);
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
+    /// Lets a write that was accepted clear the clock, and one that is not wait no longer than the limit.
+    fn watch_write<R>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if outcome.is_ready() {
+            self.write_blocked_since = None;
+            return outcome;
+        }
+        let deadline = *self.write_blocked_since.get_or_insert_with(Instant::now) + self.limits.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                self.counters.bump(Counter::EdgeWriteTimeouts);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.watch_write(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.watch_write(cx, outcome)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.lingering {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            if this.eof {
+                return Poll::Ready(Ok(()));
+            }
+            let until = Instant::now() + LINGER;
+            this.lingering = true;
+            this.timer = Some(Box::pin(tokio::time::sleep_until(until)));
+        }
+        if this.poll_forget(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Getting a response from behind: from the shield, or from an origin by way of the origin group's machine.
+//!
+//! [`Exchange`] decides who is asked, how often and how long; this is the thin loop that does it. Knows connections and
+//! requests; does not know what is cached.
+
+use std::time::Duration;
+
+use cdn_core::{
+    Counter, Instant, Reason,
+    distribution::Origin,
+    forward::{self, Conditions, Forward, Hop},
+    origin_group::{Exchange, Failure, RequestKind, Step},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri::Authority};
+use hyper::body::Incoming;
+
+use crate::{
+    asked::Asked,
+    body::{OriginBody, OriginRequestBody, ViewerBody},
+    config::ShieldTarget,
+    lead::is_origin_failure,
+    node::Node,
+    pool::{Lease, SendError},
+    respond::Refusal,
+    timing::{Layer, Ledger},
+};
+
+/// The head of a response from behind, and the way to its body.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: OriginBody,
+    /// When the request that it answers was sent.
+    pub(crate) requested_at: Instant,
+    /// What was tried, for `Server-Timing`.
+    pub(crate) ledger: Ledger,
+    /// Set where the shield gave the response.
+    pub(crate) shield: Option<FromShield>,
+    /// The stream under an upgraded connection (status 101).
+    pub(crate) upgraded: Option<hyper::upgrade::OnUpgrade>,
+}
+
+/// What a shield says about its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct FromShield {
+    /// Its store answered.
+    pub(crate) hit: bool,
+    /// Its `x-iso-reason`.
+    pub(crate) reason: Option<Reason>,
+    /// Its `Cache-Status`.
+    pub(crate) cache_status: Option<HeaderValue>,
+}
+
+/// No response.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchFailure {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: Reason,
+    pub(crate) ledger: Ledger,
+}
+
+/// What is asked for, beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want<'a> {
+    pub(crate) conditions: Conditions<'a>,
+    /// The shield may answer: the request may be cached.
+    pub(crate) by_shield: bool,
+    pub(crate) upgrade: Option<&'a HeaderValue>,
+}
+
+/// Asks the shield where there is one for the target, else the target's origins.
+pub(crate) async fn fetch(
+    node: &Node,
+    asked: &Asked,
+    want: Want<'_>,
+    body: Option<ViewerBody>,
+) -> Result<Fetched, FetchFailure> {
+    let mut ledger = Ledger::default();
+    if want.by_shield
+        && let Some(origin) = asked.shielded_by()
+        && let Some(shield) = node.shields.first()
+    {
+        match ask_shield(node, asked, want, shield, origin, &mut ledger).await {
+            Some(fetched) => return as_failure(fetched),
+            None => node.counters.bump(Counter::EdgeShieldBypasses),
+        }
+    }
+    ask_origins(node, asked, want, body, ledger).await
+}
+
+/// A shield's own error page is an error of the fetch: the edge makes its own page, or has something stale.
+fn as_failure(fetched: Fetched) -> Result<Fetched, FetchFailure> {
+    let reason = fetched.shield.as_ref().and_then(|shield| shield.reason).filter(|reason| is_origin_failure(*reason));
+    match reason {
+        Some(reason) => Err(FetchFailure { status: fetched.status, reason, ledger: fetched.ledger }),
+        None => Ok(fetched),
+    }
+}
+
+/// Sends the request and what a machine needs to know about it.
+struct Outgoing {
+    target: Uri,
+    headers: HeaderMap,
+    method: Method,
+}
+
+impl Outgoing {
+    fn request(&self, body: OriginRequestBody) -> Request<OriginRequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+async fn ask_origins(
+    node: &Node,
+    asked: &Asked,
+    want: Want<'_>,
+    body: Option<ViewerBody>,
+    mut ledger: Ledger,
+) -> Result<Fetched, FetchFailure> {
+    let layer = node.layer();
+    let watch = body.as_ref().map(ViewerBody::watch);
+    let mut body = body.map(Box::new);
+    let kind = RequestKind { method: asked.method.clone(), cache_options: asked.behavior().spec().cache_options };
+    let Some(mut exchange) = exchange(node.clock.now(), kind, asked) else {
+        return Err(failure(Failure::Unreachable, ledger));
+    };
+    let mut lease: Option<Lease> = None;
+    let mut answer: Option<Response<Incoming>> = None;
+    let mut requested_at = node.clock.now();
+    loop {
+        match exchange.step() {
+            Step::Connect { member, deadline, may_reuse } => {
+                // A response that was not good enough goes with its connection.
+                answer = None;
+                lease = connect(node, &mut exchange, member, deadline, may_reuse).await;
+            }
+            Step::Send { member, deadline } => {
+                let (Some(connection), Some(origin)) =
+                    (lease.as_mut(), asked.distribution.origin(exchange.origin_id(member)))
+                else {
+                    return Err(failure(Failure::Unreachable, ledger));
+                };
+                let outgoing = outgoing(node, asked, want, origin);
+                let payload = match body.take() {
+                    Some(body) => OriginRequestBody::Viewer(body),
+                    None => OriginRequestBody::Empty,
+                };
+                node.counters.bump(Counter::EdgeOriginRequests);
+                requested_at = node.clock.now();
+                let sending = connection.send(outgoing.request(payload));
+                let outcome = tokio::time::timeout_at(node.clock.at(deadline), sending).await;
+                let now = node.clock.now();
+                if let Some(watch) = &watch {
+                    if let Some(reason) = watch.failure() {
+                        // The viewer's fault, not the origin's.
+                        ledger.attempts(layer, &exchange);
+                        return Err(FetchFailure { status: Refusal::new(reason).status, reason, ledger });
+                    }
+                    if watch.has_begun() || matches!(outcome, Err(_) | Ok(Err(SendError::Failed(_)))) {
+                        // The body has gone with the attempt, whether or not a byte of it was sent.
+                        exchange.on_body_begun();
+                    }
+                }
+                match outcome {
+                    Ok(Ok(response)) => {
+                        exchange.on_response(now, response.status());
+                        answer = Some(response);
+                    }
+                    Ok(Err(SendError::Unsent(request))) => {
+                        if let OriginRequestBody::Viewer(unsent) = request.into_body() {
+                            body = Some(unsent);
+                        }
+                        exchange.on_unsent(now);
+                    }
+                    Ok(Err(SendError::Failed(failed))) => exchange.on_failure(now, failed),
+                    Err(_) => exchange.on_timeout(now),
+                }
+            }
+            Step::Serve { member } => {
+                count_failover(node, &exchange, asked);
+                ledger.attempts(layer, &exchange);
+                let (Some(response), Some(lease)) = (answer, lease) else {
+                    return Err(failure(Failure::Invalid, ledger));
+                };
+                let keep = asked
+                    .distribution
+                    .origin(exchange.origin_id(member))
+                    .map_or(Duration::ZERO, |origin| origin.keepalive_timeout);
+                let completion = exchange.completion_deadline().map(|deadline| node.clock.at(deadline));
+                let mut fetched =
+                    receive(response, exchange.body_idle_timeout(), completion, (node, lease, keep), ledger);
+                fetched.requested_at = requested_at;
+                return Ok(fetched);
+            }
+            Step::GiveUp { failure: failed, .. } => {
+                count_failover(node, &exchange, asked);
+                ledger.attempts(layer, &exchange);
+                return Err(failure(failed, ledger));
+            }
+        }
+    }
+}
+
+fn exchange(now: Instant, kind: RequestKind, asked: &Asked) -> Option<Exchange> {
+    let target = asked.behavior().target();
+    match asked.distribution.group(target) {
+        Some(group) => {
+            let [primary, secondary] = &group.members;
+            let origins = [asked.distribution.origin(primary)?, asked.distribution.origin(secondary)?];
+            Some(Exchange::with_group(now, kind, group, origins))
+        }
+        None => Some(Exchange::with_origin(now, kind, target, asked.distribution.origin(target)?)),
+    }
+}
+
+async fn connect(
+    node: &Node,
+    exchange: &mut Exchange,
+    member: usize,
+    deadline: Instant,
+    may_reuse: bool,
+) -> Option<Lease> {
+    let Some(address) = node.origins.get(exchange.origin_id(member)) else {
+        exchange.on_failure(node.clock.now(), Failure::Unreachable);
+        return None;
+    };
+    if may_reuse && let Some(lease) = node.pool.take(address) {
+        exchange.on_connected(node.clock.now(), true);
+        return Some(lease);
+    }
+    let outcome = tokio::time::timeout_at(node.clock.at(deadline), node.pool.connect(address)).await;
+    let now = node.clock.now();
+    match outcome {
+        Ok(Ok(lease)) => {
+            exchange.on_connected(now, false);
+            return Some(lease);
+        }
+        Ok(Err(failed)) => exchange.on_failure(now, failed),
+        Err(_) => exchange.on_timeout(now),
+    }
+    node.counters.bump(Counter::EdgeOriginConnectFailures);
+    None
+}
+
+fn outgoing(node: &Node, asked: &Asked, want: Want<'_>, origin: &Origin) -> Outgoing {
+    let request = asked.head();
+    let forward = Forward {
+        request,
+        viewer: &asked.viewer,
+        origin,
+        conditions: want.conditions,
+        via: &node.via,
+        upgrade: want.upgrade,
+    };
+    let target = forward::origin_path_and_query(&request, origin);
+    Outgoing {
+        target: Uri::try_from(target).unwrap_or_default(),
+        headers: forward::origin_request_headers(&forward),
+        method: asked.method.clone(),
+    }
+}
+
+fn receive(
+    mut response: Response<Incoming>,
+    idle_timeout: Duration,
+    completion: Option<tokio::time::Instant>,
+    (node, lease, keep): (&Node, Lease, Duration),
+    ledger: Ledger,
+) -> Fetched {
+    let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+    let (parts, incoming) = response.into_parts();
+    let body = if upgraded.is_some() {
+        OriginBody::without_home(incoming, idle_timeout)
+    } else {
+        OriginBody::new(incoming, idle_timeout, completion, (node.pool.clone(), lease, keep))
+    };
+    let requested_at = node.clock.now();
+    Fetched { status: parts.status, headers: parts.headers, body, requested_at, ledger, shield: None, upgraded }
+}
+
+fn failure(failure: Failure, ledger: Ledger) -> FetchFailure {
+    FetchFailure { status: failure.status(), reason: failure.reason(), ledger }
+}
+
+fn count_failover(node: &Node, exchange: &Exchange, asked: &Asked) {
+    if exchange.failed_over().is_some() {
+        node.counters.bump(Counter::EdgeFailovers);
+    }
+    if exchange.only_codes_forbade_failover() {
+        node.counters.bump(Counter::EdgeFailoversForbiddenByCodes);
+        tracing::info!(
+            distribution = &**asked.distribution.id(),
+            target = asked.behavior().target(),
+            "the primary failed below HTTP, and the group's failover codes contain none of 502, 503, 504 that would \
+             have moved the request to the secondary"
+        );
+    }
+}
+
+/// Asks the shield; `None` where it is of no use and the origin is asked instead.
+async fn ask_shield(
+    node: &Node,
+    asked: &Asked,
+    want: Want<'_>,
+    shield: &ShieldTarget,
+    origin: &Origin,
+    ledger: &mut Ledger,
+) -> Option<Fetched> {
+    let began = node.clock.now();
+    let answer = shield_answer(node, asked, want, &shield.address, origin).await;
+    let took = node.clock.now() - began;
+    let described = match &answer {
+        Some(_) => shield.pop.to_string(),
+        None => format!("{} unavailable", shield.pop),
+    };
+    ledger.span(Layer::Edge, "shield", Some(&described), took);
+    let (response, lease) = answer?;
+    ledger.append(&Ledger::of_shield(response.headers()));
+    let patience = longest_silence(asked);
+    let hit = response.headers().get("x-cache").is_some_and(|word| word.as_bytes().starts_with(b"Hit"));
+    let home = (node, lease, SHIELD_KEEP);
+    let mut fetched = receive(response, patience, None, home, std::mem::take(ledger));
+    fetched.requested_at = began;
+    crate::timing::remove_shields_lines(&mut fetched.headers);
+    let word = |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok());
+    let reason = word("x-iso-reason").and_then(|word| Reason::ALL.iter().find(|reason| reason.as_str() == word));
+    fetched.shield =
+        Some(FromShield { hit, reason: reason.copied(), cache_status: fetched.headers.get("cache-status").cloned() });
+    for name in ["x-iso-reason", "cache-status", "proxy-status"] {
+        fetched.headers.remove(name);
+    }
+    Some(fetched)
+}
+
+/// How long an idle connection to the shield is kept: as long as an origin's may be at most.
+const SHIELD_KEEP: Duration = Duration::from_secs(50);
+
+async fn shield_answer(
+    node: &Node,
+    asked: &Asked,
+    want: Want<'_>,
+    address: &Authority,
+    origin: &Origin,
+) -> Option<(Response<Incoming>, Lease)> {
+    let hop = Hop { viewer: asked.viewer.clone(), distribution: asked.distribution.id().to_string(), origin: None };
+    let request = asked.head();
+    let outgoing = Outgoing {
+        target: asked.target(),
+        headers: forward::shield_request_headers(&request, &hop, want.conditions),
+        method: asked.method.clone(),
+    };
+    // Once on a pooled connection, which may have died while it lay idle, and once on a new one.
+    for may_reuse in [true, false] {
+        let pooled = if may_reuse { node.pool.take(address) } else { None };
+        let reused = pooled.is_some();
+        let mut lease = match pooled {
+            Some(lease) => lease,
+            None => tokio::time::timeout(origin.connection_timeout, node.pool.connect(address)).await.ok()?.ok()?,
+        };
+        node.counters.bump(Counter::EdgeShieldRequests);
+        let answer = {
+            let mut sending = std::pin::pin!(lease.send(outgoing.request(OriginRequestBody::Empty)));
+            loop {
+                match tokio::time::timeout(origin.connection_timeout, sending.as_mut()).await {
+                    Ok(answer) => break answer,
+                    // It may be waiting for a slow origin, or be gone: a process that was stopped still has its
+                    // sockets.
+                    Err(_) if is_alive(node, address, origin.connection_timeout).await => {}
+                    Err(_) => return None,
+                }
+            }
+        };
+        match answer {
+            Ok(response) if is_draining(&response) => return None,
+            Ok(response) => return Some((response, lease)),
+            Err(_) if reused => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// A shield that is being taken out of service says so.
+fn is_draining(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && response.headers().get("x-iso-reason").is_some_and(|reason| reason == Reason::Draining.as_str())
+}
+
+/// Whether a node answers the probe that routers send, on a connection of its own.
+async fn is_alive(node: &Node, address: &Authority, patience: Duration) -> bool {
+    let probe = async {
+        let mut lease = node.pool.connect(address).await.ok()?;
+        let request = Request::get(crate::service::HEALTH_PATH)
+            .header(http::header::HOST, address.as_str())
+            .body(OriginRequestBody::Empty)
+            .ok()?;
+        Some(lease.send(request).await.is_ok_and(|response| response.status() == StatusCode::OK))
+    };
+    matches!(tokio::time::timeout(patience, probe).await, Ok(Some(true)))
+}
+
+/// Longest silence in a body that comes by way of the shield: what its origin is allowed, and a little for the way.
+fn longest_silence(asked: &Asked) -> Duration {
+    let all = asked.origins().map(|origin| origin.response_timeout).max();
+    all.unwrap_or(Duration::from_secs(30)) + Duration::from_secs(1)
+}

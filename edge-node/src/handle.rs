@@ -1,0 +1,159 @@
+//! What a running node can be told and asked, without HTTP.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use cdn_core::{
+    Counter, Counters,
+    cache_key::RequestHead,
+    distribution::{Distribution, DistributionConflict, Distributions},
+    invalidation::InvalidationError,
+    store::EntryReport,
+};
+use http::{HeaderMap, Method};
+
+use crate::node::Node;
+
+/// One stored response, for people.
+pub type Entry = EntryReport;
+
+/// What would happen to a request, without doing it.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Id of the distribution.
+    pub distribution: String,
+    /// Pattern of the behavior that serves the path.
+    pub behavior: String,
+    /// Id of the origin or origin group behind it.
+    pub target: String,
+    /// Name of the cache policy.
+    pub cache_policy: String,
+    /// The path and the keyed part of the query string; `None` where the store is not asked.
+    pub key: Option<String>,
+    /// Why the store is not asked.
+    pub pass: Option<cdn_core::Reason>,
+    /// Whether the method is allowed at all.
+    pub allowed: bool,
+    /// What is stored under the path.
+    pub entries: Vec<Entry>,
+}
+
+/// Why an invalidation was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidateError {
+    /// There is no such distribution here.
+    UnknownDistribution,
+    /// The pattern is none.
+    Pattern(InvalidationError),
+}
+
+impl std::fmt::Display for InvalidateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UnknownDistribution => f.write_str("there is no such distribution"),
+            Self::Pattern(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InvalidateError {}
+
+/// Steers a node that runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    node: Arc<Node>,
+}
+
+impl Handle {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// The node's counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.node.counters
+    }
+
+    /// Removes what `pattern` covers from the store of this node; how many responses that were. Fetches that are under
+    /// way will not be stored.
+    ///
+    /// # Errors
+    /// [`InvalidateError`] where the distribution or the pattern is none.
+    pub fn invalidate(&self, distribution: &str, pattern: &str) -> Result<u64, InvalidateError> {
+        let distribution = self.distribution(distribution).ok_or(InvalidateError::UnknownDistribution)?;
+        let pattern = distribution.invalidation(pattern).map_err(InvalidateError::Pattern)?;
+        Ok(self.node.store.invalidate(distribution.id(), &pattern))
+    }
+
+    /// What is stored under `path` of a distribution (by id or host), with any query string.
+    pub fn cache_where(&self, distribution: &str, path: &str) -> Vec<Entry> {
+        let Some(distribution) = self.distribution(distribution) else { return Vec::new() };
+        let root = distribution.root_object_for(path);
+        let path = root.as_deref().unwrap_or(path);
+        self.node.store.reports(self.node.clock.now(), distribution.id(), path)
+    }
+
+    /// What would happen to a request for `target` (path and query string) of a distribution (by id or host). `None`
+    /// where nothing answers to the host.
+    pub fn explain_cache(
+        &self,
+        distribution: &str,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+    ) -> Option<Explanation> {
+        let host = distribution;
+        let distribution = self.distribution(distribution)?;
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let root = distribution.root_object_for(path);
+        let path = root.as_deref().unwrap_or(path);
+        let behavior = distribution.behavior_for(path);
+        let head = RequestHead { distribution: &distribution, behavior, method, host, path, query, headers };
+        let class = behavior.method_class(method);
+        Some(Explanation {
+            distribution: distribution.id().to_string(),
+            behavior: behavior.pattern().as_str().to_owned(),
+            target: behavior.target().to_owned(),
+            cache_policy: behavior.cache_policy().name.clone(),
+            key: class.is_ok().then(|| head.uri()),
+            pass: class.err(),
+            allowed: behavior.allows(method),
+            entries: self.node.store.reports(self.node.clock.now(), distribution.id(), path),
+        })
+    }
+
+    /// Closes idle connections to origins and shields, and those in use after their response: what a faulty link or a
+    /// moved origin asks for.
+    pub fn drop_idle_connections(&self) {
+        self.node.pool.drop_idle();
+    }
+
+    /// Replaces what the node serves, at once and for whole requests.
+    ///
+    /// # Errors
+    /// [`DistributionConflict`] where two distributions claim one id or host; nothing is changed then.
+    pub fn set_distributions(&self, all: Vec<Arc<Distribution>>) -> Result<(), DistributionConflict> {
+        self.node.distributions.store(Arc::new(Distributions::new(all)?));
+        Ok(())
+    }
+
+    /// Takes the node out of service or back: a draining edge fails the probe of routers and serves whoever still
+    /// comes; a draining shield sends edges to the origin.
+    pub fn drain(&self, drain: bool) {
+        self.node.draining.store(drain, Ordering::Relaxed);
+    }
+
+    /// Whether it is being taken out of service.
+    pub fn is_draining(&self) -> bool {
+        self.node.is_draining()
+    }
+
+    /// Client connections that are open.
+    pub fn connections(&self) -> u64 {
+        self.node.counters.value(Counter::EdgeConnections)
+    }
+
+    fn distribution(&self, id_or_host: &str) -> Option<Arc<Distribution>> {
+        let distributions = self.node.distributions.load();
+        distributions.by_id(id_or_host).or_else(|| distributions.by_host(id_or_host)).cloned()
+    }
+}

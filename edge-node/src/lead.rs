@@ -1,0 +1,352 @@
+//! One fetch from beginning to end: ask behind, say what may be stored, bring the body, resolve.
+//!
+//! It runs as a task of its own and ends early only when nobody wants it. Whoever caused it is told what it brought.
+
+use std::{future::poll_fn, sync::Arc};
+
+use cdn_core::{
+    Counter, Instant, Reason,
+    conditional::{PRECONDITIONS, Validators},
+    forward::{self, Conditions},
+    freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
+    store::{FetchError, Growth, Outcome, Served, Storable, StoredHead},
+    vary::Vary,
+};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::oneshot;
+
+use crate::{
+    asked::Asked,
+    body::OriginBody,
+    clock::Clock,
+    fetch::{FetchFailure, Fetched, FromShield, Want, fetch},
+    node::Node,
+    object::{Following, Object, Subscription},
+    store::{Fetch, Lead, Response},
+    timing::Ledger,
+};
+
+/// What a fetch brought to the viewer who caused it.
+#[derive(Debug)]
+pub(crate) enum Landed {
+    /// It is stored, and may still be arriving.
+    Stored(Response, Option<Following>),
+    /// What was stored still holds.
+    Refreshed(Response),
+    /// The origin failed; this stands in.
+    Stale(Response),
+    /// For this viewer alone.
+    Own(Box<Own>),
+    /// No response.
+    Failed(FetchFailure),
+}
+
+/// A response for one viewer.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) fetched: Fetched,
+    /// Others like it may be stored: it was this viewer's precondition or range that made it its own.
+    pub(crate) may_be_stored: bool,
+}
+
+/// How a fetch went, as far as the head of its response.
+#[derive(Debug)]
+pub(crate) struct Flown {
+    pub(crate) landed: Landed,
+    pub(crate) ledger: Ledger,
+    /// The status that came from behind.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) shield: Option<FromShield>,
+}
+
+/// Carries a fetch out for a viewer, who wants it as long as this future (and what it brought) lives. `None` where it
+/// ended without a word, which is a defect.
+pub(crate) async fn fly(node: Arc<Node>, asked: Arc<Asked>, lead: Lead) -> Option<Flown> {
+    let (tell, told) = oneshot::channel();
+    let (flight, _wants) = Flight::new(node, asked, lead, Some(tell));
+    tokio::spawn(flight.run());
+    told.await.ok()
+}
+
+/// Carries a fetch out in the background: it is wanted for itself.
+pub(crate) fn refresh(node: Arc<Node>, mut asked: Asked, lead: Lead) {
+    // The viewer's own preconditions are no business of others.
+    for name in PRECONDITIONS {
+        asked.headers.remove(name);
+    }
+    let (flight, wants) = Flight::new(node, Arc::new(asked), lead, None);
+    tokio::spawn(async move {
+        flight.run().await;
+        drop(wants);
+    });
+}
+
+struct Flight {
+    node: Arc<Node>,
+    asked: Arc<Asked>,
+    fetch: Fetch,
+    /// What a 304 would confirm.
+    stale: Option<Response>,
+    validators: Option<Validators>,
+    object: Arc<Object>,
+    tell: Option<oneshot::Sender<Flown>>,
+}
+
+impl Flight {
+    fn new(
+        node: Arc<Node>,
+        asked: Arc<Asked>,
+        lead: Lead,
+        tell: Option<oneshot::Sender<Flown>>,
+    ) -> (Self, Subscription) {
+        let fetch = lead.fetch();
+        let Lead { begun, object, wants, .. } = lead;
+        let validators = begun.validators().cloned();
+        (Self { node, asked, fetch, stale: begun.stale, validators, object, tell }, wants)
+    }
+
+    async fn run(mut self) {
+        let Some(outcome) = self.ask().await else { return };
+        match outcome {
+            Ok(fetched) if self.is_confirmation(&fetched) => self.on_confirmed(fetched),
+            Ok(fetched) => self.on_response(fetched).await,
+            Err(failure) => self.on_failure(failure),
+        }
+    }
+
+    /// The response from behind; `None` where nobody wants it any more.
+    async fn ask(&self) -> Option<Result<Fetched, FetchFailure>> {
+        let want = Want { conditions: self.conditions(), by_shield: true, upgrade: None };
+        let mut asking = std::pin::pin!(fetch(&self.node, &self.asked, want, None));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = asking.as_mut() => return Some(outcome),
+                () = self.object.unwanted() => {
+                    if self.node.store.abandon(self.fetch, &self.object) {
+                        self.node.counters.bump(Counter::EdgeFetchesAbandoned);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ours where there is something to confirm; the viewer's own where it has any, because then the answer may be for
+    /// it alone and its range may be a small part of something large; else none.
+    fn conditions(&self) -> Conditions<'_> {
+        match &self.validators {
+            Some(validators) => Conditions::Stored(validators),
+            None if PRECONDITIONS.iter().any(|name| self.asked.headers.contains_key(name)) => Conditions::Viewer,
+            None => Conditions::None,
+        }
+    }
+
+    fn is_confirmation(&self, fetched: &Fetched) -> bool {
+        fetched.status == StatusCode::NOT_MODIFIED && self.validators.is_some()
+    }
+
+    fn on_confirmed(&mut self, fetched: Fetched) {
+        let now = self.node.clock.now();
+        let Some(stale) = self.stale.take() else { return self.node.store.released(self.fetch) };
+        let mut headers = stale.head.headers_confirmed_by(&fetched.headers);
+        let vary = Vary::of(&headers, self.asked.behavior());
+        let storing = self.assess(stale.head.status(), &headers, &vary, fetched.requested_at, now);
+        forward::storable_headers(&mut headers, self.asked.behavior());
+        let head = Arc::new(StoredHead::new(stale.head.status(), headers));
+        let outcome = match storing {
+            Storing::Store(lifetime) => self.node.store.refreshed(now, self.fetch, Arc::clone(&head), lifetime),
+            Storing::Refuse(_) => {
+                self.node.store.uncacheable(now, self.fetch);
+                Outcome::NotStored(cdn_core::store::NotStored::Gone)
+            }
+        };
+        let served = match outcome {
+            Outcome::Stored(served) => served,
+            // It cannot stay, but it is what the origin just confirmed.
+            Outcome::NotStored(_) => Served { head, ..stale },
+        };
+        self.tell(Landed::Refreshed(served), fetched);
+    }
+
+    async fn on_response(&mut self, mut fetched: Fetched) {
+        let now = self.node.clock.now();
+        let (status, behavior) = (fetched.status, self.asked.behavior());
+        if let Some(stale) = self.node.store.failed(now, self.fetch, FetchError::Status(status)) {
+            return self.tell(Landed::Stale(stale), fetched);
+        }
+        let personal =
+            matches!(self.conditions(), Conditions::Viewer) && matches!(status.as_u16(), 206 | 304 | 412 | 416);
+        if personal {
+            self.node.store.released(self.fetch);
+            return self.tell_own(fetched, true);
+        }
+        let vary = Vary::of(&fetched.headers, behavior);
+        let Storing::Store(lifetime) = self.assess(status, &fetched.headers, &vary, fetched.requested_at, now) else {
+            self.node.store.uncacheable(now, self.fetch);
+            return self.tell_own(fetched, false);
+        };
+        let bodyless = self.asked.method == Method::HEAD || status == StatusCode::NO_CONTENT;
+        let announced = if bodyless { Some(0) } else { fetched.body.announced() };
+        let complete = announced == Some(0);
+        if complete {
+            self.object.body.finish();
+        }
+        let mut headers = fetched.headers.clone();
+        forward::storable_headers(&mut headers, behavior);
+        let storable = Storable {
+            head: Arc::new(StoredHead::new(status, headers)),
+            body: Arc::clone(&self.object),
+            bytes: announced.unwrap_or(0),
+            complete,
+            lifetime,
+            vary,
+            request: &self.asked.headers,
+        };
+        match self.node.store.fetched(now, self.fetch, storable) {
+            Outcome::NotStored(_) => self.tell_own(fetched, false),
+            Outcome::Stored(served) => {
+                let body = std::mem::replace(&mut fetched.body, OriginBody::none());
+                let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
+                self.tell(Landed::Stored(served, following), fetched);
+                if !complete {
+                    self.bring(body, announced).await;
+                }
+            }
+        }
+    }
+
+    /// Brings the body of a response whose head is stored.
+    async fn bring(&self, mut body: OriginBody, announced: Option<u64>) {
+        let (node, shared) = (&self.node, &self.object.body);
+        let mut kept = true;
+        loop {
+            let bytes = tokio::select! {
+                biased;
+                bytes = poll_fn(|cx| body.poll_bytes(cx)) => bytes,
+                () = self.object.unwanted() => {
+                    if node.store.abandon(self.fetch, &self.object) {
+                        shared.truncate();
+                        node.counters.bump(Counter::EdgeFetchesAbandoned);
+                        return;
+                    }
+                    continue;
+                }
+            };
+            match bytes {
+                Some(Ok(bytes)) => {
+                    shared.push(bytes);
+                    // Room for an announced length was made when the head arrived.
+                    if kept && (announced.is_none() || shared.len() > announced.unwrap_or(0)) {
+                        kept = node.store.grew(self.fetch, shared.len()) == Growth::Kept;
+                        if !kept {
+                            shared.keep_no_longer();
+                        }
+                    }
+                    if !kept {
+                        let window = node.limits.stream_window_bytes;
+                        tokio::select! {
+                            () = poll_fn(|cx| shared.poll_room(cx, window)) => {}
+                            () = self.object.unwanted() => {}
+                        }
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, uri = %self.asked.uri, "a response ended early");
+                    shared.truncate();
+                    node.counters.bump(Counter::EdgeFetchesTruncated);
+                    return node.store.aborted(self.fetch);
+                }
+                None => {
+                    // Sealed first, so that whoever finds it complete finds it whole.
+                    shared.finish();
+                    node.store.completed(self.fetch, shared.len());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// No origin gave a response: a stale one stands in, or the error is stored as CloudFront stores errors.
+    fn on_failure(&mut self, failure: FetchFailure) {
+        let now = self.node.clock.now();
+        if let Some(stale) = self.node.store.failed(now, self.fetch, FetchError::NoResponse) {
+            return self.say(Landed::Stale(stale), failure.ledger, None, None);
+        }
+        let headers = HeaderMap::new();
+        match self.assess(failure.status, &headers, &Vary::default(), now, now) {
+            Storing::Store(lifetime) => self.store_error(now, &failure, lifetime),
+            Storing::Refuse(_) => self.node.store.released(self.fetch),
+        }
+        let ledger = failure.ledger.clone();
+        self.say(Landed::Failed(FetchFailure { ledger: Ledger::default(), ..failure }), ledger, None, None);
+    }
+
+    fn store_error(&self, now: Instant, failure: &FetchFailure, lifetime: Lifetime) {
+        let storable = Storable {
+            head: Arc::new(StoredHead::new(failure.status, HeaderMap::new())),
+            body: Arc::new(Object::error(failure.reason)),
+            bytes: 0,
+            complete: true,
+            lifetime,
+            vary: Vary::default(),
+            request: &self.asked.headers,
+        };
+        // Whether it is stored or not, the fetch is resolved and the viewer gets the error.
+        let _ = self.node.store.fetched(now, self.fetch, storable);
+    }
+
+    fn assess(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        vary: &Vary,
+        requested_at: Instant,
+        responded_at: Instant,
+    ) -> Storing {
+        let behavior = self.asked.behavior();
+        freshness::assess(&Arrival {
+            status,
+            headers,
+            vary,
+            requested_at,
+            responded_at,
+            date: Clock::wall(),
+            policy: behavior.cache_policy(),
+            error_ttl_min: ERROR_CACHING_MIN_TTL,
+            authorized: behavior.forwards_authorization_of(&self.asked.headers),
+        })
+    }
+
+    fn tell_own(&mut self, mut fetched: Fetched, may_be_stored: bool) {
+        let (ledger, status, shield) =
+            (std::mem::take(&mut fetched.ledger), Some(fetched.status), fetched.shield.clone());
+        self.say(Landed::Own(Box::new(Own { fetched, may_be_stored })), ledger, status, shield);
+    }
+
+    fn tell(&mut self, landed: Landed, fetched: Fetched) {
+        self.say(landed, fetched.ledger, Some(fetched.status), fetched.shield);
+    }
+
+    fn say(&mut self, landed: Landed, ledger: Ledger, status: Option<StatusCode>, shield: Option<FromShield>) {
+        if let Some(tell) = self.tell.take() {
+            // Whoever caused the fetch may have left.
+            let _ = tell.send(Flown { landed, ledger, status, shield });
+        }
+    }
+}
+
+/// Whether a reason of a shield says that its origins gave no response, so that the edge treats it as its own failure.
+pub(crate) const fn is_origin_failure(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::OriginRefused
+            | Reason::OriginReset
+            | Reason::OriginConnectTimeout
+            | Reason::OriginResponseTimeout
+            | Reason::OriginCompletionTimeout
+            | Reason::OriginInvalid
+            | Reason::OriginHeadersTooLarge
+            | Reason::OriginUnreachable
+    )
+}

@@ -1,0 +1,348 @@
+//! What happens once the store has spoken: a hit is served, a miss fetched, a fetch shared, a stale response refreshed.
+//!
+//! A fetch runs in a task of its own ([`crate::lead`]), so that it outlives the viewer who caused it where others want
+//! it too. Those who wait look up again when there is something to find.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use cdn_core::{
+    Counter, Reason,
+    cache_key::CacheKey,
+    conditional::{self, Verdict},
+    forward::{Conditions, XCache},
+    range::{self, ByteRange, Extent},
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    asked::Asked,
+    body::{ResponseBody, Source},
+    fetch::{FromShield, Want, fetch},
+    lead::{self, Landed},
+    object::Following,
+    pass::{fail, is_error, relay},
+    respond::{Refusal, Story},
+    service::{Answer, Case},
+    store::{self, Found, Join, Lead},
+};
+
+/// Asks the store. A hit is answered at once.
+pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
+    let node = &case.node;
+    let head = asked.head();
+    let key = head.key(node.store.seed());
+    let now = node.clock.now();
+    let found = node.store.lookup(now, key, &head);
+    let lookup = node.clock.now() - case.began;
+    let story = Story::new(XCache::Hit, Reason::Hit, lookup);
+    match found {
+        Found::Hit(served, following) => Answer::Now(Some(hit(case, &asked, served, following, story))),
+        Found::Stale(served, refresh) => {
+            if let Some(refresh) = refresh {
+                lead::refresh(Arc::clone(&case.node), asked.clone(), refresh);
+            }
+            Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleWhileRevalidate, story)))
+        }
+        Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
+        Found::Lead(lead) => Answer::Later(Box::pin(take_lead(case, asked, lead, story))),
+        Found::Join(join) => Answer::Later(Box::pin(wait(case, asked, key, join, story))),
+        Found::Alone(reason) => Answer::Later(Box::pin(alone(case, asked, reason, story))),
+    }
+}
+
+/// Fetches it, for this viewer and whoever joins.
+async fn take_lead(case: Case, asked: Asked, lead: Lead, mut story: Story) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    let asked = Arc::new(asked);
+    story.x_cache = XCache::Miss;
+    story.reason = lead.begun.reason;
+    let Some(flown) = lead::fly(Arc::clone(&node), Arc::clone(&asked), lead).await else {
+        node.counters.bump(Counter::EdgeMisses);
+        return case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger);
+    };
+    story.ledger.append(&flown.ledger);
+    story.forwarded_status = flown.status;
+    let count = match &flown.landed {
+        Landed::Refreshed(_) => Counter::EdgeRefreshHits,
+        Landed::Stale(_) => Counter::EdgeHits,
+        _ => Counter::EdgeMisses,
+    };
+    node.counters.bump(count);
+    if let Some(shield) = flown.shield {
+        from_shield(&case, &mut story, shield);
+    }
+    match flown.landed {
+        Landed::Stored(served, following) => {
+            story.stored = true;
+            if story.reason == Reason::HitShield {
+                story.age = Some(served.age);
+            }
+            serve(case, &asked, served, following, story)
+        }
+        Landed::Refreshed(served) => {
+            story.x_cache = XCache::RefreshHit;
+            story.reason = Reason::RefreshHit;
+            serve(case, &asked, served, None, story)
+        }
+        Landed::Stale(served) => {
+            node.counters.bump(Counter::EdgeStaleServed);
+            story.x_cache = XCache::Hit;
+            story.reason = Reason::HitStaleOnError;
+            story.age = Some(served.age);
+            serve(case, &asked, served, None, story)
+        }
+        Landed::Own(fetched) => {
+            if story.x_cache == XCache::Miss && !fetched.may_be_stored {
+                story.reason = Reason::MissUncacheable;
+            }
+            relay(case, &asked, fetched.fetched, story)
+        }
+        Landed::Failed(failure) => fail(case, failure, story),
+    }
+}
+
+/// Waits for somebody else's fetch, and asks again.
+async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: Story) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    node.counters.bump(Counter::EdgeCollapsed);
+    let since = node.clock.now();
+    let mut waiting = Waiting { node: Arc::clone(&node), join: Some(join) };
+    loop {
+        if let Some(join) = &mut waiting.join
+            && tokio::time::timeout(node.store.wait_max(), join.again()).await.is_err()
+        {
+            node.store.on_overdue(node.clock.now(), join);
+        }
+        waiting.end();
+        let now = node.clock.now();
+        let found = node.store.lookup(now, key, &asked.head());
+        if let Found::Join(join) = found {
+            waiting.join = Some(join);
+            continue;
+        }
+        story.ledger.span(node.layer(), "collapsed", None, now - since);
+        story.collapsed = true;
+        return match found {
+            Found::Hit(served, following) => {
+                story.reason = Reason::HitCollapsed;
+                hit(case, &asked, served, following, story)
+            }
+            Found::Stale(served, refresh) => {
+                if let Some(refresh) = refresh {
+                    lead::refresh(node, asked.clone(), refresh);
+                }
+                stale(case, &asked, served, Reason::HitStaleWhileRevalidate, story)
+            }
+            Found::StaleOnError(served) => stale(case, &asked, served, Reason::HitStaleOnError, story),
+            Found::Lead(lead) => take_lead(case, asked, lead, story).await,
+            Found::Alone(reason) => alone(case, asked, reason, story).await,
+            // Handled above.
+            Found::Join(_) => case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger),
+        };
+    }
+}
+
+/// Takes the viewer out of those who wait, also when it leaves.
+struct Waiting {
+    node: Arc<crate::node::Node>,
+    join: Option<Join>,
+}
+
+impl Waiting {
+    fn end(&mut self) {
+        if let Some(join) = self.join.take() {
+            self.node.store.leave(join);
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Asks behind for this viewer only; nothing is stored.
+async fn alone(case: Case, asked: Asked, reason: Reason, mut story: Story) -> Response<ResponseBody> {
+    case.node.counters.bump(Counter::EdgePasses);
+    story.x_cache = XCache::Miss;
+    story.reason = reason;
+    let want = Want { conditions: Conditions::Viewer, by_shield: true, upgrade: None };
+    match fetch(&case.node, &asked, want, None).await {
+        Ok(fetched) => relay(case, &asked, fetched, story),
+        Err(failure) => fail(case, failure, story),
+    }
+}
+
+fn from_shield(case: &Case, story: &mut Story, shield: FromShield) {
+    story.behind = shield.cache_status;
+    if shield.hit {
+        case.node.counters.bump(Counter::EdgeShieldHits);
+        story.x_cache = XCache::Hit;
+        story.reason = Reason::HitShield;
+    }
+}
+
+fn hit(
+    case: Case,
+    asked: &Asked,
+    served: store::Response,
+    following: Option<Following>,
+    mut story: Story,
+) -> Response<ResponseBody> {
+    case.node.counters.bump(Counter::EdgeHits);
+    story.age = Some(served.age);
+    story.fresh_for = Some(served.fresh_for);
+    serve(case, asked, served, following, story)
+}
+
+fn stale(
+    case: Case,
+    asked: &Asked,
+    served: store::Response,
+    reason: Reason,
+    mut story: Story,
+) -> Response<ResponseBody> {
+    case.node.counters.bump(Counter::EdgeHits);
+    case.node.counters.bump(Counter::EdgeStaleServed);
+    story.reason = reason;
+    story.age = Some(served.age);
+    serve(case, asked, served, None, story)
+}
+
+/// Answers from what is stored or arriving, by this viewer's preconditions and range.
+fn serve(
+    case: Case,
+    asked: &Asked,
+    served: store::Response,
+    following: Option<Following>,
+    mut story: Story,
+) -> Response<ResponseBody> {
+    let status = served.head.status();
+    if is_error(status) {
+        story.x_cache = XCache::Error;
+        story.reason = if story.forwarded_status.is_none() { Reason::ErrorCached } else { Reason::OriginError };
+        if let Some(reason) = served.body.error {
+            return case.repeat_error(Refusal { status, reason }, story);
+        }
+    }
+    let stored = served.head.headers();
+    let (status, headers, body) = match conditional::evaluate(&asked.method, &asked.headers, status, stored) {
+        Verdict::NotModified => {
+            (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(stored), ResponseBody::empty())
+        }
+        Verdict::PreconditionFailed => {
+            (StatusCode::PRECONDITION_FAILED, without_length(stored.clone()), ResponseBody::empty())
+        }
+        Verdict::Full => extent(asked, &served, following),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    case.answer(response, story)
+}
+
+/// The whole body or the part that was asked for.
+fn extent(
+    asked: &Asked,
+    served: &store::Response,
+    following: Option<Following>,
+) -> (StatusCode, HeaderMap, ResponseBody) {
+    let (status, stored) = (served.head.status(), served.head.headers());
+    let sealed = served.body.body.sealed();
+    let announced = stored.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let total = match sealed {
+        Some(blocks) if !blocks.is_empty() => Some(blocks.iter().map(|block| block.len() as u64).sum()),
+        _ => announced,
+    };
+    let extent = match total {
+        Some(total) if asked.headers.contains_key(header::RANGE) => {
+            range::evaluate(&asked.method, &asked.headers, status, stored, total)
+        }
+        _ => Extent::Whole,
+    };
+    let total = total.unwrap_or_default();
+    let part = match extent {
+        Extent::Part(part) => part,
+        Extent::Unsatisfiable => {
+            let mut headers = without_length(stored.clone());
+            headers.insert(header::CONTENT_RANGE, range::content_range_unsatisfiable(total));
+            return (StatusCode::RANGE_NOT_SATISFIABLE, headers, ResponseBody::empty());
+        }
+        Extent::Parts(parts) if sealed.is_some() => {
+            let (headers, body) = multipart(stored, sealed.unwrap_or_default(), &parts, total);
+            return (StatusCode::PARTIAL_CONTENT, headers, body);
+        }
+        Extent::Whole | Extent::Parts(_) => {
+            // The common way: nothing is copied but the head.
+            let body = match sealed {
+                Some([]) => ResponseBody::empty(),
+                Some([only]) => ResponseBody::whole(only.clone()),
+                Some(blocks) => ResponseBody::pieces(blocks.iter().cloned().collect()),
+                None => arriving(following, 0, announced),
+            };
+            return (status, stored.clone(), body);
+        }
+    };
+    let mut headers = without_length(stored.clone());
+    headers.insert(header::CONTENT_RANGE, part.content_range(total));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length()));
+    let body = match sealed {
+        Some(blocks) => ResponseBody::pieces(cut(blocks, part).collect()),
+        None => arriving(following, part.first, Some(part.length())),
+    };
+    (StatusCode::PARTIAL_CONTENT, headers, body)
+}
+
+fn arriving(following: Option<Following>, first: u64, length: Option<u64>) -> ResponseBody {
+    let Some(mut following) = following else { return ResponseBody::truncated() };
+    if let Some(length) = length {
+        following.reader.limit(first, length);
+    }
+    ResponseBody::new(Source::Shared { following, length, done: length == Some(0) })
+}
+
+/// The pieces of a part, without copying.
+fn cut(blocks: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
+    let mut at = 0;
+    blocks.iter().filter_map(move |block| {
+        let (start, end) = (at, at + block.len() as u64);
+        at = end;
+        let first = part.first.max(start);
+        let last = (part.last + 1).min(end);
+        let within = |position: u64| usize::try_from(position - start).unwrap_or(usize::MAX);
+        (first < last).then(|| block.slice(within(first)..within(last)))
+    })
+}
+
+/// Several parts (RFC 9110 section 14.6). The boundary cannot occur by chance: it is long, and bodies do not know it.
+fn multipart(stored: &HeaderMap, blocks: &[Bytes], parts: &[ByteRange], total: u64) -> (HeaderMap, ResponseBody) {
+    const BOUNDARY: &str = "CloudFront-6e9b7f6b0c8f4b5c9a1d-Isochrone";
+    let mut headers = without_length(stored.clone());
+    let kind = headers.get(header::CONTENT_TYPE).cloned();
+    let mut pieces = VecDeque::new();
+    for part in parts {
+        let mut head = format!("\r\n--{BOUNDARY}\r\n").into_bytes();
+        if let Some(kind) = &kind {
+            head.extend_from_slice(b"Content-Type: ");
+            head.extend_from_slice(kind.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"Content-Range: ");
+        head.extend_from_slice(part.content_range(total).as_bytes());
+        head.extend_from_slice(b"\r\n\r\n");
+        pieces.push_back(Bytes::from(head));
+        pieces.extend(cut(blocks, *part));
+    }
+    pieces.push_back(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n")));
+    let kind = format!("multipart/byteranges; boundary={BOUNDARY}");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&kind).unwrap_or(HeaderValue::from_static("")));
+    (headers, ResponseBody::pieces(pieces))
+}
+
+/// The length is of another body.
+fn without_length(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove(header::CONTENT_LENGTH);
+    headers
+}

@@ -1,0 +1,142 @@
+//! What all connections of a node share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use cdn_core::{
+    Counters,
+    distribution::{DistributionConflict, Distributions},
+    forward,
+    source_nat::SourceNat,
+    store::StoreSettings,
+};
+use http::{HeaderValue, uri::Authority};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Limits, ShieldTarget, Tier},
+    dial::BoxConnect,
+    pool::Pool,
+    store::Store,
+    timing::Layer,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// `edge.iad`.
+    pub(crate) name: Arc<str>,
+    pub(crate) tier: Tier,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: Clock,
+    pub(crate) distributions: ArcSwap<Distributions>,
+    pub(crate) origins: BTreeMap<String, Authority>,
+    pub(crate) shields: Vec<ShieldTarget>,
+    pub(crate) source_nat: Option<SourceNat>,
+    pub(crate) store: Store,
+    pub(crate) pool: Pool,
+    pub(crate) pop_header: HeaderValue,
+    /// This node's entry for `Via`.
+    pub(crate) via: HeaderValue,
+    pub(crate) draining: AtomicBool,
+    /// Connections and tunnels.
+    pub(crate) tasks: TaskTracker,
+    /// The grace is over.
+    pub(crate) closing: CancellationToken,
+    request_ids: RequestIds,
+}
+
+impl Node {
+    pub(crate) fn new(config: Config, connect: BoxConnect) -> Result<Self, DistributionConflict> {
+        let counters = Arc::<Counters>::default();
+        // One stream of randomness per node: its name is mixed into the seed of the run.
+        let name: Arc<str> = config.id.to_string().into();
+        let mut random = ChaCha8Rng::seed_from_u64(config.seed ^ fold(&name));
+        let pool = Pool::new(
+            connect,
+            Arc::clone(&counters),
+            config.limits.origin_header_bytes_max,
+            config.limits.origin_idle_max,
+        );
+        let settings = StoreSettings {
+            bytes_max: config.cache_bytes_max,
+            object_bytes_max: config.object_bytes_max,
+            waiters_max: config.limits.waiters_max,
+            wait_max: config.limits.wait_max,
+            ..StoreSettings::default()
+        };
+        Ok(Self {
+            tier: config.tier,
+            clock: Clock::new(),
+            distributions: ArcSwap::from_pointee(Distributions::new(config.distributions)?),
+            origins: config.origins,
+            shields: config.shields,
+            source_nat: config.source_nat,
+            store: Store::new(settings, random.random(), &counters),
+            pool,
+            pop_header: forward::pop_header(config.pop),
+            via: forward::via(random.random()),
+            draining: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            request_ids: RequestIds { seed: random.random(), next: AtomicU64::new(0) },
+            limits: config.limits,
+            counters,
+            name,
+        })
+    }
+
+    pub(crate) const fn layer(&self) -> Layer {
+        match self.tier {
+            Tier::Edge => Layer::Edge,
+            Tier::Shield => Layer::Shield,
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn request_id(&self) -> HeaderValue {
+        forward::request_id(self.request_ids.draw())
+    }
+}
+
+/// Request ids: a counter through a mixing function, because they must differ and need not be secret.
+#[derive(Debug)]
+struct RequestIds {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn draw(&self) -> [u8; 40] {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.seed ^ number.wrapping_mul(0xd134_2543_de82_ef95);
+        let mut bytes = [0; 40];
+        for eight in bytes.chunks_exact_mut(8) {
+            // SplitMix64 (Steele, Lea, Flood 2014).
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = state;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            eight.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// FNV-1a, which spreads names well enough to keep their streams apart.
+fn fold(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

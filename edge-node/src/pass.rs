@@ -1,0 +1,65 @@
+//! Requests that the store has no part in: methods that change things, and behaviors that disable caching.
+//!
+//! Bodies stream both ways at the pace of the slower side. A viewer who leaves ends the exchange with the origin.
+
+use cdn_core::{
+    Counter, Reason,
+    forward::{self, Conditions, XCache},
+};
+use http::{Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::{
+    asked::Asked,
+    body::{ResponseBody, Source, ViewerBody},
+    fetch::{FetchFailure, Fetched, Want, fetch},
+    respond::{Refusal, Story},
+    service::Case,
+};
+
+/// Sends the request to the origin as it is, and its response to the viewer.
+pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reason) -> Response<ResponseBody> {
+    let node = std::sync::Arc::clone(&case.node);
+    node.counters.bump(Counter::EdgePasses);
+    let story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);
+    let body = (!body.is_end_stream())
+        .then(|| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
+    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: None };
+    match fetch(&node, &asked, want, body).await {
+        Ok(fetched) => relay(case, &asked, fetched, story),
+        Err(failure) => fail(case, failure, story),
+    }
+}
+
+/// Hands a response from behind on to one viewer.
+pub(crate) fn relay(case: Case, asked: &Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
+    let Fetched { status, mut headers, body, ledger, shield, .. } = fetched;
+    forward::storable_headers(&mut headers, asked.behavior());
+    story.ledger.append(&ledger);
+    story.forwarded_status = Some(status);
+    if let Some(shield) = shield {
+        story.behind = shield.cache_status;
+    }
+    if is_error(status) {
+        story.x_cache = XCache::Error;
+        story.reason = Reason::OriginError;
+    }
+    let mut response = Response::new(ResponseBody::new(Source::Origin { body: Box::new(body), done: false }));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    case.answer(response, story)
+}
+
+/// The error page for a fetch that failed.
+pub(crate) fn fail(case: Case, failure: FetchFailure, mut story: Story) -> Response<ResponseBody> {
+    if matches!(failure.reason, Reason::BodyTimeout) {
+        case.node.counters.bump(Counter::EdgeBodyTimeouts);
+    }
+    story.ledger.append(&failure.ledger);
+    case.fail(Refusal { status: failure.status, reason: failure.reason }, story.lookup, story.ledger)
+}
+
+pub(crate) fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}

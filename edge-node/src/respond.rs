@@ -1,0 +1,369 @@
+//! The one place where errors become responses, and where every response gets its headers.
+//!
+//! What CloudFront's clients match on (status, `Server`, `X-Cache`, the fixed strings of the error page) is kept; the
+//! sentences are ours. Diagnostics that a distribution switched off are left out here and nowhere else.
+
+use std::{fmt::Write as _, time::Duration};
+
+use cdn_core::{
+    Counter, Reason,
+    distribution::Diagnostics,
+    forward::{self, Dress, XCache},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    body::ResponseBody,
+    clock::Clock,
+    config::Tier,
+    node::Node,
+    timing::{Layer, Ledger, SERVER_TIMING},
+};
+
+pub(crate) const X_ISO_REASON: HeaderName = HeaderName::from_static("x-iso-reason");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// How a request was refused or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: Reason,
+}
+
+impl Refusal {
+    /// The refusal for a reason, where it has only one status.
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { status: status_of(reason), reason }
+    }
+
+    /// Whether the connection ends with the answer: where the request was not or not wholly understood or read.
+    const fn closes(self) -> bool {
+        matches!(
+            self.reason,
+            Reason::BadRequest
+                | Reason::HeadersTooLarge
+                | Reason::UriTooLong
+                | Reason::HeaderTimeout
+                | Reason::BodyTimeout
+                | Reason::ClientGone
+                | Reason::Draining
+        )
+    }
+
+    /// The sentences of the error page.
+    const fn explanation(self) -> &'static str {
+        match self.reason {
+            Reason::UnknownHost => {
+                "Request blocked. No distribution here answers to this host name. Check the name, or add it to the \
+                 aliases of a distribution."
+            }
+            Reason::LoopDetected => "Request blocked. It has come through this network too often: there is a loop.",
+            Reason::MethodNotAllowed => {
+                "This distribution is not configured to allow the HTTP request method that was used here. Allow more \
+                 methods in the behavior that serves this path."
+            }
+            Reason::UriTooLong => "Bad request. The URL is longer than 8,192 bytes.",
+            Reason::HeadersTooLarge => "Bad request. The headers are larger than this network accepts.",
+            Reason::HeaderTimeout | Reason::BodyTimeout => "Bad request. It did not arrive in time.",
+            Reason::OriginRefused | Reason::OriginReset => {
+                "CloudFront wasn't able to connect to the origin: it refused or broke the connection."
+            }
+            Reason::OriginUnreachable => {
+                "CloudFront wasn't able to connect to the origin, or to resolve the origin domain name."
+            }
+            Reason::OriginInvalid => "The origin answered, but not with valid HTTP.",
+            Reason::OriginHeadersTooLarge => "The origin answered with headers larger than this network accepts.",
+            Reason::OriginConnectTimeout => "The origin could not be connected to in time.",
+            Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "The origin did not answer in time.",
+            Reason::Draining => "This server is being taken out of service.",
+            Reason::Internal => "Something went wrong inside this server.",
+            _ => "Bad request.",
+        }
+    }
+
+    /// The error type of RFC 9209 section 2.3.
+    const fn proxy_error(self) -> Option<&'static str> {
+        Some(match self.reason {
+            Reason::OriginRefused => "connection_refused",
+            Reason::OriginReset => "connection_terminated",
+            Reason::OriginUnreachable => "destination_unavailable",
+            Reason::OriginConnectTimeout => "connection_timeout",
+            Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "http_response_timeout",
+            Reason::OriginInvalid => "http_protocol_error",
+            Reason::OriginHeadersTooLarge => "http_response_header_section_size",
+            Reason::LoopDetected => "proxy_loop_detected",
+            Reason::Internal => "proxy_internal_error",
+            Reason::UnknownHost | Reason::MethodNotAllowed => "http_request_denied",
+            Reason::BadRequest
+            | Reason::GetWithBody
+            | Reason::HeadersTooLarge
+            | Reason::UriTooLong
+            | Reason::HeaderTimeout
+            | Reason::BodyTimeout => "http_request_error",
+            _ => return None,
+        })
+    }
+}
+
+fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::UnknownHost | Reason::MethodNotAllowed | Reason::GetWithBody | Reason::LoopDetected => {
+            StatusCode::FORBIDDEN
+        }
+        Reason::UriTooLong => StatusCode::URI_TOO_LONG,
+        // nginx's number for "request header too large", which CloudFront uses as well.
+        Reason::HeadersTooLarge => StatusCode::from_u16(494).unwrap_or(StatusCode::BAD_REQUEST),
+        Reason::HeaderTimeout | Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Reason::OriginConnectTimeout | Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
+        Reason::OriginRefused
+        | Reason::OriginReset
+        | Reason::OriginUnreachable
+        | Reason::OriginInvalid
+        | Reason::OriginHeadersTooLarge => StatusCode::BAD_GATEWAY,
+        Reason::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// How a response came about, as far as its headers tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    pub(crate) x_cache: XCache,
+    pub(crate) reason: Reason,
+    /// For `Age`.
+    pub(crate) age: Option<Duration>,
+    /// For how long the stored response stays fresh.
+    pub(crate) fresh_for: Option<Duration>,
+    /// The status that came from behind, where it was asked.
+    pub(crate) forwarded_status: Option<StatusCode>,
+    /// Somebody else's fetch was shared.
+    pub(crate) collapsed: bool,
+    /// The response was, or is being, stored.
+    pub(crate) stored: bool,
+    /// `Cache-Status` of the shield.
+    pub(crate) behind: Option<HeaderValue>,
+    /// From the head of the request to what the store said.
+    pub(crate) lookup: Duration,
+    /// What happened after that.
+    pub(crate) ledger: Ledger,
+}
+
+impl Story {
+    pub(crate) fn new(x_cache: XCache, reason: Reason, lookup: Duration) -> Self {
+        Self {
+            x_cache,
+            reason,
+            age: None,
+            fresh_for: None,
+            forwarded_status: None,
+            collapsed: false,
+            stored: false,
+            behind: None,
+            lookup,
+            ledger: Ledger::default(),
+        }
+    }
+}
+
+/// What is known about the request that a response answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Occasion<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) began: cdn_core::Instant,
+    pub(crate) request_id: &'a HeaderValue,
+    pub(crate) diagnostics: Diagnostics,
+}
+
+/// The page for a request that was refused or failed.
+pub(crate) fn error_page(
+    occasion: Occasion<'_>,
+    refusal: Refusal,
+    lookup: Duration,
+    ledger: Ledger,
+) -> Response<ResponseBody> {
+    let node = occasion.node;
+    let page = page(refusal, occasion.request_id.to_str().unwrap_or_default());
+    let mut response = Response::new(ResponseBody::whole(page));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    dress_page(headers);
+    if refusal.closes() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if (occasion.diagnostics.proxy_status || node.tier == Tier::Shield)
+        && let Some(error) = refusal.proxy_error()
+        && let Ok(value) = HeaderValue::from_str(&format!("{}; error={error}", node.name))
+    {
+        headers.insert(PROXY_STATUS, value);
+    }
+    let mut story = Story::new(XCache::Error, refusal.reason, lookup);
+    story.ledger = ledger;
+    finish(occasion, story, &mut response);
+    response
+}
+
+/// Puts CloudFront's headers, and the diagnostics that are switched on, on a response whose own headers are ready.
+pub(crate) fn finish<B>(occasion: Occasion<'_>, story: Story, response: &mut Response<B>) {
+    let Occasion { node, began, request_id, diagnostics } = occasion;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        node.counters.bump(Counter::EdgeErrors);
+    }
+    let shield = node.tier == Tier::Shield;
+    let headers = response.headers_mut();
+    let worn = Dress {
+        x_cache: story.x_cache,
+        age: story.age,
+        pop: &node.pop_header,
+        request_id,
+        via: (!shield).then_some(&node.via),
+        now: Clock::wall(),
+    };
+    forward::dress(headers, &worn);
+    if diagnostics.reason || shield {
+        headers.insert(X_ISO_REASON, HeaderValue::from_static(story.reason.as_str()));
+    }
+    if (diagnostics.cache_status || shield)
+        && let Some(value) = cache_status(node, &story)
+    {
+        headers.append(CACHE_STATUS, value);
+    }
+    if diagnostics.server_timing || shield {
+        append_server_timing(node, story, request_id, node.clock.now() - began, headers);
+    }
+}
+
+/// `Cache-Status` (RFC 9211): what the caches did, the one closest to the origin first.
+fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
+    let mut text = String::with_capacity(64);
+    if let Some(behind) = story.behind.as_ref().and_then(|behind| behind.to_str().ok()) {
+        text.push_str(behind);
+        text.push_str(", ");
+    }
+    text.push_str(&node.name);
+    let (hit, forwarded) = match story.reason {
+        Reason::Hit | Reason::HitStaleWhileRevalidate | Reason::HitStaleOnError | Reason::ErrorCached => (true, ""),
+        Reason::RefreshHit | Reason::MissExpired => (false, "stale"),
+        Reason::PassMethod => (false, "method"),
+        Reason::PassDisabled | Reason::PassUpgrade => (false, "bypass"),
+        _ if story.forwarded_status.is_none() && !story.collapsed => return None,
+        _ => (false, "uri-miss"),
+    };
+    if hit {
+        text.push_str("; hit");
+        if let Some(fresh_for) = story.fresh_for {
+            let _ = write!(text, "; ttl={}", fresh_for.as_secs());
+        }
+    } else {
+        let _ = write!(text, "; fwd={forwarded}");
+        if let Some(status) = story.forwarded_status {
+            let _ = write!(text, "; fwd-status={}", status.as_u16());
+        }
+        if story.collapsed {
+            text.push_str("; collapsed");
+        }
+        if story.stored {
+            text.push_str("; stored");
+        }
+    }
+    HeaderValue::from_str(&text).ok()
+}
+
+fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, whole: Duration, headers: &mut HeaderMap) {
+    let layer = node.layer();
+    let mut ledger = Ledger::with_capacity();
+    if layer == Layer::Edge {
+        ledger.note(
+            match story.x_cache {
+                XCache::Hit => "cdn-cache-hit",
+                XCache::RefreshHit => "cdn-cache-refresh",
+                XCache::Miss | XCache::Error | XCache::Redirect => "cdn-cache-miss",
+            },
+            None,
+        );
+        ledger.note("cdn-pop", node.pop_header.to_str().ok());
+        ledger.note("cdn-rid", request_id.to_str().ok());
+    }
+    ledger.span(layer, "lookup", None, story.lookup);
+    ledger.append(&story.ledger);
+    ledger.span(layer, "", None, whole);
+    if let Some(value) = ledger.value() {
+        headers.append(SERVER_TIMING, value);
+    }
+}
+
+/// The headers of a page of our own.
+pub(crate) fn dress_page(headers: &mut HeaderMap) {
+    headers.insert(header::SERVER, HeaderValue::from_static("CloudFront"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+}
+
+/// CloudFront's page for errors of its own, in our words.
+pub(crate) fn page(refusal: Refusal, request_id: &str) -> String {
+    let status = refusal.status.as_u16();
+    let explanation = refusal.explanation();
+    let reason = refusal.reason;
+    format!(
+        "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.01 Transitional//EN\" \"http://www.w3.org/TR/html4/loose.dtd\">\n\
+         <HTML><HEAD><META HTTP-EQUIV=\"Content-Type\" CONTENT=\"text/html; charset=iso-8859-1\">\n\
+         <TITLE>ERROR: The request could not be satisfied</TITLE>\n\
+         </HEAD><BODY>\n\
+         <H1>{status} ERROR</H1>\n\
+         <H2>The request could not be satisfied.</H2>\n\
+         <HR noshade size=\"1px\">\n\
+         {explanation}\n\
+         <BR clear=\"all\">\n\
+         <HR noshade size=\"1px\">\n\
+         <PRE>\n\
+         Generated by cloudfront (CloudFront), which Isochrone plays here\n\
+         Reason: {reason}\n\
+         Request ID: {request_id}\n\
+         </PRE>\n\
+         <ADDRESS>\n\
+         </ADDRESS>\n\
+         </BODY></HTML>"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_what_clients_match_on() {
+        let page = page(Refusal::new(Reason::OriginRefused), "abc==");
+        for text in [
+            "<TITLE>ERROR: The request could not be satisfied</TITLE>",
+            "<H1>502 ERROR</H1>",
+            "<H2>The request could not be satisfied.</H2>",
+            "wasn't able to connect to the origin",
+            "Generated by cloudfront (CloudFront)",
+            "Request ID: abc==",
+            "iso-8859-1",
+            "<ADDRESS>\n</ADDRESS>",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        let method = Refusal::new(Reason::MethodNotAllowed).explanation();
+        assert!(method.starts_with("This distribution is not configured to allow the HTTP request method"));
+    }
+
+    #[test]
+    fn statuses_are_cloudfronts() {
+        for (reason, status) in [
+            (Reason::BadRequest, 400),
+            (Reason::HeadersTooLarge, 494),
+            (Reason::UriTooLong, 414),
+            (Reason::UnknownHost, 403),
+            (Reason::GetWithBody, 403),
+            (Reason::OriginConnectTimeout, 504),
+            (Reason::OriginReset, 502),
+        ] {
+            assert_eq!(Refusal::new(reason).status.as_u16(), status, "{reason}");
+        }
+    }
+}

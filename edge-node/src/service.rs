@@ -1,0 +1,353 @@
+//! From the head of a request to a decision: who is asked, may it pass, does the store know.
+//!
+//! The order of the steps is `spec/cloudfront.md` section 0.3. Everything up to the store's answer happens without
+//! waiting; a hit is answered right there. What must wait goes on in [`crate::miss`] and [`crate::pass`].
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use cdn_core::{
+    Counter, Instant, Reason,
+    distribution::{Diagnostics, Distribution, Distributions},
+    forward::{self, Hop, Viewer, XCache},
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http_body::Body as _;
+use hyper::{body::Incoming, service::Service};
+
+use crate::{
+    access_log,
+    asked::Asked,
+    body::{Accounts, ResponseBody},
+    config::Tier,
+    connection::{InFlight, Wire},
+    node::Node,
+    respond::{self, Occasion, Refusal, X_ISO_REASON},
+    timing::Ledger,
+};
+
+/// Where routers ask whether a node serves.
+pub(crate) const HEALTH_PATH: &str = "/.iso/health";
+
+/// Answers the requests of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewerService {
+    node: Arc<Node>,
+    /// Translated already.
+    peer: SocketAddr,
+    wire: Arc<Wire>,
+}
+
+impl ViewerService {
+    pub(crate) fn new(node: Arc<Node>, peer: SocketAddr, wire: Arc<Wire>) -> Self {
+        let ip = node.source_nat.as_ref().map_or_else(|| peer.ip().to_canonical(), |nat| nat.translate(peer.ip()));
+        Self { node, peer: SocketAddr::new(ip, peer.port()), wire }
+    }
+}
+
+/// The answer, at once or later.
+pub(crate) enum Answer {
+    Now(Option<Response<ResponseBody>>),
+    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(response) => {
+                Poll::Ready(Ok(response.take().unwrap_or_else(|| Response::new(ResponseBody::empty()))))
+            }
+            Self::Later(response) => response.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl Service<Request<Incoming>> for ViewerService {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let (in_flight, refused) = self.wire.on_request();
+        let node = &self.node;
+        if refused.is_none() && request.uri().path() == HEALTH_PATH {
+            return Answer::Now(Some(health(node, request.method())));
+        }
+        let began = node.clock.now();
+        node.counters.bump(Counter::EdgeRequests);
+        let case = Case::new(self, began, in_flight, &request);
+        match refused {
+            Some(reason) => {
+                let counter =
+                    if reason == Reason::HeaderTimeout { Counter::EdgeHeaderTimeouts } else { Counter::EdgeRejected };
+                node.counters.bump(counter);
+                Answer::Now(Some(case.refuse(Refusal::new(reason))))
+            }
+            None => self.decide(case, request),
+        }
+    }
+}
+
+impl ViewerService {
+    fn decide(&self, mut case: Case, request: Request<Incoming>) -> Answer {
+        let node = &self.node;
+        let (mut parts, mut body) = request.into_parts();
+        let checked = self.admit(&mut case, &mut parts, &body);
+        let admitted = match checked {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                node.counters.bump(Counter::EdgeRejected);
+                return Answer::Now(Some(case.refuse(Refusal::new(reason))));
+            }
+        };
+        let Admitted { asked, upgrade } = admitted;
+        if let Some(protocol) = upgrade {
+            // From here on the connection may become a tunnel; hyper needs its request back for that.
+            let client = Request::from_parts(parts, ());
+            let _ = &mut body;
+            let on_upgrade = hyper::upgrade::on(client);
+            return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
+        }
+        match asked.behavior().method_class(&asked.method) {
+            Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, body, reason))),
+            Ok(_) => crate::miss::look_up(case, asked),
+        }
+    }
+
+    /// Steps 2 to 9: everything that can be said before the store is asked.
+    fn admit(&self, case: &mut Case, parts: &mut Parts, body: &Incoming) -> Result<Admitted, Reason> {
+        let node = &self.node;
+        if parts.method == Method::CONNECT {
+            return Err(Reason::MethodNotAllowed);
+        }
+        let host = host_of(parts)?;
+        let uri = origin_form(&parts.uri)?;
+        let distributions = node.distributions.load();
+        let (distribution, viewer) = match node.tier {
+            Tier::Edge => {
+                let distribution =
+                    distribution_for(&distributions, host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
+                let request_id = case.request_id.clone();
+                (distribution, Viewer { address: self.peer, https: false, version: parts.version, request_id })
+            }
+            Tier::Shield if node.is_draining() => return Err(Reason::Draining),
+            Tier::Shield => {
+                let hop = Hop::take(&mut parts.headers).ok_or(Reason::UnknownHost)?;
+                case.request_id = hop.viewer.request_id.clone();
+                (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer)
+            }
+        };
+        case.diagnostics = *distribution.diagnostics();
+        let root_object = distribution.root_object_for(uri.path());
+        let path = root_object.as_deref().unwrap_or_else(|| uri.path());
+        let behavior = distribution.behavior_for(path);
+        if !behavior.allows(&parts.method) {
+            return Err(Reason::MethodNotAllowed);
+        }
+        if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+            return Err(Reason::GetWithBody);
+        }
+        if forward::loops(&parts.headers) > forward::CDN_LOOP_MAX {
+            return Err(Reason::LoopDetected);
+        }
+        let upgrade = upgrade_of(parts);
+        let mut headers = std::mem::take(&mut parts.headers);
+        forward::receive_viewer_headers(&mut headers, behavior, &viewer);
+        let place = distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior)).unwrap_or(usize::MAX);
+        let (distribution, method) = (Arc::clone(distribution), parts.method.clone());
+        Ok(Admitted {
+            asked: Asked { distribution, method, host, uri, root_object, behavior: place, headers, viewer },
+            upgrade,
+        })
+    }
+}
+
+struct Admitted {
+    asked: Asked,
+    upgrade: Option<HeaderValue>,
+}
+
+/// One request from its head to its response: what the response's headers and the log will want to know.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) node: Arc<Node>,
+    pub(crate) began: Instant,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) diagnostics: Diagnostics,
+    in_flight: InFlight,
+    head: bool,
+    log: Option<Box<access_log::Entry>>,
+}
+
+impl Case {
+    fn new(service: &ViewerService, began: Instant, in_flight: InFlight, request: &Request<Incoming>) -> Self {
+        let node = Arc::clone(&service.node);
+        let request_id = node.request_id();
+        let log = access_log::Entry::is_wanted().then(|| {
+            let host = request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+            Box::new(access_log::Entry {
+                node: Arc::clone(&node.name),
+                clock: node.clock,
+                began,
+                method: request.method().clone(),
+                host: host.map_or_else(|| request.uri().host().unwrap_or_default().to_owned(), Into::into),
+                uri: request.uri().clone(),
+                client: service.peer.ip(),
+                status: StatusCode::OK,
+                x_cache: "",
+                reason: "",
+                request_id: String::new(),
+            })
+        });
+        let head = request.method() == Method::HEAD;
+        Self { node, began, request_id, diagnostics: Diagnostics::default(), in_flight, head, log }
+    }
+
+    pub(crate) fn wire(&self) -> &Arc<Wire> {
+        self.in_flight.wire()
+    }
+
+    pub(crate) fn occasion(&self) -> Occasion<'_> {
+        Occasion { node: &self.node, began: self.began, request_id: &self.request_id, diagnostics: self.diagnostics }
+    }
+
+    /// The error page, before the store was asked.
+    pub(crate) fn refuse(self, refusal: Refusal) -> Response<ResponseBody> {
+        let lookup = self.node.clock.now() - self.began;
+        self.fail(refusal, lookup, Ledger::default())
+    }
+
+    /// The error page.
+    pub(crate) fn fail(self, refusal: Refusal, lookup: std::time::Duration, ledger: Ledger) -> Response<ResponseBody> {
+        let response = respond::error_page(self.occasion(), refusal, lookup, ledger);
+        self.settle(response, XCache::Error, refusal.reason)
+    }
+
+    /// The error page for an error that is repeated from the store.
+    pub(crate) fn repeat_error(self, refusal: Refusal, story: respond::Story) -> Response<ResponseBody> {
+        let page = respond::page(refusal, self.request_id.to_str().unwrap_or_default());
+        let mut response = Response::new(ResponseBody::whole(page));
+        *response.status_mut() = refusal.status;
+        respond::dress_page(response.headers_mut());
+        self.answer(response, story)
+    }
+
+    /// Puts the headers of this request's story on a response, and its accounts under the body.
+    pub(crate) fn answer(self, mut response: Response<ResponseBody>, story: respond::Story) -> Response<ResponseBody> {
+        let (x_cache, reason) = (story.x_cache, story.reason);
+        respond::finish(self.occasion(), story, &mut response);
+        self.settle(response, x_cache, reason)
+    }
+
+    fn settle(
+        mut self,
+        mut response: Response<ResponseBody>,
+        x_cache: XCache,
+        reason: Reason,
+    ) -> Response<ResponseBody> {
+        if let Some(log) = &mut self.log {
+            log.status = response.status();
+            log.x_cache = x_cache.as_str();
+            log.reason = reason.as_str();
+            log.request_id = self.request_id.to_str().unwrap_or_default().to_owned();
+        }
+        let bodyless = self.head || matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        if bodyless {
+            let length = http_body::Body::size_hint(response.body()).exact();
+            if self.head
+                && let Some(length) = length
+                && length > 0
+                && !response.headers().contains_key(header::CONTENT_LENGTH)
+            {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            response.body_mut().clear();
+        }
+        let counters = Arc::clone(&self.node.counters);
+        response.body_mut().account(Accounts { _in_flight: self.in_flight, counters, log: self.log });
+        response
+    }
+}
+
+/// The probe of routers; not a request of anybody.
+fn health(node: &Node, method: &Method) -> Response<ResponseBody> {
+    let (status, text) = match node.is_draining() {
+        false => (StatusCode::OK, "ok"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    let mut response = Response::new(ResponseBody::whole(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if node.is_draining() {
+        response.headers_mut().insert(X_ISO_REASON, HeaderValue::from_static(Reason::Draining.as_str()));
+    }
+    if method == Method::HEAD {
+        response.body_mut().clear();
+    }
+    response
+}
+
+/// Whose content is asked for. A literal address or `localhost` stands for the only distribution, where there is one.
+fn distribution_for<'a>(distributions: &'a Distributions, host: &str) -> Option<&'a Arc<Distribution>> {
+    distributions.by_host(host).or_else(|| {
+        let name = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let only = distributions.len() == 1 && (literal || name.eq_ignore_ascii_case("localhost"));
+        only.then(|| distributions.iter().next()).flatten()
+    })
+}
+
+/// The host that is asked for: the authority of an absolute-form target or of HTTP/2, else `Host` (RFC 9112 section
+/// 3.2.2). HTTP/1.0 may have none.
+fn host_of(parts: &Parts) -> Result<HeaderValue, Reason> {
+    let host = match (parts.uri.authority(), parts.headers.get(header::HOST)) {
+        (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadRequest)?,
+        (None, Some(host)) => host.clone(),
+        (None, None) if parts.version == Version::HTTP_10 => HeaderValue::from_static(""),
+        (None, None) => return Err(Reason::BadRequest),
+    };
+    // A registered name or a literal, with a port (RFC 3986 section 3.2). User information has no place here.
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte);
+    if host.len() <= 260 && host.as_bytes().iter().copied().all(fine) { Ok(host) } else { Err(Reason::BadRequest) }
+}
+
+/// Path and query alone, which is what origins are sent.
+fn origin_form(uri: &Uri) -> Result<Uri, Reason> {
+    if uri.scheme().is_some_and(|scheme| !matches!(scheme.as_str(), "http" | "https")) {
+        return Err(Reason::BadRequest);
+    }
+    match uri.path_and_query() {
+        Some(target) if target.path().starts_with('/') => {
+            if uri.authority().is_none() {
+                Ok(uri.clone())
+            } else {
+                Ok(Uri::from(target.clone()))
+            }
+        }
+        _ => Err(Reason::BadRequest),
+    }
+}
+
+/// What a GET wants its connection to become, if that is a WebSocket (RFC 6455 section 4.1).
+fn upgrade_of(parts: &Parts) -> Option<HeaderValue> {
+    if parts.method != Method::GET || parts.version != Version::HTTP_11 {
+        return None;
+    }
+    let protocol = parts.headers.get(header::UPGRADE)?;
+    let named = parts
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+    (named && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")).then(|| protocol.clone())
+}

@@ -1,0 +1,275 @@
+//! The store of a node: shards of [`CacheShard`], each behind its own short lock, and who waits for which fetch.
+//!
+//! Nothing is awaited under a lock. What is stored and who fetches is decided in `cdn_core`; here it is only kept apart
+//! by key, and those who wait are woken.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cdn_core::{
+    Counters, Instant, Reason,
+    cache_key::{CacheKey, KeySeed, RequestHead},
+    freshness::Lifetime,
+    invalidation::InvalidationPattern,
+    store::{
+        Begun, CacheShard, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served, Storable,
+        StoreSettings, StoredHead,
+    },
+};
+use tokio::sync::watch;
+
+use crate::object::{Following, Object, Subscription};
+
+/// A stored response as it is handed out.
+pub(crate) type Response = Served<Arc<Object>>;
+
+const SHARDS_MAX: u64 = 16;
+
+/// See the module.
+pub(crate) struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    seed: KeySeed,
+    wait_max: Duration,
+}
+
+struct Shard {
+    cache: CacheShard<Arc<Object>>,
+    /// Fetches whose outcome others may wait for.
+    flights: HashMap<FetchId, Flight>,
+}
+
+struct Flight {
+    object: Arc<Object>,
+    /// Says "ask again", by a change or by its end.
+    again: watch::Sender<()>,
+}
+
+/// What the store says to a request.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Hit(Response, Option<Following>),
+    /// Stale, and fine to send; somebody should fetch it anew where there is a [`Lead`].
+    Stale(Response, Option<Lead>),
+    StaleOnError(Response),
+    Join(Join),
+    Lead(Lead),
+    Alone(Reason),
+}
+
+/// A fetch to carry out and to resolve.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    pub(crate) begun: Begun<Arc<Object>>,
+    pub(crate) object: Arc<Object>,
+    pub(crate) wants: Subscription,
+    place: usize,
+}
+
+/// A place among those who wait for a fetch.
+#[derive(Debug)]
+pub(crate) struct Join {
+    again: watch::Receiver<()>,
+    place: usize,
+    fetch: FetchId,
+    _wants: Option<Subscription>,
+}
+
+impl Join {
+    /// Resolves when it is time to ask again.
+    pub(crate) async fn again(&mut self) {
+        // An end of the channel says the same as a message.
+        let _ = self.again.changed().await;
+    }
+}
+
+/// Names a fetch within the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetch {
+    place: usize,
+    id: FetchId,
+}
+
+impl Lead {
+    pub(crate) const fn fetch(&self) -> Fetch {
+        Fetch { place: self.place, id: self.begun.id }
+    }
+}
+
+impl Store {
+    /// A store for `bytes_max` bytes in all. There are as many shards as leave each room for a few of the largest
+    /// objects.
+    pub(crate) fn new(settings: StoreSettings, seed: u128, counters: &Arc<Counters>) -> Self {
+        let seed = KeySeed::new(seed);
+        let shards = (settings.bytes_max / settings.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX);
+        let each = StoreSettings { bytes_max: settings.bytes_max / shards, ..settings };
+        let shard = |_| {
+            let cache = CacheShard::new(each, seed, Arc::clone(counters));
+            Mutex::new(Shard { cache, flights: HashMap::new() })
+        };
+        Self { shards: (0..shards).map(shard).collect(), seed, wait_max: settings.wait_max }
+    }
+
+    pub(crate) const fn seed(&self) -> KeySeed {
+        self.seed
+    }
+
+    /// How long somebody waits for another's fetch.
+    pub(crate) const fn wait_max(&self) -> Duration {
+        self.wait_max
+    }
+
+    pub(crate) fn lookup(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Found {
+        let place = key.shard(self.shards.len());
+        let mut shard = self.lock(place);
+        match shard.cache.lookup(now, key, request) {
+            Lookup::Hit(served) => {
+                // Under the lock: nobody can see in between that nobody wants it, or drop its first byte.
+                let following = if served.complete { None } else { served.body.follow() };
+                Found::Hit(served, following)
+            }
+            Lookup::Stale { served, refresh } => {
+                let lead = refresh.map(|begun| shard.begin(place, begun));
+                Found::Stale(served, lead)
+            }
+            Lookup::StaleOnError(served) => Found::StaleOnError(served),
+            Lookup::Join(fetch) => match shard.flights.get(&fetch) {
+                Some(flight) => Found::Join(Join {
+                    again: flight.again.subscribe(),
+                    place,
+                    fetch,
+                    _wants: Some(flight.object.subscribe()),
+                }),
+                None => Found::Alone(Reason::Internal),
+            },
+            Lookup::Fetch(begun) => Found::Lead(shard.begin(place, begun)),
+            Lookup::Pass(reason) => Found::Alone(reason),
+        }
+    }
+
+    /// Somebody does not wait any more.
+    pub(crate) fn leave(&self, join: Join) {
+        self.lock(join.place).cache.leave(join.fetch);
+    }
+
+    /// Somebody has waited for too long: wakes all who have.
+    pub(crate) fn on_overdue(&self, now: Instant, join: &Join) {
+        let mut shard = self.lock(join.place);
+        for fetch in shard.cache.handle_timeout(now) {
+            if let Some(flight) = shard.flights.get(&fetch) {
+                flight.again.send_replace(());
+            }
+        }
+    }
+
+    /// The head of a storable response is there; see [`CacheShard::fetched`].
+    pub(crate) fn fetched(
+        &self,
+        now: Instant,
+        fetch: Fetch,
+        storable: Storable<'_, Arc<Object>>,
+    ) -> Outcome<Arc<Object>> {
+        let complete = storable.complete;
+        let mut shard = self.lock(fetch.place);
+        let outcome = shard.cache.fetched(now, fetch.id, storable);
+        if complete || matches!(outcome, Outcome::NotStored(_)) {
+            shard.flights.remove(&fetch.id);
+        } else if let Some(flight) = shard.flights.get(&fetch.id) {
+            flight.again.send_replace(());
+        }
+        outcome
+    }
+
+    pub(crate) fn refreshed(
+        &self,
+        now: Instant,
+        fetch: Fetch,
+        head: Arc<StoredHead>,
+        lifetime: Lifetime,
+    ) -> Outcome<Arc<Object>> {
+        self.resolve(fetch, |cache| cache.refreshed(now, fetch.id, head, lifetime))
+    }
+
+    pub(crate) fn uncacheable(&self, now: Instant, fetch: Fetch) {
+        self.resolve(fetch, |cache| cache.uncacheable(now, fetch.id));
+    }
+
+    pub(crate) fn released(&self, fetch: Fetch) {
+        self.resolve(fetch, |cache| cache.released(fetch.id));
+    }
+
+    /// The stale response that stands in for a failing origin. `None`: the fetch is still to be resolved.
+    pub(crate) fn failed(&self, now: Instant, fetch: Fetch, error: FetchError) -> Option<Response> {
+        let mut shard = self.lock(fetch.place);
+        match shard.cache.failed(now, fetch.id, error) {
+            Failed::Stale(served) => {
+                shard.flights.remove(&fetch.id);
+                Some(served)
+            }
+            Failed::Answer => None,
+        }
+    }
+
+    pub(crate) fn grew(&self, fetch: Fetch, bytes: u64) -> Growth {
+        self.lock(fetch.place).cache.grew(fetch.id, bytes)
+    }
+
+    pub(crate) fn completed(&self, fetch: Fetch, bytes: u64) -> Growth {
+        self.resolve(fetch, |cache| cache.completed(fetch.id, bytes))
+    }
+
+    pub(crate) fn aborted(&self, fetch: Fetch) {
+        self.resolve(fetch, |cache| cache.aborted(fetch.id));
+    }
+
+    /// Gives a fetch up if still nobody wants it; whether it did. Nobody can begin to want it in between.
+    pub(crate) fn abandon(&self, fetch: Fetch, object: &Object) -> bool {
+        let mut shard = self.lock(fetch.place);
+        let unwanted = !object.is_wanted();
+        if unwanted {
+            shard.cache.aborted(fetch.id);
+            shard.flights.remove(&fetch.id);
+        }
+        unwanted
+    }
+
+    /// Removes what a pattern covers; how many.
+    pub(crate) fn invalidate(&self, distribution: &str, pattern: &InvalidationPattern) -> u64 {
+        (0..self.shards.len()).map(|place| self.lock(place).cache.invalidate(distribution, pattern)).sum()
+    }
+
+    /// What is stored under a path.
+    pub(crate) fn reports(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryReport> {
+        (0..self.shards.len()).flat_map(|place| self.lock(place).cache.reports(now, distribution, path)).collect()
+    }
+
+    fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut CacheShard<Arc<Object>>) -> T) -> T {
+        let mut shard = self.lock(fetch.place);
+        let outcome = act(&mut shard.cache);
+        shard.flights.remove(&fetch.id);
+        outcome
+    }
+
+    fn lock(&self, place: usize) -> MutexGuard<'_, Shard> {
+        // A panic under the lock is a defect of the machine, but its tables are never half changed across calls.
+        self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn begin(&mut self, place: usize, begun: Begun<Arc<Object>>) -> Lead {
+        let object = Arc::<Object>::default();
+        let wants = object.subscribe();
+        self.flights.insert(begun.id, Flight { object: Arc::clone(&object), again: watch::Sender::new(()) });
+        Lead { begun, object, wants, place }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+//! Where the time of one request went: the `Server-Timing` header (W3C Server Timing) that viewers read as a ledger.
+//!
+//! Knows names and durations. Lines of one layer add up to the last one, which contains all before it.
+
+use std::{fmt::Write as _, time::Duration};
+
+use cdn_core::origin_group::{Attempt, AttemptOutcome, Exchange, Phase};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Which layer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Edge,
+    Shield,
+}
+
+impl Layer {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Shield => "shield",
+        }
+    }
+}
+
+/// The lines so far, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger(String);
+
+impl Ledger {
+    pub(crate) fn with_capacity() -> Self {
+        Self(String::with_capacity(256))
+    }
+
+    /// A line without a duration: `name` or `name;desc="..."`.
+    pub(crate) fn note(&mut self, name: &str, description: Option<&str>) {
+        self.begin(name);
+        self.describe(description);
+    }
+
+    /// A line with a duration: `layer-what;desc="...";dur=1.234`.
+    pub(crate) fn span(&mut self, layer: Layer, what: &str, description: Option<&str>, took: Duration) {
+        self.begin(layer.as_str());
+        if !what.is_empty() {
+            self.0.push('-');
+            self.0.push_str(what);
+        }
+        self.describe(description);
+        let micros = took.as_micros();
+        let _ = write!(self.0, ";dur={}.{:03}", micros / 1_000, micros % 1_000);
+    }
+
+    /// One line per attempt of an exchange.
+    pub(crate) fn attempts(&mut self, layer: Layer, exchange: &Exchange) {
+        for attempt in exchange.attempts() {
+            let text = description(exchange.origin_id(attempt.member), attempt);
+            self.span(layer, "attempt", Some(&text), attempt.took);
+        }
+    }
+
+    /// Lines of another ledger, as they are.
+    pub(crate) fn append(&mut self, other: &Self) {
+        if !other.0.is_empty() {
+            if !self.0.is_empty() {
+                self.0.push_str(", ");
+            }
+            self.0.push_str(&other.0);
+        }
+    }
+
+    /// What a shield reported in its own `Server-Timing`: its lines, without the sum that the hop contains anyway.
+    pub(crate) fn of_shield(headers: &HeaderMap) -> Self {
+        let mut ledger = Self::default();
+        for line in headers.get_all(SERVER_TIMING).iter().filter_map(|value| value.to_str().ok()) {
+            for entry in split(line).filter(|entry| entry.starts_with("shield-")) {
+                ledger.begin(entry);
+            }
+        }
+        ledger
+    }
+
+    /// The header's value.
+    pub(crate) fn value(&self) -> Option<HeaderValue> {
+        if self.0.is_empty() { None } else { HeaderValue::from_str(&self.0).ok() }
+    }
+
+    fn begin(&mut self, text: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str(", ");
+        }
+        self.0.push_str(text);
+    }
+
+    fn describe(&mut self, description: Option<&str>) {
+        if let Some(description) = description {
+            self.0.push_str(";desc=\"");
+            // A quoted-string of visible ASCII (RFC 9110 section 5.6.4).
+            for char in description.chars().filter(|char| matches!(char, ' '..='~')) {
+                if matches!(char, '"' | '\\') {
+                    self.0.push('\\');
+                }
+                self.0.push(char);
+            }
+            self.0.push('"');
+        }
+    }
+}
+
+/// Leaves in a shield's response only what the origin said in `Server-Timing`.
+pub(crate) fn remove_shields_lines(headers: &mut HeaderMap) {
+    let ours = |entry: &str| entry.starts_with("shield-") || entry.starts_with("shield;");
+    let kept: Vec<HeaderValue> = headers
+        .get_all(SERVER_TIMING)
+        .iter()
+        .filter(|value| !value.to_str().is_ok_and(|line| split(line).any(ours)))
+        .cloned()
+        .collect();
+    headers.remove(SERVER_TIMING);
+    for value in kept {
+        headers.append(SERVER_TIMING, value);
+    }
+}
+
+/// `primary connect refused`, `primary connect`, `secondary response 200`.
+pub(crate) fn description(origin: &str, attempt: &Attempt) -> String {
+    let phase = match attempt.phase {
+        Phase::Connect => "connect",
+        Phase::Response => "response",
+    };
+    match attempt.outcome {
+        AttemptOutcome::Connected => format!("{origin} {phase}"),
+        AttemptOutcome::Responded(status) => format!("{origin} {phase} {}", status.as_u16()),
+        AttemptOutcome::Failed(failure) if attempt.phase == Phase::Response && failure.as_str() != "timeout" => {
+            format!("{origin} {failure}")
+        }
+        AttemptOutcome::Failed(failure) => format!("{origin} {phase} {failure}"),
+    }
+}
+
+/// Splits a list at its commas, those inside of quotes excepted.
+fn split(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (mut quoted, mut escaped, mut end) = (false, false, rest.len());
+        for (at, byte) in rest.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b',' if !quoted => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let entry = rest.get(..end).unwrap_or_default();
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(entry.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use cdn_core::{
+        Instant,
+        distribution::Origin,
+        origin_group::{Failure, RequestKind},
+    };
+    use http::{Method, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn attempts_read_as_the_contract_says() {
+        let request = RequestKind { method: Method::GET, cache_options: false };
+        let origin = Origin::new("origin.test");
+        let mut exchange = Exchange::with_origin(Instant::ZERO, request, "primary", &origin);
+        let ms = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        exchange.on_failure(ms(90), Failure::Refused);
+        exchange.on_connected(ms(170), false);
+        exchange.on_response(ms(218), StatusCode::OK);
+        let mut ledger = Ledger::default();
+        ledger.span(Layer::Edge, "lookup", None, Duration::from_micros(12));
+        ledger.attempts(Layer::Edge, &exchange);
+        ledger.span(Layer::Edge, "", None, Duration::from_millis(218));
+        assert_eq!(
+            ledger.0,
+            "edge-lookup;dur=0.012, edge-attempt;desc=\"primary connect refused\";dur=90.000, \
+             edge-attempt;desc=\"primary connect\";dur=80.000, edge-attempt;desc=\"primary response 200\";dur=48.000, \
+             edge;dur=218.000"
+        );
+    }
+
+    #[test]
+    fn the_shields_lines_are_taken_without_its_sum() {
+        let mut headers = HeaderMap::new();
+        let line =
+            "cdn-cache-miss, shield-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2, shield;dur=3";
+        headers.insert(SERVER_TIMING, line.parse().unwrap());
+        assert_eq!(
+            Ledger::of_shield(&headers).0,
+            "shield-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2"
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! WebSocket: a connection that stops being HTTP.
+//!
+//! After the origin's 101 bytes flow both ways unread, until either side ends, nothing moves for the limit, or the node
+//! stops. Never cached; an origin group's secondary is asked only as long as no 101 was given.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cdn_core::{
+    Counter, Reason,
+    forward::{Conditions, XCache},
+};
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::{
+    asked::Asked,
+    body::ResponseBody,
+    fetch::{Want, fetch},
+    node::Node,
+    pass::{fail, relay},
+    respond::Story,
+    service::Case,
+};
+
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// Asks the origin for the upgrade, and joins the two connections where it agrees.
+pub(crate) async fn open(
+    case: Case,
+    asked: Asked,
+    protocol: HeaderValue,
+    on_upgrade: OnUpgrade,
+) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    node.counters.bump(Counter::EdgePasses);
+    let mut story = Story::new(XCache::Miss, Reason::PassUpgrade, node.clock.now() - case.began);
+    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: Some(&protocol) };
+    let mut fetched = match fetch(&node, &asked, want, None).await {
+        Ok(fetched) => fetched,
+        Err(failure) => return fail(case, failure, story),
+    };
+    let Some(origin) = fetched.upgraded.take() else { return relay(case, &asked, fetched, story) };
+    // The client may send its first frame the moment it has the 101, so the guard must know before.
+    case.wire().on_tunnel();
+    node.tasks.spawn(join(Arc::clone(&node), on_upgrade, origin));
+    story.ledger.append(&fetched.ledger);
+    story.forwarded_status = Some(fetched.status);
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = fetched.headers;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    case.answer(response, story)
+}
+
+async fn join(node: Arc<Node>, client: OnUpgrade, origin: OnUpgrade) {
+    let (client, origin) = match tokio::try_join!(client, origin) {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::debug!(%error, "no tunnel");
+            return;
+        }
+    };
+    node.counters.add(Counter::EdgeTunnels, 1);
+    let began = tokio::time::Instant::now();
+    let moved = AtomicU64::new(0);
+    let idle = async {
+        let limit = node.limits.tunnel_idle_timeout;
+        loop {
+            let last = std::time::Duration::from_millis(moved.load(Ordering::Relaxed));
+            if began.elapsed() >= last + limit {
+                return;
+            }
+            tokio::time::sleep_until(began + last + limit).await;
+        }
+    };
+    let touch = || moved.store(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    let (mut client_reads, mut client_writes) = tokio::io::split(TokioIo::<Upgraded>::new(client));
+    let (mut origin_reads, mut origin_writes) = tokio::io::split(TokioIo::<Upgraded>::new(origin));
+    let both = async {
+        tokio::try_join!(
+            pump(&mut client_reads, &mut origin_writes, &touch),
+            pump(&mut origin_reads, &mut client_writes, &touch),
+        )
+    };
+    tokio::select! {
+        _ = both => {}
+        () = idle => node.counters.bump(Counter::EdgeIdleTimeouts),
+        () = node.closing.cancelled() => {}
+    }
+    node.counters.sub(Counter::EdgeTunnels, 1);
+}
+
+/// Moves bytes until the end, and passes the end on.
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    touch: &impl Fn(),
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        touch();
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        to.write_all(bytes).await?;
+        to.flush().await?;
+        touch();
+    }
+    to.shutdown().await
+}
