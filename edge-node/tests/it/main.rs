@@ -1,0 +1,8 @@
+//! The node over real sockets: a scripted origin behind it, exact bytes before it.
+
+mod caching;
+mod failover;
+mod hostile;
+mod passing;
+mod shield;
+mod support;

@@ -1,0 +1,450 @@
+//! A node on real sockets, an origin that does exactly what a script says, and a client that sends exact bytes.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cdn_core::{
+    Counter, NodeId, Role,
+    distribution::{
+        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginGroup,
+        OriginRequestPolicy, Selection, TransportFailover,
+    },
+    policies,
+};
+use edge_node::{Config, Edge, Handle, Limits, ShieldTarget, Tier};
+use http::StatusCode;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Nothing in these tests takes this long unless it is broken.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for a thing, never for a while.
+pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "still waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// What a scripted origin does next.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Writes these bytes.
+    Send(Vec<u8>),
+    /// Waits until the gate is opened.
+    Gate(Gate),
+    /// Closes the connection.
+    Close,
+    /// Says nothing for ever.
+    Silence,
+}
+
+/// Opened once, by the test.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn wait(&self) {
+        let _ = self.0.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// A 200 with these header lines (each with its CRLF) and this body.
+pub fn ok(headers: &str, body: &str) -> Act {
+    Act::Send(format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+}
+
+/// A head and nothing else.
+pub fn status(status: u16, headers: &str) -> Act {
+    Act::Send(format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes())
+}
+
+/// An origin that reads heads and follows a script.
+#[derive(Clone)]
+pub struct Scripted {
+    pub address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    /// `script` gets the head of each request and its number, and says what to do. A body with a `Content-Length` is
+    /// read first and appended to the head.
+    pub async fn start(script: impl Fn(&str, usize) -> Vec<Act> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let origin = Self { address, heads: Arc::default(), connections: Arc::default() };
+        let (this, script) = (origin.clone(), Arc::new(script));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                this.connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(this.clone().converse(stream, Arc::clone(&script)));
+            }
+        });
+        origin
+    }
+
+    /// Always the same.
+    pub async fn always(acts: Vec<Act>) -> Self {
+        Self::start(move |_, _| acts.clone()).await
+    }
+
+    /// An address at which nobody listens.
+    pub async fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// The head of the request of this number.
+    pub fn head(&self, number: usize) -> String {
+        self.heads.lock().unwrap()[number].clone()
+    }
+
+    async fn converse(self, mut stream: TcpStream, script: Arc<impl Fn(&str, usize) -> Vec<Act>>) {
+        let mut buffer = Vec::new();
+        loop {
+            let Some(mut head) = read_head(&mut stream, &mut buffer).await else { return };
+            let length = line(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            while buffer.len() < length {
+                if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            head.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            buffer.drain(..length);
+            let number = {
+                let mut heads = self.heads.lock().unwrap();
+                heads.push(head.clone());
+                heads.len() - 1
+            };
+            for act in script(&head, number) {
+                match act {
+                    Act::Send(bytes) => {
+                        if stream.write_all(&bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                    Act::Gate(gate) => gate.wait().await,
+                    Act::Close => return,
+                    Act::Silence => {
+                        let mut sink = [0; 1024];
+                        while stream.read(&mut sink).await.unwrap_or(0) > 0 {}
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The value of a header line, whatever its case.
+pub fn line(head: &str, name: &str) -> Option<String> {
+    head.lines().skip(1).find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&buffer[..end + 4]).into_owned();
+            buffer.drain(..end + 4);
+            return Some(head);
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// A response as a client read it.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> String {
+        line(&self.head, name).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn x_cache(&self) -> String {
+        self.header("x-cache")
+    }
+
+    pub fn reason(&self) -> String {
+        self.header("x-iso-reason")
+    }
+}
+
+/// A client connection that stays open.
+pub struct Client {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    pub async fn send(&mut self, raw: impl AsRef<[u8]>) {
+        self.stream.write_all(raw.as_ref()).await.unwrap();
+    }
+
+    /// The next head.
+    pub async fn head(&mut self) -> String {
+        let head = tokio::time::timeout(DEADLINE, read_head(&mut self.stream, &mut self.buffer)).await;
+        head.expect("a head in time").expect("a head before the end")
+    }
+
+    /// At least `len` more bytes of what follows the head.
+    pub async fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let read = async {
+            while self.buffer.len() < len {
+                if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, read).await.expect("bytes in time");
+        let len = len.min(self.buffer.len());
+        self.buffer.drain(..len).collect()
+    }
+
+    /// The next response, its body read as framed (`head_only`: none).
+    pub async fn reply(&mut self, head_only: bool) -> Reply {
+        let head = self.head().await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = if head_only || matches!(status, 204 | 304) {
+            Vec::new()
+        } else if line(&head, "transfer-encoding").is_some() {
+            self.chunked().await
+        } else {
+            let length = line(&head, "content-length").map_or(usize::MAX, |length| length.parse().unwrap());
+            self.bytes(length).await
+        };
+        Reply { status, head, body }
+    }
+
+    async fn chunked(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = Vec::new();
+            while !size.ends_with(b"\r\n") {
+                let byte = self.bytes(1).await;
+                if byte.is_empty() {
+                    return body;
+                }
+                size.extend(byte);
+            }
+            let size = usize::from_str_radix(str::from_utf8(&size).unwrap().trim(), 16).unwrap();
+            let chunk = self.bytes(size + 2).await;
+            if size == 0 || chunk.len() < size + 2 {
+                return body;
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    }
+
+    /// Whether the node has closed its side.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut rest = [0; 256];
+        match tokio::time::timeout(DEADLINE, self.stream.read(&mut rest)).await {
+            Ok(Ok(0) | Err(_)) => true,
+            Ok(Ok(_)) => false,
+            Err(_) => panic!("neither bytes nor an end"),
+        }
+    }
+}
+
+/// One exchange on a connection of its own.
+pub async fn exchange(address: SocketAddr, raw: impl AsRef<[u8]>) -> Reply {
+    let mut client = Client::connect(address).await;
+    client.send(raw.as_ref()).await;
+    let head_only = raw.as_ref().starts_with(b"HEAD ");
+    client.reply(head_only).await
+}
+
+/// `GET path`, with more header lines (each with its CRLF).
+pub async fn get_with(address: SocketAddr, path: &str, headers: &str) -> Reply {
+    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: www.demo.test\r\n{headers}\r\n")).await
+}
+
+pub async fn get(address: SocketAddr, path: &str) -> Reply {
+    get_with(address, path, "").await
+}
+
+/// A node that runs until it is dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    pub handle: Handle,
+    pub stop: CancellationToken,
+    pub ended: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Running {
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.handle.counters().value(counter)
+    }
+}
+
+/// Builds nodes: by default one distribution `demo` with one origin `app` and the policy UseOriginCacheControlHeaders
+/// plus all query parameters.
+pub struct Setup {
+    pub spec: DistributionSpec,
+    pub config: Config,
+}
+
+/// An origin that is patient for a second at most.
+pub fn quick(domain: &str) -> Origin {
+    Origin {
+        connection_attempts: 1,
+        connection_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+        shield: false,
+        ..Origin::new(domain)
+    }
+}
+
+impl Setup {
+    pub fn new(app: SocketAddr) -> Self {
+        let cache_policy = policies::cache_policy("UseOriginCacheControlHeaders-QueryStrings").unwrap();
+        let behavior = Behavior {
+            path_pattern: "*".into(),
+            target: "app".into(),
+            allowed_methods: AllowedMethods::All,
+            cache_options: false,
+            cache_policy,
+            origin_request_policy: OriginRequestPolicy {
+                name: "test".into(),
+                headers: Selection::Only(vec!["x-forward".into()]),
+                ..OriginRequestPolicy::default()
+            },
+        };
+        let spec = DistributionSpec {
+            id: "demo".into(),
+            aliases: vec!["www.demo.test".into()],
+            default_root_object: "index.html".into(),
+            origins: BTreeMap::from([("app".to_owned(), quick("app.test"))]),
+            groups: BTreeMap::new(),
+            behaviors: vec![],
+            default_behavior: behavior,
+            diagnostics: Diagnostics::default(),
+        };
+        let config = Config {
+            id: NodeId::new(Role::Edge, "iad"),
+            pop: "IAD".parse().unwrap(),
+            tier: Tier::Edge,
+            distributions: vec![],
+            origins: BTreeMap::from([("app".to_owned(), authority(app))]),
+            shields: vec![],
+            cache_bytes_max: 64 << 20,
+            object_bytes_max: 1 << 20,
+            limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
+            source_nat: None,
+            seed: 7,
+        };
+        Self { spec, config }
+    }
+
+    /// Primary and secondary, which fails over on `codes`.
+    pub fn group(primary: SocketAddr, secondary: SocketAddr, codes: &[u16]) -> Self {
+        let mut setup = Self::new(primary);
+        setup.config.origins.insert("spare".into(), authority(secondary));
+        setup.spec.origins.insert("spare".into(), quick("spare.test"));
+        let group = OriginGroup {
+            members: ["app".into(), "spare".into()],
+            failover_codes: codes.iter().map(|code| StatusCode::from_u16(*code).unwrap()).collect(),
+            on_transport_error: TransportFailover::Documented,
+        };
+        setup.spec.groups.insert("both".into(), group);
+        setup.spec.default_behavior.target = "both".into();
+        setup
+    }
+
+    pub fn policy(mut self, name: &str) -> Self {
+        self.spec.default_behavior.cache_policy = policies::cache_policy(name).unwrap();
+        self
+    }
+
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.config.limits);
+        self
+    }
+
+    pub fn app(mut self, change: impl FnOnce(&mut Origin)) -> Self {
+        change(self.spec.origins.get_mut("app").unwrap());
+        self
+    }
+
+    /// The same, with another node in front that asks this one as its shield.
+    pub async fn start_with_shield(mut self) -> (Running, Running) {
+        for origin in self.spec.origins.values_mut() {
+            origin.shield = true;
+        }
+        let shield = Self {
+            spec: self.spec.clone(),
+            config: Config { id: NodeId::new(Role::Shield, "iad"), tier: Tier::Shield, ..self.config.clone() },
+        };
+        let shield = shield.start().await;
+        self.config.shields = vec![ShieldTarget { pop: "IAD".parse().unwrap(), address: authority(shield.address) }];
+        (self.start().await, shield)
+    }
+
+    pub async fn start(mut self) -> Running {
+        self.config.distributions = vec![Arc::new(Distribution::new(self.spec).unwrap())];
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (edge, handle) = Edge::build(self.config, vec![listener], edge_node::tcp()).unwrap();
+        let stop = CancellationToken::new();
+        let ended = Some(tokio::spawn(edge.serve(stop.clone())));
+        Running { address, handle, stop, ended }
+    }
+}
+
+pub fn authority(address: SocketAddr) -> http::uri::Authority {
+    address.to_string().parse().unwrap()
+}
