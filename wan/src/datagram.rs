@@ -105,7 +105,7 @@ impl WanUdp {
             Verdict::Deliver(at) => {
                 let key = (at, state.number());
                 state.outgoing.insert(key, (Bytes::copy_from_slice(bytes), target));
-                state.arm(core);
+                state.arm(core, at);
             }
             Verdict::Drop(reason) => core.count_drop(reason),
         }
@@ -167,21 +167,24 @@ impl State {
         self.next
     }
 
-    /// Sets the alarm for the next datagram on its way.
-    fn arm(&mut self, core: &Core) {
+    /// Sees to it that the pump looks again at `at`, if that is sooner than it would.
+    fn arm(&mut self, core: &Core, at: Instant) {
         let Some(pump) = &self.pump else { return };
-        // What has arrived and is unread waits for its reader, not for the clock.
-        let now = core.timer.now();
-        let incoming = self.incoming.range((now, u64::MAX)..).next().map(|((at, _), _)| *at);
-        let outgoing = self.outgoing.keys().next().map(|(at, _)| *at);
-        let next = [incoming, outgoing].into_iter().flatten().min();
         if let Some(alarm) = self.alarm {
-            if next == Some(alarm.at) {
+            if alarm.at <= at {
                 return;
             }
             core.timer.cancel(alarm);
         }
-        self.alarm = next.map(|at| core.timer.set(at, pump.clone()));
+        self.alarm = Some(core.timer.set(at, pump.clone()));
+    }
+
+    /// The first arrival after `now`. What has arrived waits for the socket or for its reader, not for the clock.
+    fn next_arrival(&self, now: Instant) -> Option<Instant> {
+        let after = (now, u64::MAX)..;
+        let incoming = self.incoming.range(after.clone()).next();
+        let outgoing = self.outgoing.range(after).next();
+        [incoming, outgoing].into_iter().flatten().map(|((at, _), _)| *at).min()
     }
 }
 
@@ -239,9 +242,12 @@ impl Future for Pump {
         while let Some(first) = state.outgoing.first_entry()
             && first.key().0 <= now
         {
-            let (bytes, target) = first.remove();
-            // A full socket buffer loses datagrams on a real machine, too.
-            let _ = this.socket.try_send_to(&bytes, target);
+            let (bytes, target) = first.get();
+            // An error is about this datagram or an earlier one: on a real machine, too, it would be lost.
+            if this.socket.poll_send_to(context, bytes, *target).is_pending() {
+                break;
+            }
+            first.remove();
         }
         if state.is_gone {
             if state.outgoing.is_empty() {
@@ -257,7 +263,12 @@ impl Future for Pump {
         if state.broken.is_some() {
             return Poll::Ready(());
         }
-        state.arm(&shared.core);
+        if let Some(alarm) = state.alarm.take() {
+            shared.core.timer.cancel(alarm);
+        }
+        if let Some(at) = state.next_arrival(now) {
+            state.arm(&shared.core, at);
+        }
         Poll::Pending
     }
 }

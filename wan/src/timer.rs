@@ -2,7 +2,8 @@
 //!
 //! tokio's timer ticks in milliseconds; the error of a link must stay well below one. A thread of its own sleeps until
 //! the earliest deadline and wakes whose time has come, so it serves every runtime of the process alike and spins
-//! never. Knows wakers and moments, nothing else. (What was measured against it is in `docs/notes/`.)
+//! never. Knows wakers and moments, nothing else. (`docs/notes/2026-11-22-one-timer-thread.md` has what was
+//! measured against it.)
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,6 @@
+//! Links on real sockets, from outside the crate.
+
+mod datagrams;
+mod faults;
+mod streams;
+mod world;
