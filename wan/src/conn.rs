@@ -228,8 +228,10 @@ impl Conn {
 
 impl State {
     /// The pump is being polled; from now on this wakes it.
-    pub(crate) fn on_pump(&mut self, context: &Context<'_>) {
+    pub(crate) fn on_pump(&mut self, context: &Context<'_>, now: Instant) {
         remember(&mut self.pump, context.waker());
+        // A due alarm has done its duty, even if it has yet to go off.
+        self.alarm = self.alarm.filter(|alarm| alarm.at > now);
     }
 
     /// The pump has ended.
@@ -278,7 +280,8 @@ impl State {
         let Some(pump) = &self.pump else { return };
         let next = self.poll_timeout().filter(|at| *at < Instant::MAX);
         if let Some(alarm) = self.alarm {
-            if next == Some(alarm.at) {
+            // A due alarm is about to wake the pump, which may have to act on what the caller has just caught up with.
+            if next == Some(alarm.at) || alarm.at <= now {
                 return;
             }
             core.timer.cancel(alarm);

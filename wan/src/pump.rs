@@ -57,8 +57,8 @@ impl Future for Pump {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Self { conn, socket, is_over, drops_counted } = self.get_mut();
         let mut state = lock(&conn.state);
-        state.on_pump(context);
         let core = &conn.core;
+        state.on_pump(context, core.timer.now());
         loop {
             let now = core.timer.now();
             *is_over = socket.turn(&mut state, context, now);

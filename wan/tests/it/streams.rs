@@ -83,6 +83,22 @@ async fn what_was_written_travels_while_the_writer_does_something_else() {
 }
 
 #[tokio::test]
+async fn a_busy_writer_does_not_hold_up_what_is_due() {
+    let world = World::new(path(4, 0)).await;
+    let (mut near, mut far) = world.pair().await;
+    let sent = tokio::spawn(async move {
+        for _ in 0..2_000 {
+            near.write_all(b"x").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        near
+    });
+    far.read_exact(&mut [0; 2_000]).await.unwrap();
+    drop(sent.await.unwrap());
+    assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn what_a_dropped_stream_wrote_still_arrives_and_then_the_end() {
     let world = World::new(path(40, 0)).await;
     let (mut near, mut far) = world.pair().await;
