@@ -49,7 +49,6 @@ pub(crate) fn detach(cli: &Cli, args: &UpArgs, plan: &Plan) -> Result<(), VerbEr
     let mut child = Command::new(program)
         .args(std::env::args_os().skip(1))
         .args(["--daemon", "--base-port", &plan.cluster.ports.base().to_string()])
-        .args(if cli.json { &["--json"][..0] } else { &[] })
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share the log")?)
         .stderr(log)

@@ -12,7 +12,11 @@ use control_plane::{
     wire::{Health, LinksReport},
 };
 use futures_util::future::join_all;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    time::{Interval, MissedTickBehavior},
+};
 
 use crate::{
     cluster::Cluster,
@@ -57,12 +61,15 @@ impl Watch {
     pub(crate) async fn run(self, mut events: mpsc::UnboundedReceiver<NodeEvent>) {
         let mut misses: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut shown: BTreeMap<NodeId, Health> = BTreeMap::new();
-        let mut seen_ready: BTreeSet<NodeId> = BTreeSet::new();
-        let expected: BTreeSet<NodeId> =
-            self.cluster.nodes.iter().filter(|plan| !plan.is_app).map(|plan| plan.id.clone()).collect();
+        let ours = self.cluster.nodes.iter().filter(|plan| !plan.is_app);
+        let expected: BTreeSet<NodeId> = ours.map(|plan| plan.id.clone()).collect();
+        let mut never_ready = expected.clone();
+        // Links are measured while the router's first probes are on their way: both take the longest round trips.
+        let (measured, mut is_measured) = oneshot::channel();
+        let mut measured = Some(measured);
+        let mut report = None;
         let mut is_ready = false;
-        let mut look = tokio::time::interval(LOOK_STARTING);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_STARTING);
         loop {
             tokio::select! {
                 event = events.recv() => {
@@ -70,32 +77,39 @@ impl Watch {
                     self.handle_event(&event, is_ready, &mut shown);
                     match &event {
                         NodeEvent::Ready { node, .. } => {
-                            seen_ready.insert(node.clone());
+                            never_ready.remove(node);
+                            if never_ready.is_empty() && let Some(measured) = measured.take() {
+                                self.measure(measured);
+                            }
                         }
-                        NodeEvent::Failed { node, why } if !seen_ready.contains(node) => {
+                        NodeEvent::Failed { node, why } if never_ready.contains(node) => {
                             let _ = self.ready.send(Told::CannotStart(format!("{node} could not be started: {why}")));
                         }
                         _ => {}
                     }
                 }
-                _ = look.tick() => {
-                    if seen_ready.len() < expected.len() && !is_ready {
-                        continue;
-                    }
+                done = &mut is_measured, if !is_ready && report.is_none() => report = Some(done.unwrap_or_default()),
+                _ = look.tick(), if never_ready.is_empty() => {
                     self.look(is_ready, &mut misses, &mut shown).await;
-                    let all_up = expected.iter().all(|node| shown.get(node) == Some(&Health::Up));
-                    if !is_ready && all_up {
-                        is_ready = true;
-                        look = tokio::time::interval(LOOK);
-                        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-                        let report =
-                            links::measure(&self.cluster, &self.supervisor, &self.admin, &self.hands.wan).await;
-                        self.plane.links_measured(report.clone());
-                        let _ = self.ready.send(Told::Ready(report));
-                    }
                 }
             }
+            let all_up = || expected.iter().all(|node| shown.get(node) == Some(&Health::Up));
+            if let Some(report) = report.take_if(|_| !is_ready && all_up()) {
+                is_ready = true;
+                look = interval(LOOK);
+                self.plane.links_measured(report.clone());
+                let _ = self.ready.send(Told::Ready(report));
+            }
         }
+    }
+
+    /// Measures every link, in the background.
+    fn measure(&self, done: oneshot::Sender<LinksReport>) {
+        let (cluster, supervisor) = (Arc::clone(&self.cluster), self.supervisor.clone());
+        let (admin, wan) = (self.admin.clone(), self.hands.wan.clone());
+        tokio::spawn(async move {
+            let _ = done.send(links::measure(&cluster, &supervisor, &admin, &wan).await);
+        });
     }
 
     fn handle_event(&self, event: &NodeEvent, is_ready: bool, shown: &mut BTreeMap<NodeId, Health>) {
@@ -178,6 +192,12 @@ impl Watch {
         let seen: Vec<EdgeSeen> = serde_json::from_str(&text).ok()?;
         Some(seen.into_iter().map(|edge| (edge.node, edge.health)).collect())
     }
+}
+
+fn interval(span: Duration) -> Interval {
+    let mut interval = tokio::time::interval(span);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 const fn rank(health: Health) -> u8 {
