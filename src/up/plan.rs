@@ -250,7 +250,7 @@ mod tests {
             ..UpArgs::default()
         };
         let plan = plan(&args).map_err(|error| error.to_string()).unwrap();
-        assert_eq!(plan.cluster.distributions[0].default_behavior().target, "failover");
+        assert_eq!(plan.cluster.distributions[0].behavior_for("/").target(), "failover");
         let three = UpArgs { failover: Some("a,b,c".into()), ..args };
         assert!(super::plan(&three).is_err());
     }
