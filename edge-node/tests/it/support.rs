@@ -28,10 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Nothing in these tests takes this long unless it is broken.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for a thing, never for a while.
-pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "still waiting: {what}");
@@ -41,7 +41,7 @@ pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// What a scripted origin does next.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Writes these bytes.
     Send(Vec<u8>),
     /// Waits until the gate is opened.
@@ -54,14 +54,14 @@ pub enum Act {
 
 /// Opened once, by the test.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<watch::Sender<bool>>);
+pub(crate) struct Gate(Arc<watch::Sender<bool>>);
 
 impl Gate {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.0.send_replace(true);
     }
 
@@ -71,19 +71,19 @@ impl Gate {
 }
 
 /// A 200 with these header lines (each with its CRLF) and this body.
-pub fn ok(headers: &str, body: &str) -> Act {
+pub(crate) fn ok(headers: &str, body: &str) -> Act {
     Act::Send(format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
 
 /// A head and nothing else.
-pub fn status(status: u16, headers: &str) -> Act {
+pub(crate) fn status(status: u16, headers: &str) -> Act {
     Act::Send(format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes())
 }
 
 /// An origin that reads heads and follows a script.
 #[derive(Clone)]
-pub struct Scripted {
-    pub address: SocketAddr,
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
 }
@@ -91,7 +91,7 @@ pub struct Scripted {
 impl Scripted {
     /// `script` gets the head of each request and its number, and says what to do. A body with a `Content-Length` is
     /// read first and appended to the head.
-    pub async fn start(script: impl Fn(&str, usize) -> Vec<Act> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&str, usize) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = Self { address, heads: Arc::default(), connections: Arc::default() };
@@ -107,25 +107,25 @@ impl Scripted {
     }
 
     /// Always the same.
-    pub async fn always(acts: Vec<Act>) -> Self {
+    pub(crate) async fn always(acts: Vec<Act>) -> Self {
         Self::start(move |_, _| acts.clone()).await
     }
 
     /// An address at which nobody listens.
-    pub async fn refusing() -> SocketAddr {
+    pub(crate) async fn refusing() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }
 
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.heads.lock().unwrap().len()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// The head of the request of this number.
-    pub fn head(&self, number: usize) -> String {
+    pub(crate) fn head(&self, number: usize) -> String {
         self.heads.lock().unwrap()[number].clone()
     }
 
@@ -167,7 +167,7 @@ impl Scripted {
 }
 
 /// The value of a header line, whatever its case.
-pub fn line(head: &str, name: &str) -> Option<String> {
+pub(crate) fn line(head: &str, name: &str) -> Option<String> {
     head.lines().skip(1).find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
@@ -189,53 +189,53 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Strin
 
 /// A response as a client read it.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         line(&self.head, name).unwrap_or_default()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn x_cache(&self) -> String {
+    pub(crate) fn x_cache(&self) -> String {
         self.header("x-cache")
     }
 
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         self.header("x-iso-reason")
     }
 }
 
 /// A client connection that stays open.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
-    pub async fn send(&mut self, raw: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, raw: impl AsRef<[u8]>) {
         self.stream.write_all(raw.as_ref()).await.unwrap();
     }
 
     /// The next head.
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         let head = tokio::time::timeout(DEADLINE, read_head(&mut self.stream, &mut self.buffer)).await;
         head.expect("a head in time").expect("a head before the end")
     }
 
     /// At least `len` more bytes of what follows the head.
-    pub async fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) async fn bytes(&mut self, len: usize) -> Vec<u8> {
         let read = async {
             while self.buffer.len() < len {
                 if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
@@ -249,7 +249,7 @@ impl Client {
     }
 
     /// The next response, its body read as framed (`head_only`: none).
-    pub async fn reply(&mut self, head_only: bool) -> Reply {
+    pub(crate) async fn reply(&mut self, head_only: bool) -> Reply {
         let head = self.head().await;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = if head_only || matches!(status, 204 | 304) {
@@ -284,7 +284,7 @@ impl Client {
     }
 
     /// Whether the node has closed its side.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         let mut rest = [0; 256];
         match tokio::time::timeout(DEADLINE, self.stream.read(&mut rest)).await {
             Ok(Ok(0) | Err(_)) => true,
@@ -295,7 +295,7 @@ impl Client {
 }
 
 /// One exchange on a connection of its own.
-pub async fn exchange(address: SocketAddr, raw: impl AsRef<[u8]>) -> Reply {
+pub(crate) async fn exchange(address: SocketAddr, raw: impl AsRef<[u8]>) -> Reply {
     let mut client = Client::connect(address).await;
     client.send(raw.as_ref()).await;
     let head_only = raw.as_ref().starts_with(b"HEAD ");
@@ -303,20 +303,20 @@ pub async fn exchange(address: SocketAddr, raw: impl AsRef<[u8]>) -> Reply {
 }
 
 /// `GET path`, with more header lines (each with its CRLF).
-pub async fn get_with(address: SocketAddr, path: &str, headers: &str) -> Reply {
+pub(crate) async fn get_with(address: SocketAddr, path: &str, headers: &str) -> Reply {
     exchange(address, format!("GET {path} HTTP/1.1\r\nHost: www.demo.test\r\n{headers}\r\n")).await
 }
 
-pub async fn get(address: SocketAddr, path: &str) -> Reply {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Reply {
     get_with(address, path, "").await
 }
 
 /// A node that runs until it is dropped.
-pub struct Running {
-    pub address: SocketAddr,
-    pub handle: Handle,
-    pub stop: CancellationToken,
-    pub ended: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    pub(crate) stop: CancellationToken,
+    pub(crate) ended: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 impl Drop for Running {
@@ -326,20 +326,20 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub fn count(&self, counter: Counter) -> u64 {
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.handle.counters().value(counter)
     }
 }
 
 /// Builds nodes: by default one distribution `demo` with one origin `app` and the policy UseOriginCacheControlHeaders
 /// plus all query parameters.
-pub struct Setup {
-    pub spec: DistributionSpec,
-    pub config: Config,
+pub(crate) struct Setup {
+    pub(crate) spec: DistributionSpec,
+    pub(crate) config: Config,
 }
 
 /// An origin that is patient for a second at most.
-pub fn quick(domain: &str) -> Origin {
+pub(crate) fn quick(domain: &str) -> Origin {
     Origin {
         connection_attempts: 1,
         connection_timeout: Duration::from_secs(1),
@@ -350,7 +350,7 @@ pub fn quick(domain: &str) -> Origin {
 }
 
 impl Setup {
-    pub fn new(app: SocketAddr) -> Self {
+    pub(crate) fn new(app: SocketAddr) -> Self {
         let cache_policy = policies::cache_policy("UseOriginCacheControlHeaders-QueryStrings").unwrap();
         let behavior = Behavior {
             path_pattern: "*".into(),
@@ -391,7 +391,7 @@ impl Setup {
     }
 
     /// Primary and secondary, which fails over on `codes`.
-    pub fn group(primary: SocketAddr, secondary: SocketAddr, codes: &[u16]) -> Self {
+    pub(crate) fn group(primary: SocketAddr, secondary: SocketAddr, codes: &[u16]) -> Self {
         let mut setup = Self::new(primary);
         setup.config.origins.insert("spare".into(), authority(secondary));
         setup.spec.origins.insert("spare".into(), quick("spare.test"));
@@ -405,23 +405,23 @@ impl Setup {
         setup
     }
 
-    pub fn policy(mut self, name: &str) -> Self {
+    pub(crate) fn policy(mut self, name: &str) -> Self {
         self.spec.default_behavior.cache_policy = policies::cache_policy(name).unwrap();
         self
     }
 
-    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.config.limits);
         self
     }
 
-    pub fn app(mut self, change: impl FnOnce(&mut Origin)) -> Self {
+    pub(crate) fn app(mut self, change: impl FnOnce(&mut Origin)) -> Self {
         change(self.spec.origins.get_mut("app").unwrap());
         self
     }
 
     /// The same, with another node in front that asks this one as its shield.
-    pub async fn start_with_shield(mut self) -> (Running, Running) {
+    pub(crate) async fn start_with_shield(mut self) -> (Running, Running) {
         for origin in self.spec.origins.values_mut() {
             origin.shield = true;
         }
@@ -434,7 +434,7 @@ impl Setup {
         (self.start().await, shield)
     }
 
-    pub async fn start(mut self) -> Running {
+    pub(crate) async fn start(mut self) -> Running {
         self.config.distributions = vec![Arc::new(Distribution::new(self.spec).unwrap())];
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -445,6 +445,6 @@ impl Setup {
     }
 }
 
-pub fn authority(address: SocketAddr) -> http::uri::Authority {
+pub(crate) fn authority(address: SocketAddr) -> http::uri::Authority {
     address.to_string().parse().unwrap()
 }
