@@ -150,18 +150,19 @@ async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Ope
     let guard = Guard::new(stream, Arc::clone(&wire), front.limits, Arc::clone(&front.node.counters));
     let service = ViewerService::new(Arc::clone(&front.node), peer, wire);
     let mut connection = pin!(front.http.serve_connection_with_upgrades(guard, service));
-    let mut draining = false;
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            outcome = connection.as_mut() => break Some(outcome),
-            () = front.drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = front.node.closing.cancelled() => break None,
-        }
+    let mut outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => Some(outcome),
+        () = front.drain.cancelled() => None,
     };
+    if outcome.is_none() {
+        connection.as_mut().graceful_shutdown();
+        outcome = tokio::select! {
+            biased;
+            outcome = connection => Some(outcome),
+            () = front.node.closing.cancelled() => None,
+        };
+    }
     if let Some(Err(error)) = outcome {
         let parse = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         if parse {

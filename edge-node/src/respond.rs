@@ -270,7 +270,7 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
             text.push_str("; stored");
         }
     }
-    HeaderValue::from_str(&text).ok()
+    HeaderValue::try_from(text).ok()
 }
 
 fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, whole: Duration, headers: &mut HeaderMap) {
@@ -291,7 +291,7 @@ fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, who
     ledger.span(layer, "lookup", None, story.lookup);
     ledger.append(&story.ledger);
     ledger.span(layer, "", None, whole);
-    if let Some(value) = ledger.value() {
+    if let Some(value) = ledger.into_value() {
         headers.append(SERVER_TIMING, value);
     }
 }

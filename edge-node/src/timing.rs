@@ -82,8 +82,8 @@ impl Ledger {
     }
 
     /// The header's value.
-    pub(crate) fn value(&self) -> Option<HeaderValue> {
-        if self.0.is_empty() { None } else { HeaderValue::from_str(&self.0).ok() }
+    pub(crate) fn into_value(self) -> Option<HeaderValue> {
+        if self.0.is_empty() { None } else { HeaderValue::try_from(self.0).ok() }
     }
 
     fn begin(&mut self, text: &str) {

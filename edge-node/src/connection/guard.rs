@@ -496,3 +496,98 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, task::Waker};
+
+    use hyper::rt::ReadBuf as HyperBuf;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Gives its pieces one by one, then the end.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let this = self.get_mut();
+            if let Some(mut piece) = this.0.pop_front() {
+                let rest = piece.split_off(piece.len().min(buffer.remaining()));
+                buffer.put_slice(&piece);
+                if !rest.is_empty() {
+                    this.0.push_front(rest);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What hyper would read, in reads of `room` bytes, and why it was refused.
+    fn read(pieces: impl IntoIterator<Item = Vec<u8>>, room: usize) -> (Vec<u8>, Option<(u64, Reason)>) {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        let limits = GuardLimits {
+            head: HeadLimits { head_bytes_max: 1_000, target_bytes_max: 100, headers_max: 10 },
+            head_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+        };
+        let wire = Arc::new(Wire::new());
+        let mut guard = Guard::new(Pieces(pieces), Arc::clone(&wire), limits, Arc::default());
+        let (mut all, mut buffer) = (Vec::new(), vec![0; room]);
+        loop {
+            let mut into = HyperBuf::new(&mut buffer);
+            match Pin::new(&mut guard).poll_read(&mut Context::from_waker(Waker::noop()), into.unfilled()) {
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => all.extend_from_slice(into.filled()),
+                _ => return (all, wire.refusal.get().copied()),
+            }
+        }
+    }
+
+    const REQUESTS: [&str; 9] = [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET /b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nGET / HTTP/9\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\n\r\n\r\n0\r\n0\r\nT: u\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\nHost: a\n\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nwhatever",
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+    ];
+
+    proptest! {
+        /// How a stream is divided into reads says nothing about what it means.
+        #[test]
+        fn division_into_reads_does_not_matter(
+            order in proptest::collection::vec(0..REQUESTS.len(), 1..6),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..12),
+            room in 1_usize..200,
+        ) {
+            let stream: Vec<u8> = order.iter().flat_map(|at| REQUESTS[*at].bytes()).collect();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec());
+            prop_assert_eq!(read(pieces, room), read([stream.clone()], 64 * 1024));
+        }
+
+        /// What passes is what came, up to the stand-in for what was refused.
+        #[test]
+        fn nothing_is_changed_that_passes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (passed, refused) = read([bytes.clone()], 128);
+            let passed = match refused {
+                Some((place, _)) if place != u64::MAX => passed.strip_suffix(STAND_IN).expect("a stand-in"),
+                _ => &passed,
+            };
+            prop_assert!(bytes.starts_with(passed));
+        }
+    }
+
+    #[test]
+    fn a_refused_head_is_replaced_and_what_follows_is_forgotten() {
+        let stream = [REQUESTS[0], REQUESTS[4], REQUESTS[0]].concat();
+        let expected = [REQUESTS[0].as_bytes(), STAND_IN].concat();
+        assert_eq!(read([stream.into_bytes()], 4096), (expected, Some((1, Reason::BadRequest))));
+    }
+}

@@ -220,3 +220,32 @@ async fn the_probe_is_answered_and_not_counted() {
     assert_eq!(get(node.address, "/").await.status, 200, "viewers who are here are served");
     assert_eq!(node.count(Counter::EdgeRequests), 1);
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_response_is_given_up() {
+    let body = "x".repeat(900_000);
+    let origin = Scripted::always(vec![ok("Cache-Control: max-age=60\r\n", &body)]).await;
+    let node =
+        Setup::new(origin.address).limits(|limits| limits.write_timeout = Duration::from_millis(100)).start().await;
+    let mut client = Client::connect(node.address).await;
+    // More than the sockets between hold, and never read.
+    client.send("GET / HTTP/1.1\r\nHost: www.demo.test\r\n\r\n".repeat(40)).await;
+    wait_until("it is given up", || node.count(Counter::EdgeWriteTimeouts) == 1).await;
+    wait_until("it is closed", || node.count(Counter::EdgeConnections) == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_flood_leaves_nothing_behind() {
+    let (_origin, node) = node().await;
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        clients.push(Client::connect(node.address).await);
+    }
+    wait_until("all are open", || node.count(Counter::EdgeConnections) == 300).await;
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: www.demo").await;
+    }
+    drop(clients);
+    wait_until("all are closed", || node.count(Counter::EdgeConnections) == 0).await;
+    assert_eq!(get(node.address, "/").await.status, 200);
+}
