@@ -17,7 +17,7 @@ use cdn_core::{
     routing::{AskedBy, ExplainOptions},
     zone::Name,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -83,7 +83,12 @@ async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &C
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
-        _ = connection.as_mut() => {}
+        ended = connection.as_mut() => {
+            // hyper has answered a malformed or oversized head by itself.
+            if ended.is_err_and(|error| error.is_parse()) {
+                control.counters.bump(Counter::RouterHttpRejected);
+            }
+        }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(control.limits.drain_grace, connection).await;
@@ -95,6 +100,9 @@ async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpA
     if request.method() == Method::CONNECT {
         return rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
     }
+    if !is_well_formed(&request) {
+        return rejected(control, StatusCode::BAD_REQUEST, Reason::BadRequest);
+    }
     match request.uri().path() {
         "/beacon" if request.method() == Method::POST => handle_beacon(control, request, peer).await,
         "/beacon" => {
@@ -105,6 +113,14 @@ async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpA
         "/.iso/route" => list(control, &request, peer),
         _ => redirect(control, &request, peer),
     }
+}
+
+/// One `Host` and no second, HTTP/1.0 excepted (RFC 9112, section 3.2), and a target that has a path: what is in
+/// authority or asterisk form is not a thing that an edge has.
+fn is_well_formed(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let has_host = hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10);
+    has_host && request.uri().path().starts_with('/')
 }
 
 /// 307 keeps method and body, and says nothing about the next time (RFC 9110, section 15.4.8).
@@ -178,14 +194,9 @@ fn choose(control: &Control, published: &Published, host: usize, client: IpAddr)
 
 /// The host that the request is for; an absolute target outweighs the header (RFC 9112, section 3.2.2).
 fn routed_host(published: &Published, request: &Request<Incoming>) -> Option<usize> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (named, more) = (hosts.next(), hosts.next());
-    if more.is_some() {
-        return None;
-    }
     let authority = match request.uri().authority() {
         Some(authority) => authority.clone(),
-        None => named?.to_str().ok()?.parse::<Authority>().ok()?,
+        None => request.headers().get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?,
     };
     let name: Name = authority.host().parse().ok()?;
     published.zones.host(name.as_bytes())

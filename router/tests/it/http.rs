@@ -57,8 +57,11 @@ fn strangers_and_the_malformed_are_rejected() {
     let world = world().healthy();
     for (request, status) in [
         (get("/", "www.example.com"), "404"),
-        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "404"),
-        ("GET / HTTP/1.1\r\nHost: www.demo.test\r\nHost: www.demo.test\r\nConnection: close\r\n\r\n".into(), "404"),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "400"),
+        ("GET / HTTP/1.1\r\nHost: www.demo.test\r\nHost: www.demo.test\r\nConnection: close\r\n\r\n".into(), "400"),
+        (get("www.demo.test:80", "www.demo.test"), "400"),
+        (get("*", "www.demo.test"), "400"),
+        (get("http://www.example.com/", "www.demo.test"), "404"),
         (get("/beacon", "www.demo.test"), "405"),
         ("CONNECT www.demo.test:80 HTTP/1.1\r\nHost: www.demo.test:80\r\nConnection: close\r\n\r\n".into(), "405"),
         ("garbage\r\n\r\n".into(), "400"),
@@ -67,6 +70,7 @@ fn strangers_and_the_malformed_are_rejected() {
         let answer = world.http(BERLIN, &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60} {answer}");
     }
+    wait_until("all ten are counted", || world.handle.counters().value(Counter::RouterHttpRejected) == 10);
 }
 
 #[test]
