@@ -200,6 +200,7 @@ counters! {
     ControlConnections, "control", "control_connections", Gauge, "connections to the control API that are open";
     ControlConnectionsRefused, "control", "control_connections_refused_total", Counter, "connections to the control API closed at once because the limit was reached";
     ControlRequests, "control", "control_requests_total", Counter, "requests to the control API";
+    ControlRejected, "control", "control_rejected_total", Counter, "requests to the control API that were malformed, or asked for what is not there or not possible";
     ControlUnauthorized, "control", "control_unauthorized_total", Counter, "requests to the control API without the right token";
     ControlHostRejected, "control", "control_host_rejected_total", Counter, "dashboard pages sent without the token because Host or peer was not the loopback's";
     ControlBodyTooLarge, "control", "control_body_too_large_total", Counter, "requests to the control API whose body exceeded the limit";

@@ -17,6 +17,7 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 use cdn_core::Counter;
+use http::StatusCode;
 use utoipa::{
     IntoParams, ToSchema,
     openapi::{
@@ -289,10 +290,14 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router {
         .with_state(plane.clone())
 }
 
-/// Counts a request, and keeps browsers from guessing types.
+/// Counts a request and, where it is the client's mistake, its refusal; keeps browsers from guessing types.
 async fn count(State(plane): State<Arc<Plane>>, request: Request, next: Next) -> Response {
     plane.counters.bump(Counter::ControlRequests);
     let mut response = next.run(request).await;
+    // A missing token has a counter of its own.
+    if response.status().is_client_error() && response.status() != StatusCode::UNAUTHORIZED {
+        plane.counters.bump(Counter::ControlRejected);
+    }
     response.headers_mut().insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
     response
 }

@@ -108,8 +108,12 @@ async fn serve_connection(plane: Arc<Plane>, router: Router, stream: TcpStream, 
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // Whatever is wrong with a connection is the client's affair.
-        _ = connection.as_mut() => {}
+        ended = connection.as_mut() => {
+            // hyper has answered a malformed or oversized head by itself.
+            if ended.is_err_and(|error| error.is_parse()) {
+                plane.counters.bump(Counter::ControlRejected);
+            }
+        }
         () = plane.stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(plane.config.limits.drain_grace, connection).await;

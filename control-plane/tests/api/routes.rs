@@ -274,6 +274,20 @@ async fn wrong_requests_are_refused_and_change_nothing() {
     check(Method::DELETE, "/v1/faults", "").await;
     check(Method::DELETE, "/v1/faults?target=all&id=1", "").await;
     assert_eq!(world.faults().await, Vec::<String>::new());
+    assert_eq!(world.handle.counters().value(cdn_core::Counter::ControlRejected), 19);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_and_counted() {
+    let world = World::up().await;
+    for (raw, status) in [("garbage\r\n\r\n".to_owned(), "400"), (format!("GET /{} ", "a".repeat(100_000)), "4")] {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+        stream.write_all(raw.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert!(answer.starts_with(format!("HTTP/1.1 {status}").as_bytes()), "{raw:.20}");
+    }
+    wait_until("both to count", async || world.handle.counters().value(cdn_core::Counter::ControlRejected) == 2).await;
 }
 
 #[tokio::test]
