@@ -249,6 +249,7 @@ fn config() -> Config {
         place: site.to_uppercase(),
         lat: 50.0,
         lon: 8.6,
+        app: None,
     };
     Config {
         world: "test".into(),
