@@ -133,7 +133,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
             told = is_ready.recv() => match told {
                 Some(watch::Told::Ready(report)) if !started => {
                     started = true;
-                    screen.started(&cluster, &handle.status(), &report, began.elapsed());
+                    screen.started(&cluster, &handle.status(), &report.unmeasured, began.elapsed());
                 }
                 Some(watch::Told::Ready(_)) => {}
                 Some(watch::Told::Event(text)) => screen.event(&text),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cdn_core::Role;
-use control_plane::wire::{Health, LinksReport, Status};
+use control_plane::wire::{Health, Status};
 
 use crate::{
     args::Cli,
@@ -44,7 +44,7 @@ impl Screen {
     }
 
     /// The first screen.
-    pub(crate) fn started(&self, cluster: &Cluster, status: &Status, report: &LinksReport, took: Duration) {
+    pub(crate) fn started(&self, cluster: &Cluster, status: &Status, unmeasured: &[String], took: Duration) {
         self.clear();
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -52,7 +52,7 @@ impl Screen {
             let _ = out.flush();
             return;
         }
-        let _ = writeln!(out, "{}", first_screen(self.paint, cluster, status, report, took));
+        let _ = writeln!(out, "{}", first_screen(self.paint, cluster, status, unmeasured, took));
         let _ = out.flush();
     }
 
@@ -105,22 +105,22 @@ pub(crate) fn first_screen(
     paint: Paint,
     cluster: &Cluster,
     status: &Status,
-    report: &LinksReport,
+    unmeasured: &[String],
     took: Duration,
 ) -> String {
     let mut text = String::new();
     let pops = cluster.nodes_with(Role::Edge).count();
     let origins = cluster.origins.len();
-    let links = report.links.len();
+    let links = status.links.count;
     text.push_str(&format!(
         "  {} {pops} PoPs, {origins} origins, {links} links   {:.2} s\n",
         paint.good("ok"),
         took.as_secs_f64()
     ));
-    if let Some(worst) = report.worst_error_ms() {
+    if let Some(worst) = status.links.worst_error_ms {
         text.push_str(&format!("  {} links measured: worst error {worst:.2} ms\n", paint.good("ok")));
     }
-    for line in &report.unmeasured {
+    for line in unmeasured {
         text.push_str(&format!("  {} not measured: {line}\n", paint.bad("!")));
     }
     text.push('\n');
