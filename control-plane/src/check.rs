@@ -248,7 +248,7 @@ mod tests {
         );
         assert_eq!(
             links(serde_json::json!({"a": "fra", "b": "iad", "delay_ms": 80, "one_way": true})).unwrap(),
-            ["fra->iad delay (+80 ms each way)"]
+            ["fra->iad delay (+80 ms)"]
         );
         for (wrong, why) in [
             (serde_json::json!({"a": "fra", "b": "Frankfurt", "partition": true}), "both ends"),

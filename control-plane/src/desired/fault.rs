@@ -197,7 +197,8 @@ impl Fault {
                 words.join(", ")
             }
             Self::Link(fault) => match fault.change {
-                LinkChange::Delay(by) => format!("+{} ms each way", millis(by)),
+                LinkChange::Delay(by) if fault.both_ways => format!("+{} ms each way", millis(by)),
+                LinkChange::Delay(by) => format!("+{} ms", millis(by)),
                 LinkChange::Loss(share) => format!("{} % of packets", percent(share)),
                 LinkChange::Throttle { bps } => format!("{bps} bit/s"),
                 LinkChange::Partition => String::new(),
