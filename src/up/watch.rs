@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{NodeId, Role};
+use cdn_core::{
+    NodeId, Role,
+    counters::{self, Counter},
+};
 use control_plane::{
     Hands as _,
     wire::{Health, LinksReport},
@@ -235,10 +238,17 @@ pub(crate) async fn totals(cluster: &Cluster, supervisor: &Supervisor, hands: &R
     .await;
     let mut totals = Totals::default();
     for (role, text) in texts {
-        let sum = |names: &[&str]| -> u64 {
+        let sum = |counters: &[Counter]| -> u64 {
+            let names: Vec<String> = counters::ROWS
+                .iter()
+                .filter(|row| counters.contains(&row.counter))
+                .map(|row| format!("iso_{}", row.name))
+                .collect();
             text.lines()
                 .filter(|line| {
-                    names.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+                    names
+                        .iter()
+                        .any(|name| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['{', ' '])))
                 })
                 .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
                 .map(|value| value as u64)
@@ -246,14 +256,13 @@ pub(crate) async fn totals(cluster: &Cluster, supervisor: &Supervisor, hands: &R
         };
         match role {
             Role::Edge => {
-                totals.requests += sum(&["iso_edge_requests_total"]);
-                totals.hits += sum(&["iso_edge_hits_total", "iso_edge_refresh_hits_total"]);
-                totals.errors += sum(&["iso_edge_errors_total"]);
+                totals.requests += sum(&[Counter::EdgeRequests]);
+                totals.hits += sum(&[Counter::EdgeHits, Counter::EdgeRefreshHits]);
+                totals.errors += sum(&[Counter::EdgeErrors]);
             }
-            Role::Origin => totals.origin_requests += sum(&["iso_origin_requests_total"]),
+            Role::Origin => totals.origin_requests += sum(&[Counter::OriginRequests]),
             Role::Router => {
-                totals.dns_queries +=
-                    sum(&["iso_router_queries_total", "iso_router_udp_queries_total", "iso_router_tcp_queries_total"])
+                totals.dns_queries += sum(&[Counter::RouterDnsQueriesUdp, Counter::RouterDnsQueriesTcp]);
             }
             Role::Shield | Role::Viewer => {}
         }
