@@ -33,7 +33,7 @@ pub(crate) struct ClusterFile {
     /// Origins by id. Default: `primary` in us-east-1 and `secondary` in eu-west-1, both simulated.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) origins: IndexMap<String, OriginFile>,
-    /// Origin groups by id. Default: `main`, of the first two origins, where there are two.
+    /// Origin groups by id. Default: `main`, of `primary` and `secondary`, where no origins are written either.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) groups: IndexMap<String, GroupFile>,
     /// Distributions by id. Default: `demo`, which answers to `www.demo.test`.
