@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use cdn_core::Role;
+
 use crate::{
     ask::{FaultAsk, InvalidationAsk, LinkAsk},
     desired::{Effect, Fault, LinkChange, LinkFault, NodeFault},
@@ -22,6 +24,14 @@ const PATTERN_BYTES_MAX: usize = 4000;
 pub(crate) fn node_faults(ask: &FaultAsk, registry: &Registry) -> Result<Vec<Fault>, Refusal> {
     let nodes = registry.nodes_called(&ask.target)?;
     let effects = effects(ask)?;
+    if let Some(node) = nodes.iter().find(|node| node.role() != Role::Origin)
+        && (ask.status.is_some() || ask.path.is_some())
+    {
+        return Err(Refusal::Invalid {
+            message: format!("{node} is no origin: status and path are for origins, which see requests"),
+            hint: Some("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) any node can do".into()),
+        });
+    }
     let rate = ask.rate.map_or(Ok(1.0), |rate| share("rate", rate))?;
     if let Some(glob) = &ask.path {
         glob_is_valid(glob)?;
@@ -234,6 +244,8 @@ mod tests {
             (serde_json::json!({"target": "primary", "stall": true, "path": "a b"}), "path must"),
             (serde_json::json!({"target": "primary", "stall": true, "from": "mars"}), "there is no site"),
             (serde_json::json!({"target": "nobody", "stall": true}), "there is no node"),
+            (serde_json::json!({"target": "fra", "status": 503}), "edge.fra is no origin"),
+            (serde_json::json!({"target": "edge.fra", "stall": true, "path": "/a"}), "edge.fra is no origin"),
         ] {
             let refusal = faults(wrong.clone()).unwrap_err();
             assert!(refusal.starts_with(why), "{wrong}: {refusal}");
