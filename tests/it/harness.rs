@@ -21,8 +21,18 @@ pub(crate) struct World {
 impl World {
     /// Starts `iso up -d --wait` with `args` on a free block of ports.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let home = TempDir::new().expect("a temporary directory");
-        let mut world = Self { home, status: Value::Null };
+        Self::none().up(args)
+    }
+
+    /// Starts the world that a cluster file of this text describes.
+    pub(crate) fn of_file(cluster: &str) -> Self {
+        let world = Self::none();
+        let file = world.home().join("cluster.toml");
+        std::fs::write(&file, cluster).expect("a cluster file");
+        world.up(&["--config", &file.to_string_lossy()])
+    }
+
+    fn up(mut self, args: &[&str]) -> Self {
         let mut all = vec!["up", "-d", "--wait", "--timeout", "60s", "--json"];
         if !args.contains(&"--base-port") {
             all.extend(["--base-port", "0"]);
@@ -30,15 +40,15 @@ impl World {
         all.extend(args);
         // Two tests may look for a free block at the same moment.
         for attempt in 0.. {
-            let output = world.iso(&all);
+            let output = self.iso(&all);
             if output.status.success() {
-                world.status = json_of(&output);
-                return world;
+                self.status = json_of(&output);
+                return self;
             }
             let said = text(&output.stderr);
             assert!(attempt < 5 && said.contains("taken by"), "iso up failed: {said}");
         }
-        world
+        self
     }
 
     /// A state directory without a world in it.
@@ -92,6 +102,41 @@ impl World {
         self.ok(&all)
     }
 
+    /// One request of a viewer in `place` for a path of the demo site, and where its time went.
+    pub(crate) fn ledger(&self, place: &str, options: &[&str], path: &str) -> Value {
+        let url = format!("http://www.demo.test{path}");
+        let mut all = vec!["curl", "--json", "--from", place, "--ledger"];
+        all.extend(options);
+        all.extend(["--", "-sS", "-o", "/dev/null", "--max-time", "60", &url]);
+        let out = self.ok(&all);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("iso {all:?} printed no JSON ({error}): {out}"))
+    }
+
+    /// The model's round trip between two places of this world in milliseconds.
+    pub(crate) fn rtt(&self, a: &str, b: &str) -> f64 {
+        self.json(&["world", "rtt", a, b])["rtt_ms"].as_f64().expect("rtt_ms")
+    }
+
+    /// What the system's dig says when it asks the router for the demo site on behalf of a client network.
+    pub(crate) fn dig(&self, client: &str) -> Vec<String> {
+        let dns = self.address("router.iad", "dns");
+        let (ip, port) = dns.split_once(':').expect("ip:port");
+        let subnet = format!("+subnet={client}");
+        let out = run("dig", &[&format!("@{ip}"), "-p", port, "www.demo.test", "+short", "+tries=1", &subnet]);
+        out.lines().map(str::to_owned).collect()
+    }
+
+    /// The client network in which viewers of a place stand.
+    pub(crate) fn network(&self, place: &str) -> String {
+        let route = self.json(&["explain", "route", "--from", place]);
+        route["client"]["block"].as_str().expect("a block").to_owned()
+    }
+
+    /// The address without the port on which a node takes HTTP.
+    pub(crate) fn ip(&self, id: &str) -> String {
+        self.address(id, "http").split(':').next().expect("an address").to_owned()
+    }
+
     /// What `iso up` printed.
     pub(crate) fn status(&self) -> &Value {
         &self.status
@@ -123,7 +168,8 @@ impl World {
                 return value;
             }
             assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", self.ok(&["status"]));
-            std::thread::yield_now();
+            // Between two looks; what ends the wait is the condition or the deadline.
+            std::thread::park_timeout(Duration::from_millis(10));
         }
     }
 
@@ -153,6 +199,26 @@ impl Drop for World {
 pub(crate) fn node_in(status: &Value, id: &str) -> Value {
     let nodes = status["nodes"].as_array().expect("nodes");
     nodes.iter().find(|node| node["id"] == id).unwrap_or_else(|| panic!("no {id} in {status}")).clone()
+}
+
+/// Runs a program of the system, which must succeed; its stdout.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {args:?}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Milliseconds of the entries of a ledger that are of kind `step`.
+pub(crate) fn spent(ledger: &Value, step: &str) -> Vec<f64> {
+    let entries = ledger["entries"].as_array().expect("entries").iter();
+    entries.filter(|entry| entry["step"] == step).filter_map(|entry| entry["duration_ms"].as_f64()).collect()
+}
+
+/// What happened in the entries of a ledger that are of kind `step`.
+pub(crate) fn details(ledger: &Value, step: &str) -> Vec<String> {
+    let entries = ledger["entries"].as_array().expect("entries").iter();
+    entries.filter(|entry| entry["step"] == step).map(|entry| entry["detail"].to_string().replace('"', "")).collect()
 }
 
 /// Bytes as text.

@@ -7,5 +7,7 @@
 
 mod app;
 mod harness;
+mod ledger;
+mod stand;
 mod start;
 mod tidy;
