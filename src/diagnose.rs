@@ -201,10 +201,7 @@ mod tests {
 
     fn check(text: &str, expected: Expect) {
         let source = Source { name: "cluster.toml".into(), text: text.into() };
-        let complaint = match read_cluster(&source) {
-            Ok(_) => panic!("{text:?} was accepted"),
-            Err(complaint) => complaint,
-        };
+        let Err(complaint) = read_cluster(&source) else { panic!("{text:?} was accepted") };
         expected.assert_eq(&format!("{complaint}\n"));
     }
 

@@ -172,11 +172,6 @@ impl World {
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
-
-    /// Waits until a node's health is `health`.
-    pub(crate) fn until_health(&self, id: &str, health: &str) {
-        self.until(&format!("{id} is {health}"), || (self.node(id)["health"] == health).then_some(()));
-    }
 }
 
 impl Drop for World {
@@ -185,10 +180,8 @@ impl Drop for World {
             let name = name.file_name().to_string_lossy().into_owned();
             let down = self.iso(&["down", "--world", &name]);
             if std::thread::panicking() {
-                for log in ["up.log"] {
-                    let path = self.home.path().join("worlds").join(&name).join(log);
-                    eprintln!("--- {log}\n{}", std::fs::read_to_string(path).unwrap_or_default());
-                }
+                let path = self.home.path().join("worlds").join(&name).join("up.log");
+                eprintln!("--- up.log\n{}", std::fs::read_to_string(path).unwrap_or_default());
                 eprintln!("{}", text(&down.stderr));
             }
         }

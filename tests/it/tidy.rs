@@ -12,8 +12,7 @@ fn tree(package: &str) -> Vec<String> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let names = text(&output.stdout).lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
-    names
+    text(&output.stdout).lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
 
 #[test]
