@@ -172,6 +172,11 @@ impl World {
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
+
+    /// Waits until a node's health is `health`.
+    pub(crate) fn until_health(&self, id: &str, health: &str) {
+        self.until(&format!("{id} is {health}"), || (self.node(id)["health"] == health).then_some(()));
+    }
 }
 
 impl Drop for World {
