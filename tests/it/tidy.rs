@@ -92,10 +92,11 @@ fn only_the_root_knows_toml_and_only_the_shells_know_dns_messages() {
     for path in all_sources() {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-        if text.contains("use toml") || text.contains("toml::") && !text.contains("\"toml::") {
+        // Written so that this file is not its own culprit.
+        if text.contains(concat!("toml", "::")) {
             assert!(name.starts_with("src/"), "{name} knows TOML");
         }
-        if text.contains("hickory_proto::") && name.starts_with("router/src/") {
+        if text.contains(concat!("hickory_proto", "::")) && name.starts_with("router/src/") {
             assert!(name.starts_with("router/src/dns"), "{name} knows DNS messages");
         }
     }
