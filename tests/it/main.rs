@@ -7,7 +7,9 @@
 
 mod app;
 mod harness;
+mod hostile;
 mod ledger;
+mod raw;
 mod stand;
 mod start;
 mod tidy;
