@@ -66,6 +66,8 @@ impl Dialer {
         let mut sent_at = began;
         let mut wait = SYN_WAIT;
         let mut opened = None;
+        // What is the target's doing, or the machine's, and was not charged by the link.
+        let mut late = Duration::ZERO;
         loop {
             if let Some(arrives_at) = self.cross(&route.up, target, id, sent_at) {
                 core.timer.sleep_until(arrives_at).await;
@@ -79,13 +81,14 @@ impl Dialer {
                 let now = core.timer.now();
                 let is_prompt = now.saturating_since(arrives_at) < ANSWERED_AT_ONCE;
                 let answered_at = if is_prompt { arrives_at } else { now };
+                late += answered_at.saturating_since(arrives_at);
                 if let Some(known_at) = self.cross(&route.down, target, id, answered_at) {
                     core.timer.sleep_until(known_at).await;
                     let raw = answer.inspect_err(|_| core.counters.bump(Counter::WanConnectsFailed))?;
                     core.counters.bump(Counter::WanConnects);
                     let conn = Conn::build(Arc::clone(core), route, id);
                     tokio::spawn(pump::Pump::new(Arc::clone(&conn), raw));
-                    return Ok(WanStream::new(conn, known_at.saturating_since(began)));
+                    return Ok(WanStream::new(conn, known_at.saturating_since(began).saturating_sub(late)));
                 }
                 opened = Some(answer);
             }

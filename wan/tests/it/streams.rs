@@ -1,6 +1,12 @@
 //! Connections through links: what they cost, and that they are streams like any other.
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::world::{World, assert_took, ms, path, site, wait_until};
 use ::world::{Jitter, PathSpec, TcpOptions, cold_transfer_time};
@@ -9,7 +15,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_service::Service as _;
-use wan::{Probe, WanOptions};
+use wan::{BoxRaw, Probe, RawDial, TcpDial, WanOptions};
 
 #[tokio::test]
 async fn a_connect_takes_one_round_trip() {
@@ -19,6 +25,33 @@ async fn a_connect_takes_one_round_trip() {
     assert_took(began.elapsed(), ms(40));
     assert_took(stream.handshake(), ms(40));
     assert_eq!((world.count(Counter::WanConnects), world.count(Counter::WanConnections)), (1, 1));
+}
+
+/// Takes its time to open connections.
+struct Slow(std::time::Duration);
+
+impl RawDial for Slow {
+    fn dial(
+        &self,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<BoxRaw>> + Send>> {
+        let pause = self.0;
+        Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            TcpDial.dial(address, source).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_answers_late_is_not_what_was_asked_of_the_link() {
+    let raw: Option<Arc<dyn RawDial>> = Some(Arc::new(Slow(ms(30))));
+    let world = World::with(path(40, 0), WanOptions { raw, ..WanOptions::default() }).await;
+    let measured = world.wan.measure(&site(1), world.target, Probe::Handshake).await.unwrap();
+    assert_eq!((measured.path, measured.asked), (ms(40), ms(40)));
+    assert_took(measured.handshake, ms(70));
+    assert!(measured.error() >= ms(30), "{measured:?}");
 }
 
 #[tokio::test]
