@@ -1,0 +1,223 @@
+//! Origin groups, distributions and their behaviors, checked.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cdn_core::{
+    distribution::{
+        AllowedMethods, Behavior, CachePolicy, Diagnostics, Distribution, DistributionSpec, FAILOVER_CODES_AWS,
+        OriginGroup, OriginRequestPolicy, Selection, TransportFailover,
+    },
+    policies::{self, CACHE_POLICIES, ORIGIN_REQUEST_POLICIES},
+};
+use http::StatusCode;
+use indexmap::IndexMap;
+
+use super::{OriginPlan, check_id};
+use crate::{
+    cluster_file::{BehaviorFile, ClusterFile, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
+    diagnose::{KeyError, did_you_mean},
+    quantity::Span,
+};
+
+pub(super) fn groups_of(
+    file: &ClusterFile,
+    origins: &IndexMap<String, OriginPlan>,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, OriginGroup>, KeyError> {
+    let mut files = file.groups.clone();
+    let built_in = file.origins.is_empty();
+    if files.is_empty() && built_in {
+        let members = ["primary".to_owned(), "secondary".to_owned()];
+        files.insert("main".into(), GroupFile { members, failover_codes: None, on_transport_error: None });
+    }
+    let mut groups = BTreeMap::new();
+    for (id, written) in &files {
+        check_id(&format!("groups.{id}"), id)?;
+        if origins.contains_key(id) {
+            return Err(KeyError::new(&format!("groups.{id}"), format!("{id:?} is an origin already")));
+        }
+        for (at, member) in written.members.iter().enumerate() {
+            if !origins.contains_key(member) {
+                let hint = did_you_mean(member, origins.keys().map(String::as_str));
+                let key = format!("groups.{id}.members.{at}");
+                return Err(KeyError { hint, ..KeyError::new(&key, format!("no origin {member:?}")) });
+            }
+        }
+        if written.members[0] == written.members[1] {
+            return Err(KeyError::new(&format!("groups.{id}.members"), "the two members are the same origin"));
+        }
+        let mut codes = Vec::new();
+        for (at, code) in written.failover_codes.as_deref().unwrap_or(&[500, 502, 503, 504]).iter().enumerate() {
+            let key = format!("groups.{id}.failover_codes.{at}");
+            let status = StatusCode::from_u16(*code)
+                .ok()
+                .filter(|_| (400..=599).contains(code))
+                .ok_or_else(|| KeyError::new(&key, format!("{code} is not a status from 400 to 599")))?;
+            if !FAILOVER_CODES_AWS.contains(code) {
+                warnings.push(format!("groups.{id}: AWS does not offer {code} as a failover code"));
+            }
+            codes.push(status);
+        }
+        let primary = origins.get(&written.members[0]);
+        if let Some(plan) = primary {
+            let silence = plan.origin.connection_timeout * u32::from(plan.origin.connection_attempts);
+            if silence >= Duration::from_secs(30) {
+                let member = &written.members[0];
+                warnings.push(format!(
+                    "group {id}: when {member} is silent, viewers wait {} × {} = {} before failover; \
+                     connection_attempts = 1 and connection_timeout = \"2s\" under [origins.{member}] make it 2 s",
+                    plan.origin.connection_attempts,
+                    Span(plan.origin.connection_timeout),
+                    Span(silence),
+                ));
+            }
+        }
+        let on_transport_error = match written.on_transport_error {
+            Some(TransportFailoverFile::Always) => TransportFailover::Always,
+            Some(TransportFailoverFile::Documented) | None => TransportFailover::Documented,
+        };
+        let members = written.members.clone();
+        groups.insert(id.clone(), OriginGroup { members, failover_codes: codes, on_transport_error });
+    }
+    Ok(groups)
+}
+
+pub(super) fn distributions_of(
+    file: &ClusterFile,
+    origins: &IndexMap<String, OriginPlan>,
+    groups: &BTreeMap<String, OriginGroup>,
+) -> Result<Vec<Arc<Distribution>>, KeyError> {
+    let mut files = file.distributions.clone();
+    if files.is_empty() {
+        let demo = DistributionFile { hosts: vec!["www.demo.test".into()], ..Default::default() };
+        files.insert("demo".into(), demo);
+    }
+    let first_group =
+        file.groups.keys().next().map(String::as_str).or_else(|| groups.keys().next().map(String::as_str));
+    let default_target = first_group
+        .or_else(|| origins.keys().next().map(String::as_str))
+        .ok_or_else(|| KeyError::new("origins", "a world needs at least one origin"))?
+        .to_owned();
+    let mut hosts_seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut distributions = Vec::new();
+    for (id, written) in &files {
+        let key = |field: &str| format!("distributions.{id}.{field}");
+        check_id(&format!("distributions.{id}"), id)?;
+        for (at, host) in written.hosts.iter().enumerate() {
+            let key = key(&format!("hosts.{at}"));
+            let host = host.to_ascii_lowercase();
+            if !host.ends_with(".test") {
+                return Err(KeyError::new(&key, format!("{host:?} does not end in .test"))
+                    .hint("names of a world are .test names, so that they can never be somebody's real ones"));
+            }
+            if let Some(other) = hosts_seen.insert(host.clone(), id.clone()) {
+                return Err(KeyError::new(&key, format!("{host:?} belongs to distribution {other:?} already")));
+            }
+        }
+        let behavior = |key: &str, file: &BehaviorFile, pattern: &str| {
+            behavior_of(key, file, pattern, &default_target, origins, groups)
+        };
+        let mut behaviors = Vec::new();
+        for (at, file) in written.behaviors.iter().enumerate() {
+            let here = key(&format!("behaviors.{at}"));
+            let pattern = file
+                .path
+                .as_deref()
+                .ok_or_else(|| KeyError::new(&here, "a behavior needs a path").hint("path = \"/api/*\""))?;
+            behaviors.push(behavior(&here, file, pattern)?);
+        }
+        if written.default.path.is_some() {
+            return Err(KeyError::new(&key("default.path"), "the default behavior has no path"));
+        }
+        let mut diagnostics = Diagnostics::default();
+        for (written, into) in [
+            (written.cache_status, &mut diagnostics.cache_status),
+            (written.proxy_status, &mut diagnostics.proxy_status),
+            (written.server_timing, &mut diagnostics.server_timing),
+            (written.reason, &mut diagnostics.reason),
+        ] {
+            *into = written.unwrap_or(*into);
+        }
+        let spec = DistributionSpec {
+            id: id.clone(),
+            aliases: written.hosts.clone(),
+            default_root_object: written.default_root_object.clone().unwrap_or_default(),
+            origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
+            groups: groups.clone(),
+            behaviors,
+            default_behavior: behavior(&key("default"), &written.default, "*")?,
+            diagnostics,
+        };
+        let distribution = Distribution::new(spec)
+            .map_err(|error| KeyError::new(&format!("distributions.{id}"), error.to_string()))?;
+        distributions.push(Arc::new(distribution));
+    }
+    Ok(distributions)
+}
+
+/// The cache policy of a behavior that names none: what the origin says, with all cookies and the whole query string
+/// in the key. It is AWS's `UseOriginCacheControlHeaders-QueryStrings` without `Host`, so that the origin sees its own
+/// name, as local apps expect.
+pub(crate) const DEFAULT_CACHE_POLICY: &str = "OriginCacheControl";
+
+fn behavior_of(
+    key: &str,
+    file: &BehaviorFile,
+    pattern: &str,
+    default_target: &str,
+    origins: &IndexMap<String, OriginPlan>,
+    groups: &BTreeMap<String, OriginGroup>,
+) -> Result<Behavior, KeyError> {
+    let target = file.target.as_deref().unwrap_or(default_target);
+    if !origins.contains_key(target) && !groups.contains_key(target) {
+        let names = origins.keys().chain(groups.keys()).map(String::as_str);
+        let hint = did_you_mean(target, names);
+        let message = format!("no origin or group {target:?}");
+        return Err(KeyError { hint, ..KeyError::new(&format!("{key}.target"), message) });
+    }
+    let cache_policy = match file.cache_policy.as_deref().unwrap_or(DEFAULT_CACHE_POLICY) {
+        DEFAULT_CACHE_POLICY => origin_cache_control(),
+        name => policies::cache_policy(name).ok_or_else(|| {
+            let names = CACHE_POLICIES.iter().map(|policy| policy.name).chain([DEFAULT_CACHE_POLICY]);
+            let hint = did_you_mean(name, names);
+            KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
+        })?,
+    };
+    let name = file.origin_request_policy.as_deref().unwrap_or("AllViewerExceptHostHeader");
+    let origin_request_policy = match name {
+        "none" | "" => OriginRequestPolicy::default(),
+        name => policies::origin_request_policy(name).ok_or_else(|| {
+            let hint = did_you_mean(name, ORIGIN_REQUEST_POLICIES.iter().map(|policy| policy.name));
+            let message = format!("no origin request policy {name:?}");
+            KeyError { hint, ..KeyError::new(&format!("{key}.origin_request_policy"), message) }
+        })?,
+    };
+    Ok(Behavior {
+        path_pattern: pattern.to_owned(),
+        target: target.to_owned(),
+        allowed_methods: match file.methods.unwrap_or(MethodsFile::All) {
+            MethodsFile::Read => AllowedMethods::Read,
+            MethodsFile::ReadOptions => AllowedMethods::ReadOptions,
+            MethodsFile::All => AllowedMethods::All,
+        },
+        cache_options: false,
+        cache_policy,
+        origin_request_policy,
+    })
+}
+
+fn origin_cache_control() -> CachePolicy {
+    CachePolicy {
+        name: DEFAULT_CACHE_POLICY.into(),
+        min_ttl: Duration::ZERO,
+        default_ttl: Duration::ZERO,
+        max_ttl: Duration::from_secs(31_536_000),
+        headers: Selection::Only(
+            ["Origin", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"].map(String::from).to_vec(),
+        ),
+        cookies: Selection::All,
+        query: Selection::All,
+        gzip: true,
+        brotli: true,
+    }
+}

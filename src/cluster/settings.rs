@@ -1,0 +1,146 @@
+//! Settings of the router, of edges and of the outside, with their defaults and bounds.
+
+use std::time::Duration;
+
+use world::{Access, Atlas, Matrix, World, WorldOptions};
+
+use super::Inputs;
+use crate::{
+    cluster_file::ClusterFile,
+    diagnose::{KeyError, did_you_mean},
+    quantity::Span,
+};
+
+/// Settings of the router, with defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct RouterPlan {
+    /// Policy by name.
+    pub(crate) policy: String,
+    /// How long resolvers may keep an answer.
+    pub(crate) ttl: Duration,
+    /// Addresses per answer.
+    pub(crate) answers: usize,
+    /// Time between probes.
+    pub(crate) probe_interval: Duration,
+    /// Time after which a probe has failed.
+    pub(crate) probe_timeout: Duration,
+    /// Failures in a row that make an edge down.
+    pub(crate) down_after: u32,
+    /// Successes in a row that bring it back.
+    pub(crate) up_after: u32,
+    /// Share of answers that try the runner-up.
+    pub(crate) explore: f64,
+}
+
+/// Settings of edges, with defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgePlan {
+    /// Bytes in the store.
+    pub(crate) cache_bytes: u64,
+    /// Largest stored response.
+    pub(crate) object_bytes: u64,
+    /// Open client connections.
+    pub(crate) connections: usize,
+    /// Time for a request head.
+    pub(crate) header_timeout: Duration,
+    /// Longest pause in a request body.
+    pub(crate) body_timeout: Duration,
+    /// Time to finish when stopping.
+    pub(crate) drain_grace: Duration,
+}
+
+/// Seed of the world.
+pub(crate) fn seed_of(file: &ClusterFile) -> u64 {
+    file.seed.unwrap_or(1)
+}
+
+/// The outside of a file: seed, access network, matrix.
+///
+/// # Errors
+/// An unknown access network, or a matrix with a wrong line.
+pub(crate) fn world_of(file: &ClusterFile, inputs: &Inputs) -> Result<World, KeyError> {
+    let atlas = Atlas::embedded();
+    let access = match &file.world.access {
+        Some(name) => name.parse::<Access>().map_err(|error| {
+            let hint = did_you_mean(name, Access::ALL.iter().map(|access| access.as_str()));
+            KeyError { hint, ..KeyError::new("world.access", error.to_string()) }
+        })?,
+        None => Access::Fiber,
+    };
+    let matrix = match &inputs.matrix {
+        Some(text) => {
+            Some(Matrix::parse(atlas, text).map_err(|error| KeyError::new("world.matrix", error.to_string()))?)
+        }
+        None => None,
+    };
+    let options = WorldOptions {
+        seed: seed_of(file),
+        access,
+        matrix,
+        jitter: file.world.jitter.unwrap_or(false),
+        loss: file.world.loss.unwrap_or(false),
+        ..WorldOptions::default()
+    };
+    Ok(World::new(atlas, options))
+}
+
+pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
+    let written = &file.router;
+    let policy = written.policy.as_deref().unwrap_or("latency");
+    const POLICIES: [&str; 5] = ["latency", "geo", "random", "round-robin", "static"];
+    if !POLICIES.contains(&policy) {
+        let hint = did_you_mean(policy, POLICIES);
+        return Err(KeyError { hint, ..KeyError::new("router.policy", format!("no policy {policy:?}")) });
+    }
+    let span = |key: &str, written: Option<Span>, default: Duration, least: Duration, most: Duration| match written {
+        Some(Span(span)) if span < least || span > most => Err(KeyError::new(
+            &format!("router.{key}"),
+            format!("{} is not between {} and {}", Span(span), Span(least), Span(most)),
+        )),
+        Some(Span(span)) => Ok(span),
+        None => Ok(default),
+    };
+    let (ms, s) = (Duration::from_millis, Duration::from_secs);
+    let count = |key: &str, written: Option<u32>, default: u32| match written {
+        Some(0) => Err(KeyError::new(&format!("router.{key}"), "it is at least 1")),
+        Some(n) => Ok(n),
+        None => Ok(default),
+    };
+    let explore = written.explore.unwrap_or(0.02);
+    if !(0.0..=1.0).contains(&explore) {
+        return Err(KeyError::new("router.explore", "a share is between 0 and 1"));
+    }
+    let answers = written.answers.unwrap_or(2);
+    if !(1..=8).contains(&answers) {
+        return Err(KeyError::new("router.answers", "1 to 8 addresses per answer"));
+    }
+    Ok(RouterPlan {
+        policy: policy.to_owned(),
+        ttl: span("ttl", written.ttl, s(60), s(0), s(86_400))?,
+        answers,
+        probe_interval: span("probe_interval", written.probe_interval, s(1), ms(50), s(600))?,
+        probe_timeout: span("probe_timeout", written.probe_timeout, ms(800), ms(10), s(600))?,
+        down_after: count("down_after", written.down_after, 10)?,
+        up_after: count("up_after", written.up_after, 2)?,
+        explore,
+    })
+}
+
+pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
+    let written = &file.edge;
+    let plan = EdgePlan {
+        cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),
+        object_bytes: written.object_bytes.map_or(64 << 20, |bytes| bytes.0),
+        connections: written.connections.unwrap_or(20_000),
+        header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
+        body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
+        drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
+    };
+    if plan.connections == 0 {
+        return Err(KeyError::new("edge.connections", "an edge needs at least one connection"));
+    }
+    if plan.object_bytes > plan.cache_bytes {
+        return Err(KeyError::new("edge.object_bytes", "one object cannot be larger than the whole store"));
+    }
+    Ok(plan)
+}
