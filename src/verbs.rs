@@ -41,10 +41,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Node(args) => node::run(args),
         Verb::Config(verb) => config::run(cli, verb),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),
-        Verb::Completions { shell } => {
-            config::completions(*shell);
-            Ok(())
-        }
+        Verb::Completions { shell } => config::completions(*shell),
         Verb::Man => config::manual(),
         Verb::Down => block_on(ask::down(cli)),
         Verb::Status => block_on(ask::status(cli)),
@@ -87,9 +84,20 @@ fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T) -> String)
     say(text.trim_end_matches('\n'))
 }
 
-/// Prints a line of results. Nobody reading any more is no failure.
+/// Prints a line of results.
 fn say(text: &str) -> Result<(), VerbError> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    unless_nobody_reads(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// Writes results as they are.
+fn write_out(bytes: &[u8]) -> Result<(), VerbError> {
+    let mut out = std::io::stdout().lock();
+    unless_nobody_reads(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// Nobody reading any more, as in `iso ... | head`, is no failure.
+fn unless_nobody_reads(written: std::io::Result<()>) -> Result<(), VerbError> {
+    match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }

@@ -11,7 +11,7 @@ use crate::{
     cluster_file::ClusterFile,
     talk::VerbError,
     up::check_file,
-    verbs::{print, say},
+    verbs::{print, say, write_out},
 };
 
 /// The built-in world, commented line by line; the file `cluster.toml` at the root of the repository.
@@ -71,14 +71,17 @@ fn init(cli: &Cli, file: &Path, force: bool) -> Result<(), VerbError> {
 }
 
 /// Prints completions for a shell.
-pub(super) fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "iso", &mut std::io::stdout());
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<(), VerbError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "iso", &mut script);
+    write_out(&script)
 }
 
 /// Prints the manual page.
 pub(super) fn manual() -> Result<(), VerbError> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
-    Ok(())
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    write_out(&page)
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use crate::{
     cluster_file::ClusterFile,
     talk::VerbError,
     up::check_file,
-    verbs::{paint::table, print},
+    verbs::{paint::table, print, unless_nobody_reads},
 };
 
 pub(super) fn run(cli: &Cli, verb: &WorldVerb) -> Result<(), VerbError> {
     match verb {
-        WorldVerb::Rtt { csv: Some(file), .. } => rtt_csv(file),
+        WorldVerb::Rtt { csv: Some(file), .. } => rtt_csv(cli, file),
         WorldVerb::Rtt { a: Some(a), b: Some(b), seed, config, .. } => {
             let world = world(cli, *seed, config.as_deref())?;
             let place = |name: &str| world.atlas().place(name).map_err(|unknown| VerbError::Usage(unknown.to_string()));
@@ -63,38 +63,58 @@ enum EndpointKindText {
     Public,
 }
 
-fn rtt_csv(path: &Path) -> Result<(), VerbError> {
+/// The same rows out with a column more; as JSON, one object per row.
+fn rtt_csv(cli: &Cli, path: &Path) -> Result<(), VerbError> {
     let name = path.display();
+    let bad = |error: csv::Error| VerbError::Usage(format!("{name}: {error}"));
     let file = std::fs::File::open(path).map_err(|error| VerbError::Usage(format!("cannot read {name}: {error}")))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(std::io::BufReader::new(file));
-    let atlas = Atlas::embedded();
-    let out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut writer = csv::Writer::from_writer(out);
-    let mut head = reader.headers().map_err(|error| VerbError::Usage(format!("{name}: {error}")))?.clone();
-    let columns = head.clone();
-    head.push_field("rtt_ms");
-    writer.write_record(&head)?;
-    for record in reader.records() {
-        let bad = |error: csv::Error| VerbError::Usage(format!("{name}: {error}"));
+    let columns = reader.headers().map_err(bad)?.clone();
+    let mut rows = reader.records().map(|record| {
         let mut record = record.map_err(bad)?;
-        let pair: Pair = record.deserialize(Some(&columns)).map_err(bad)?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let end = |lat: f64, lon: f64, kind: EndpointKindText| {
-            let coordinates = Coordinates::new(lat, lon)
-                .map_err(|error| VerbError::Usage(format!("{name}: line {line}: {error}")))?;
-            let kind = match kind {
-                EndpointKindText::Region => EndpointKind::Region,
-                EndpointKindText::Public => EndpointKind::Public,
-            };
-            Ok::<_, VerbError>(Endpoint { coordinates, kind })
+        let rtt_ms = rtt_of(&record, &columns).map_err(|why| VerbError::Usage(format!("{name}: {why}")))?;
+        record.push_field(&format!("{rtt_ms:.3}"));
+        Ok::<_, VerbError>(record)
+    });
+    let mut head = columns.clone();
+    head.push_field("rtt_ms");
+    if cli.json {
+        let object = |record: csv::StringRecord| -> serde_json::Map<_, _> {
+            // Numbers as numbers, everything else as it was written.
+            let value = |text: &str| text.parse::<f64>().map_or_else(|_| json!(text), |number| json!(number));
+            head.iter().zip(&record).map(|(column, text)| (column.to_owned(), value(text))).collect()
         };
-        let from = end(pair.src_lat, pair.src_lon, pair.src_kind)?;
-        let to = end(pair.dst_lat, pair.dst_lon, pair.dst_kind)?;
-        record.push_field(&format!("{:.3}", atlas.rtt_ms(from, to)));
-        writer.write_record(&record)?;
+        let rows: Vec<_> = rows.map(|row| row.map(object)).collect::<Result<_, _>>()?;
+        return print(cli, &rows, |_| String::new());
     }
-    writer.flush()?;
-    Ok(())
+    let mut writer = csv::Writer::from_writer(std::io::BufWriter::new(std::io::stdout().lock()));
+    unless_nobody_reads(writer.write_record(&head).map_err(io_error))?;
+    rows.try_for_each(|row| unless_nobody_reads(writer.write_record(&row?).map_err(io_error)))?;
+    unless_nobody_reads(writer.flush())
+}
+
+fn io_error(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
+    }
+}
+
+/// The model's round trip of a row in milliseconds.
+fn rtt_of(record: &csv::StringRecord, columns: &csv::StringRecord) -> Result<f64, String> {
+    let pair: Pair = record.deserialize(Some(columns)).map_err(|error| error.to_string())?;
+    let line = record.position().map_or(0, csv::Position::line);
+    let end = |lat: f64, lon: f64, kind: EndpointKindText| {
+        let coordinates = Coordinates::new(lat, lon).map_err(|error| format!("line {line}: {error}"))?;
+        let kind = match kind {
+            EndpointKindText::Region => EndpointKind::Region,
+            EndpointKindText::Public => EndpointKind::Public,
+        };
+        Ok::<_, String>(Endpoint { coordinates, kind })
+    };
+    let from = end(pair.src_lat, pair.src_lon, pair.src_kind)?;
+    let to = end(pair.dst_lat, pair.dst_lon, pair.dst_kind)?;
+    Ok(Atlas::embedded().rtt_ms(from, to))
 }
 
 fn places(cli: &Cli, search: &str) -> Result<(), VerbError> {
