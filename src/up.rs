@@ -180,11 +180,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     watching.abort();
     let _ = tokio::time::timeout(Duration::from_millis(300), plane_task).await;
     dir.forget();
-    match outcome {
-        // A person who stops what runs in front of them has not failed.
-        Err(VerbError::Interrupted) if started => Ok(()),
-        other => other,
-    }
+    outcome
 }
 
 fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::Config {

@@ -27,7 +27,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if !matches!(error, VerbError::Exit(_)) {
+            if !matches!(error, VerbError::Exit(_) | VerbError::Interrupted) {
                 let _ = writeln!(std::io::stderr(), "error: {error}");
             }
             ExitCode::from(error.code())

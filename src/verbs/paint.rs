@@ -62,19 +62,54 @@ pub(crate) fn health_word(paint: Paint, health: Health) -> String {
     }
 }
 
-/// A plain table, two spaces between columns; ends with a newline.
+/// A plain table, indented, two spaces between columns; ends with a newline. Colour takes no room.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(head.iter().map(ToString::to_string).collect::<Vec<_>>());
-    for row in rows {
-        table.add_row(row);
-    }
+    let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let width_of = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| width(cell)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width_of).collect();
     let mut text = String::new();
-    for line in table.to_string().lines() {
-        text.push_str("  ");
-        text.push_str(line.trim_end().strip_prefix(' ').unwrap_or_else(|| line.trim_end()));
+    for line in &lines {
+        let mut row = String::new();
+        for (cell, wide) in line.iter().zip(&widths) {
+            row.push_str("  ");
+            row.push_str(cell);
+            row.extend(std::iter::repeat_n(' ', wide.saturating_sub(width(cell))));
+        }
+        text.push_str(row.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Columns that a text takes on a terminal: its characters without escape sequences.
+fn width(text: &str) -> usize {
+    let mut count = 0;
+    let mut escaped = false;
+    for c in text.chars() {
+        match c {
+            '\x1b' => escaped = true,
+            'm' if escaped => escaped = false,
+            _ if escaped => {}
+            _ => count += 1,
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_takes_no_room_in_a_table() {
+        let colour = Paint { on: true };
+        let rows = |paint: Paint| vec![vec![paint.good("up"), "1".into()], vec![paint.bad("stopped"), "2".into()]];
+        let plain = table(&["HEALTH", "N"], rows(Paint { on: false }));
+        let painted = table(&["HEALTH", "N"], rows(colour));
+        assert_eq!(plain, "  HEALTH   N\n  up       1\n  stopped  2\n");
+        let stripped: String = painted.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[0m", "");
+        assert_eq!(stripped, plain);
+    }
 }

@@ -157,3 +157,26 @@ fn a_misspelt_place_gets_did_you_mean() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).to_lowercase().contains("tokyo"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn ctrl_c_drains_and_prints_a_summary() {
+    let world = World::none();
+    let mut up = world
+        .command(&["up", "--preset", "tiny", "--base-port", "0", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&line).unwrap();
+    world.curl("berlin", &["-o", "/dev/null", "http://www.demo.test/"]);
+    let interrupt = std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = up.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("1 requests at edges") && said.contains("stopped in"), "{said}");
+    let pids = status["nodes"].as_array().unwrap().iter().filter_map(|node| node["pid"].as_u64());
+    assert_eq!(pids.filter(|pid| is_alive(*pid)).count(), 0);
+}
