@@ -60,8 +60,8 @@ impl DropReason {
 
 /// One direction of the path between two sites.
 ///
-/// Calls must not go back in time by more than what a caller's lateness explains: the link serves first come, first
-/// served, in the order of the calls.
+/// Calls must not go back in time by more than what a caller's lateness explains. The link serves first come, first
+/// served, in the order of the calls; one that comes late finds the gap before the present queue as empty as it was.
 #[derive(Clone, Debug)]
 pub struct Link {
     path: PathSpec,
@@ -69,6 +69,8 @@ pub struct Link {
     jitter: Option<LogNormal<f64>>,
     /// When the last byte so far has left.
     free_at: Instant,
+    /// What the link did not use before the present queue began: from when to when.
+    gap: (Instant, Instant),
     chance: ChaCha8Rng,
 }
 
@@ -87,6 +89,7 @@ impl Link {
             disturbance: LinkDisturbance::default(),
             jitter,
             free_at: Instant::ZERO,
+            gap: (Instant::ZERO, Instant::ZERO),
             chance: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -96,10 +99,9 @@ impl Link {
         if self.disturbance.partitioned {
             return Verdict::Drop(DropReason::Partition);
         }
-        if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
+        let Some(left_at) = self.pass(now, serialization(bytes, self.bandwidth_bps())) else {
             return Verdict::Drop(DropReason::QueueFull);
-        }
-        self.free_at = self.free_at.max(now) + serialization(bytes, self.bandwidth_bps());
+        };
         // A lost packet has used the link all the same.
         let jitter = self.jitter.map_or(Duration::ZERO, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
@@ -113,7 +115,7 @@ impl Link {
                 return Verdict::Drop(DropReason::Loss);
             }
         }
-        Verdict::Deliver(self.free_at + self.one_way() + jitter)
+        Verdict::Deliver(left_at + self.one_way() + jitter)
     }
 
     /// Replaces what lies over the path. Takes effect on what is sent from now on.
@@ -121,6 +123,7 @@ impl Link {
         if disturbance.throttle_bps != self.disturbance.throttle_bps {
             // Whatever waits in the queue is on its way; a new rate starts with an empty queue.
             self.free_at = Instant::ZERO;
+            self.gap = (Instant::ZERO, Instant::ZERO);
         }
         self.disturbance = disturbance;
     }
@@ -148,6 +151,24 @@ impl Link {
     /// Whether nothing gets through.
     pub const fn is_partitioned(&self) -> bool {
         self.disturbance.partitioned
+    }
+
+    /// When the last byte of what needs `span` on the wire has left; `None` where the queue is full.
+    fn pass(&mut self, now: Instant, span: Duration) -> Option<Instant> {
+        let (gap_from, gap_to) = self.gap;
+        let left_at = gap_from.max(now) + span;
+        if left_at <= gap_to {
+            self.gap.0 = left_at;
+            return Some(left_at);
+        }
+        if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
+            return None;
+        }
+        if now > self.free_at {
+            self.gap = (self.free_at, now);
+        }
+        self.free_at = self.free_at.max(now) + span;
+        Some(self.free_at)
     }
 
     /// The chance that one packet is lost.
@@ -227,6 +248,21 @@ mod tests {
         assert_eq!(link.send(at_ms(0), 1000), Verdict::Deliver(at_ms(51)));
         assert_eq!(link.send(at_ms(0), 1000), Verdict::Deliver(at_ms(52)));
         assert_eq!(link.send(at_ms(10), 1000), Verdict::Deliver(at_ms(61)));
+    }
+
+    #[test]
+    fn who_comes_late_does_not_wait_for_those_who_were_sent_after_it() {
+        // Nothing limits it, so nothing waits.
+        let mut link = Link::new(path(100, 0), 1);
+        assert_eq!(link.send(at_ms(5), 60), Verdict::Deliver(at_ms(55)));
+        assert_eq!(link.send(at_ms(3), 60), Verdict::Deliver(at_ms(53)));
+        // 1000 bytes are 1 ms, and from 1 ms to 10 ms nobody had sent. What does not fit there goes behind.
+        let mut link = Link::new(path(100, 8_000_000), 1);
+        link.send(at_ms(0), 1000);
+        assert_eq!(link.send(at_ms(10), 1000), Verdict::Deliver(at_ms(61)));
+        assert_eq!(link.send(at_ms(7), 1000), Verdict::Deliver(at_ms(58)));
+        assert_eq!(link.send(at_ms(7), 2000), Verdict::Deliver(at_ms(60)));
+        assert_eq!(link.send(at_ms(7), 1000), Verdict::Deliver(at_ms(62)));
     }
 
     #[test]
