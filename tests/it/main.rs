@@ -9,6 +9,7 @@ mod app;
 mod harness;
 mod hostile;
 mod ledger;
+mod links;
 mod raw;
 mod stand;
 mod start;
