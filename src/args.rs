@@ -183,7 +183,7 @@ pub(crate) struct WaitArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WaitFor {
-    /// Every node up and every link measured.
+    /// Every node up that was not stopped on purpose, and every link measured.
     Healthy,
 }
 
