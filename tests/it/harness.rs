@@ -137,6 +137,20 @@ impl World {
         self.address(id, "http").split(':').next().expect("an address").to_owned()
     }
 
+    /// A request to the control API by curl, with the cluster's token; status and body.
+    pub(crate) fn control(&self, path: &str) -> (u16, String) {
+        let record = self.record();
+        let token = format!("Authorization: Bearer {}", record["token"].as_str().expect("a token"));
+        let url = format!("http://{}{path}", record["control"].as_str().expect("an address"));
+        status_and_body(&run("curl", &["-sS", "-w", "\n%{http_code}", "-H", &token, &url]))
+    }
+
+    /// How the command line finds this world: where its control API is, and its token.
+    pub(crate) fn record(&self) -> Value {
+        let file = self.home().join("worlds/default/world.json");
+        serde_json::from_slice(&std::fs::read(file).expect("world.json")).expect("JSON")
+    }
+
     /// What `iso up` printed.
     pub(crate) fn status(&self) -> &Value {
         &self.status
@@ -205,6 +219,12 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {args:?}: {}\n{}", output.status, text(&output.stderr));
     text(&output.stdout)
+}
+
+/// Takes apart what `curl -w '\n%{http_code}'` printed.
+pub(crate) fn status_and_body(out: &str) -> (u16, String) {
+    let (body, status) = out.rsplit_once('\n').expect("a status at the end");
+    (status.parse().expect("a status"), body.to_owned())
 }
 
 /// Milliseconds of the entries of a ledger that are of kind `step`.

@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod app;
+mod ask;
+mod break_it;
 mod harness;
 mod hostile;
 mod ledger;
