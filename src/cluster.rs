@@ -163,7 +163,7 @@ impl Cluster {
                 client_subnet: file.viewer.client_subnet.unwrap_or(true),
             },
             control,
-            log_level: file.log.level.clone().unwrap_or_else(|| "info".into()),
+            log_level: settings::log_level_of(file)?,
             world: Arc::new(world),
             warnings,
         })

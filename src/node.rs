@@ -196,11 +196,9 @@ fn end_with_stdin(stop: CancellationToken) {
 }
 
 fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(level);
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(true)
-        .try_init();
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    // The cluster was checked, so the text is a filter.
+    let filter: Targets = level.parse().unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }

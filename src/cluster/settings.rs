@@ -144,3 +144,13 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     }
     Ok(plan)
 }
+
+/// What nodes log: a level, or levels by target, as `info,access=debug`.
+pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
+    let level = file.log.level.clone().unwrap_or_else(|| "info".into());
+    match level.parse::<tracing_subscriber::filter::Targets>() {
+        Ok(_) => Ok(level),
+        Err(error) => Err(KeyError::new("log.level", format!("{level:?} is no filter: {error}"))
+            .hint("a level (error, warn, info, debug, trace), or levels by target: info,access=debug")),
+    }
+}
