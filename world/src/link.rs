@@ -4,7 +4,7 @@
 //! this direction) and loss. Knows no connections: order, windows and retransmissions are [`crate::TcpFlow`]'s. A
 //! disturbance ([`LinkDisturbance`]) lies over the path and can be taken off at any time.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use cdn_core::Instant;
 use rand::{RngExt as _, SeedableRng as _};
@@ -58,10 +58,13 @@ impl DropReason {
     }
 }
 
+/// Gaps that a link remembers: as many others may send between when a late packet was due and when it is sent.
+const GAPS_MAX: usize = 32;
+
 /// One direction of the path between two sites.
 ///
 /// Calls must not go back in time by more than what a caller's lateness explains. The link serves first come, first
-/// served, in the order of the calls; one that comes late finds the gap before the present queue as empty as it was.
+/// served, in the order of the calls; one that comes late finds the gaps between earlier ones as empty as they were.
 #[derive(Clone, Debug)]
 pub struct Link {
     path: PathSpec,
@@ -69,8 +72,8 @@ pub struct Link {
     jitter: Option<LogNormal<f64>>,
     /// When the last byte so far has left.
     free_at: Instant,
-    /// What the link did not use before the present queue began: from when to when.
-    gap: (Instant, Instant),
+    /// When it was idle of late, from and to, oldest first; no more than [`GAPS_MAX`].
+    gaps: VecDeque<(Instant, Instant)>,
     chance: ChaCha8Rng,
 }
 
@@ -89,7 +92,7 @@ impl Link {
             disturbance: LinkDisturbance::default(),
             jitter,
             free_at: Instant::ZERO,
-            gap: (Instant::ZERO, Instant::ZERO),
+            gaps: VecDeque::new(),
             chance: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -123,7 +126,7 @@ impl Link {
         if disturbance.throttle_bps != self.disturbance.throttle_bps {
             // Whatever waits in the queue is on its way; a new rate starts with an empty queue.
             self.free_at = Instant::ZERO;
-            self.gap = (Instant::ZERO, Instant::ZERO);
+            self.gaps.clear();
         }
         self.disturbance = disturbance;
     }
@@ -155,17 +158,19 @@ impl Link {
 
     /// When the last byte of what needs `span` on the wire has left; `None` where the queue is full.
     fn pass(&mut self, now: Instant, span: Duration) -> Option<Instant> {
-        let (gap_from, gap_to) = self.gap;
-        let left_at = gap_from.max(now) + span;
-        if left_at <= gap_to {
-            self.gap.0 = left_at;
-            return Some(left_at);
-        }
-        if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
-            return None;
-        }
-        if now > self.free_at {
-            self.gap = (self.free_at, now);
+        if now < self.free_at {
+            if let Some((from, _)) = self.gaps.iter_mut().find(|(from, to)| now.max(*from) + span <= *to) {
+                *from = now.max(*from) + span;
+                return Some(*from);
+            }
+            if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
+                return None;
+            }
+        } else if now > self.free_at {
+            if self.gaps.len() == GAPS_MAX {
+                self.gaps.pop_front();
+            }
+            self.gaps.push_back((self.free_at, now));
         }
         self.free_at = self.free_at.max(now) + span;
         Some(self.free_at)
@@ -260,9 +265,11 @@ mod tests {
         let mut link = Link::new(path(100, 8_000_000), 1);
         link.send(at_ms(0), 1000);
         assert_eq!(link.send(at_ms(10), 1000), Verdict::Deliver(at_ms(61)));
+        assert_eq!(link.send(at_ms(20), 1000), Verdict::Deliver(at_ms(71)));
         assert_eq!(link.send(at_ms(7), 1000), Verdict::Deliver(at_ms(58)));
         assert_eq!(link.send(at_ms(7), 2000), Verdict::Deliver(at_ms(60)));
         assert_eq!(link.send(at_ms(7), 1000), Verdict::Deliver(at_ms(62)));
+        assert_eq!(link.send(at_ms(7), 9000), Verdict::Deliver(at_ms(80)));
     }
 
     #[test]
