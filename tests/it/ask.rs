@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{World, header, json_of, run, status_and_body, text};
+use crate::{
+    harness::{World, header, json_of, run, status_and_body, text},
+    raw::{metric, record},
+};
 
 /// A verb that keeps printing; ended when dropped.
 struct Following {
@@ -235,9 +238,7 @@ fn the_doctor_measures_and_routes_are_explained() {
         assert!(shown.contains(words), "{words:?} is not in {shown}");
     }
     // No side effects: no question reached the router's ports.
-    let (_, metrics) = world.control("/metrics");
-    let asked = metrics.lines().find(|line| line.starts_with("iso_router_dns_queries_subnet_total")).unwrap();
-    assert!(asked.ends_with(" 0"), "{asked}");
+    assert_eq!(metric(&world, "iso_router_dns_queries_subnet_total", "router.iad"), 0);
     assert_eq!(world.iso(&["explain", "route", "--from", "berlin", "http://nope.test/"]).status.code(), Some(2));
 
     // What is broken on purpose, the doctor says.
@@ -320,7 +321,7 @@ fn only_the_token_opens_admin_and_metrics_have_every_row() {
         let out = run("curl", &[&["-sS", "-m", "10", "-w", "\n%{http_code}"], args].concat());
         status_and_body(&out).0
     };
-    let control = world.record()["control"].as_str().unwrap().to_owned();
+    let control = record(&world)["control"].as_str().unwrap().to_owned();
     for path in ["/v1/status", "/metrics", "/v1/logs", "/v1/explain/route?from=tokyo"] {
         let url = format!("http://{control}{path}");
         assert_eq!(code(&[&url]), 401, "{path}");
@@ -334,7 +335,7 @@ fn only_the_token_opens_admin_and_metrics_have_every_row() {
         }
     }
     // The port for viewers knows the site, and nothing of admin: these are paths of the site like others.
-    let record = world.record();
+    let record = record(&world);
     let token = format!("Authorization: Bearer {}", record["token"].as_str().unwrap());
     let edge = world.address("edge.iad", "http");
     for path in ["/metrics", "/v1/status", "/faults", "/v1/cache?path=/"] {
@@ -351,9 +352,8 @@ fn only_the_token_opens_admin_and_metrics_have_every_row() {
         let name = format!("iso_{}{{", row.name);
         assert!(metrics.lines().any(|line| line.starts_with(&name)), "{} is not in /metrics", row.name);
     }
-    let of_edge = "iso_edge_requests_total{node=\"edge.iad\",pop=\"IAD\",role=\"edge\"} ";
-    let count = metrics.lines().find_map(|line| line.strip_prefix(of_edge)).unwrap();
-    assert!(count.parse::<u64>().unwrap() >= 1, "{count}");
+    assert!(metrics.contains("iso_edge_requests_total{node=\"edge.iad\",pop=\"IAD\",role=\"edge\"} "), "{metrics}");
+    assert!(metric(&world, "iso_edge_requests_total", "edge.iad") >= 1);
 
     // The document of the API is public, and lists every route that the command line uses.
     let (status, document) = world.control("/v1/openapi.json");

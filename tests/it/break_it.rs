@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     harness::{World, details, header, is_alive, run, spent, text},
+    raw::until_counted,
 };
 
 /// One origin, asked by every request, that is given up soon.
@@ -357,13 +358,7 @@ fn a_drained_pop_leaves_the_answers_at_once_and_finishes_what_it_does() {
     std::thread::scope(|scope| {
         // On its way through Frankfurt when the drain comes.
         let slow = scope.spawn(|| world.curl("berlin", &["-i", "http://www.demo.test/slow?delay=1500ms"]));
-        let asked = || {
-            let (_, metrics) = world.control("/metrics");
-            metrics
-                .lines()
-                .any(|line| line.starts_with("iso_edge_requests_total{node=\"edge.fra\"") && !line.ends_with(" 0"))
-        };
-        world.until("Frankfurt has the request", || asked().then_some(()));
+        until_counted(&world, "iso_edge_requests_total", "edge.fra", 1);
         for (verb, is_there) in [("drain", false), ("undrain", true), ("drain", false)] {
             world.ok(&[verb, "fra"]);
             let told = Instant::now();

@@ -9,6 +9,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::raw::record;
+
 /// The binary under test.
 pub(crate) const ISO: &str = env!("CARGO_BIN_EXE_iso");
 
@@ -143,16 +145,10 @@ impl World {
 
     /// A request to the control API by curl, with the cluster's token; status and body.
     pub(crate) fn control(&self, path: &str) -> (u16, String) {
-        let record = self.record();
+        let record = record(self);
         let token = format!("Authorization: Bearer {}", record["token"].as_str().expect("a token"));
         let url = format!("http://{}{path}", record["control"].as_str().expect("an address"));
         status_and_body(&run("curl", &["-sS", "-w", "\n%{http_code}", "-H", &token, &url]))
-    }
-
-    /// How the command line finds this world: where its control API is, and its token.
-    pub(crate) fn record(&self) -> Value {
-        let file = self.home().join("worlds/default/world.json");
-        serde_json::from_slice(&std::fs::read(file).expect("world.json")).expect("JSON")
     }
 
     /// What `iso up` printed.

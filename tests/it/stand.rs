@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{World, details, header, run, spent, text};
+use crate::{
+    harness::{World, details, header, run, spent, text},
+    raw::until_counted,
+};
 
 /// Answers never try the runner-up, so that every one of them is known.
 const TINY: &str = "preset = \"tiny\"\n[router]\nexplore = 0.0\n";
@@ -167,7 +170,10 @@ fn a_pop_dies_and_no_request_of_a_viewer_with_a_second_address_fails() {
         header(&response, "x-amz-cf-pop").unwrap()[..3].to_owned()
     };
     let pops: Vec<String> = std::thread::scope(|scope| {
-        (0..20)
+        // One that the dead edge has taken, and will never answer.
+        let slow = scope.spawn(|| world.curl("berlin", &["-i", "http://www.demo.test/slow?delay=4s"]));
+        until_counted(&world, "iso_edge_requests_total", "edge.fra", 1);
+        let pops = (0..20)
             .map(|n| {
                 // The kill comes while requests are on their way.
                 if n == 5 {
@@ -175,7 +181,11 @@ fn a_pop_dies_and_no_request_of_a_viewer_with_a_second_address_fails() {
                 }
                 one(n)
             })
-            .collect()
+            .collect();
+        let slow = slow.join().unwrap();
+        assert!(slow.starts_with("HTTP/1.1 200"), "{slow}");
+        assert!(header(&slow, "x-amz-cf-pop").unwrap().starts_with("IAD"), "{slow}");
+        pops
     });
     assert_eq!(pops[0], "FRA", "{pops:?}");
     assert_eq!(pops[19], "IAD", "{pops:?}");

@@ -184,7 +184,8 @@ fn ctrl_c_drains_and_prints_a_summary() {
     let output = up.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("1 requests at edges") && said.contains("stopped in"), "{said}");
+    assert!(said.contains("1 requests at edges") && said.contains("1 DNS queries"), "{said}");
+    assert!(said.contains("stopped in"), "{said}");
     let pids = status["nodes"].as_array().unwrap().iter().filter_map(|node| node["pid"].as_u64());
     assert_eq!(pids.filter(|pid| is_alive(*pid)).count(), 0);
 }
