@@ -48,10 +48,9 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         on_faults: Arc::new({
             let (gates, handle, cluster) = (gates, handle.clone(), Arc::clone(&cluster));
             move |set| {
-                if gates.apply(&cluster, set) {
-                    // Connections that were opened without a gate go around it.
-                    handle.drop_idle_connections();
-                }
+                gates.apply(&cluster, set);
+                // Connections from before would go around a gate, and hide for a while that new ones are refused.
+                handle.drop_idle_connections();
             }
         }),
         cluster: Arc::clone(&cluster),
@@ -190,17 +189,15 @@ impl AppGates {
         Self { apps: apps.collect() }
     }
 
-    /// Takes the faults that are active; says whether something changed.
-    fn apply(&self, cluster: &Cluster, set: &FaultSet) -> bool {
-        let mut changed = false;
+    /// Takes the faults that are active.
+    fn apply(&self, cluster: &Cluster, set: &FaultSet) {
         for app in &self.apps {
             let rules = origin::rules(cluster, set, &app.node);
+            // Setting them again would let go of what a stall holds.
             if rules != app.faults.rules() {
                 app.faults.set(rules);
-                changed = true;
             }
         }
-        changed
     }
 }
 
