@@ -44,7 +44,7 @@ impl Entry {
             status = self.status.as_u16(),
             x_cache = self.x_cache,
             reason = self.reason,
-            duration_ms = took.as_secs_f64() * 1e3,
+            duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
             bytes,
             id = self.request_id,
         );
