@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    harness::{ISO, World, root, text},
+    harness::{ISO, World, has, root, text},
     raw::record,
 };
 
@@ -132,6 +132,10 @@ impl Shell {
 
     /// A job in the background: here the app, which is there when its port answers.
     fn start(&mut self, command: &str, shown: &str) {
+        if command.starts_with("python3") && !has("python3") {
+            eprintln!("not started, for want of python3: {shown}");
+            return;
+        }
         let job =
             self.prepared(&format!("exec {command}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.jobs.push(job);

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::harness::{World, header, root};
+use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
 const RUN: [&str; 7] = [
@@ -110,6 +110,10 @@ impl Drop for PythonApp {
 
 #[test]
 fn your_own_app_is_served_and_the_directory_stands_in_when_it_is_gone() {
+    if !has("python3") {
+        eprintln!("not run, for want of python3");
+        return;
+    }
     let mut app = PythonApp(
         Command::new("python3")
             .arg(example("app/server.py"))
