@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    fn sleep(&mut self, secs: u64) {
+    fn advance(&mut self, secs: u64) {
         self.now += Duration::from_secs(secs);
     }
 
@@ -176,7 +176,7 @@ fn a_fresh_response_is_a_hit_that_ages() {
     let aged = Lifetime { initial_age: Duration::from_secs(3), ..lifetime(60, 0, 0) };
     let Outcome::Stored(stored) = world.store(first.id, "body", aged) else { panic!() };
     assert_eq!((stored.age, stored.complete, stored.bytes), (Duration::from_secs(3), true, 4));
-    world.sleep(5);
+    world.advance(5);
     let served = hit(world.get("/a"));
     let [age, fresh_for] = [8, 55].map(Duration::from_secs);
     assert_eq!((served.body, served.age, served.fresh_for), ("body", age, fresh_for));
@@ -206,7 +206,7 @@ fn requests_with_cookies_do_not_wait_and_do_not_revalidate() {
     let second = begun(world.ask("/a", &cookie));
     assert_ne!(first.id, second.id);
     world.store(first.id, "body", lifetime(1, 0, 0));
-    world.sleep(2);
+    world.advance(2);
     let third = begun(world.ask("/a", &cookie));
     assert!(third.stale.is_some() && third.validators().is_none());
 }
@@ -225,7 +225,7 @@ fn waiters_beyond_the_limit_pass_and_are_counted() {
 fn a_stale_response_is_confirmed_by_304_and_fresh_again() {
     let mut world = World::new(StoreSettings::default());
     world.fill("/a", "body", lifetime(10, 0, 0));
-    world.sleep(10);
+    world.advance(10);
     let again = world.begin("/a");
     assert_eq!(again.reason, Reason::MissExpired);
     assert_eq!(again.validators().unwrap().etag.as_ref().unwrap(), "\"a\"");
@@ -241,7 +241,7 @@ fn a_stale_response_is_confirmed_by_304_and_fresh_again() {
 fn stale_while_revalidate_sends_at_once_and_refreshes_once() {
     let mut world = World::new(StoreSettings::default());
     world.fill("/a", "old", lifetime(10, 5, 0));
-    world.sleep(12);
+    world.advance(12);
     let Lookup::Stale { served, refresh: Some(refresh) } = world.get("/a") else { panic!() };
     assert_eq!((served.body, served.age, served.fresh_for), ("old", Duration::from_secs(12), Duration::ZERO));
     assert!(matches!(world.get("/a"), Lookup::Stale { refresh: None, .. }));
@@ -249,7 +249,7 @@ fn stale_while_revalidate_sends_at_once_and_refreshes_once() {
     assert!(matches!(world.ask("/a", &cookie), Lookup::Stale { refresh: None, .. }));
     world.store(refresh.id, "new", lifetime(10, 5, 0));
     assert_eq!(hit(world.get("/a")).body, "new");
-    world.sleep(15);
+    world.advance(15);
     begun(world.get("/a"));
 }
 
@@ -257,17 +257,17 @@ fn stale_while_revalidate_sends_at_once_and_refreshes_once() {
 fn stale_object_is_served_while_origin_is_down_and_the_origin_is_left_alone() {
     let mut world = World::new(StoreSettings::default());
     world.fill("/a", "old", lifetime(60, 0, 1000));
-    world.sleep(61);
+    world.advance(61);
     let refresh = world.begin("/a").id;
     let Failed::Stale(served) = world.shard.failed(world.now, refresh, FetchError::NoResponse) else { panic!() };
     assert_eq!(served.body, "old");
-    world.sleep(9);
+    world.advance(9);
     assert!(matches!(world.get("/a"), Lookup::StaleOnError(_)));
-    world.sleep(1);
+    world.advance(1);
     let again = world.begin("/a").id;
     let unavailable = FetchError::Status(StatusCode::SERVICE_UNAVAILABLE);
     assert!(matches!(world.shard.failed(world.now, again, unavailable), Failed::Stale(_)));
-    world.sleep(2000);
+    world.advance(2000);
     let late = world.begin("/a").id;
     assert!(matches!(world.shard.failed(world.now, late, FetchError::NoResponse), Failed::Answer));
     world.shard.uncacheable(world.now, late);
@@ -279,7 +279,7 @@ fn a_4xx_on_refresh_and_stale_if_error_zero_reach_the_viewer() {
     let mut world = World::new(StoreSettings::default());
     world.fill("/a", "old", lifetime(1, 0, 100));
     world.fill("/b", "old", lifetime(1, 0, 0));
-    world.sleep(2);
+    world.advance(2);
     let id = world.begin("/a").id;
     let gone = FetchError::Status(StatusCode::GONE);
     assert!(matches!(world.shard.failed(world.now, id, gone), Failed::Answer));
@@ -304,7 +304,7 @@ fn after_an_uncacheable_response_nobody_waits_for_a_while() {
     world.check();
     let id = world.begin("/b").id;
     world.shard.uncacheable(world.now, id);
-    world.sleep(60);
+    world.advance(60);
     world.begin("/b");
     joined(world.get("/b"));
 }
@@ -373,7 +373,7 @@ fn a_viewers_own_precondition_is_answered_for_it_alone() {
     world.shard.released(alone.id);
     world.store(whole.id, "0123456789", lifetime(1, 0, 0));
     hit(world.ask("/a", &part));
-    world.sleep(2);
+    world.advance(2);
     assert!(matches!(begun(world.ask("/a", &part)).conditions(), Conditions::Stored(_)));
 }
 
@@ -451,7 +451,7 @@ fn what_was_being_fetched_during_an_invalidation_is_not_stored() {
     assert_eq!(hit(world.get("/a")).body, "new");
     assert_eq!(world.shard.invalidate("other", &InvalidationPattern::parse("/*").unwrap()), 0);
     // A 304 to a fetch that an invalidation overtook confirms nothing.
-    world.sleep(61);
+    world.advance(61);
     let refresh = world.begin("/a").id;
     assert_eq!(world.invalidate("/a"), 1);
     let outcome = world.shard.refreshed(world.now, refresh, head("\"a\""), lifetime(60, 0, 0));
@@ -526,7 +526,7 @@ fn waiters_of_an_overdue_fetch_are_named_and_the_next_one_fetches() {
     let due = world.shard.poll_timeout().unwrap();
     assert_eq!(due, Instant::ZERO + Duration::from_secs(60));
     assert!(world.shard.handle_timeout(world.now).is_empty());
-    world.sleep(60);
+    world.advance(60);
     assert_eq!(world.shard.handle_timeout(world.now), [id]);
     assert_ne!(begun(world.get("/a")).id, id);
     assert_eq!(world.shard.poll_timeout(), None);
@@ -557,11 +557,11 @@ fn reports_tell_state_age_and_bytes() {
     let state = |world: &World, path| world.shard.reports(world.now, "demo", path)[0].state;
     assert_eq!(state(&world, "/b"), EntryState::Unshared);
     assert_eq!(state(&world, "/a"), EntryState::Fresh);
-    world.sleep(12);
+    world.advance(12);
     assert_eq!(state(&world, "/a"), EntryState::StaleWhileRevalidate);
-    world.sleep(12);
+    world.advance(12);
     assert_eq!(state(&world, "/a"), EntryState::StaleIfError);
-    world.sleep(1000);
+    world.advance(1000);
     let report = world.shard.reports(world.now, "demo", "/a").remove(0);
     assert_eq!((report.state, report.age.as_secs(), report.body_bytes), (EntryState::Stale, 1024, 4));
     assert!(world.shard.reports(world.now, "demo", "/").is_empty());
@@ -655,7 +655,7 @@ proptest! {
                     drop(pick(fetch).map(|(id, _)| world.shard.failed(world.now, id, FetchError::NoResponse)));
                 }
                 Step::Invalidate(object) => drop(world.invalidate(&format!("/{object}"))),
-                Step::Sleep(secs) => world.sleep(secs),
+                Step::Sleep(secs) => world.advance(secs),
                 Step::Timeout => drop(world.shard.handle_timeout(world.now)),
             }
             world.check();
