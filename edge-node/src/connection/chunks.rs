@@ -28,7 +28,10 @@ enum State {
 
 /// The body is not framed as the RFC says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadChunk;
+pub(crate) struct BadChunk {
+    /// How many bytes before the wrong one were fine.
+    pub(crate) fine: usize,
+}
 
 impl Chunks {
     pub(crate) const fn new() -> Self {
@@ -38,7 +41,7 @@ impl Chunks {
     /// Reads on; how many bytes belong to the body, and whether it has ended.
     ///
     /// # Errors
-    /// [`BadChunk`] where the framing is wrong; bytes before it were fine.
+    /// [`BadChunk`] where the framing is wrong.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BadChunk> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -48,6 +51,7 @@ impl Chunks {
                 self.state = if skip == left { State::DataCr } else { State::Data { left: left - skip } };
                 continue;
             }
+            let bad = BadChunk { fine: at };
             at += 1;
             self.state = match (self.state, byte) {
                 (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => {
@@ -57,7 +61,7 @@ impl Chunks {
                 (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
                 (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => State::SizeLf { size },
                 (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => {
-                    self.count_overhead()?;
+                    self.count_overhead().ok_or(bad)?;
                     State::Extension { size }
                 }
                 (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
@@ -68,19 +72,20 @@ impl Chunks {
                 (State::Trailer, b'\r') => State::TrailerLf,
                 (State::TrailerLf, b'\n') => State::TrailerStart,
                 (State::TrailerStart, b'!'..=b'~') | (State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
-                    self.count_overhead()?;
+                    self.count_overhead().ok_or(bad)?;
                     State::Trailer
                 }
                 (State::EndLf, b'\n') => return Ok((at, true)),
-                _ => return Err(BadChunk),
+                _ => return Err(bad),
             };
         }
         Ok((at, false))
     }
 
-    const fn count_overhead(&mut self) -> Result<(), BadChunk> {
+    /// Nothing when there was too much of it.
+    const fn count_overhead(&mut self) -> Option<()> {
         self.overhead += 1;
-        if self.overhead > OVERHEAD_BYTES_MAX { Err(BadChunk) } else { Ok(()) }
+        if self.overhead > OVERHEAD_BYTES_MAX { None } else { Some(()) }
     }
 }
 
@@ -127,13 +132,17 @@ mod tests {
             "0\r\n\n",
             "0\r\n folded\r\n\r\n",
         ] {
-            assert_eq!(whole(body.as_bytes()), Err(BadChunk), "{body:?}");
+            let bad = whole(body.as_bytes()).expect_err(body);
+            let (fine, wrong) = body.as_bytes().split_at(bad.fine);
+            let mut chunks = Chunks::new();
+            assert_eq!(chunks.advance(fine), Ok((fine.len(), false)), "{body:?}");
+            assert_eq!(chunks.advance(&wrong[..1]), Err(BadChunk { fine: 0 }), "{body:?}");
         }
     }
 
     #[test]
     fn extensions_and_trailers_are_bounded() {
         let long = [b"5;".to_vec(), vec![b'x'; 20_000]].concat();
-        assert_eq!(whole(&long), Err(BadChunk));
+        assert_eq!(whole(&long), Err(BadChunk { fine: 2 + OVERHEAD_BYTES_MAX as usize }));
     }
 }

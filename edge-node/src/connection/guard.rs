@@ -250,9 +250,9 @@ impl<T> Guard<T> {
                             self.state = State::Head { searched: 0, since: None };
                         }
                     }
-                    Err(_) => {
+                    Err(bad) => {
                         self.refuse(Reason::BadRequest);
-                        return at;
+                        return at + bad.fine;
                     }
                 },
             }
@@ -581,6 +581,17 @@ mod tests {
                 _ => &passed,
             };
             prop_assert!(bytes.starts_with(passed));
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_bad_chunk_passes_however_it_was_divided() {
+        let [head, body] = ["POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "5\nhello"];
+        let expected = (format!("{head}5").into_bytes(), Some((u64::MAX, Reason::BadRequest)));
+        let whole = [head, body].concat();
+        for cut in 1..whole.len() {
+            let (first, second) = whole.as_bytes().split_at(cut);
+            assert_eq!(read([first.to_vec(), second.to_vec()], 4096), expected, "cut at {cut}");
         }
     }
 
