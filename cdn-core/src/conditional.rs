@@ -165,10 +165,9 @@ pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     strong && modified == WallTime::from_http_date(condition)
 }
 
-/// The headers for a 304 made from a stored response: those that RFC 9110 section 15.4.5 asks for and what identifies
+/// The headers for a 304 made from those of a stored response: those that RFC 9110 section 15.4.5 asks for and what identifies
 /// it; the body's own are dropped.
-pub fn not_modified_headers(stored: &HeaderMap) -> HeaderMap {
-    let mut headers = stored.clone();
+pub fn not_modified_headers(mut headers: HeaderMap) -> HeaderMap {
     for name in [
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,

@@ -7,6 +7,7 @@
 mod entry;
 pub mod eviction;
 mod fetch;
+mod head;
 mod inspect;
 mod resolve;
 mod slots;
@@ -29,8 +30,9 @@ use self::{
     slots::{NONE, Slots},
 };
 pub use self::{
-    entry::{Served, Storable, StoredHead},
+    entry::{Served, Storable},
     fetch::{Begun, FetchError, FetchId},
+    head::StoredHead,
     inspect::{EntryReport, EntryState},
     resolve::{Failed, Growth, NotStored, Outcome},
 };
@@ -350,13 +352,9 @@ impl<B: Clone> CacheShard<B> {
         if let Some(object) = self.objects.get_mut(&key) {
             object.first_fetch = id.index;
         }
-        let begun = Begun {
-            id: FetchId(id),
-            reason: wanted.reason,
-            stale,
-            conditional: request.revalidates(),
-            part: request.asks_for_part(),
-        };
+        let confirmable = stale.as_ref().filter(|_| request.revalidates());
+        let validators = confirmable.map(|stale| stale.head.validators()).filter(|validators| !validators.is_empty());
+        let begun = Begun { id: FetchId(id), reason: wanted.reason, stale, validators, part: request.asks_for_part() };
         // What answers this viewer's own preconditions may answer nobody else.
         if matches!(begun.conditions(), Conditions::Viewer)
             && let Some(fetch) = self.fetches.get_mut(id)

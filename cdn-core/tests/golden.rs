@@ -220,7 +220,7 @@ impl Edge {
     }
 
     fn reply(&self, served: &Served<&'static str>, x_cache: XCache) -> Reply {
-        let mut headers = served.head.headers().clone();
+        let mut headers = served.head.headers();
         let status = served.head.status();
         let error = status.is_client_error() || status.is_server_error();
         let worn = Dress {

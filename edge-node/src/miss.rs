@@ -228,14 +228,12 @@ fn serve(
         }
     }
     let stored = served.head.headers();
-    let (status, headers, body) = match conditional::evaluate(&asked.method, &asked.headers, status, stored) {
+    let (status, headers, body) = match conditional::evaluate(&asked.method, &asked.headers, status, &stored) {
         Verdict::NotModified => {
             (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(stored), ResponseBody::empty())
         }
-        Verdict::PreconditionFailed => {
-            (StatusCode::PRECONDITION_FAILED, without_length(stored.clone()), ResponseBody::empty())
-        }
-        Verdict::Full => extent(asked, &served, following),
+        Verdict::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, without_length(stored), ResponseBody::empty()),
+        Verdict::Full => extent(asked, &served, stored, following),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -247,9 +245,10 @@ fn serve(
 fn extent(
     asked: &Asked,
     served: &store::Response,
+    stored: HeaderMap,
     following: Option<Following>,
 ) -> (StatusCode, HeaderMap, ResponseBody) {
-    let (status, stored) = (served.head.status(), served.head.headers());
+    let status = served.head.status();
     let sealed = served.body.body.sealed();
     let announced = stored.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let total = match sealed {
@@ -258,7 +257,7 @@ fn extent(
     };
     let extent = match total {
         Some(total) if asked.headers.contains_key(header::RANGE) => {
-            range::evaluate(&asked.method, &asked.headers, status, stored, total)
+            range::evaluate(&asked.method, &asked.headers, status, &stored, total)
         }
         _ => Extent::Whole,
     };
@@ -266,7 +265,7 @@ fn extent(
     let part = match extent {
         Extent::Part(part) => part,
         Extent::Unsatisfiable => {
-            let mut headers = without_length(stored.clone());
+            let mut headers = without_length(stored);
             headers.insert(header::CONTENT_RANGE, range::content_range_unsatisfiable(total));
             return (StatusCode::RANGE_NOT_SATISFIABLE, headers, ResponseBody::empty());
         }
@@ -275,17 +274,17 @@ fn extent(
             return (StatusCode::PARTIAL_CONTENT, headers, body);
         }
         Extent::Whole | Extent::Parts(_) => {
-            // The common way: nothing is copied but the head.
+            // The common way: nothing is copied.
             let body = match sealed {
                 Some([]) => ResponseBody::empty(),
                 Some([only]) => ResponseBody::whole(only.clone()),
                 Some(blocks) => ResponseBody::pieces(blocks.iter().cloned().collect()),
                 None => arriving(following, 0, announced),
             };
-            return (status, stored.clone(), body);
+            return (status, stored, body);
         }
     };
-    let mut headers = without_length(stored.clone());
+    let mut headers = without_length(stored);
     headers.insert(header::CONTENT_RANGE, part.content_range(total));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length()));
     let body = match sealed {
@@ -317,9 +316,9 @@ fn cut(blocks: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
 }
 
 /// Several parts (RFC 9110 section 14.6). The boundary cannot occur by chance: it is long, and bodies do not know it.
-fn multipart(stored: &HeaderMap, blocks: &[Bytes], parts: &[ByteRange], total: u64) -> (HeaderMap, ResponseBody) {
+fn multipart(stored: HeaderMap, blocks: &[Bytes], parts: &[ByteRange], total: u64) -> (HeaderMap, ResponseBody) {
     const BOUNDARY: &str = "CloudFront-6e9b7f6b0c8f4b5c9a1d-Isochrone";
-    let mut headers = without_length(stored.clone());
+    let mut headers = without_length(stored);
     let kind = headers.get(header::CONTENT_TYPE).cloned();
     let mut pieces = VecDeque::new();
     for part in parts {

@@ -2,13 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
-use super::slots::SlotId;
+use super::{head::StoredHead, slots::SlotId};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
-    conditional::{Validators, merge_not_modified},
     freshness::Lifetime,
     vary::Vary,
 };
@@ -17,14 +16,6 @@ use crate::{
 /// 1.5 stands for the table's load (hashbrown keeps between 7/16 and 7/8 of its places in use).
 pub(super) const fn overhead<B>() -> u64 {
     (size_of::<Entry<B>>() + size_of::<StoredHead>() + (size_of::<CacheKey>() + 8) * 3 / 2 + 24) as u64
-}
-
-/// Status and headers of a stored response, as [`crate::forward::storable_headers`] left them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredHead {
-    status: StatusCode,
-    headers: HeaderMap,
-    validators: Validators,
 }
 
 /// A stored response as it is handed out.
@@ -105,42 +96,6 @@ pub(super) struct Response<B> {
     pub(super) stands_in_until: Option<Instant>,
     /// Who is bringing the body.
     pub(super) fetch: Option<SlotId>,
-}
-
-impl StoredHead {
-    /// A head to be stored.
-    pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
-        let validators = Validators::of(&headers);
-        Self { status, headers, validators }
-    }
-
-    /// The status.
-    pub const fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The headers.
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// What it can be confirmed by.
-    pub const fn validators(&self) -> &Validators {
-        &self.validators
-    }
-
-    /// The headers after a 304 has confirmed this response (RFC 9111 section 3.2). Assess their freshness and make them
-    /// storable before they become a head again.
-    pub fn headers_confirmed_by(&self, not_modified: &HeaderMap) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        merge_not_modified(&mut headers, not_modified);
-        headers
-    }
-
-    /// Bytes on the wire, roughly what they are in memory: names, values and two separators each.
-    pub(super) fn bytes(&self) -> u64 {
-        self.headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
-    }
 }
 
 impl<B> Entry<B> {

@@ -26,8 +26,8 @@ pub struct Begun<B> {
     pub reason: Reason,
     /// The stale response, if there is one that a 304 could confirm or that could stand in.
     pub stale: Option<Served<B>>,
-    /// Whether a conditional request is allowed: not where cookies go to the origin.
-    pub(super) conditional: bool,
+    /// What a 304 would confirm; `None` where no conditional request is allowed (cookies go to the origin), too.
+    pub(super) validators: Option<Validators>,
     /// Whether the viewer's request carries preconditions or a range of its own.
     pub(super) part: bool,
 }
@@ -76,9 +76,8 @@ impl<B> Begun<B> {
     }
 
     /// What the request to the origin asks to be confirmed; `None` for an unconditional request.
-    pub fn validators(&self) -> Option<&Validators> {
-        let stale = self.stale.as_ref().filter(|_| self.conditional)?;
-        Some(stale.head.validators()).filter(|validators| !validators.is_empty())
+    pub const fn validators(&self) -> Option<&Validators> {
+        self.validators.as_ref()
     }
 }
 

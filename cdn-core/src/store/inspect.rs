@@ -130,7 +130,7 @@ fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
     EntryReport {
         state,
         status: Some(response.head.status()),
-        etag: response.head.validators().etag.clone(),
+        etag: response.head.validators().etag,
         age: response.age(now),
         fresh_for: response.fresh_until().saturating_since(now),
         body_bytes: response.body_bytes,

@@ -1,0 +1,128 @@
+//! The head of a stored response: a status, and its header lines as they stand on the wire, in one piece of memory.
+//!
+//! A header map costs about a kilobyte and a half beside what it says; a store has one for each object. So the lines are
+//! written down once, and read again where somebody asks for them by name. Values that are handed out share the block.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::conditional::{Validators, merge_not_modified};
+
+/// Status and headers of a stored response, as [`crate::forward::storable_headers`] left them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    status: StatusCode,
+    lines: Bytes,
+}
+
+impl StoredHead {
+    /// A head to be stored.
+    pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
+        let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let mut lines = Vec::with_capacity(length);
+        for (name, value) in &headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                lines.extend_from_slice(part);
+            }
+        }
+        Self { status, lines: lines.into() }
+    }
+
+    /// The status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header lines as they stand on the wire: `name: value`, each with its CRLF, without the empty line.
+    pub const fn lines(&self) -> &Bytes {
+        &self.lines
+    }
+
+    /// The headers. Values are not copied, but the map is made anew with each call.
+    pub fn headers(&self) -> HeaderMap {
+        let count = self.lines.iter().filter(|&&byte| byte == b'\n').count();
+        // Room for what is put on every response that leaves.
+        let mut headers = HeaderMap::with_capacity(count + 8);
+        for (name, value) in self.fields() {
+            let value = HeaderValue::from_maybe_shared(self.lines.slice_ref(value));
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+
+    /// The first value of a header, without making the map.
+    pub fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.fields().find(|(this, _)| *this == name.as_str().as_bytes()).map(|(_, value)| value)
+    }
+
+    /// What it can be confirmed by.
+    pub fn validators(&self) -> Validators {
+        Validators::of(&self.headers())
+    }
+
+    /// The headers after a 304 has confirmed this response (RFC 9111 section 3.2). Assess their freshness and make them
+    /// storable before they become a head again.
+    pub fn headers_confirmed_by(&self, not_modified: &HeaderMap) -> HeaderMap {
+        let mut headers = self.headers();
+        merge_not_modified(&mut headers, not_modified);
+        headers
+    }
+
+    /// Bytes of the header lines.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.lines.len() as u64
+    }
+
+    /// Names, in lower case, and values. A value has no CR or LF, so that every line ends at its first.
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest: &[u8] = &self.lines;
+        std::iter::from_fn(move || {
+            let colon = rest.iter().position(|&byte| byte == b':')?;
+            let end = rest.iter().position(|&byte| byte == b'\r')?;
+            let field = (rest.get(..colon)?, rest.get(colon + 2..end)?);
+            rest = rest.get(end + 2..)?;
+            Some(field)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Writing the lines down loses nothing: names, values, how often and in which order.
+        #[test]
+        fn headers_come_back_as_they_were(
+            lines in proptest::collection::vec(("[a-z][a-z0-9-]{0,12}", "[ -~\u{e0}-\u{ff}]{0,30}"), 0..12),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append(name.parse::<HeaderName>().unwrap(), value);
+            }
+            let head = StoredHead::new(StatusCode::OK, headers.clone());
+            prop_assert_eq!(head.headers(), headers.clone());
+            for name in headers.keys() {
+                prop_assert_eq!(head.first(name), headers.get(name).map(HeaderValue::as_bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_stand_as_on_the_wire() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::ETAG, HeaderValue::from_static("\"a: b\""));
+        headers.append(header::VARY, HeaderValue::from_static(""));
+        let head = StoredHead::new(StatusCode::OK, headers);
+        assert_eq!(&head.lines()[..], b"etag: \"a: b\"\r\nvary: \r\n");
+        assert_eq!((head.first(&header::ETAG), head.first(&header::VARY)), (Some(&b"\"a: b\""[..]), Some(&b""[..])));
+        assert_eq!(head.first(&header::AGE), None);
+        assert_eq!(head.validators().etag.unwrap(), "\"a: b\"");
+    }
+}
