@@ -198,6 +198,8 @@ pub(crate) enum MethodsFile {
     ReadOptions,
     /// Also PUT, PATCH, POST and DELETE.
     All,
+    /// Every method; the default where the cache policy is `honour-origin`.
+    Any,
 }
 
 /// The router's settings.

@@ -1,15 +1,22 @@
-//! `Cache-Control` of responses, read as caches must read it.
+//! `Cache-Control` of responses and `CDN-Cache-Control`, read as caches must read them.
 //!
 //! Decides what a list of directives says, however badly it is written; what follows from it is `freshness`'s matter.
+//! `CDN-Cache-Control` is a structured field (RFC 9213 section 2.1), so one that is badly written says nothing at all.
 //! Where a directive appears twice the first counts (RFC 9111 section 4.2.1); a time that is no number is zero, so that
 //! what cannot be understood is stale rather than fresh; a number too big is [`SECONDS_MAX`] (section 1.2.2).
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
+
+use crate::distribution::CachingRules;
 
 /// The greatest time a directive can say, in seconds: 2^31, as RFC 9111 section 1.2.2 recommends.
 pub const SECONDS_MAX: u64 = 1 << 31;
+
+/// The field that is targeted at us (RFC 9213 section 3.1).
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// The directives of a response. Unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +55,46 @@ impl CacheControl {
     /// Reads all `Cache-Control` lines as one list.
     pub fn of(headers: &HeaderMap) -> Self {
         Self::of_lines(headers.get_all(header::CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes))
+    }
+
+    /// The directives that count where these rules hold: CloudFront knows no targeted field.
+    pub fn applying(headers: &HeaderMap, rules: CachingRules) -> Self {
+        let targeted = if rules == CachingRules::Origin { Self::targeted(headers) } else { None };
+        targeted.unwrap_or_else(|| Self::of(headers))
+    }
+
+    /// Reads `CDN-Cache-Control`. `None` where there is none, where it is empty or where it is no dictionary: then
+    /// `Cache-Control` and `Expires` count, else they do not (RFC 9213 section 2.2).
+    pub fn targeted(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(CDN_CACHE_CONTROL).iter().peekable();
+        lines.peek()?;
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend_from_slice(if text.is_empty() { b"" } else { b", " });
+            text.extend_from_slice(line.as_bytes());
+        }
+        let members: Dictionary = Parser::new(&text).parse().ok()?;
+        let mut read = Self::default();
+        for (key, member) in &members {
+            // A value of the wrong type makes its directive say nothing (section 2.1).
+            let ListEntry::Item(item) = member else { continue };
+            let digits;
+            let value = match &item.bare_item {
+                BareItem::Boolean(true) => None,
+                BareItem::Integer(number) => {
+                    digits = i64::from(*number).max(0).to_string();
+                    Some(Value(digits.as_bytes()))
+                }
+                BareItem::String(text) => Some(Value(text.as_str().as_bytes())),
+                BareItem::Token(token) => Some(Value(token.as_str().as_bytes())),
+                _ => continue,
+            };
+            let counts = matches!(item.bare_item, BareItem::Integer(_));
+            if counts == is_time(key.as_str()) {
+                read.take(key.as_str().as_bytes(), value);
+            }
+        }
+        (!members.is_empty()).then_some(read)
     }
 
     /// Reads the given lines as one list.
@@ -106,6 +153,20 @@ impl CacheControl {
         self.withheld.extend(names);
         some
     }
+}
+
+/// Calls `each` with every directive of a line: its name, and its value where it has one, in seconds.
+pub(crate) fn for_each_directive(line: &[u8], mut each: impl FnMut(&[u8], Option<u64>)) {
+    let mut rest = line;
+    while let Some((name, value, after)) = directive(rest) {
+        rest = after;
+        each(name, value.map(Value::seconds));
+    }
+}
+
+/// Whether a directive says a time.
+fn is_time(name: &str) -> bool {
+    matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
 /// The text of a directive's value, quotes taken off. Escapes inside quotes are left as they are: no value that we
@@ -203,10 +264,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn targeted_directives_are_typed() {
+        let targeted = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (CDN_CACHE_CONTROL, http::HeaderValue::from_static(line)));
+            CacheControl::targeted(&lines.collect())
+        };
+        let max_age = |lines: &[&'static str]| targeted(lines).map(|read| read.max_age.map(|age| age.as_secs()));
+        for (lines, expected) in [
+            (&[][..], None),
+            (&[""], None),
+            (&["max-age=3600"], Some(Some(3600))),
+            (&["foobar, max-age=3600"], Some(Some(3600))),
+            (&["foobar", "max-age=3600"], Some(Some(3600))),
+            (&["max-age=1, max-age=2"], Some(Some(2))),
+            (&["max-age=99999999999"], Some(Some(SECONDS_MAX))),
+            (&["max-age=-1"], Some(Some(0))),
+            (&["max-age=\"10000\""], Some(None)),
+            (&["max-age=1.5"], Some(None)),
+            (&["max-age=(1)"], Some(None)),
+            (&["max-age"], Some(None)),
+            (&["MaX-aGe=3600"], None),
+            (&["max-age =100"], None),
+            (&["max-age=10000, &&&&&"], None),
+        ] {
+            assert_eq!(max_age(lines), expected, "{lines:?}");
+        }
+        let read = targeted(&["no-store, no-cache=?0, private=\"set-cookie\", must-revalidate=1"]).unwrap();
+        assert!(read.no_store && !read.no_cache && !read.private && !read.must_revalidate);
+        assert_eq!(read.withheld_fields(), ["set-cookie"]);
+    }
+
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(line in proptest::collection::vec(proptest::num::u8::ANY, 0..60)) {
             let _ = CacheControl::of_lines([line.as_slice()]);
+            if let Ok(value) = http::HeaderValue::from_bytes(&line) {
+                let _ = CacheControl::targeted(&HeaderMap::from_iter([(CDN_CACHE_CONTROL, value)]));
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, MethodClass, Selection},
     range,
+    request_control::RequestControl,
     selection::{cookies, parameters, select_query},
 };
 
@@ -58,14 +59,20 @@ impl KeySeed {
         canonical
     }
 
-    /// A hash of the request's values of `names`: equal values, equal hash. The values of one name are one list (RFC
-    /// 9111 section 4.1), whitespace around them does not count.
+    /// A hash of the request's values of `names`: the same for values that mean the same (RFC 9111 section 4.1). The
+    /// values of one name are one list, and whitespace between its members does not count.
     pub(crate) fn variant(self, names: &[HeaderName], headers: &HeaderMap) -> u128 {
         let mut canonical = self.hasher(Tag::Variant);
         for name in names {
             canonical.tag(Tag::Header);
-            for value in headers.get_all(name) {
-                canonical.part(Tag::Value, value.as_bytes().trim_ascii());
+            let members = headers.get_all(name).iter().flat_map(|line| members(line.as_bytes()));
+            if is_set(name) {
+                let mut members: Vec<_> = members.map(<[u8]>::to_ascii_lowercase).collect();
+                members.iter_mut().for_each(|member| member.retain(|byte| !matches!(byte, b' ' | b'\t')));
+                members.sort_unstable();
+                members.iter().for_each(|member| canonical.part(Tag::Value, member));
+            } else {
+                members.for_each(|member| canonical.part(Tag::Value, member));
             }
         }
         canonical.finish()
@@ -150,6 +157,14 @@ impl RequestHead<'_> {
         if keyed.is_empty() { self.path.to_owned() } else { format!("{}?{keyed}", self.path) }
     }
 
+    /// What it accepts, where the behavior listens to requests.
+    pub fn control(&self) -> RequestControl {
+        match self.behavior.follows_origin() {
+            true => RequestControl::of(self.headers),
+            false => RequestControl::default(),
+        }
+    }
+
     /// Whether this request may wait for another's fetch: not where it sends cookies to the origin, or an
     /// `Authorization` that the key does not tell apart.
     pub fn collapses(&self) -> bool {
@@ -168,6 +183,28 @@ impl RequestHead<'_> {
     pub fn revalidates(&self) -> bool {
         !self.behavior.forwards_cookies_of(self.headers)
     }
+}
+
+/// The members of a comma-separated list, trimmed; commas inside quotes part nothing.
+fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    line.split(move |&byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
+    })
+    .map(<[u8]>::trim_ascii)
+}
+
+/// Headers whose members are in no order and compare without case: the weights say what counts (RFC 9110 sections
+/// 12.5.2 to 12.5.4).
+fn is_set(name: &HeaderName) -> bool {
+    matches!(*name, header::ACCEPT_LANGUAGE | header::ACCEPT_ENCODING | header::ACCEPT_CHARSET)
 }
 
 /// What a part of the canonical form is. The numbers never leave the process.

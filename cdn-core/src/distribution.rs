@@ -121,7 +121,7 @@ pub struct Behavior {
     pub origin_request_policy: OriginRequestPolicy,
 }
 
-/// The three sets of methods that CloudFront offers.
+/// The three sets of methods that CloudFront offers, and all methods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AllowedMethods {
     /// GET and HEAD.
@@ -131,6 +131,8 @@ pub enum AllowedMethods {
     ReadOptions,
     /// All seven: also PUT, PATCH, POST and DELETE.
     All,
+    /// Whatever there is but CONNECT. Not CloudFront's.
+    Any,
 }
 
 impl AllowedMethods {
@@ -139,8 +141,8 @@ impl AllowedMethods {
         match *method {
             Method::GET | Method::HEAD => true,
             Method::OPTIONS => self != Self::Read,
-            Method::PUT | Method::PATCH | Method::POST | Method::DELETE => self == Self::All,
-            _ => false,
+            Method::PUT | Method::PATCH | Method::POST | Method::DELETE => matches!(self, Self::All | Self::Any),
+            _ => self == Self::Any,
         }
     }
 }
@@ -159,11 +161,25 @@ pub enum Selection {
     All,
 }
 
-/// A CloudFront cache policy.
+/// Whose rules a behavior follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CachingRules {
+    /// CloudFront's: its TTL table, its table of cached errors, its tables of headers.
+    #[default]
+    CloudFront,
+    /// The origin's word, as RFC 9111 lets a shared cache read it, with `CDN-Cache-Control` (RFC 9213) above the rest:
+    /// no error is cached that does not ask for it, no request is repeated, no header is rewritten, unsafe methods
+    /// invalidate, and requests may say what they accept.
+    Origin,
+}
+
+/// A cache policy: CloudFront's fields, and whose rules hold beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachePolicy {
     /// Its name without the prefix `Managed-`.
     pub name: String,
+    /// Whose rules hold.
+    pub rules: CachingRules,
     /// Shortest time in the cache.
     pub min_ttl: Duration,
     /// Time in the cache where the origin says nothing.

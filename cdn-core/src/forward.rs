@@ -15,7 +15,7 @@ pub use self::{
         CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_path_and_query, origin_request_headers,
         receive_viewer_headers,
     },
-    response::{Dress, XCache, dress, pop_header, request_id, storable_headers, via},
+    response::{Dress, XCache, dress, pop_header, receive_response_headers, request_id, via, withhold},
 };
 
 /// Headers that concern one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.

@@ -1,15 +1,22 @@
 //! How long a response may be used, and from when on its age counts.
 //!
-//! Decides storability and lifetimes from status, headers and cache policy: CloudFront's TTL table over RFC 9111, its
-//! table of cached errors, and RFC 5861's two directives. Knows neither store nor clock.
+//! Decides storability and lifetimes from status, headers and cache policy, by the rules that the policy names:
+//! [`cloudfront`]'s tables or those of a plain [`shared_cache`]. Knows neither store nor clock.
+
+mod cloudfront;
+mod heuristic;
+mod shared_cache;
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
 use crate::{
-    Instant, WallTime, cache_control::CacheControl, conditional::Validators, distribution::CachePolicy,
-    http_date::date_of, vary::Vary,
+    Instant, WallTime,
+    cache_control::CacheControl,
+    distribution::{CachePolicy, CachingRules},
+    http_date::date_of,
+    vary::Vary,
 };
 
 /// How long an error is stored where the origin asks for less (CloudFront's default `ErrorCachingMinTTL`). For as long
@@ -83,8 +90,10 @@ pub struct Lifetime {
     pub fresh_for: Duration,
     /// For how long after that it may be sent while it is refreshed.
     pub while_revalidate: Duration,
-    /// For how long after being fresh it may be sent while the origin fails.
+    /// For how long after being fresh it may be sent while the origin answers with 500 to 599.
     pub if_error: Duration,
+    /// For how long after being fresh it may be sent while no origin answers at all.
+    pub if_gone: Duration,
     /// For how long the origin is left alone once a stale response stood in for it.
     pub retry_after: Duration,
 }
@@ -114,30 +123,15 @@ impl Refusal {
 
 /// Decides whether and for how long a response may be stored.
 pub fn assess(arrival: &Arrival<'_>) -> Storing {
-    let directives = CacheControl::of(arrival.headers);
-    let policy = arrival.policy;
-    if policy.max_ttl.is_zero() {
+    if arrival.policy.max_ttl.is_zero() {
         return Storing::Refuse(Refusal::Disabled);
     }
     if *arrival.vary == Vary::Any {
         return Storing::Refuse(Refusal::VaryAny);
     }
-    let public = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
-    if arrival.authorized && !public {
-        return Storing::Refuse(Refusal::Authorization);
-    }
-    let asked = asked_lifetime(arrival, &directives);
-    match arrival.status.as_u16() {
-        200 | 203 | 300 | 301 | 302 | 303 | 307 | 308 | 410 => assess_success(arrival, &directives, asked),
-        // Storable by RFC 9111 section 3 with an explicit lifetime, and in no list of CloudFront's.
-        204 if asked.is_some() => assess_success(arrival, &directives, asked),
-        404 | 414 | 501 if directives.no_store => Storing::Refuse(Refusal::NoStore),
-        404 | 414 | 501 if directives.private => Storing::Refuse(Refusal::Private),
-        404 | 414 | 501 if directives.no_cache => Storing::Refuse(Refusal::NoCache),
-        404 | 414 | 500..=504 => store_error(arrival, asked),
-        400 | 403 | 405 | 412 | 415 if directives.shared_max_age().is_some() => store_error(arrival, asked),
-        206 | 304 | 412 | 416 => Storing::Refuse(Refusal::Partial),
-        _ => Storing::Refuse(Refusal::Status),
+    match arrival.policy.rules {
+        CachingRules::CloudFront => cloudfront::assess(arrival),
+        CachingRules::Origin => shared_cache::assess(arrival),
     }
 }
 
@@ -152,61 +146,6 @@ pub fn initial_age(headers: &HeaderMap, requested_at: Instant, responded_at: Ins
     let apparent = Duration::from_secs(if apparent > 1 { apparent } else { 0 });
     let corrected = age_value(headers) + responded_at.saturating_since(requested_at);
     apparent.max(corrected).min(LIFETIME_MAX)
-}
-
-/// CloudFront's TTL table for what is no error.
-fn assess_success(arrival: &Arrival<'_>, directives: &CacheControl, asked: Option<Duration>) -> Storing {
-    let policy = arrival.policy;
-    let (min, max) = (policy.min_ttl, policy.max_ttl.min(LIFETIME_MAX));
-    let withdrawn = directives.no_store || directives.private || directives.no_cache;
-    if min.is_zero() {
-        if directives.no_store {
-            return Storing::Refuse(Refusal::NoStore);
-        }
-        if directives.private {
-            return Storing::Refuse(Refusal::Private);
-        }
-    }
-    let ttl = match asked {
-        _ if withdrawn => min,
-        Some(asked) => asked.max(min).min(max),
-        None => policy.default_ttl.max(min).min(max),
-    };
-    let initial_age = initial_age(arrival.headers, arrival.requested_at, arrival.responded_at, arrival.date);
-    // What is old on arrival still gets the minimum: the policy overrides the origin there.
-    let fresh_for = ttl.saturating_sub(initial_age).max(min);
-    let rest = max.saturating_sub(fresh_for);
-    let while_revalidate = if withdrawn { None } else { directives.stale_while_revalidate };
-    let lifetime = Lifetime {
-        initial_age,
-        fresh_for,
-        while_revalidate: while_revalidate.unwrap_or_default().min(rest),
-        if_error: match directives.stale_if_error {
-            Some(span) => span.min(max),
-            // Nobody asked for it: what its origin withdrew from caches does not outlive its lifetime.
-            None if withdrawn => Duration::ZERO,
-            None => rest,
-        },
-        retry_after: arrival.error_ttl_min,
-    };
-    let explicit =
-        directives.stale_if_error.is_some_and(|span| !span.is_zero()) || !lifetime.while_revalidate.is_zero();
-    if fresh_for.is_zero() && !explicit && Validators::of(arrival.headers).is_empty() {
-        return Storing::Refuse(Refusal::Unusable);
-    }
-    Storing::Store(lifetime)
-}
-
-/// Errors are stored for the longer of the minimum and what the origin asks; they are never used stale. Only an `Age`
-/// that the error came with is taken off: the time that a failing origin took is not time in a cache.
-fn store_error(arrival: &Arrival<'_>, asked: Option<Duration>) -> Storing {
-    let ttl = asked.unwrap_or_default().min(arrival.policy.max_ttl).max(arrival.error_ttl_min);
-    let age = age_value(arrival.headers);
-    let fresh_for = ttl.saturating_sub(age);
-    if fresh_for.is_zero() {
-        return Storing::Refuse(Refusal::Unusable);
-    }
-    Storing::Store(Lifetime { initial_age: age, fresh_for, ..Lifetime::default() })
 }
 
 /// What the origin asks for: `s-maxage`, else `max-age`, else `Expires` less `Date`. An `Expires` that is no date lies

@@ -25,6 +25,7 @@ pub mod policies;
 pub mod range;
 pub mod range_map;
 pub mod reason;
+pub mod request_control;
 pub mod routing;
 pub mod selection;
 pub mod source_nat;
@@ -32,6 +33,7 @@ pub mod store;
 #[cfg(test)]
 mod test_data;
 mod time;
+pub mod unsafe_method;
 pub mod vary;
 pub mod zone;
 

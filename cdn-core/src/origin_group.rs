@@ -152,6 +152,8 @@ pub struct RequestKind {
     pub method: Method,
     /// Whether the behavior caches OPTIONS; only then does OPTIONS fail over.
     pub cache_options: bool,
+    /// Whether a request that may have reached an origin may be sent to it once more.
+    pub repeats: bool,
 }
 
 /// What to do next. Deadlines are moments, not spans, so that nothing is lost between steps.
@@ -377,6 +379,7 @@ impl Exchange {
                 let read_only = matches!(self.request.method, Method::GET | Method::HEAD);
                 let again = failure == Failure::ResponseTimeout
                     && read_only
+                    && self.request.repeats
                     && !self.body_has_begun
                     && self.used < self.member().tries;
                 self.again_or_over(now, again, failure);
@@ -453,7 +456,7 @@ impl Exchange {
     }
 
     fn may_repeat(&self) -> bool {
-        self.request.method.is_idempotent() && !self.body_has_begun
+        self.request.repeats && self.request.method.is_idempotent() && !self.body_has_begun
     }
 
     fn record(&mut self, now: Instant, since: Instant, phase: Phase, outcome: AttemptOutcome) {
@@ -478,10 +481,10 @@ impl Exchange {
 mod tests {
     use super::*;
 
-    const GET: RequestKind = RequestKind { method: Method::GET, cache_options: false };
+    const GET: RequestKind = RequestKind { method: Method::GET, cache_options: false, repeats: true };
 
     fn kind(method: Method) -> RequestKind {
-        RequestKind { method, cache_options: false }
+        RequestKind { method, cache_options: false, repeats: true }
     }
 
     fn secs(secs: u64) -> Duration {
@@ -595,7 +598,7 @@ mod tests {
 
     #[test]
     fn options_fail_over_where_they_are_cached() {
-        let mut exchange = grouped(RequestKind { method: Method::OPTIONS, cache_options: true }, &[503]);
+        let mut exchange = grouped(RequestKind { method: Method::OPTIONS, cache_options: true, repeats: true }, &[503]);
         assert_eq!(outcome(&mut exchange, [Does::Answer(503), Does::Answer(200)]).0, SECONDARY);
     }
 
@@ -729,7 +732,8 @@ mod tests {
 
     #[test]
     fn a_request_whose_body_has_begun_does_not_fail_over() {
-        let mut exchange = grouped(RequestKind { method: Method::OPTIONS, cache_options: true }, &[503, 504]);
+        let mut exchange =
+            grouped(RequestKind { method: Method::OPTIONS, cache_options: true, repeats: true }, &[503, 504]);
         exchange.on_connected(Instant::ZERO, false);
         exchange.on_body_begun();
         exchange.on_response(Instant::ZERO, StatusCode::SERVICE_UNAVAILABLE);
@@ -753,5 +757,18 @@ mod tests {
         let (_, at, _) = run(&mut exchange, [Does::BlackHole, Does::Silence]);
         let sum: Duration = exchange.attempts().iter().map(|attempt| attempt.took).sum();
         assert_eq!(Instant::ZERO + sum, at);
+    }
+
+    #[test]
+    fn where_nothing_is_repeated_the_first_failure_is_the_last() {
+        let kind = RequestKind { repeats: false, ..GET };
+        let mut reset = Exchange::with_origin(Instant::ZERO, kind.clone(), "a", &Origin::new("a.test"));
+        reset.on_connected(Instant::ZERO, true);
+        reset.on_failure(Instant::ZERO, Failure::Reset);
+        assert!(matches!(reset.step(), Step::GiveUp { failure: Failure::Reset, .. }));
+        let mut silent = Exchange::with_origin(Instant::ZERO, kind, "a", &Origin::new("a.test"));
+        silent.on_connected(Instant::ZERO, false);
+        silent.on_timeout(Instant::ZERO);
+        assert!(matches!(silent.step(), Step::GiveUp { failure: Failure::ResponseTimeout, .. }));
     }
 }

@@ -1,11 +1,11 @@
-//! CloudFront's managed cache policies and origin request policies.
+//! CloudFront's managed cache policies and origin request policies, and two cache policies of our own.
 //!
 //! Decides nothing: two tables, found by name (with or without the prefix `Managed-`) or by id. Values follow the AWS
 //! pages "Use managed cache policies" and "Use managed origin request policies".
 
 use std::time::Duration;
 
-use crate::distribution::{CachePolicy, OriginRequestPolicy, Selection};
+use crate::distribution::{CachePolicy, CachingRules, OriginRequestPolicy, Selection};
 
 /// A row of the table of managed cache policies.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +230,7 @@ impl ManagedCachePolicy {
         let headers = if self.headers.is_empty() { Names::None } else { Names::Only(self.headers) };
         CachePolicy {
             name: self.name.to_owned(),
+            rules: CachingRules::CloudFront,
             min_ttl,
             default_ttl,
             max_ttl,
@@ -255,10 +256,59 @@ impl ManagedOriginRequestPolicy {
     }
 }
 
-/// The managed cache policy of this name or id.
+/// Ours: `UseOriginCacheControlHeaders-QueryStrings` without `Host` in the key, so that the origin sees its own name, as
+/// local apps expect.
+pub const ORIGIN_CACHE_CONTROL: &str = "OriginCacheControl";
+
+/// Ours: a plain shared cache that does what the origin says ([`CachingRules::Origin`]). The key is host, path and query
+/// string; `Vary` does the rest.
+pub const HONOUR_ORIGIN: &str = "honour-origin";
+
+/// The names of all cache policies.
+pub fn cache_policy_names() -> impl Iterator<Item = &'static str> {
+    CACHE_POLICIES.iter().map(|row| row.name).chain([ORIGIN_CACHE_CONTROL, HONOUR_ORIGIN])
+}
+
+/// The cache policy of this name or id.
 pub fn cache_policy(name_or_id: &str) -> Option<CachePolicy> {
+    match name_or_id {
+        ORIGIN_CACHE_CONTROL => return Some(origin_cache_control()),
+        HONOUR_ORIGIN => return Some(honour_origin()),
+        _ => {}
+    }
     let name = name_or_id.strip_prefix("Managed-").unwrap_or(name_or_id);
     CACHE_POLICIES.iter().find(|row| row.name == name || row.id == name_or_id).map(ManagedCachePolicy::policy)
+}
+
+fn origin_cache_control() -> CachePolicy {
+    CachePolicy {
+        name: ORIGIN_CACHE_CONTROL.to_owned(),
+        rules: CachingRules::CloudFront,
+        min_ttl: Duration::ZERO,
+        default_ttl: Duration::ZERO,
+        max_ttl: Duration::from_secs(YEAR_SECS),
+        headers: Names::Only(METHOD_OVERRIDES.split_first().map_or(&[], |(_host, rest)| rest)).selection(),
+        cookies: Selection::All,
+        query: Selection::All,
+        gzip: true,
+        brotli: true,
+    }
+}
+
+fn honour_origin() -> CachePolicy {
+    CachePolicy {
+        name: HONOUR_ORIGIN.to_owned(),
+        rules: CachingRules::Origin,
+        min_ttl: Duration::ZERO,
+        default_ttl: Duration::ZERO,
+        // RFC 9111 knows no maximum: as long as can be said (section 1.2.2).
+        max_ttl: Duration::from_secs(1 << 31),
+        headers: Names::Only(&["Host"]).selection(),
+        cookies: Selection::None,
+        query: Selection::All,
+        gzip: false,
+        brotli: false,
+    }
 }
 
 /// The managed origin request policy of this name or id.

@@ -36,11 +36,15 @@ reasons! {
     HitStaleWhileRevalidate = "hit_stale_while_revalidate", "a stale stored response was used while it is refreshed (RFC 5861)";
     HitStaleOnError = "hit_stale_on_error", "a stale stored response was used because the origin failed";
     HitCollapsed = "hit_collapsed", "another request was already fetching the same object";
+    HitStaleAccepted = "hit_stale_accepted", "a stale stored response was used because the request accepts one (max-stale)";
     RefreshHit = "refresh_hit", "the origin confirmed the stored response with 304";
     MissAbsent = "miss_absent", "nothing was stored under the cache key";
     MissExpired = "miss_expired", "the stored response was stale and the origin sent a new one";
+    MissRequestControl = "miss_request_control", "the request did not accept the fresh stored response (Cache-Control of the request)";
     MissUncacheable = "miss_uncacheable", "the response may not be stored";
     PassMethod = "pass_method", "the method is never cached";
+    PassNoStore = "pass_no_store", "the request wants nothing to be stored";
+    PassBody = "pass_body", "a request with a body is never answered from the store";
     PassDisabled = "pass_disabled", "the cache policy disables caching";
     PassWaitersFull = "pass_waiters_full", "as many requests as allowed already wait for this object";
     PassUpgrade = "pass_upgrade", "the connection was upgraded (WebSocket)";
@@ -58,6 +62,7 @@ reasons! {
     BodyTimeout = "body_timeout", "the client stopped sending its body";
     ClientGone = "client_gone", "the client left before its request was complete";
     Internal = "internal", "a defect of the node; please report it";
+    OnlyIfCached = "only_if_cached", "nothing stored is good enough, and the request wants nothing else";
     // The edge: what the origin did.
     OriginRefused = "origin_refused", "the origin refused the connection";
     OriginReset = "origin_reset", "the origin reset the connection";

@@ -40,6 +40,7 @@ use crate::{
     Counter, Counters, Instant, Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
     forward::Conditions,
+    request_control::RequestControl,
     vary::Vary,
 };
 
@@ -92,12 +93,16 @@ pub enum Lookup<B> {
     },
     /// A stale response that stands in for an origin that failed a moment ago.
     StaleOnError(Served<B>),
+    /// A stale response that the request itself accepts (`max-stale`).
+    StaleAccepted(Served<B>),
     /// Somebody is fetching it. When that fetch is resolved, or its head is stored, ask again.
     Join(FetchId),
     /// You fetch it, and must resolve the fetch whatever happens.
     Fetch(Begun<B>),
     /// Ask the origin for this request alone; nothing is stored.
     Pass(Reason),
+    /// Nothing stored is good enough, and the request wants nothing else (`only-if-cached`): 504.
+    OnlyIfCached,
 }
 
 /// One shard of the store.
@@ -173,29 +178,32 @@ impl<B: Clone> CacheShard<B> {
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its
     /// key. A hit allocates nothing.
     pub fn lookup(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Lookup<B> {
+        let control = request.control();
         let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
         let at = self.select(object, request);
         let Some(entry) = self.entries.at_mut(at) else {
-            return self.begin_or_join(now, key, request, Wanted::new(Reason::MissAbsent));
+            return self.ask(now, key, request, &control, Wanted::new(Reason::MissAbsent));
         };
         let response = match &mut entry.content {
             Content::Response(response) => response,
             Content::Unshared { until } => {
                 if now < *until {
                     let wanted = Wanted { alone: true, ..Wanted::new(Reason::MissUncacheable) };
-                    return Lookup::Fetch(self.begin(now, key, request, wanted));
+                    return self.ask(now, key, request, &control, wanted);
                 }
                 self.remove(at);
-                return self.begin_or_join(now, key, request, Wanted::new(Reason::MissAbsent));
+                return self.ask(now, key, request, &control, Wanted::new(Reason::MissAbsent));
             }
         };
         let served = response.serve(now);
         let fresh = now < response.fresh_until();
         // A response that outlived its freshness while still arriving cannot be confirmed.
         if !fresh && !response.complete {
-            return self.begin_or_join(now, key, request, Wanted::new(Reason::MissExpired));
+            return self.ask(now, key, request, &control, Wanted::new(Reason::MissExpired));
         }
-        let stands_in = response.stands_in_until.is_some_and(|until| now < until) && response.usable_on_error(now);
+        let accepted = control.accepts(response.freshness(now));
+        let stands_in =
+            response.stands_in_until.is_some_and(|(until, error)| now < until && response.usable_on(error, now));
         let may_revalidate_later = now < response.fresh_until() + response.lifetime.while_revalidate;
         let alone = !response.shareable();
         let has_failed = response.head.status().is_client_error() || response.head.status().is_server_error();
@@ -203,25 +211,28 @@ impl<B: Clone> CacheShard<B> {
         if response.complete {
             self.eviction.on_hit(at);
         }
-        if fresh {
+        if fresh && accepted {
             return Lookup::Hit(served);
+        }
+        if accepted {
+            return Lookup::StaleAccepted(served);
         }
         if stands_in {
             return Lookup::StaleOnError(served);
         }
         let wanted = Wanted {
-            reason: Reason::MissExpired,
+            reason: if fresh { Reason::MissRequestControl } else { Reason::MissExpired },
             alone,
             stale: (!has_failed).then(|| (self.entries.id(at), served.clone())),
         };
-        if may_revalidate_later && !has_failed {
+        if !fresh && may_revalidate_later && !has_failed && !control.no_cache {
             let refresh = match self.refreshing(now, object, at) {
                 true => None,
                 false => Some(self.begin(now, key, request, wanted)),
             };
             return Lookup::Stale { served, refresh };
         }
-        self.begin_or_join(now, key, request, wanted)
+        self.ask(now, key, request, &control, wanted)
     }
 
     /// A request that joined a fetch does not wait any more.
@@ -302,13 +313,28 @@ impl<B: Clone> CacheShard<B> {
         false
     }
 
-    fn begin_or_join(
+    /// Begins a fetch for a response that answers another request, one to the same target that was never looked up: the
+    /// response to a POST that says that it is its target's own (RFC 9110 section 9.3.3). `request` is the GET that it
+    /// will answer. To be resolved as any other; nobody joins it.
+    pub fn begin_for(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Begun<B> {
+        self.begin(now, key, request, Wanted { alone: true, ..Wanted::new(Reason::PassMethod) })
+    }
+
+    /// Where the store has nothing to send: who asks the origin, if the request wants it asked.
+    fn ask(
         &mut self,
         now: Instant,
         key: CacheKey,
         request: &RequestHead<'_>,
+        control: &RequestControl,
         wanted: Wanted<B>,
     ) -> Lookup<B> {
+        if control.only_if_cached {
+            return Lookup::OnlyIfCached;
+        }
+        if control.no_store {
+            return Lookup::Pass(Reason::PassNoStore);
+        }
         if wanted.alone || !request.collapses() {
             return Lookup::Fetch(self.begin(now, key, request, wanted));
         }

@@ -54,9 +54,9 @@ impl Vary {
 }
 
 /// Reduces `Vary` to what CloudFront shows: `*`, `Accept-Encoding`, `Cookie` where cookies are forwarded, and headers
-/// that the policies take.
+/// that the policies take. Where the origin's rules hold nothing is hidden.
 pub(crate) fn filter(headers: &mut HeaderMap, behavior: &CheckedBehavior) {
-    if !headers.contains_key(header::VARY) {
+    if behavior.follows_origin() || !headers.contains_key(header::VARY) {
         return;
     }
     let mut kept: Vec<u8> = Vec::new();
@@ -140,9 +140,31 @@ mod tests {
             vary.variant(seed, &headers)
         };
         assert_eq!(of(&["en"]), of(&[" en "]));
+        assert_eq!(of(&["en, de"]), of(&["de", "eN"]));
+        assert_eq!(of(&["en;q=0.5,de"]), of(&["de, EN; q=0.5"]));
+        assert_ne!(of(&["en;q=0.5,de"]), of(&["de;q=0.5,en"]));
         assert_ne!(of(&["en"]), of(&["fr"]));
         assert_ne!(of(&[""]), of(&[]));
         assert_eq!(Vary::Any.variant(seed, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn members_of_a_list_are_compared_one_by_one_and_in_order() {
+        let names = Vary::Names([HeaderName::from_static("foo")].into());
+        let of = |lines: &[&str]| {
+            let lines = lines.iter().map(|line| (HeaderName::from_static("foo"), line.parse().unwrap()));
+            let mut headers = HeaderMap::new();
+            headers.extend(lines.map(|(name, value): (HeaderName, HeaderValue)| (Some(name), value)));
+            names.variant(KeySeed::new(1), &headers)
+        };
+        for same in [&["1,2"][..], &[" 1 , 2 "], &["1", "2"]] {
+            assert_eq!(of(&["1, 2"]), of(same), "{same:?}");
+        }
+        for other in [&["2, 1"][..], &["12"], &["1"], &["1, 2, "], &[], &["A, 2"]] {
+            assert_ne!(of(&["1, 2"]), of(other), "{other:?}");
+        }
+        assert_ne!(of(&["\"1, 2\""]), of(&["\"1,2\""]), "what is quoted is one member");
+        assert_ne!(of(&["\"\\\", 2\""]), of(&["\"\\\",2\""]));
     }
 
     #[test]

@@ -8,11 +8,12 @@ use cdn_core::{
     Counters, Instant, WallTime,
     cache_key::{KeySeed, RequestHead},
     distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy, Selection,
+        AllowedMethods, Behavior, CheckedBehavior, Diagnostics, Distribution, DistributionSpec, Origin,
+        OriginRequestPolicy, Selection,
     },
     forward::{
         Conditions, Dress, Forward, Viewer, XCache, dress, origin_path_and_query, origin_request_headers, pop_header,
-        receive_viewer_headers, storable_headers, via,
+        receive_response_headers, receive_viewer_headers, via, withhold,
     },
     freshness::{Arrival, ERROR_CACHING_MIN_TTL, Storing, assess},
     policies,
@@ -133,7 +134,9 @@ impl Edge {
             Err(reason) => Lookup::Pass(reason),
         };
         match found {
-            Lookup::Hit(served) | Lookup::StaleOnError(served) => self.reply(&served, XCache::Hit),
+            Lookup::Hit(served) | Lookup::StaleOnError(served) | Lookup::StaleAccepted(served) => {
+                self.reply(&served, XCache::Hit)
+            }
             Lookup::Stale { served, refresh } => {
                 if let Some(begun) = refresh {
                     self.fetch(&request, &viewer, Some(begun));
@@ -143,6 +146,7 @@ impl Edge {
             Lookup::Fetch(begun) => self.fetch(&request, &viewer, Some(begun)),
             Lookup::Pass(_) => self.fetch(&request, &viewer, None),
             Lookup::Join(_) => panic!("one request at a time"),
+            Lookup::OnlyIfCached => panic!("CloudFront does not listen to requests"),
         }
     }
 
@@ -194,7 +198,7 @@ impl Edge {
                 let stale = begun.stale.as_ref().unwrap();
                 let mut merged = stale.head.headers_confirmed_by(&headers);
                 let Storing::Store(lifetime) = arrival(stale.head.status(), &merged, &vary) else { panic!() };
-                storable_headers(&mut merged, behavior);
+                storable(&mut merged, behavior);
                 let head = Arc::new(StoredHead::new(stale.head.status(), merged));
                 let Outcome::Stored(served) = self.shard.refreshed(self.now, begun.id, head, lifetime) else {
                     panic!()
@@ -202,7 +206,7 @@ impl Edge {
                 return self.reply(&served, XCache::RefreshHit);
             }
             let storing = arrival(status, &headers, &vary);
-            storable_headers(&mut headers, behavior);
+            storable(&mut headers, behavior);
             let head = Arc::new(StoredHead::new(status, headers.clone()));
             match storing {
                 Storing::Store(lifetime) => {
@@ -353,4 +357,10 @@ fn a_viewers_precondition_travels_on_a_miss_and_its_304_is_not_stored() {
     edge.origin_says(200, &[("etag", "\"v1\"")], "v1");
     check(&edge.get("/a"), 200, "Miss", None);
     check(&edge.get("/a"), 200, "Hit", Some(0));
+}
+
+/// What an edge does to the headers of a response before it stores it.
+fn storable(headers: &mut HeaderMap, behavior: &CheckedBehavior) {
+    receive_response_headers(headers, behavior, NOON);
+    let _ = withhold(headers, behavior);
 }

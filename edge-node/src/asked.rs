@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use cdn_core::{
     cache_key::RequestHead,
+    conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, Origin},
     forward::Viewer,
+    unsafe_method::Target,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -46,6 +48,30 @@ impl Asked {
             path: self.path(),
             query: self.uri.query(),
             headers: &self.headers,
+        }
+    }
+
+    /// What references in its response are relative to.
+    pub(crate) fn target_of_references(&self) -> Target<'_> {
+        Target { host: self.host.to_str().unwrap_or_default(), path: self.path(), query: self.uri.query() }
+    }
+
+    /// A plain GET for a path and query of the same host, with the same headers but for preconditions.
+    pub(crate) fn as_get_of(&self, path_and_query: &str) -> Self {
+        let uri = Uri::try_from(path_and_query).unwrap_or_default();
+        let behavior = self.distribution.behavior_for(uri.path());
+        let place = self.distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior));
+        let mut headers = self.headers.clone();
+        for name in PRECONDITIONS {
+            headers.remove(name);
+        }
+        Self {
+            method: Method::GET,
+            root_object: None,
+            behavior: place.unwrap_or(usize::MAX),
+            uri,
+            headers,
+            ..self.clone()
         }
     }
 

@@ -5,6 +5,7 @@
 mod chunks;
 mod guard;
 mod head;
+mod interim;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 

@@ -3,7 +3,7 @@
 //! [`Exchange`] decides who is asked, how often and how long; this is the thin loop that does it. Knows connections and
 //! requests; does not know what is cached.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cdn_core::{
     Counter, Instant, Reason,
@@ -18,6 +18,7 @@ use crate::{
     asked::Asked,
     body::{OriginBody, OriginRequestBody, ViewerBody},
     config::ShieldTarget,
+    connection::Wire,
     lead::is_origin_failure,
     node::Node,
     pool::{Lease, SendError},
@@ -67,6 +68,8 @@ pub(crate) struct Want<'a> {
     /// The shield may answer: the request may be cached.
     pub(crate) by_shield: bool,
     pub(crate) upgrade: Option<&'a HeaderValue>,
+    /// Where interim responses go, if anybody is told of them.
+    pub(crate) interims: Option<&'a Arc<Wire>>,
 }
 
 /// Asks the shield where there is one for the target, else the target's origins.
@@ -106,8 +109,24 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn request(&self, body: OriginRequestBody) -> Request<OriginRequestBody> {
+    fn request(
+        &self,
+        node: &Node,
+        body: OriginRequestBody,
+        interims: Option<&Arc<Wire>>,
+    ) -> Request<OriginRequestBody> {
         let mut request = Request::new(body);
+        if let Some(wire) = interims {
+            let (wire, bytes_max) = (Arc::clone(wire), node.limits.origin_header_bytes_max);
+            hyper::ext::on_informational(&mut request, move |interim| {
+                // 100 answers an expectation that never left this node; 101 is no interim response here.
+                if !matches!(interim.status(), StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+                    let mut headers = interim.headers().clone();
+                    forward::strip_hop_by_hop(&mut headers);
+                    wire.interims.push(interim.status(), &headers, bytes_max);
+                }
+            });
+        }
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
@@ -125,7 +144,12 @@ async fn ask_origins(
     let layer = node.layer();
     let watch = body.as_ref().map(ViewerBody::watch);
     let mut body = body.map(Box::new);
-    let kind = RequestKind { method: asked.method.clone(), cache_options: asked.behavior().spec().cache_options };
+    let behavior = asked.behavior();
+    let kind = RequestKind {
+        method: asked.method.clone(),
+        cache_options: behavior.spec().cache_options,
+        repeats: !behavior.follows_origin(),
+    };
     let Some(mut exchange) = exchange(node.clock.now(), kind, asked) else {
         return Err(failure(Failure::Unreachable, ledger));
     };
@@ -152,7 +176,7 @@ async fn ask_origins(
                 };
                 node.counters.bump(Counter::EdgeOriginRequests);
                 requested_at = node.clock.now();
-                let sending = connection.send(outgoing.request(payload));
+                let sending = connection.send(outgoing.request(node, payload, want.interims));
                 let outcome = tokio::time::timeout_at(node.clock.at(deadline), sending).await;
                 let now = node.clock.now();
                 if let Some(watch) = &watch {
@@ -364,7 +388,8 @@ async fn shield_answer(
         };
         node.counters.bump(Counter::EdgeShieldRequests);
         let answer = {
-            let mut sending = std::pin::pin!(lease.send(outgoing.request(OriginRequestBody::Empty)));
+            let request = outgoing.request(node, OriginRequestBody::Empty, want.interims);
+            let mut sending = std::pin::pin!(lease.send(request));
             loop {
                 match tokio::time::timeout(origin.connection_timeout, sending.as_mut()).await {
                     Ok(answer) => break answer,

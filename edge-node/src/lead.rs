@@ -19,6 +19,7 @@ use crate::{
     asked::Asked,
     body::OriginBody,
     clock::Clock,
+    connection::Wire,
     fetch::{FetchFailure, Fetched, FromShield, Want, fetch},
     node::Node,
     object::{Following, Object, Subscription},
@@ -57,14 +58,27 @@ pub(crate) struct Flown {
     /// The status that came from behind.
     pub(crate) status: Option<StatusCode>,
     pub(crate) shield: Option<FromShield>,
+    /// Headers for whoever caused the fetch, which are not stored for others.
+    pub(crate) own: HeaderMap,
 }
 
 /// Carries a fetch out for a viewer, who wants it as long as this future (and what it brought) lives. `None` where it
 /// ended without a word, which is a defect.
-pub(crate) async fn fly(node: Arc<Node>, asked: Arc<Asked>, lead: Lead) -> Option<Flown> {
+///
+/// Interim responses go to `interims`.
+pub(crate) async fn fly(node: Arc<Node>, asked: Arc<Asked>, lead: Lead, interims: Option<Arc<Wire>>) -> Option<Flown> {
     let (tell, told) = oneshot::channel();
-    let (flight, _wants) = Flight::new(node, asked, lead, Some(tell));
+    let (mut flight, _wants) = Flight::new(node, asked, lead, Some(tell));
+    flight.interims = interims;
     tokio::spawn(flight.run());
+    told.await.ok()
+}
+
+/// Resolves a fetch with a response that is there already. `None` as for [`fly`].
+pub(crate) async fn deliver(node: Arc<Node>, asked: Arc<Asked>, lead: Lead, fetched: Fetched) -> Option<Flown> {
+    let (tell, told) = oneshot::channel();
+    let (mut flight, _wants) = Flight::new(node, asked, lead, Some(tell));
+    tokio::spawn(async move { flight.on_response(fetched).await });
     told.await.ok()
 }
 
@@ -90,6 +104,9 @@ struct Flight {
     validators: Option<Validators>,
     object: Arc<Object>,
     tell: Option<oneshot::Sender<Flown>>,
+    /// See [`Flown::own`].
+    own: HeaderMap,
+    interims: Option<Arc<Wire>>,
 }
 
 impl Flight {
@@ -102,7 +119,8 @@ impl Flight {
         let fetch = lead.fetch();
         let Lead { begun, object, wants, .. } = lead;
         let validators = begun.validators().cloned();
-        (Self { node, asked, fetch, stale: begun.stale, validators, object, tell }, wants)
+        let (own, interims) = (HeaderMap::new(), None);
+        (Self { node, asked, fetch, stale: begun.stale, validators, object, tell, own, interims }, wants)
     }
 
     async fn run(mut self) {
@@ -116,7 +134,8 @@ impl Flight {
 
     /// The response from behind; `None` where nobody wants it any more.
     async fn ask(&self) -> Option<Result<Fetched, FetchFailure>> {
-        let want = Want { conditions: self.conditions(), by_shield: true, upgrade: None };
+        let interims = self.interims.as_ref();
+        let want = Want { conditions: self.conditions(), by_shield: true, upgrade: None, interims };
         let mut asking = std::pin::pin!(fetch(&self.node, &self.asked, want, None));
         loop {
             tokio::select! {
@@ -152,7 +171,7 @@ impl Flight {
         let mut headers = stale.head.headers_confirmed_by(&fetched.headers);
         let vary = Vary::of(&headers, self.asked.behavior());
         let storing = self.assess(stale.head.status(), &headers, &vary, fetched.requested_at, now);
-        forward::storable_headers(&mut headers, self.asked.behavior());
+        self.own = self.receive(&mut headers);
         let head = Arc::new(StoredHead::new(stale.head.status(), headers));
         let outcome = match storing {
             Storing::Store(lifetime) => self.node.store.refreshed(now, self.fetch, Arc::clone(&head), lifetime),
@@ -193,7 +212,7 @@ impl Flight {
             self.object.body.finish();
         }
         let mut headers = fetched.headers.clone();
-        forward::storable_headers(&mut headers, behavior);
+        self.own = self.receive(&mut headers);
         let storable = Storable {
             head: Arc::new(StoredHead::new(status, headers)),
             body: Arc::clone(&self.object),
@@ -296,6 +315,13 @@ impl Flight {
         let _ = self.node.store.fetched(now, self.fetch, storable);
     }
 
+    /// Makes headers fit to be stored; what is only for whoever caused the fetch is returned.
+    fn receive(&self, headers: &mut HeaderMap) -> HeaderMap {
+        let behavior = self.asked.behavior();
+        forward::receive_response_headers(headers, behavior, Clock::wall());
+        forward::withhold(headers, behavior)
+    }
+
     fn assess(
         &self,
         status: StatusCode,
@@ -331,7 +357,8 @@ impl Flight {
     fn say(&mut self, landed: Landed, ledger: Ledger, status: Option<StatusCode>, shield: Option<FromShield>) {
         if let Some(tell) = self.tell.take() {
             // Whoever caused the fetch may have left.
-            let _ = tell.send(Flown { landed, ledger, status, shield });
+            let own = std::mem::take(&mut self.own);
+            let _ = tell.send(Flown { landed, ledger, status, shield, own });
         }
     }
 }

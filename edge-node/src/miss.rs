@@ -19,7 +19,7 @@ use crate::{
     asked::Asked,
     body::{ResponseBody, Source},
     fetch::{FromShield, Want, fetch},
-    lead::{self, Landed},
+    lead::{self, Flown, Landed},
     object::Following,
     pass::{fail, is_error, relay},
     respond::{Refusal, Story},
@@ -45,6 +45,8 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
             Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleWhileRevalidate, story)))
         }
         Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
+        Found::StaleAccepted(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleAccepted, story))),
+        Found::OnlyIfCached => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),
         Found::Lead(lead) => Answer::Later(Box::pin(take_lead(case, asked, lead, story))),
         Found::Join(join) => Answer::Later(Box::pin(wait(case, asked, key, join, story))),
         Found::Alone(reason) => Answer::Later(Box::pin(alone(case, asked, reason, story))),
@@ -53,11 +55,17 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
 
 /// Fetches it, for this viewer and whoever joins.
 async fn take_lead(case: Case, asked: Asked, lead: Lead, mut story: Story) -> Response<ResponseBody> {
-    let node = Arc::clone(&case.node);
     let asked = Arc::new(asked);
     story.x_cache = XCache::Miss;
     story.reason = lead.begun.reason;
-    let Some(flown) = lead::fly(Arc::clone(&node), Arc::clone(&asked), lead).await else {
+    let flown = lead::fly(Arc::clone(&case.node), Arc::clone(&asked), lead, case.interims()).await;
+    land(case, &asked, flown, story)
+}
+
+/// Answers with what a fetch brought.
+pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: Story) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    let Some(flown) = flown else {
         node.counters.bump(Counter::EdgeMisses);
         return case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger);
     };
@@ -75,28 +83,30 @@ async fn take_lead(case: Case, asked: Asked, lead: Lead, mut story: Story) -> Re
     match flown.landed {
         Landed::Stored(served, following) => {
             story.stored = true;
+            story.own = flown.own;
             if story.reason == Reason::HitShield {
                 story.age = Some(served.age);
             }
-            serve(case, &asked, served, following, story)
+            serve(case, asked, served, following, story)
         }
         Landed::Refreshed(served) => {
             story.x_cache = XCache::RefreshHit;
             story.reason = Reason::RefreshHit;
-            serve(case, &asked, served, None, story)
+            story.own = flown.own;
+            serve(case, asked, served, None, story)
         }
         Landed::Stale(served) => {
             node.counters.bump(Counter::EdgeStaleServed);
             story.x_cache = XCache::Hit;
             story.reason = Reason::HitStaleOnError;
             story.age = Some(served.age);
-            serve(case, &asked, served, None, story)
+            serve(case, asked, served, None, story)
         }
         Landed::Own(fetched) => {
             if story.x_cache == XCache::Miss && !fetched.may_be_stored {
                 story.reason = Reason::MissUncacheable;
             }
-            relay(case, &asked, fetched.fetched, story)
+            relay(case, asked, fetched.fetched, story)
         }
         Landed::Failed(failure) => fail(case, failure, story),
     }
@@ -135,6 +145,8 @@ async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: St
                 stale(case, &asked, served, Reason::HitStaleWhileRevalidate, story)
             }
             Found::StaleOnError(served) => stale(case, &asked, served, Reason::HitStaleOnError, story),
+            Found::StaleAccepted(served) => stale(case, &asked, served, Reason::HitStaleAccepted, story),
+            Found::OnlyIfCached => case.refuse(Refusal::new(Reason::OnlyIfCached)),
             Found::Lead(lead) => take_lead(case, asked, lead, story).await,
             Found::Alone(reason) => alone(case, asked, reason, story).await,
             // Handled above.
@@ -168,7 +180,8 @@ async fn alone(case: Case, asked: Asked, reason: Reason, mut story: Story) -> Re
     case.node.counters.bump(Counter::EdgePasses);
     story.x_cache = XCache::Miss;
     story.reason = reason;
-    let want = Want { conditions: Conditions::Viewer, by_shield: true, upgrade: None };
+    let interims = case.interims();
+    let want = Want { conditions: Conditions::Viewer, by_shield: true, upgrade: None, interims: interims.as_ref() };
     match fetch(&case.node, &asked, want, None).await {
         Ok(fetched) => relay(case, &asked, fetched, story),
         Err(failure) => fail(case, failure, story),
@@ -238,6 +251,7 @@ fn serve(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response.headers_mut().extend(std::mem::take(&mut story.own));
     case.answer(response, story)
 }
 

@@ -5,6 +5,7 @@
 use cdn_core::{
     Counter, Reason,
     forward::{self, Conditions, XCache},
+    unsafe_method,
 };
 use http::{Response, StatusCode};
 use http_body::Body as _;
@@ -13,7 +14,9 @@ use hyper::body::Incoming;
 use crate::{
     asked::Asked,
     body::{ResponseBody, Source, ViewerBody},
+    clock::Clock,
     fetch::{FetchFailure, Fetched, Want, fetch},
+    lead, miss,
     respond::{Refusal, Story},
     service::Case,
 };
@@ -25,17 +28,38 @@ pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reaso
     let story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);
     let body = (!body.is_end_stream())
         .then(|| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
-    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: None };
+    let interims = case.interims();
+    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: None, interims: interims.as_ref() };
     match fetch(&node, &asked, want, body).await {
+        Ok(fetched) if asked.behavior().follows_origin() => changed(case, asked, fetched, story).await,
         Ok(fetched) => relay(case, &asked, fetched, story),
         Err(failure) => fail(case, failure, story),
     }
 }
 
+/// What an unsafe method did to what is stored (RFC 9111 section 4.4), before its response goes on.
+async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
+    let node = std::sync::Arc::clone(&case.node);
+    let target = asked.target_of_references();
+    for target in unsafe_method::invalidates(&asked.method, target, fetched.status, &fetched.headers) {
+        node.store.forget(asked.as_get_of(&target).head().key(node.store.seed()));
+    }
+    let rules = asked.behavior().cache_policy().rules;
+    if !unsafe_method::answers_get(&asked.method, target, fetched.status, &fetched.headers, rules) {
+        return relay(case, &asked, fetched, story);
+    }
+    let get = std::sync::Arc::new(asked.as_get_of(&target.path_and_query()));
+    let key = get.head().key(node.store.seed());
+    let lead = node.store.begin_for(node.clock.now(), key, &get.head());
+    story.x_cache = XCache::Miss;
+    let flown = lead::deliver(std::sync::Arc::clone(&node), std::sync::Arc::clone(&get), lead, fetched).await;
+    miss::land(case, &get, flown, story)
+}
+
 /// Hands a response from behind on to one viewer.
 pub(crate) fn relay(case: Case, asked: &Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
     let Fetched { status, mut headers, body, ledger, shield, .. } = fetched;
-    forward::storable_headers(&mut headers, asked.behavior());
+    forward::receive_response_headers(&mut headers, asked.behavior(), Clock::wall());
     story.ledger.append(&ledger);
     story.forwarded_status = Some(status);
     if let Some(shield) = shield {

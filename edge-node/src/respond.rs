@@ -76,6 +76,7 @@ impl Refusal {
             Reason::OriginHeadersTooLarge => "The origin answered with headers larger than this network accepts.",
             Reason::OriginConnectTimeout => "The origin could not be connected to in time.",
             Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "The origin did not answer in time.",
+            Reason::OnlyIfCached => "The request wants a stored response, and there is none that is good enough.",
             Reason::Draining => "This server is being taken out of service.",
             Reason::Internal => "Something went wrong inside this server.",
             _ => "Bad request.",
@@ -115,9 +116,10 @@ fn status_of(reason: Reason) -> StatusCode {
         // nginx's number for "request header too large", which CloudFront uses as well.
         Reason::HeadersTooLarge => StatusCode::from_u16(494).unwrap_or(StatusCode::BAD_REQUEST),
         Reason::HeaderTimeout | Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::OriginConnectTimeout | Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => {
-            StatusCode::GATEWAY_TIMEOUT
-        }
+        Reason::OriginConnectTimeout
+        | Reason::OriginResponseTimeout
+        | Reason::OriginCompletionTimeout
+        | Reason::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
         Reason::OriginRefused
         | Reason::OriginReset
         | Reason::OriginUnreachable
@@ -146,6 +148,8 @@ pub(crate) struct Story {
     pub(crate) stored: bool,
     /// `Cache-Status` of the shield.
     pub(crate) behind: Option<HeaderValue>,
+    /// Headers for this viewer alone, which are not stored for others.
+    pub(crate) own: HeaderMap,
     /// From the head of the request to what the store said.
     pub(crate) lookup: Duration,
     /// What happened after that.
@@ -163,6 +167,7 @@ impl Story {
             collapsed: false,
             stored: false,
             behind: None,
+            own: HeaderMap::new(),
             lookup,
             ledger: Ledger::default(),
         }
@@ -246,9 +251,14 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
     }
     text.push_str(&node.name);
     let (hit, forwarded) = match story.reason {
-        Reason::Hit | Reason::HitStaleWhileRevalidate | Reason::HitStaleOnError | Reason::ErrorCached => (true, ""),
+        Reason::Hit
+        | Reason::HitStaleWhileRevalidate
+        | Reason::HitStaleOnError
+        | Reason::HitStaleAccepted
+        | Reason::ErrorCached => (true, ""),
         Reason::RefreshHit | Reason::MissExpired => (false, "stale"),
-        Reason::PassMethod => (false, "method"),
+        Reason::MissRequestControl | Reason::PassNoStore => (false, "request"),
+        Reason::PassMethod | Reason::PassBody => (false, "method"),
         Reason::PassDisabled | Reason::PassUpgrade => (false, "bypass"),
         _ if story.forwarded_status.is_none() && !story.collapsed => return None,
         _ => (false, "uri-miss"),

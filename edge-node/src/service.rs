@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
@@ -90,7 +91,10 @@ impl Service<Request<Incoming>> for ViewerService {
                 node.counters.bump(counter);
                 Answer::Now(Some(case.refuse(Refusal::new(reason))))
             }
-            None => self.decide(case, request),
+            None => match self.decide(case, request) {
+                Answer::Later(response) => Answer::Later(Box::pin(after_interims(Arc::clone(&self.wire), response))),
+                now => now,
+            },
         }
     }
 }
@@ -117,6 +121,9 @@ impl ViewerService {
         }
         match asked.behavior().method_class(&asked.method) {
             Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, body, reason))),
+            Ok(_) if !body.is_end_stream() => {
+                Answer::Later(Box::pin(crate::pass::pass(case, asked, body, Reason::PassBody)))
+            }
             Ok(_) => crate::miss::look_up(case, asked),
         }
     }
@@ -155,7 +162,7 @@ impl ViewerService {
         if !behavior.allows(&parts.method) {
             return Err(Reason::MethodNotAllowed);
         }
-        if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+        if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() && !behavior.follows_origin() {
             return Err(Reason::GetWithBody);
         }
         if forward::loops(&parts.headers) > forward::CDN_LOOP_MAX {
@@ -187,6 +194,7 @@ pub(crate) struct Case {
     pub(crate) diagnostics: Diagnostics,
     in_flight: InFlight,
     head: bool,
+    version: Version,
     log: Option<Box<access_log::Entry>>,
 }
 
@@ -211,11 +219,17 @@ impl Case {
             })
         });
         let head = request.method() == Method::HEAD;
-        Self { node, began, request_id, diagnostics: Diagnostics::default(), in_flight, head, log }
+        let version = request.version();
+        Self { node, began, request_id, diagnostics: Diagnostics::default(), in_flight, head, version, log }
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         self.in_flight.wire()
+    }
+
+    /// Where interim responses go: to HTTP/1.1 clients alone, because 1.0 knows none and hyper sends none over HTTP/2.
+    pub(crate) fn interims(&self) -> Option<Arc<Wire>> {
+        (self.version == Version::HTTP_11).then(|| Arc::clone(self.wire()))
     }
 
     pub(crate) fn occasion(&self) -> Occasion<'_> {
@@ -278,6 +292,13 @@ impl Case {
         response.body_mut().account(Accounts { _in_flight: self.in_flight, counters, log: self.log });
         response
     }
+}
+
+/// A response, once the interim responses that came before it have left.
+async fn after_interims<T>(wire: Arc<Wire>, response: impl Future<Output = T>) -> T {
+    let response = response.await;
+    poll_fn(|cx| wire.interims.poll_written(cx)).await;
+    response
 }
 
 /// The probe of routers; not a request of anybody.

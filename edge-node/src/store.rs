@@ -55,6 +55,8 @@ pub(crate) enum Found {
     /// Stale, and fine to send; somebody should fetch it anew where there is a [`Lead`].
     Stale(Response, Option<Lead>),
     StaleOnError(Response),
+    StaleAccepted(Response),
+    OnlyIfCached,
     Join(Join),
     Lead(Lead),
     Alone(Reason),
@@ -136,6 +138,8 @@ impl Store {
                 Found::Stale(served, lead)
             }
             Lookup::StaleOnError(served) => Found::StaleOnError(served),
+            Lookup::StaleAccepted(served) => Found::StaleAccepted(served),
+            Lookup::OnlyIfCached => Found::OnlyIfCached,
             Lookup::Join(fetch) => match shard.flights.get(&fetch) {
                 Some(flight) => Found::Join(Join {
                     again: flight.again.subscribe(),
@@ -148,6 +152,19 @@ impl Store {
             Lookup::Fetch(begun) => Found::Lead(shard.begin(place, begun)),
             Lookup::Pass(reason) => Found::Alone(reason),
         }
+    }
+
+    /// A fetch for the response to another request; see [`CacheShard::begin_for`].
+    pub(crate) fn begin_for(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Lead {
+        let place = key.shard(self.shards.len());
+        let mut shard = self.lock(place);
+        let begun = shard.cache.begin_for(now, key, request);
+        shard.begin(place, begun)
+    }
+
+    /// Removes all variants under a key; how many.
+    pub(crate) fn forget(&self, key: CacheKey) -> u64 {
+        self.lock(key.shard(self.shards.len())).cache.forget(key)
     }
 
     /// Somebody does not wait any more.

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn attempts_read_as_the_contract_says() {
-        let request = RequestKind { method: Method::GET, cache_options: false };
+        let request = RequestKind { method: Method::GET, cache_options: false, repeats: true };
         let origin = Origin::new("origin.test");
         let mut exchange = Exchange::with_origin(Instant::ZERO, request, "primary", &origin);
         let ms = |ms: u64| Instant::from_nanos(ms * 1_000_000);

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::{
     distribution::{
-        AllowedMethods, Behavior, CachePolicy, Diagnostics, Distribution, DistributionSpec, FAILOVER_CODES_AWS,
-        OriginGroup, OriginRequestPolicy, Selection, TransportFailover,
+        AllowedMethods, Behavior, CachingRules, Diagnostics, Distribution, DistributionSpec, FAILOVER_CODES_AWS,
+        OriginGroup, OriginRequestPolicy, TransportFailover,
     },
-    policies::{self, CACHE_POLICIES, ORIGIN_REQUEST_POLICIES},
+    policies::{self, ORIGIN_REQUEST_POLICIES},
 };
 use http::StatusCode;
 use indexmap::IndexMap;
@@ -155,11 +155,6 @@ pub(super) fn distributions_of(
     Ok(distributions)
 }
 
-/// The cache policy of a behavior that names none: what the origin says, with all cookies and the whole query string
-/// in the key. It is AWS's `UseOriginCacheControlHeaders-QueryStrings` without `Host`, so that the origin sees its own
-/// name, as local apps expect.
-pub(crate) const DEFAULT_CACHE_POLICY: &str = "OriginCacheControl";
-
 fn behavior_of(
     key: &str,
     file: &BehaviorFile,
@@ -175,15 +170,17 @@ fn behavior_of(
         let message = format!("no origin or group {target:?}");
         return Err(KeyError { hint, ..KeyError::new(&format!("{key}.target"), message) });
     }
-    let cache_policy = match file.cache_policy.as_deref().unwrap_or(DEFAULT_CACHE_POLICY) {
-        DEFAULT_CACHE_POLICY => origin_cache_control(),
-        name => policies::cache_policy(name).ok_or_else(|| {
-            let names = CACHE_POLICIES.iter().map(|policy| policy.name).chain([DEFAULT_CACHE_POLICY]);
-            let hint = did_you_mean(name, names);
-            KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
-        })?,
+    let name = file.cache_policy.as_deref().unwrap_or(policies::ORIGIN_CACHE_CONTROL);
+    let cache_policy = policies::cache_policy(name).ok_or_else(|| {
+        let hint = did_you_mean(name, policies::cache_policy_names());
+        KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
+    })?;
+    // A plain shared cache passes everything on, whatever it is.
+    let (all_methods, all_headers) = match cache_policy.rules {
+        CachingRules::CloudFront => (AllowedMethods::All, "AllViewerExceptHostHeader"),
+        CachingRules::Origin => (AllowedMethods::Any, "AllViewer"),
     };
-    let name = file.origin_request_policy.as_deref().unwrap_or("AllViewerExceptHostHeader");
+    let name = file.origin_request_policy.as_deref().unwrap_or(all_headers);
     let origin_request_policy = match name {
         "none" | "" => OriginRequestPolicy::default(),
         name => policies::origin_request_policy(name).ok_or_else(|| {
@@ -195,29 +192,15 @@ fn behavior_of(
     Ok(Behavior {
         path_pattern: pattern.to_owned(),
         target: target.to_owned(),
-        allowed_methods: match file.methods.unwrap_or(MethodsFile::All) {
-            MethodsFile::Read => AllowedMethods::Read,
-            MethodsFile::ReadOptions => AllowedMethods::ReadOptions,
-            MethodsFile::All => AllowedMethods::All,
+        allowed_methods: match file.methods {
+            None => all_methods,
+            Some(MethodsFile::Read) => AllowedMethods::Read,
+            Some(MethodsFile::ReadOptions) => AllowedMethods::ReadOptions,
+            Some(MethodsFile::All) => AllowedMethods::All,
+            Some(MethodsFile::Any) => AllowedMethods::Any,
         },
         cache_options: false,
         cache_policy,
         origin_request_policy,
     })
-}
-
-fn origin_cache_control() -> CachePolicy {
-    CachePolicy {
-        name: DEFAULT_CACHE_POLICY.into(),
-        min_ttl: Duration::ZERO,
-        default_ttl: Duration::ZERO,
-        max_ttl: Duration::from_secs(31_536_000),
-        headers: Selection::Only(
-            ["Origin", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"].map(String::from).to_vec(),
-        ),
-        cookies: Selection::All,
-        query: Selection::All,
-        gzip: true,
-        brotli: true,
-    }
 }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::{
-    AllowedMethods, Behavior, CachePolicy, Diagnostics, DistributionSpec, Origin, OriginGroup, OriginRequestPolicy,
-    Selection,
+    AllowedMethods, Behavior, CachePolicy, CachingRules, Diagnostics, DistributionSpec, Origin, OriginGroup,
+    OriginRequestPolicy, Selection,
     rules::{self, DistributionError, DistributionWarning},
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Distribution {
             let behavior = CheckedBehavior::new(behavior)?;
             let (target, pattern) = (behavior.target(), behavior.pattern.as_str());
             if spec.groups.contains_key(target) {
-                if behavior.spec.allowed_methods == AllowedMethods::All {
+                if matches!(behavior.spec.allowed_methods, AllowedMethods::All | AllowedMethods::Any) {
                     warnings.push(DistributionWarning::WritesToGroup { pattern: pattern.to_owned() });
                 }
             } else if !spec.origins.contains_key(target) {
@@ -200,6 +200,11 @@ impl CheckedBehavior {
         &self.spec.cache_policy
     }
 
+    /// Whether the origin's rules hold ([`CachingRules::Origin`]) and not CloudFront's.
+    pub fn follows_origin(&self) -> bool {
+        self.spec.cache_policy.rules == CachingRules::Origin
+    }
+
     /// Its origin request policy.
     pub const fn origin_request_policy(&self) -> &OriginRequestPolicy {
         &self.spec.origin_request_policy
@@ -258,8 +263,11 @@ impl CheckedBehavior {
 
     /// Whether this request sends a cookie to the origin. Then CloudFront neither collapses it with others nor
     /// revalidates with a conditional request. AWS words that for the setting; here it is asked of each request, so a
-    /// client without cookies loses nothing.
+    /// client without cookies loses nothing. To a plain shared cache cookies are a header like any other.
     pub fn forwards_cookies_of(&self, headers: &HeaderMap) -> bool {
+        if self.follows_origin() {
+            return false;
+        }
         let union = self.cookies();
         !union.is_none() && cookies(headers).any(|(name, _)| union.takes(name))
     }

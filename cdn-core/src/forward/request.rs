@@ -139,7 +139,9 @@ pub fn origin_request_headers(forward: &Forward<'_>) -> HeaderMap {
             headers.insert(header::ACCEPT_ENCODING, value);
         }
     }
-    if let Some(cookie) = forwarded_cookies(behavior, viewers) {
+    if !headers.contains_key(header::COOKIE)
+        && let Some(cookie) = forwarded_cookies(behavior, viewers)
+    {
         headers.insert(header::COOKIE, cookie);
     }
     if !behavior.takes_header(&header::USER_AGENT) {
@@ -188,6 +190,14 @@ fn travels(forward: &Forward<'_>, name: &HeaderName) -> bool {
     let behavior = forward.request.behavior;
     if PRECONDITIONS.contains(name) {
         return matches!(forward.conditions, Conditions::Viewer);
+    }
+    if behavior.follows_origin() && behavior.takes_header(name) {
+        // Only what is made anew below, what concerns the connection, and what nobody but us may say.
+        return !HOP_BY_HOP.contains(name)
+            && !matches!(*name, header::EXPECT | header::HOST)
+            && !is_cloudfront(name)
+            && *name != X_AMZ_CF_ID
+            && *name != HOP_HEADER;
     }
     if HOP_BY_HOP.contains(name) || NEVER.contains(name) || *name == header::COOKIE {
         return false;
@@ -355,6 +365,31 @@ mod tests {
                 x-any: 1
                 x-any: 2
                 x-forwarded-for: 10.0.0.1,198.18.41.7
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_plain_shared_cache_rewrites_nothing() {
+        check(
+            &test_data::behavior("honour-origin", "AllViewer"),
+            Conditions::None,
+            &expect![[r#"
+                accept: text/html
+                accept-encoding: gzip, deflate
+                authorization: Basic eA==
+                cache-control: no-cache
+                cdn-loop: Amazon CloudFront
+                cookie: b=2; a=1
+                host: www.demo.test
+                user-agent: curl/8
+                via: 1.0 fred, 1.1 00000000000000000000000000000001.cloudfront.net (CloudFront)
+                x-amz-cf-id: id==
+                x-any: 1
+                x-any: 2
+                x-edge-thing: 1
+                x-forwarded-for: 10.0.0.1,198.18.41.7
+                x-forwarded-proto: gopher
             "#]],
         );
     }

@@ -1,7 +1,7 @@
 //! What the viewer receives, and what of an origin's response is kept.
 //!
-//! Decides by CloudFront's tables of response headers. Two steps: [`storable_headers`] once when a response arrives,
-//! [`dress`] on each copy that leaves.
+//! Decides by CloudFront's tables of response headers. [`receive_response_headers`] comes once when a response arrives,
+//! [`withhold`] before it is stored, [`dress`] on each copy that leaves.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl XCache {
 pub struct Dress<'a> {
     /// `X-Cache`.
     pub x_cache: XCache,
-    /// `Age`, on hits; whole seconds are sent.
+    /// `Age`, where the store answers; whole seconds are sent. Else what the response came with stays.
     pub age: Option<Duration>,
     /// `X-Amz-Cf-Pop`, as [`pop_header`] makes it.
     pub pop: &'a HeaderValue,
@@ -58,21 +58,41 @@ pub struct Dress<'a> {
     pub now: WallTime,
 }
 
-/// Removes from an origin's (or shield's) response what is never stored and never reaches a viewer: hop-by-hop
-/// headers, our own, `Age`, `Set-Cookie` where no cookie is forwarded and what `no-cache="..."` or `private="..."`
-/// names. `Vary` keeps the names that mattered. Read `Vary` and freshness first: they need the headers as they came.
-pub fn storable_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior) {
+/// Makes an origin's (or shield's) response fit for viewers: removes hop-by-hop headers, our own, and `Set-Cookie` where
+/// no cookie is forwarded; `Vary` keeps the names that mattered. A response without `Date` gets the time at which it
+/// arrived (RFC 9110 section 6.6.1). Read `Vary` and freshness first: they need the headers as they came.
+pub fn receive_response_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior, arrived: WallTime) {
     super::strip_hop_by_hop(headers);
-    for name in [X_CACHE, X_AMZ_CF_POP, X_AMZ_CF_ID, header::AGE] {
+    for name in [X_CACHE, X_AMZ_CF_POP, X_AMZ_CF_ID] {
         headers.remove(name);
     }
+    if !headers.contains_key(header::DATE) {
+        headers.insert(header::DATE, arrived.http_date());
+    }
+    if behavior.follows_origin() {
+        return;
+    }
+    // CloudFront shows an age on hits alone.
+    headers.remove(header::AGE);
     if behavior.cookies().is_none() {
         headers.remove(header::SET_COOKIE);
     }
-    for name in CacheControl::of(headers).withheld_fields() {
+    vary::filter(headers, behavior);
+}
+
+/// Removes from a received response what may be sent to whoever caused it and may not be stored for others: the `Age`
+/// that it came with, and what `no-cache="..."` or `private="..."` names (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
+/// Returns it.
+pub fn withhold(headers: &mut HeaderMap, behavior: &CheckedBehavior) -> HeaderMap {
+    let directives = CacheControl::applying(headers, behavior.cache_policy().rules);
+    let mut withheld = HeaderMap::new();
+    for name in directives.withheld_fields().iter().chain([&header::AGE]) {
+        for value in headers.get_all(name) {
+            withheld.append(name, value.clone());
+        }
         headers.remove(name);
     }
-    vary::filter(headers, behavior);
+    withheld
 }
 
 /// Adds CloudFront's headers to a response.
@@ -87,10 +107,9 @@ pub fn dress(headers: &mut HeaderMap, dress: &Dress<'_>) {
         };
         headers.insert(header::VIA, via);
     }
-    match dress.age {
-        Some(age) => headers.insert(header::AGE, HeaderValue::from(age.as_secs())),
-        None => headers.remove(header::AGE),
-    };
+    if let Some(age) = dress.age {
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    }
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, dress.now.http_date());
     }
@@ -145,15 +164,34 @@ mod tests {
     fn set_cookie_stays_only_where_cookies_are_forwarded() {
         let lines: &[_] =
             &[("set-cookie", "a=1"), ("connection", "x-y"), ("x-y", "1"), ("x-cache", "no"), ("age", "9")];
-        let mut kept = headers(lines);
-        storable_headers(&mut kept, &test_data::behavior("UseOriginCacheControlHeaders", ""));
-        assert_eq!(text(&kept), "set-cookie: a=1");
-        let mut removed = headers(lines);
-        storable_headers(&mut removed, &test_data::behavior("CachingOptimized", ""));
-        assert_eq!(text(&removed), "");
-        let mut excluded = headers(&[("set-cookie", "a=1"), ("cache-control", "no-cache=\"Set-Cookie\"")]);
-        storable_headers(&mut excluded, &test_data::behavior("UseOriginCacheControlHeaders", ""));
-        assert_eq!(text(&excluded), "cache-control: no-cache=\"Set-Cookie\"");
+        let received = |cache| {
+            let mut headers = headers(lines);
+            receive_response_headers(&mut headers, &test_data::behavior(cache, ""), WallTime::from_unix_secs(0));
+            text(&headers)
+        };
+        let date = "date: Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(received("UseOriginCacheControlHeaders"), format!("{date}\nset-cookie: a=1"));
+        assert_eq!(received("CachingOptimized"), date);
+        assert_eq!(received("honour-origin"), format!("age: 9\n{date}\nset-cookie: a=1"));
+    }
+
+    #[test]
+    fn what_is_for_one_viewer_is_not_stored() {
+        let lines = [
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=1"),
+            ("cache-control", "no-cache=\"Set-Cookie\""),
+            ("cdn-cache-control", "private=\"x-one\""),
+            ("x-one", "1"),
+            ("age", "9"),
+        ];
+        let mut stored = headers(&lines);
+        let own = withhold(&mut stored, &test_data::behavior("UseOriginCacheControlHeaders", ""));
+        assert_eq!(text(&own), "age: 9\nset-cookie: a=1\nset-cookie: b=1");
+        assert!(!stored.contains_key("set-cookie") && stored.contains_key("x-one"));
+        let mut stored = headers(&lines);
+        let own = withhold(&mut stored, &test_data::behavior("honour-origin", ""));
+        assert_eq!(text(&own), "age: 9\nx-one: 1");
     }
 
     #[test]
@@ -179,7 +217,8 @@ mod tests {
              x-amz-cf-pop: SEA50-P1\n\
              x-cache: Hit from cloudfront"
         );
-        dress(&mut hit, &Dress { age: None, ..worn });
-        assert!(!hit.contains_key(header::AGE), "a miss has no age");
+        let mut miss = headers(&[("age", "7")]);
+        dress(&mut miss, &Dress { age: None, ..worn });
+        assert_eq!(miss[header::AGE], "7", "what the origin said stays");
     }
 }

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{head::StoredHead, slots::SlotId};
+use super::{fetch::FetchError, head::StoredHead, slots::SlotId};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
     freshness::Lifetime,
+    request_control::Freshness,
     vary::Vary,
 };
 
@@ -92,8 +93,8 @@ pub(super) struct Response<B> {
     /// When its head arrived, or a 304 confirmed it.
     pub(super) since: Instant,
     pub(super) lifetime: Lifetime,
-    /// The origin failed: until then it is left alone.
-    pub(super) stands_in_until: Option<Instant>,
+    /// The origin failed like this: until then it is left alone.
+    pub(super) stands_in_until: Option<(Instant, FetchError)>,
     /// Who is bringing the body.
     pub(super) fetch: Option<SlotId>,
 }
@@ -132,12 +133,26 @@ impl<B> Response<B> {
         self.lifetime.initial_age.saturating_add(now.saturating_since(self.since))
     }
 
+    pub(super) fn freshness(&self, now: Instant) -> Freshness {
+        Freshness {
+            age: self.age(now),
+            fresh_for: self.fresh_until().saturating_since(now),
+            stale_for: now.saturating_since(self.fresh_until()),
+            may_be_stale: self.usable_on(FetchError::NoResponse, now),
+        }
+    }
+
     pub(super) fn fresh_until(&self) -> Instant {
         self.since + self.lifetime.fresh_for
     }
 
-    pub(super) fn usable_on_error(&self, now: Instant) -> bool {
-        self.complete && now < self.fresh_until() + self.lifetime.if_error
+    /// Whether it may stand in for an origin that failed like this.
+    pub(super) fn usable_on(&self, error: FetchError, now: Instant) -> bool {
+        let span = match error {
+            FetchError::NoResponse => self.lifetime.if_gone,
+            FetchError::Status(_) => self.lifetime.if_error,
+        };
+        self.complete && now < self.fresh_until() + span
     }
 
     /// Whether requests may wait for one another's fetch of it: not where each must ask the origin anyway.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::conditional::{Validators, merge_not_modified};
 
-/// Status and headers of a stored response, as [`crate::forward::storable_headers`] left them.
+/// Status and headers of a stored response, as [`crate::forward::withhold`] left them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHead {
     status: StatusCode,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    CacheShard,
+    CacheShard, FetchError,
     entry::{Content, Entry},
 };
-use crate::{Counter, Instant, invalidation::InvalidationPattern};
+use crate::{Counter, Instant, cache_key::CacheKey, invalidation::InvalidationPattern};
 
 /// How usable an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,27 @@ impl<B: Clone> CacheShard<B> {
         self.counters.add(Counter::EdgeInvalidated, removed);
         removed
     }
+
+    /// Removes everything stored under a key, all variants of it, because an unsafe method changed what it stands for (RFC
+    /// 9111 section 4.4). What is being fetched at this moment will not be stored, and nobody joins it any more.
+    pub fn forget(&mut self, key: CacheKey) -> u64 {
+        let Some(object) = self.objects.get(&key).copied() else { return 0 };
+        let mut at = object.first_fetch;
+        while let Some(fetch) = self.fetches.at_mut(at) {
+            fetch.invalidated = true;
+            at = fetch.next;
+        }
+        let mut removed = 0;
+        let mut at = object.first_entry;
+        while let Some(entry) = self.entries.at(at) {
+            let next = entry.next;
+            removed += u64::from(matches!(entry.content, Content::Response(_)));
+            self.remove(at);
+            at = next;
+        }
+        self.counters.add(Counter::EdgeInvalidated, removed);
+        removed
+    }
 }
 
 fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
@@ -124,7 +145,7 @@ fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
         true if response.complete => EntryState::Fresh,
         true => EntryState::Arriving,
         false if now < response.fresh_until() + response.lifetime.while_revalidate => EntryState::StaleWhileRevalidate,
-        false if response.usable_on_error(now) => EntryState::StaleIfError,
+        false if response.usable_on(FetchError::NoResponse, now) => EntryState::StaleIfError,
         false => EntryState::Stale,
     };
     EntryReport {

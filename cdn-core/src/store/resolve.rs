@@ -194,8 +194,8 @@ impl<B: Clone> CacheShard<B> {
         };
         let Some(entry) = stale.and_then(|at| self.entries.get_mut(at)) else { return Failed::Answer };
         match &mut entry.content {
-            Content::Response(response) if response.usable_on_error(now) => {
-                response.stands_in_until = Some(now + response.lifetime.retry_after);
+            Content::Response(response) if response.usable_on(error, now) => {
+                response.stands_in_until = Some((now + response.lifetime.retry_after, error));
                 let served = response.serve(now);
                 self.end_fetch(id);
                 Failed::Stale(served)

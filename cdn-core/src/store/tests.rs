@@ -140,6 +140,7 @@ fn lifetime(fresh: u64, while_revalidate: u64, if_error: u64) -> Lifetime {
         fresh_for,
         while_revalidate,
         if_error,
+        if_gone: if_error,
         retry_after: Duration::from_secs(10),
     }
 }

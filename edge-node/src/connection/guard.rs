@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     chunks::Chunks,
     head::{self, Framing, HeadLimits},
+    interim::Interims,
 };
 
 /// The patience of a [`Guard`].
@@ -55,6 +56,8 @@ pub(crate) struct Wire {
     idle_since: AtomicU64,
     /// Heads that reached the service.
     served: AtomicU64,
+    /// Interim responses that hyper does not send.
+    pub(crate) interims: Interims,
 }
 
 impl Wire {
@@ -66,6 +69,7 @@ impl Wire {
             in_flight: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            interims: Interims::default(),
         }
     }
 
@@ -473,7 +477,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        // hyper flushes when its own buffer is empty, so everything before an interim response has left.
+        let outcome = this.wire.interims.poll_write(cx, |cx, bytes| Pin::new(&mut this.io).poll_write(cx, bytes));
+        ready!(this.watch_write(cx, outcome))?;
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
