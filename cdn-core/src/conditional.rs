@@ -35,6 +35,17 @@ pub struct Validators {
     pub last_modified: Option<HeaderValue>,
 }
 
+/// What parts of one representation may be combined by (RFC 9110 section 15.3.7.3): a strong entity tag, else a
+/// `Last-Modified` that is strong, at least a second older than the response (section 8.8.2.2).
+pub fn strong_validator(headers: &HeaderMap) -> Option<HeaderValue> {
+    if let Some(etag) = headers.get(header::ETAG) {
+        return EntityTag::parse(etag.as_bytes()).filter(|tag| !tag.weak).map(|_| etag.clone());
+    }
+    let modified = headers.get(header::LAST_MODIFIED)?;
+    let is_strong = WallTime::from_http_date(modified)?.unix_secs() < date_of(headers, &header::DATE)?.unix_secs();
+    is_strong.then(|| modified.clone())
+}
+
 /// What preconditions say about a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -306,6 +317,17 @@ mod tests {
         let just_made = headers(&[("last-modified", MODIFIED), ("date", MODIFIED)]);
         assert!(!if_range_holds(&headers(&[("if-range", MODIFIED)]), &just_made));
         assert!(if_range_holds(&HeaderMap::new(), &stored));
+    }
+
+    #[test]
+    fn parts_are_combined_by_strong_validators_alone() {
+        let strong = |lines: &[(&'static str, &str)]| strong_validator(&headers(lines)).map(|value| value.len());
+        assert_eq!(strong(&[("etag", "\"a\""), ("last-modified", MODIFIED)]), Some(3));
+        assert_eq!(strong(&[("etag", "W/\"a\""), ("last-modified", MODIFIED), ("date", LATER)]), None);
+        assert_eq!(strong(&[("last-modified", MODIFIED), ("date", LATER)]), Some(MODIFIED.len()));
+        assert_eq!(strong(&[("last-modified", MODIFIED), ("date", MODIFIED)]), None);
+        assert_eq!(strong(&[("last-modified", MODIFIED)]), None);
+        assert_eq!(strong(&[]), None);
     }
 
     #[test]

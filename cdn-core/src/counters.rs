@@ -73,6 +73,7 @@ counters! {
     EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
     EdgeInvalidated, "edge", "edge_invalidated_total", Counter, "stored responses removed by invalidations";
     EdgeObjectsTooLarge, "edge", "edge_objects_too_large_total", Counter, "responses not stored because of their size";
+    EdgePartsFull, "edge", "edge_parts_full_total", Counter, "pieces that had to go because their object had too many";
     EdgeVariantsFull, "edge", "edge_variants_full_total", Counter, "variants by Vary that had to go because their object had too many";
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";

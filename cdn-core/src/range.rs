@@ -33,6 +33,34 @@ impl ByteRange {
     }
 }
 
+/// What a 206 says that it is: a part of an object of `total` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The part.
+    pub part: ByteRange,
+    /// Bytes of the whole.
+    pub total: u64,
+}
+
+impl ContentRange {
+    /// Reads `Content-Range` (RFC 9110 section 14.4). `None` where there is not exactly one, where it is malformed or
+    /// leaves the total open, and where `Content-Length` contradicts it: such a response is for its viewer alone.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let (unit, rest) = line.as_bytes().split_at_checked(6)?;
+        let slash = rest.iter().position(|&byte| byte == b'/')?;
+        let (span, total) = (rest.get(..slash)?, number(rest.get(slash + 1..)?)?);
+        let dash = span.iter().position(|&byte| byte == b'-')?;
+        let part = ByteRange { first: number(span.get(..dash)?)?, last: number(span.get(dash + 1..)?)? };
+        let announced = headers.get(header::CONTENT_LENGTH).map(|length| number(length.as_bytes()));
+        let fits = part.first <= part.last
+            && part.last < total
+            && announced.is_none_or(|announced| announced == Some(part.length()));
+        (unit.eq_ignore_ascii_case(b"bytes ") && fits).then_some(Self { part, total })
+    }
+}
+
 /// The value of `Content-Range` of a 416 for an object of `total` bytes.
 pub fn content_range_unsatisfiable(total: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("bytes */{total}")).unwrap_or(HeaderValue::from_static("bytes */*"))
@@ -172,6 +200,39 @@ mod tests {
         assert_eq!(part(0, 99).content_range(1_048_576), "bytes 0-99/1048576");
         assert_eq!(part(0, 99).length(), 100);
         assert_eq!(content_range_unsatisfiable(7), "bytes */7");
+    }
+
+    #[test]
+    fn a_206_says_which_part_it_is_or_is_not_believed() {
+        let read = |value: &str, length: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, value.parse().unwrap());
+            if let Some(length) = length {
+                headers.insert(header::CONTENT_LENGTH, length.parse().unwrap());
+            }
+            ContentRange::of(&headers)
+        };
+        let expected = Some(ContentRange { part: part(4, 9), total: 10 });
+        assert_eq!(read("bytes 4-9/10", None), expected);
+        assert_eq!(read("Bytes 4-9/10", Some("6")), expected);
+        for (value, length) in [
+            ("bytes 4-9/10", Some("5")),
+            ("bytes 4-9/10", Some("x")),
+            ("bytes 4-9/*", None),
+            ("bytes 4-10/10", None),
+            ("bytes 5-4/10", None),
+            ("bytes */10", None),
+            ("items 4-9/10", None),
+            ("bytes=4-9/10", None),
+            ("bytes", None),
+            ("", None),
+        ] {
+            assert_eq!(read(value, length), None, "{value} {length:?}");
+        }
+        let twice = [(header::CONTENT_RANGE, "bytes 0-1/2".parse().unwrap()); 1];
+        let mut twice = HeaderMap::from_iter(twice);
+        twice.append(header::CONTENT_RANGE, "bytes 0-1/2".parse().unwrap());
+        assert_eq!(ContentRange::of(&twice), None);
     }
 
     proptest::proptest! {

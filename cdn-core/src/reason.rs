@@ -41,6 +41,7 @@ reasons! {
     MissAbsent = "miss_absent", "nothing was stored under the cache key";
     MissExpired = "miss_expired", "the stored response was stale and the origin sent a new one";
     MissRequestControl = "miss_request_control", "the request did not accept the fresh stored response (Cache-Control of the request)";
+    MissPart = "miss_part", "a part of what was asked for is stored, and the rest was fetched";
     MissUncacheable = "miss_uncacheable", "the response may not be stored";
     PassMethod = "pass_method", "the method is never cached";
     PassNoStore = "pass_no_store", "the request wants nothing to be stored";

@@ -9,6 +9,8 @@ pub mod eviction;
 mod fetch;
 mod head;
 mod inspect;
+mod parts;
+mod parts_store;
 mod resolve;
 mod slots;
 #[cfg(test)]
@@ -34,6 +36,8 @@ pub use self::{
     fetch::{Begun, FetchError, FetchId},
     head::StoredHead,
     inspect::{EntryReport, EntryState},
+    parts::Run,
+    parts_store::{Lacking, ServedParts, StorablePart},
     resolve::{Failed, Growth, NotStored, Outcome},
 };
 use crate::{
@@ -56,6 +60,9 @@ pub struct StoreSettings {
     pub waiters_max: u32,
     /// Responses under one key that differ by `Vary`; the oldest goes (`edge_variants_full_total`). Default 64.
     pub variants_max: usize,
+    /// Pieces that are kept of an object of which only ranges were asked for; the oldest goes
+    /// (`edge_parts_full_total`). Default 256.
+    pub parts_max: usize,
     /// How long a request may wait for another's fetch before somebody else tries (`edge_fetches_overdue_total`).
     /// Default 60 s: longer than three connects of 10 s to a silent primary and a response from the secondary.
     pub wait_max: Duration,
@@ -72,6 +79,7 @@ impl Default for StoreSettings {
             object_bytes_max: 64 << 20,
             waiters_max: 10_000,
             variants_max: 64,
+            parts_max: 256,
             wait_max: Duration::from_secs(60),
             unshared_for: Duration::from_secs(60),
             eviction: EvictionPolicy::default(),
@@ -91,6 +99,8 @@ pub enum Lookup<B> {
         /// A fetch that this request has begun, to be resolved in the background.
         refresh: Option<Begun<B>>,
     },
+    /// Fresh parts of a response, which make up what is wanted of it.
+    Parts(ServedParts<B>),
     /// A stale response that stands in for an origin that failed a moment ago.
     StaleOnError(Served<B>),
     /// A stale response that the request itself accepts (`max-stale`).
@@ -194,6 +204,7 @@ impl<B: Clone> CacheShard<B> {
                 self.remove(at);
                 return self.ask(now, key, request, &control, Wanted::new(Reason::MissAbsent));
             }
+            Content::Parts(_) => return self.look_up_parts(now, key, request, &control, at),
         };
         let served = response.serve(now);
         let fresh = now < response.fresh_until();
@@ -224,6 +235,7 @@ impl<B: Clone> CacheShard<B> {
             reason: if fresh { Reason::MissRequestControl } else { Reason::MissExpired },
             alone,
             stale: (!has_failed).then(|| (self.entries.id(at), served.clone())),
+            lacking: None,
         };
         if !fresh && may_revalidate_later && !has_failed && !control.no_cache {
             let refresh = match self.refreshing(now, object, at) {
@@ -372,6 +384,7 @@ impl<B: Clone> CacheShard<B> {
             vary,
             stale_entry,
             entry: None,
+            reserved: 0,
             invalidated: false,
             waiters: 0,
         });
@@ -380,7 +393,8 @@ impl<B: Clone> CacheShard<B> {
         }
         let confirmable = stale.as_ref().filter(|_| request.revalidates());
         let validators = confirmable.map(|stale| stale.head.validators()).filter(|validators| !validators.is_empty());
-        let begun = Begun { id: FetchId(id), reason: wanted.reason, stale, validators, part: request.asks_for_part() };
+        let (reason, lacking) = (wanted.reason, wanted.lacking);
+        let begun = Begun { id: FetchId(id), reason, stale, validators, part: request.asks_for_part(), lacking };
         // What answers this viewer's own preconditions may answer nobody else.
         if matches!(begun.conditions(), Conditions::Viewer)
             && let Some(fetch) = self.fetches.get_mut(id)
@@ -397,11 +411,13 @@ struct Wanted<B> {
     /// Nobody may wait for this fetch.
     alone: bool,
     stale: Option<(Option<slots::SlotId>, Served<B>)>,
+    /// What of the answer is stored.
+    lacking: Option<Lacking<B>>,
 }
 
 impl<B> Wanted<B> {
     const fn new(reason: Reason) -> Self {
-        Self { reason, alone: false, stale: None }
+        Self { reason, alone: false, stale: None, lacking: None }
     }
 }
 

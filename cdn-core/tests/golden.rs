@@ -145,9 +145,14 @@ impl Edge {
             }
             Lookup::Fetch(begun) => self.fetch(&request, &viewer, Some(begun)),
             Lookup::Pass(_) => self.fetch(&request, &viewer, None),
+            Lookup::Parts(_) => panic!("nobody asks for ranges"),
             Lookup::Join(_) => panic!("one request at a time"),
             Lookup::OnlyIfCached => panic!("CloudFront does not listen to requests"),
         }
+    }
+
+    fn date(&self) -> WallTime {
+        NOON + Duration::from_nanos(self.now.as_nanos())
     }
 
     fn fetch(&mut self, request: &RequestHead<'_>, viewer: &Viewer, begun: Option<Begun<&'static str>>) -> Reply {
@@ -185,7 +190,7 @@ impl Edge {
                 vary,
                 requested_at: self.now,
                 responded_at: self.now,
-                date: NOON + Duration::from_nanos(self.now.as_nanos()),
+                date: self.date(),
                 policy: behavior.cache_policy(),
                 error_ttl_min: ERROR_CACHING_MIN_TTL,
                 authorized: behavior.forwards_authorization_of(request.headers),
@@ -196,9 +201,9 @@ impl Edge {
                 && validators.confirmed_by(&headers)
             {
                 let stale = begun.stale.as_ref().unwrap();
-                let mut merged = stale.head.headers_confirmed_by(&headers);
+                let mut merged = stale.head.headers_confirmed_by(&headers, self.date());
                 let Storing::Store(lifetime) = arrival(stale.head.status(), &merged, &vary) else { panic!() };
-                storable(&mut merged, behavior);
+                storable(&mut merged, behavior, self.date());
                 let head = Arc::new(StoredHead::new(stale.head.status(), merged));
                 let Outcome::Stored(served) = self.shard.refreshed(self.now, begun.id, head, lifetime) else {
                     panic!()
@@ -206,7 +211,7 @@ impl Edge {
                 return self.reply(&served, XCache::RefreshHit);
             }
             let storing = arrival(status, &headers, &vary);
-            storable(&mut headers, behavior);
+            storable(&mut headers, behavior, self.date());
             let head = Arc::new(StoredHead::new(status, headers.clone()));
             match storing {
                 Storing::Store(lifetime) => {
@@ -360,7 +365,7 @@ fn a_viewers_precondition_travels_on_a_miss_and_its_304_is_not_stored() {
 }
 
 /// What an edge does to the headers of a response before it stores it.
-fn storable(headers: &mut HeaderMap, behavior: &CheckedBehavior) {
-    receive_response_headers(headers, behavior, NOON);
+fn storable(headers: &mut HeaderMap, behavior: &CheckedBehavior, arrived: WallTime) {
+    receive_response_headers(headers, behavior, arrived);
     let _ = withhold(headers, behavior);
 }

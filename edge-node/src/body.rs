@@ -216,6 +216,13 @@ pub(crate) enum Source {
         length: Option<u64>,
         done: bool,
     },
+    /// What somebody is fetching, between pieces that are at hand; `left` bytes in all.
+    Spliced {
+        before: VecDeque<Bytes>,
+        middle: Option<Following>,
+        after: VecDeque<Bytes>,
+        left: u64,
+    },
     /// Nothing but an early end.
     Truncated,
     /// Straight from the origin.
@@ -299,6 +306,22 @@ impl ResponseBody {
                 *done |= bytes.is_none();
                 Poll::Ready(bytes.map(|bytes| bytes.map_err(io::Error::from)))
             }
+            Source::Spliced { before, middle, after, left } => {
+                let mut bytes = before.pop_front().map(Ok);
+                if bytes.is_none()
+                    && let Some(following) = middle
+                {
+                    bytes = ready!(following.reader.poll_bytes(cx)).map(|bytes| bytes.map_err(io::Error::from));
+                    if bytes.is_none() {
+                        *middle = None;
+                    }
+                }
+                let bytes = bytes.or_else(|| after.pop_front().map(Ok));
+                if let Some(Ok(bytes)) = &bytes {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
+                Poll::Ready(bytes)
+            }
             Source::Origin { body, done } => {
                 let bytes = ready!(body.poll_bytes(cx));
                 *done |= bytes.is_none();
@@ -326,7 +349,7 @@ impl Body for ResponseBody {
             Source::Empty => true,
             Source::Truncated => false,
             Source::Whole(bytes) => bytes.is_empty(),
-            Source::Pieces { left, .. } => *left == 0,
+            Source::Pieces { left, .. } | Source::Spliced { left, .. } => *left == 0,
             Source::Shared { done, .. } | Source::Origin { done, .. } => *done,
         }
     }
@@ -336,7 +359,7 @@ impl Body for ResponseBody {
             Source::Empty => SizeHint::with_exact(0),
             Source::Truncated => SizeHint::default(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Pieces { left, .. } => SizeHint::with_exact(*left),
+            Source::Pieces { left, .. } | Source::Spliced { left, .. } => SizeHint::with_exact(*left),
             Source::Shared { length, .. } => {
                 length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(self.sent)))
             }

@@ -9,10 +9,11 @@ use cdn_core::{
     conditional::{PRECONDITIONS, Validators},
     forward::{self, Conditions},
     freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
-    store::{FetchError, Growth, Outcome, Served, Storable, StoredHead},
+    range::ContentRange,
+    store::{Begun, FetchError, Growth, Lacking, Outcome, Served, Storable, StorablePart, StoredHead},
     vary::Vary,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     fetch::{FetchFailure, Fetched, FromShield, Want, fetch},
     node::Node,
     object::{Following, Object, Subscription},
-    store::{Fetch, Lead, Response},
+    store::{Fetch, Lead, Parts, Response},
     timing::Ledger,
 };
 
@@ -32,6 +33,10 @@ use crate::{
 pub(crate) enum Landed {
     /// It is stored, and may still be arriving.
     Stored(Response, Option<Following>),
+    /// A part, as its origin describes it, which is arriving and may be kept.
+    Part(HeaderMap, Following),
+    /// What lacked of an answer is arriving.
+    Completed(Parts, Following),
     /// What was stored still holds.
     Refreshed(Response),
     /// The origin failed; this stands in.
@@ -107,6 +112,8 @@ struct Flight {
     /// See [`Flown::own`].
     own: HeaderMap,
     interims: Option<Arc<Wire>>,
+    /// What of the answer is stored, and what lacks.
+    lacking: Option<Lacking<Arc<Object>>>,
 }
 
 impl Flight {
@@ -120,15 +127,24 @@ impl Flight {
         let Lead { begun, object, wants, .. } = lead;
         let validators = begun.validators().cloned();
         let (own, interims) = (HeaderMap::new(), None);
-        (Self { node, asked, fetch, stale: begun.stale, validators, object, tell, own, interims }, wants)
+        let Begun { stale, lacking, .. } = begun;
+        (Self { node, asked, fetch, stale, validators, object, tell, own, interims, lacking }, wants)
     }
 
     async fn run(mut self) {
-        let Some(outcome) = self.ask().await else { return };
-        match outcome {
-            Ok(fetched) if self.is_confirmation(&fetched) => self.on_confirmed(fetched),
-            Ok(fetched) => self.on_response(fetched).await,
-            Err(failure) => self.on_failure(failure),
+        loop {
+            let Some(outcome) = self.ask().await else { return };
+            match outcome {
+                Ok(fetched) if self.is_of_no_use(&fetched) => {
+                    // What is stored has changed behind: it is asked for anew, as the viewer did.
+                    self.lacking = None;
+                    continue;
+                }
+                Ok(fetched) if self.is_confirmation(&fetched) => self.on_confirmed(fetched),
+                Ok(fetched) => self.on_response(fetched).await,
+                Err(failure) => self.on_failure(failure),
+            }
+            return;
         }
     }
 
@@ -154,6 +170,9 @@ impl Flight {
     /// Ours where there is something to confirm; the viewer's own where it has any, because then the answer may be for
     /// it alone and its range may be a small part of something large; else none.
     fn conditions(&self) -> Conditions<'_> {
+        if let Some(lacking) = &self.lacking {
+            return lacking.conditions();
+        }
         match &self.validators {
             Some(validators) => Conditions::Stored(validators),
             None if PRECONDITIONS.iter().any(|name| self.asked.headers.contains_key(name)) => Conditions::Viewer,
@@ -165,10 +184,19 @@ impl Flight {
         fetched.status == StatusCode::NOT_MODIFIED && self.validators.is_some()
     }
 
+    /// Whether a part was asked for to complete what is stored, and another came or none.
+    fn is_of_no_use(&self, fetched: &Fetched) -> bool {
+        let Some(lacking) = &self.lacking else { return false };
+        match fetched.status {
+            StatusCode::PARTIAL_CONTENT => !lacking.is_completed_by(&fetched.headers),
+            status => matches!(status, StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_MODIFIED),
+        }
+    }
+
     fn on_confirmed(&mut self, fetched: Fetched) {
         let now = self.node.clock.now();
         let Some(stale) = self.stale.take() else { return self.node.store.released(self.fetch) };
-        let mut headers = stale.head.headers_confirmed_by(&fetched.headers);
+        let mut headers = stale.head.headers_confirmed_by(&fetched.headers, Clock::wall());
         let vary = Vary::of(&headers, self.asked.behavior());
         let storing = self.assess(stale.head.status(), &headers, &vary, fetched.requested_at, now);
         self.own = self.receive(&mut headers);
@@ -196,6 +224,12 @@ impl Flight {
         }
         let personal =
             matches!(self.conditions(), Conditions::Viewer) && matches!(status.as_u16(), 206 | 304 | 412 | 416);
+        if status == StatusCode::PARTIAL_CONTENT
+            && self.asked.method == Method::GET
+            && let Some(range) = ContentRange::of(&fetched.headers)
+        {
+            return self.on_part(fetched, range).await;
+        }
         if personal {
             self.node.store.released(self.fetch);
             return self.tell_own(fetched, true);
@@ -228,17 +262,61 @@ impl Flight {
                 let body = std::mem::replace(&mut fetched.body, OriginBody::none());
                 let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
                 self.tell(Landed::Stored(served, following), fetched);
-                if !complete {
-                    self.bring(body, announced).await;
+                // Sealed first, so that whoever finds it complete finds it whole.
+                if !complete && self.bring(body, announced, true).await {
+                    self.node.store.completed(self.fetch, self.object.body.len());
                 }
             }
         }
     }
 
-    /// Brings the body of a response whose head is stored.
-    async fn bring(&self, mut body: OriginBody, announced: Option<u64>) {
+    /// A part: what lacked of an answer, or what the viewer asked for. It is kept where a 200 like it would be.
+    async fn on_part(&mut self, mut fetched: Fetched, range: ContentRange) {
+        let now = self.node.clock.now();
+        let (behavior, length) = (self.asked.behavior(), range.part.length());
+        let vary = Vary::of(&fetched.headers, behavior);
+        let storing = self.assess(StatusCode::OK, &fetched.headers, &vary, fetched.requested_at, now);
+        let mut headers = fetched.headers.clone();
+        self.own = self.receive(&mut headers);
+        let Some(following) = self.object.follow() else { return self.node.store.released(self.fetch) };
+        let landed = match self.lacking.take() {
+            Some(lacking) => Landed::Completed(lacking.answer, following),
+            None => Landed::Part(headers.clone(), following),
+        };
+        let kept = match storing {
+            Storing::Store(_) => self.node.store.reserve(self.fetch, length) == Growth::Kept,
+            Storing::Refuse(_) => false,
+        };
+        let body = std::mem::replace(&mut fetched.body, OriginBody::none());
+        self.tell(landed, fetched);
+        if !kept {
+            self.object.body.keep_no_longer();
+        }
+        if !self.bring(body, Some(length), kept).await {
+            return;
+        }
+        let Storing::Store(lifetime) = storing else { return self.node.store.released(self.fetch) };
+        if !kept || self.object.body.len() != length {
+            return self.node.store.released(self.fetch);
+        }
+        headers.remove(header::CONTENT_RANGE);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.total));
+        let part = StorablePart {
+            head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
+            range,
+            body: Arc::clone(&self.object),
+            lifetime,
+            since: now,
+            vary,
+            request: &self.asked.headers,
+        };
+        // Whether it could stay or not, it has answered who asked.
+        let _ = self.node.store.part_completed(self.node.clock.now(), self.fetch, part);
+    }
+
+    /// Brings a body to whoever follows; whether it came whole. Where it did not, the fetch is resolved.
+    async fn bring(&self, mut body: OriginBody, announced: Option<u64>, mut kept: bool) -> bool {
         let (node, shared) = (&self.node, &self.object.body);
-        let mut kept = true;
         loop {
             let bytes = tokio::select! {
                 biased;
@@ -247,7 +325,7 @@ impl Flight {
                     if node.store.abandon(self.fetch, &self.object) {
                         shared.truncate();
                         node.counters.bump(Counter::EdgeFetchesAbandoned);
-                        return;
+                        return false;
                     }
                     continue;
                 }
@@ -274,13 +352,12 @@ impl Flight {
                     tracing::debug!(%error, uri = %self.asked.uri, "a response ended early");
                     shared.truncate();
                     node.counters.bump(Counter::EdgeFetchesTruncated);
-                    return node.store.aborted(self.fetch);
+                    node.store.aborted(self.fetch);
+                    return false;
                 }
                 None => {
-                    // Sealed first, so that whoever finds it complete finds it whole.
                     shared.finish();
-                    node.store.completed(self.fetch, shared.len());
-                    return;
+                    return true;
                 }
             }
         }

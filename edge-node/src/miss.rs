@@ -12,6 +12,7 @@ use cdn_core::{
     conditional::{self, Verdict},
     forward::{Conditions, XCache},
     range::{self, ByteRange, Extent},
+    store::Run,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -20,7 +21,7 @@ use crate::{
     body::{ResponseBody, Source},
     fetch::{FromShield, Want, fetch},
     lead::{self, Flown, Landed},
-    object::Following,
+    object::{Following, Object},
     pass::{fail, is_error, relay},
     respond::{Refusal, Story},
     service::{Answer, Case},
@@ -38,6 +39,10 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
     let story = Story::new(XCache::Hit, Reason::Hit, lookup);
     match found {
         Found::Hit(served, following) => Answer::Now(Some(hit(case, &asked, served, following, story))),
+        Found::Parts(parts) => {
+            case.node.counters.bump(Counter::EdgeHits);
+            Answer::Now(Some(from_parts(case, &asked, parts, None, story)))
+        }
         Found::Stale(served, refresh) => {
             if let Some(refresh) = refresh {
                 lead::refresh(Arc::clone(&case.node), asked.clone(), refresh);
@@ -89,6 +94,19 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
             }
             serve(case, asked, served, following, story)
         }
+        Landed::Part(headers, following) => {
+            story.own = flown.own;
+            let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let mut response = Response::new(ResponseBody::new(Source::Shared { following, length, done: false }));
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            *response.headers_mut() = headers;
+            response.headers_mut().extend(std::mem::take(&mut story.own));
+            case.answer(response, story)
+        }
+        Landed::Completed(parts, following) => {
+            story.own = flown.own;
+            from_parts(case, asked, parts, Some(following), story)
+        }
         Landed::Refreshed(served) => {
             story.x_cache = XCache::RefreshHit;
             story.reason = Reason::RefreshHit;
@@ -137,6 +155,10 @@ async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: St
             Found::Hit(served, following) => {
                 story.reason = Reason::HitCollapsed;
                 hit(case, &asked, served, following, story)
+            }
+            Found::Parts(parts) => {
+                node.counters.bump(Counter::EdgeHits);
+                from_parts(case, &asked, parts, None, story)
             }
             Found::Stale(served, refresh) => {
                 if let Some(refresh) = refresh {
@@ -255,6 +277,113 @@ fn serve(
     case.answer(response, story)
 }
 
+/// Answers from stored parts, and from what is arriving to complete them.
+fn from_parts(
+    case: Case,
+    asked: &Asked,
+    parts: store::Parts,
+    following: Option<Following>,
+    mut story: Story,
+) -> Response<ResponseBody> {
+    if following.is_none() {
+        (story.age, story.fresh_for) = (Some(parts.age), Some(parts.fresh_for));
+    }
+    let (stored, total) = (parts.head.headers(), parts.total);
+    let runs = Runs::new(parts.runs, following);
+    let (status, headers, body) =
+        match conditional::evaluate(&asked.method, &asked.headers, parts.head.status(), &stored) {
+            Verdict::NotModified => {
+                (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(stored), ResponseBody::empty())
+            }
+            Verdict::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, without_length(stored), ResponseBody::empty())
+            }
+            Verdict::Full => match parts.wanted {
+                Extent::Whole => (StatusCode::OK, stored, runs.body(total)),
+                Extent::Part(part) => {
+                    (StatusCode::PARTIAL_CONTENT, headers_of(stored, part, total), runs.body(part.length()))
+                }
+                Extent::Parts(ranges) => {
+                    let mut pieces = runs.before;
+                    let (headers, body) = multipart(stored, &ranges, total, |part| take(&mut pieces, part.length()));
+                    (StatusCode::PARTIAL_CONTENT, headers, body)
+                }
+                Extent::Unsatisfiable => unsatisfiable(stored, total),
+            },
+        };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.headers_mut().extend(std::mem::take(&mut story.own));
+    case.answer(response, story)
+}
+
+/// Stored stretches as bytes, around one that is arriving.
+struct Runs {
+    before: VecDeque<Bytes>,
+    middle: Option<Following>,
+    after: VecDeque<Bytes>,
+}
+
+impl Runs {
+    fn new(runs: Vec<Run<Arc<Object>>>, following: Option<Following>) -> Self {
+        let mut these = Self { before: VecDeque::new(), middle: None, after: VecDeque::new() };
+        let (mut following, mut passed) = (following, false);
+        for run in runs {
+            match run {
+                Run::Lacking(_) => {
+                    passed = true;
+                    these.middle = following.take();
+                }
+                Run::Stored { body, within } => {
+                    let blocks = body.body.sealed().unwrap_or_default();
+                    let into = if passed { &mut these.after } else { &mut these.before };
+                    into.extend(cut(blocks, within));
+                }
+            }
+        }
+        these
+    }
+
+    fn body(self, length: u64) -> ResponseBody {
+        match self.middle {
+            None => ResponseBody::pieces(self.before),
+            middle => {
+                ResponseBody::new(Source::Spliced { before: self.before, middle, after: self.after, left: length })
+            }
+        }
+    }
+}
+
+/// Takes the first `length` bytes off a row of pieces.
+fn take(pieces: &mut VecDeque<Bytes>, mut length: u64) -> Vec<Bytes> {
+    let mut taken = Vec::new();
+    while length > 0
+        && let Some(mut piece) = pieces.pop_front()
+    {
+        if piece.len() as u64 > length {
+            pieces.push_front(piece.split_off(usize::try_from(length).unwrap_or(usize::MAX)));
+        }
+        length -= piece.len() as u64;
+        taken.push(piece);
+    }
+    taken
+}
+
+/// The headers of one part.
+fn headers_of(stored: HeaderMap, part: ByteRange, total: u64) -> HeaderMap {
+    let mut headers = stored;
+    headers.insert(header::CONTENT_RANGE, part.content_range(total));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length()));
+    headers
+}
+
+fn unsatisfiable(stored: HeaderMap, total: u64) -> (StatusCode, HeaderMap, ResponseBody) {
+    let mut headers = without_length(stored);
+    headers.insert(header::CONTENT_RANGE, range::content_range_unsatisfiable(total));
+    (StatusCode::RANGE_NOT_SATISFIABLE, headers, ResponseBody::empty())
+}
+
 /// The whole body or the part that was asked for.
 fn extent(
     asked: &Asked,
@@ -278,13 +407,10 @@ fn extent(
     let total = total.unwrap_or_default();
     let part = match extent {
         Extent::Part(part) => part,
-        Extent::Unsatisfiable => {
-            let mut headers = without_length(stored);
-            headers.insert(header::CONTENT_RANGE, range::content_range_unsatisfiable(total));
-            return (StatusCode::RANGE_NOT_SATISFIABLE, headers, ResponseBody::empty());
-        }
+        Extent::Unsatisfiable => return unsatisfiable(stored, total),
         Extent::Parts(parts) if sealed.is_some() => {
-            let (headers, body) = multipart(stored, sealed.unwrap_or_default(), &parts, total);
+            let blocks = sealed.unwrap_or_default();
+            let (headers, body) = multipart(stored, &parts, total, |part| cut(blocks, part).collect());
             return (StatusCode::PARTIAL_CONTENT, headers, body);
         }
         Extent::Whole | Extent::Parts(_) => {
@@ -298,9 +424,7 @@ fn extent(
             return (status, stored, body);
         }
     };
-    let mut headers = without_length(stored);
-    headers.insert(header::CONTENT_RANGE, part.content_range(total));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length()));
+    let headers = headers_of(stored, part, total);
     let body = match sealed {
         Some(blocks) => ResponseBody::pieces(cut(blocks, part).collect()),
         None => arriving(following, part.first, Some(part.length())),
@@ -330,7 +454,12 @@ fn cut(blocks: &[Bytes], part: ByteRange) -> impl Iterator<Item = Bytes> {
 }
 
 /// Several parts (RFC 9110 section 14.6). The boundary cannot occur by chance: it is long, and bodies do not know it.
-fn multipart(stored: HeaderMap, blocks: &[Bytes], parts: &[ByteRange], total: u64) -> (HeaderMap, ResponseBody) {
+fn multipart(
+    stored: HeaderMap,
+    parts: &[ByteRange],
+    total: u64,
+    mut bytes_of: impl FnMut(ByteRange) -> Vec<Bytes>,
+) -> (HeaderMap, ResponseBody) {
     const BOUNDARY: &str = "CloudFront-6e9b7f6b0c8f4b5c9a1d-Isochrone";
     let mut headers = without_length(stored);
     let kind = headers.get(header::CONTENT_TYPE).cloned();
@@ -346,7 +475,7 @@ fn multipart(stored: HeaderMap, blocks: &[Bytes], parts: &[ByteRange], total: u6
         head.extend_from_slice(part.content_range(total).as_bytes());
         head.extend_from_slice(b"\r\n\r\n");
         pieces.push_back(Bytes::from(head));
-        pieces.extend(cut(blocks, *part));
+        pieces.extend(bytes_of(*part));
     }
     pieces.push_back(Bytes::from(format!("\r\n--{BOUNDARY}--\r\n")));
     let kind = format!("multipart/byteranges; boundary={BOUNDARY}");

@@ -16,8 +16,8 @@ use cdn_core::{
     freshness::Lifetime,
     invalidation::InvalidationPattern,
     store::{
-        Begun, CacheShard, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served, Storable,
-        StoreSettings, StoredHead,
+        Begun, CacheShard, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served, ServedParts,
+        Storable, StorablePart, StoreSettings, StoredHead,
     },
 };
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ use crate::object::{Following, Object, Subscription};
 
 /// A stored response as it is handed out.
 pub(crate) type Response = Served<Arc<Object>>;
+
+/// Parts of one.
+pub(crate) type Parts = ServedParts<Arc<Object>>;
 
 const SHARDS_MAX: u64 = 16;
 
@@ -52,6 +55,7 @@ struct Flight {
 #[derive(Debug)]
 pub(crate) enum Found {
     Hit(Response, Option<Following>),
+    Parts(Parts),
     /// Stale, and fine to send; somebody should fetch it anew where there is a [`Lead`].
     Stale(Response, Option<Lead>),
     StaleOnError(Response),
@@ -137,6 +141,7 @@ impl Store {
                 let lead = refresh.map(|begun| shard.begin(place, begun));
                 Found::Stale(served, lead)
             }
+            Lookup::Parts(parts) => Found::Parts(parts),
             Lookup::StaleOnError(served) => Found::StaleOnError(served),
             Lookup::StaleAccepted(served) => Found::StaleAccepted(served),
             Lookup::OnlyIfCached => Found::OnlyIfCached,
@@ -236,6 +241,15 @@ impl Store {
 
     pub(crate) fn completed(&self, fetch: Fetch, bytes: u64) -> Growth {
         self.resolve(fetch, |cache| cache.completed(fetch.id, bytes))
+    }
+
+    /// Room for a part that is arriving; see [`CacheShard::reserve`].
+    pub(crate) fn reserve(&self, fetch: Fetch, bytes: u64) -> Growth {
+        self.lock(fetch.place).cache.reserve(fetch.id, bytes)
+    }
+
+    pub(crate) fn part_completed(&self, now: Instant, fetch: Fetch, part: StorablePart<'_, Arc<Object>>) -> Growth {
+        self.resolve(fetch, |cache| cache.part_completed(now, fetch.id, part))
     }
 
     pub(crate) fn aborted(&self, fetch: Fetch) {

@@ -77,9 +77,7 @@ pub fn shield_request_headers(request: &RequestHead<'_>, hop: &Hop, conditions: 
             headers.remove(name);
         }
     }
-    if let Conditions::Stored(validators) = conditions {
-        validators.ask(&mut headers);
-    }
+    conditions.put_on(&mut headers);
     headers.insert(HOP_HEADER, hop.value());
     headers
 }

@@ -13,6 +13,7 @@ use crate::{
     cache_key::RequestHead,
     conditional::{PRECONDITIONS, Validators},
     distribution::{CheckedBehavior, Origin},
+    range::ByteRange,
     selection::{cookies, select_query},
 };
 
@@ -75,6 +76,34 @@ pub enum Conditions<'a> {
     None,
     /// Those that ask whether a stored response still holds (RFC 9111 section 4.3.1).
     Stored(&'a Validators),
+    /// A range that lacks in what is stored, if that still holds (RFC 9111 section 3.3).
+    Lacking {
+        /// The bytes.
+        range: ByteRange,
+        /// Whether they are the object's last.
+        to_end: bool,
+        /// What the parts are to be combined by.
+        validator: &'a HeaderValue,
+    },
+}
+
+impl Conditions<'_> {
+    /// Puts them on a request, whose preconditions are the viewer's own or none.
+    pub(super) fn put_on(self, headers: &mut HeaderMap) {
+        match self {
+            Self::Viewer | Self::None => {}
+            Self::Stored(validators) => validators.ask(headers),
+            Self::Lacking { range, to_end, validator } => {
+                let range = if to_end {
+                    format!("bytes={}-", range.first)
+                } else {
+                    format!("bytes={}-{}", range.first, range.last)
+                };
+                headers.extend(HeaderValue::from_str(&range).ok().map(|range| (header::RANGE, range)));
+                headers.insert(header::IF_RANGE, validator.clone());
+            }
+        }
+    }
 }
 
 /// A request on its way to an origin.
@@ -152,10 +181,8 @@ pub fn origin_request_headers(forward: &Forward<'_>) -> HeaderMap {
     headers.insert(header::VIA, joined(viewers, &header::VIA, ", ", forward.via.as_bytes()));
     headers.insert(CDN_LOOP, joined(viewers, &CDN_LOOP, ", ", CDN_LOOP_TOKEN.as_bytes()));
     headers.insert(X_AMZ_CF_ID, forward.viewer.request_id.clone());
-    if let Conditions::Stored(validators) = forward.conditions
-        && matches!(*method, Method::GET | Method::HEAD)
-    {
-        validators.ask(&mut headers);
+    if matches!(*method, Method::GET | Method::HEAD) {
+        forward.conditions.put_on(&mut headers);
     }
     for (name, value) in &forward.origin.custom_headers {
         headers.insert(name, value.clone());
@@ -367,6 +394,20 @@ mod tests {
                 x-forwarded-for: 10.0.0.1,198.18.41.7
             "#]],
         );
+    }
+
+    #[test]
+    fn what_lacks_is_asked_for_on_condition_that_the_rest_still_holds() {
+        let asked = |to_end| {
+            let (range, validator) = (ByteRange { first: 5, last: 9 }, HeaderValue::from_static("\"a\""));
+            let conditions = Conditions::Lacking { range, to_end, validator: &validator };
+            let behavior = test_data::behavior("CachingOptimized", "");
+            let headers = sent(&Method::GET, &behavior, conditions, &Origin::new("a.test"));
+            assert!(!headers.contains_key(header::IF_NONE_MATCH));
+            [&headers[header::RANGE], &headers[header::IF_RANGE]].map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(asked(true), ["bytes=5-", "\"a\""]);
+        assert_eq!(asked(false), ["bytes=5-9", "\"a\""]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
-use super::{fetch::FetchError, head::StoredHead, slots::SlotId};
+use super::{fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
@@ -78,10 +78,25 @@ pub(super) struct Entry<B> {
 #[derive(Debug)]
 pub(super) enum Content<B> {
     Response(Response<B>),
+    /// Ranges of a response to GET.
+    Parts(StoredParts<B>),
     /// A response could not be shared: until then requests do not wait for each other.
     Unshared {
         until: Instant,
     },
+}
+
+/// What is stored of a response of which only ranges were asked for.
+#[derive(Debug)]
+pub(super) struct StoredParts<B> {
+    /// Of the whole: status 200, without `Content-Range`.
+    pub(super) head: Arc<StoredHead>,
+    /// What more parts must have to be added.
+    pub(super) validator: Option<HeaderValue>,
+    pub(super) parts: Parts<B>,
+    /// When the head of the newest part arrived.
+    pub(super) since: Instant,
+    pub(super) lifetime: Lifetime,
 }
 
 #[derive(Debug)]
@@ -99,7 +114,7 @@ pub(super) struct Response<B> {
     pub(super) fetch: Option<SlotId>,
 }
 
-impl<B> Entry<B> {
+impl<B: Clone> Entry<B> {
     /// Whether a request with these headers gets this one among the variants.
     pub(super) fn selected_by(&self, seed: KeySeed, request: &HeaderMap) -> bool {
         self.variant.is_some() && self.vary.variant(seed, request) == self.variant
@@ -109,6 +124,7 @@ impl<B> Entry<B> {
     pub(super) fn cost(&self) -> u64 {
         let content = match &self.content {
             Content::Response(response) => response.body_bytes.saturating_add(response.head.bytes()),
+            Content::Parts(stored) => stored.parts.bytes().saturating_add(stored.head.bytes()),
             Content::Unshared { .. } => 0,
         };
         content.saturating_add(self.uri.len() as u64 + overhead::<B>())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Served, slots::SlotId};
+use super::{Lacking, Served, slots::SlotId};
 use crate::{
     Instant, Reason,
     cache_key::{CacheKey, KeySeed},
@@ -30,6 +30,8 @@ pub struct Begun<B> {
     pub(super) validators: Option<Validators>,
     /// Whether the viewer's request carries preconditions or a range of its own.
     pub(super) part: bool,
+    /// What is stored of the answer, and what lacks.
+    pub lacking: Option<Lacking<B>>,
 }
 
 /// Why a fetch brought no response, or one that counts as none.
@@ -59,6 +61,8 @@ pub(super) struct Fetch {
     pub(super) stale_entry: Option<SlotId>,
     /// Where its response is stored while the body arrives.
     pub(super) entry: Option<SlotId>,
+    /// Bytes that it counts in the store while a part arrives.
+    pub(super) reserved: u64,
     /// The object was invalidated after the fetch had begun: its response must not be stored.
     pub(super) invalidated: bool,
     pub(super) waiters: u32,
@@ -68,6 +72,9 @@ impl<B> Begun<B> {
     /// The preconditions of the request to the origin: those of the stale response, else the viewer's own (a 304 or 206
     /// is then for this viewer alone, see [`crate::freshness::Refusal::Partial`]).
     pub fn conditions(&self) -> Conditions<'_> {
+        if let Some(lacking) = &self.lacking {
+            return lacking.conditions();
+        }
         match self.validators() {
             Some(validators) => Conditions::Stored(validators),
             None if self.part => Conditions::Viewer,

@@ -4,9 +4,12 @@
 //! written down once, and read again where somebody asks for them by name. Values that are handed out share the block.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::conditional::{Validators, merge_not_modified};
+use crate::{
+    WallTime,
+    conditional::{Validators, merge_not_modified},
+};
 
 /// Status and headers of a stored response, as [`crate::forward::withhold`] left them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +66,10 @@ impl StoredHead {
     }
 
     /// The headers after a 304 has confirmed this response (RFC 9111 section 3.2). Assess their freshness and make them
-    /// storable before they become a head again.
-    pub fn headers_confirmed_by(&self, not_modified: &HeaderMap) -> HeaderMap {
+    /// storable before they become a head again. A 304 without `Date` is dated when it arrived, like any response.
+    pub fn headers_confirmed_by(&self, not_modified: &HeaderMap, arrived: WallTime) -> HeaderMap {
         let mut headers = self.headers();
+        headers.insert(header::DATE, arrived.http_date());
         merge_not_modified(&mut headers, not_modified);
         headers
     }
@@ -90,7 +94,6 @@ impl StoredHead {
 
 #[cfg(test)]
 mod tests {
-    use http::header;
     use proptest::prelude::*;
 
     use super::*;

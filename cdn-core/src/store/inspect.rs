@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     CacheShard, FetchError,
-    entry::{Content, Entry},
+    entry::{Content, Entry, StoredParts},
 };
 use crate::{Counter, Instant, cache_key::CacheKey, invalidation::InvalidationPattern};
 
@@ -15,6 +15,8 @@ use crate::{Counter, Instant, cache_key::CacheKey, invalidation::InvalidationPat
 pub enum EntryState {
     /// Fresh, and complete.
     Fresh,
+    /// Fresh, and only ranges of it are there.
+    Partial,
     /// Fresh, and still arriving.
     Arriving,
     /// Stale; it may be sent while it is refreshed.
@@ -57,6 +59,7 @@ impl EntryState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
+            Self::Partial => "partial",
             Self::Arriving => "arriving",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
@@ -91,7 +94,7 @@ impl<B: Clone> CacheShard<B> {
                 && *entry.distribution == *distribution
                 && pattern.matches(&entry.uri)
             {
-                removed += u64::from(matches!(entry.content, Content::Response(_)));
+                removed += u64::from(!matches!(entry.content, Content::Unshared { .. }));
                 self.remove(at);
             }
         }
@@ -112,7 +115,7 @@ impl<B: Clone> CacheShard<B> {
         let mut at = object.first_entry;
         while let Some(entry) = self.entries.at(at) {
             let next = entry.next;
-            removed += u64::from(matches!(entry.content, Content::Response(_)));
+            removed += u64::from(!matches!(entry.content, Content::Unshared { .. }));
             self.remove(at);
             at = next;
         }
@@ -121,7 +124,20 @@ impl<B: Clone> CacheShard<B> {
     }
 }
 
-fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
+fn report_parts<B: Clone>(now: Instant, stored: &StoredParts<B>, blank: EntryReport) -> EntryReport {
+    let freshness = stored.freshness(now);
+    EntryReport {
+        state: if freshness.fresh_for.is_zero() { EntryState::Stale } else { EntryState::Partial },
+        status: Some(stored.head.status()),
+        etag: stored.head.validators().etag,
+        age: freshness.age,
+        fresh_for: freshness.fresh_for,
+        body_bytes: stored.parts.bytes(),
+        ..blank
+    }
+}
+
+fn report<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryReport {
     let blank = EntryReport {
         uri: entry.uri.to_string(),
         state: EntryState::Unshared,
@@ -139,6 +155,7 @@ fn report<B>(now: Instant, entry: &Entry<B>) -> EntryReport {
     };
     let response = match &entry.content {
         Content::Response(response) => response,
+        Content::Parts(stored) => return report_parts(now, stored, blank),
         Content::Unshared { .. } => return blank,
     };
     let state = match now < response.fresh_until() {

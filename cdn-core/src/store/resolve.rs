@@ -276,7 +276,7 @@ impl<B: Clone> CacheShard<B> {
 
     /// Puts an entry at the head of its key's chain, after making room. `None` where there is none. The eviction policy
     /// hears of it later: what is still arriving is not evicted.
-    fn insert(&mut self, mut entry: Entry<B>) -> Option<SlotId> {
+    pub(super) fn insert(&mut self, mut entry: Entry<B>) -> Option<SlotId> {
         entry.bytes = entry.cost();
         if !self.make_room(entry.bytes) {
             return None;
@@ -294,7 +294,7 @@ impl<B: Clone> CacheShard<B> {
     }
 
     /// Evicts until `needed` more bytes fit.
-    fn make_room(&mut self, needed: u64) -> bool {
+    pub(super) fn make_room(&mut self, needed: u64) -> bool {
         while self.bytes.saturating_add(needed) > self.settings.bytes_max {
             let Some(victim) = self.eviction.victim() else { return false };
             self.counters.bump(Counter::EdgeEvictions);
@@ -352,7 +352,7 @@ impl<B: Clone> CacheShard<B> {
         Some(fetch)
     }
 
-    fn end_fetch(&mut self, id: FetchId) -> Option<Fetch> {
+    pub(super) fn end_fetch(&mut self, id: FetchId) -> Option<Fetch> {
         self.fetches.get(id.0)?;
         let ended = self.fetches.remove(id.0.index)?;
         if let Some(object) = self.objects.get_mut(&ended.key) {
@@ -369,6 +369,8 @@ impl<B: Clone> CacheShard<B> {
                 }
             }
         }
+        self.bytes -= ended.reserved;
+        self.counters.sub(Counter::EdgeStoreBytes, ended.reserved);
         self.forget_if_empty(ended.key);
         Some(ended)
     }

@@ -1,5 +1,7 @@
 //! The store's machine, one fact per test.
 
+mod parts;
+
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use proptest::prelude::*;
 
@@ -100,7 +102,8 @@ impl World {
 
     /// Sums over all entries must be what the shard says, and every chain must be whole.
     fn check(&self) {
-        let bytes: u64 = self.shard.entries.iter().map(|entry| entry.bytes).sum();
+        let reserved: u64 = self.shard.fetches.iter().map(|fetch| fetch.reserved).sum();
+        let bytes = self.shard.entries.iter().map(|entry| entry.bytes).sum::<u64>() + reserved;
         assert_eq!(bytes, self.shard.bytes());
         assert!(bytes <= self.shard.settings.bytes_max, "{bytes}");
         assert_eq!(self.counters.value(Counter::EdgeStoreBytes), bytes);

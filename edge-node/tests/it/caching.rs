@@ -218,24 +218,6 @@ async fn ranges_and_preconditions_are_answered_from_the_store() {
 }
 
 #[tokio::test]
-async fn a_range_that_misses_is_asked_for_and_belongs_to_its_viewer() {
-    let part = "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nContent-Range: bytes 1-2/5\r\n\
-         Content-Length: 2\r\n\r\nbc";
-    let origin = Scripted::start(move |head, _| match line(head, "range") {
-        Some(_) => vec![Act::Send(part.into())],
-        None => vec![ok(MINUTE, "abcde")],
-    })
-    .await;
-    let node = Setup::new(origin.address).start().await;
-    let reply = get_with(node.address, "/", "Range: bytes=1-2\r\n").await;
-    assert_eq!((reply.status, reply.text().as_str(), reply.x_cache().as_str()), (206, "bc", "Miss from cloudfront"));
-    assert_eq!(get(node.address, "/").await.text(), "abcde");
-    let reply = get_with(node.address, "/", "Range: bytes=1-2\r\n").await;
-    assert_eq!((reply.text().as_str(), reply.x_cache().as_str()), ("bc", "Hit from cloudfront"));
-    assert_eq!(origin.requests(), 2);
-}
-
-#[tokio::test]
 async fn what_is_stale_at_once_is_confirmed_by_the_origin() {
     let origin = Scripted::start(|head, _| match line(head, "if-none-match") {
         Some(_) => vec![Act::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nX-New: yes\r\n\r\n".into())],

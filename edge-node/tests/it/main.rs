@@ -4,5 +4,7 @@ mod caching;
 mod failover;
 mod hostile;
 mod passing;
+mod ranges;
+mod shared_cache;
 mod shield;
 mod support;

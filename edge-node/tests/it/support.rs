@@ -405,6 +405,15 @@ impl Setup {
         setup
     }
 
+    /// A plain shared cache.
+    pub(crate) fn honour_origin(app: SocketAddr) -> Self {
+        let mut setup = Self::new(app).policy(policies::HONOUR_ORIGIN);
+        let behavior = &mut setup.spec.default_behavior;
+        behavior.allowed_methods = AllowedMethods::Any;
+        behavior.origin_request_policy = policies::origin_request_policy("AllViewer").unwrap();
+        setup
+    }
+
     pub(crate) fn policy(mut self, name: &str) -> Self {
         self.spec.default_behavior.cache_policy = policies::cache_policy(name).unwrap();
         self
