@@ -198,10 +198,10 @@ impl<B: Clone> CacheShard<B> {
                     Content::Response(response) if now < response.fresh_until() && !entry.head_only => {
                         return Growth::Dropped(NotStored::Gone);
                     }
-                    Content::Parts(stored) if validator.is_some() && stored.validator == validator => {
-                        if stored.parts.total == total {
-                            parts = stored.parts.clone();
-                        }
+                    Content::Parts(stored)
+                        if validator.is_some() && stored.validator == validator && stored.parts.total == total =>
+                    {
+                        parts = stored.parts.clone();
                     }
                     _ => {}
                 }
