@@ -327,6 +327,15 @@ impl Exchange {
         self.body_has_begun = true;
     }
 
+    /// The request's body moved on at `at`, or waits for the viewer: the time to the first byte of the response counts
+    /// from there. An upload takes as long as it takes.
+    pub fn on_body_progress(&mut self, at: Instant) {
+        let later = self.capped(at + self.member().response_timeout);
+        if let State::Sending { deadline, .. } = &mut self.state {
+            *deadline = later.max(*deadline);
+        }
+    }
+
     /// The head of a response arrived.
     pub fn on_response(&mut self, now: Instant, status: StatusCode) {
         let State::Sending { since, .. } = self.state else { return self.misuse("on_response") };
@@ -757,6 +766,26 @@ mod tests {
         let (_, at, _) = run(&mut exchange, [Does::BlackHole, Does::Silence]);
         let sum: Duration = exchange.attempts().iter().map(|attempt| attempt.took).sum();
         assert_eq!(Instant::ZERO + sum, at);
+    }
+
+    #[test]
+    fn an_uploads_own_time_is_not_the_origins() {
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let deadline = |exchange: &Exchange| match exchange.step() {
+            Step::Send { deadline, .. } => deadline,
+            other => panic!("{other:?}"),
+        };
+        let capped = Origin { completion_timeout: Some(secs(70)), ..origin(1, 10, 30) };
+        let mut exchange = Exchange::with_origin(at(0), kind(Method::POST), "app", &capped);
+        exchange.on_connected(at(1), false);
+        assert_eq!(deadline(&exchange), at(31));
+        exchange.on_body_progress(at(25));
+        exchange.on_body_progress(at(20));
+        assert_eq!(deadline(&exchange), at(55));
+        exchange.on_body_progress(at(50));
+        assert_eq!(deadline(&exchange), at(70), "the whole exchange has its own end");
+        exchange.on_timeout(at(70));
+        assert!(matches!(exchange.step(), Step::GiveUp { failure: Failure::CompletionTimeout, .. }));
     }
 
     #[test]

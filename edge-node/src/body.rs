@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -32,13 +32,42 @@ use crate::{
 };
 
 /// What became of a viewer's body, for whoever sent it on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BodyWatch {
     begun: AtomicBool,
     failure: OnceLock<Reason>,
+    started: Instant,
+    /// Nanoseconds after `started` at which the last piece went on.
+    moved: AtomicU64,
+    /// The viewer has sent no more yet.
+    waiting: AtomicBool,
 }
 
 impl BodyWatch {
+    fn new() -> Self {
+        Self {
+            begun: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            started: Instant::now(),
+            moved: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+        }
+    }
+
+    /// Time since it last moved on; none while it waits for the viewer.
+    pub(crate) fn still_for(&self) -> Duration {
+        if self.waiting.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.started.elapsed().saturating_sub(Duration::from_nanos(self.moved.load(Ordering::Relaxed)))
+    }
+
+    fn on_moved(&self) {
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.moved.store(nanos, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
     /// Whether some of it has left for an origin, so that it cannot be sent again.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
@@ -61,7 +90,7 @@ pub(crate) struct ViewerBody {
 
 impl ViewerBody {
     pub(crate) fn new(incoming: Incoming, idle_timeout: Duration, wire: Arc<Wire>) -> Self {
-        Self { incoming, idle: IdleTimer::new(idle_timeout), watch: Arc::default(), wire }
+        Self { incoming, idle: IdleTimer::new(idle_timeout), watch: Arc::new(BodyWatch::new()), wire }
     }
 
     pub(crate) fn watch(&self) -> Arc<BodyWatch> {
@@ -88,11 +117,16 @@ impl Body for OriginRequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 body.idle.stop();
                 body.watch.begun.store(true, Ordering::Relaxed);
+                body.watch.on_moved();
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => {
+                body.watch.on_moved();
+                return Poll::Ready(None);
+            }
             Poll::Ready(Some(Err(_))) => body.wire.refusal().unwrap_or(Reason::ClientGone),
             Poll::Pending => {
+                body.watch.waiting.store(true, Ordering::Relaxed);
                 ready!(body.idle.poll(cx));
                 Reason::BodyTimeout
             }
@@ -217,12 +251,7 @@ pub(crate) enum Source {
         done: bool,
     },
     /// What somebody is fetching, between pieces that are at hand; `left` bytes in all.
-    Spliced {
-        before: VecDeque<Bytes>,
-        middle: Option<Following>,
-        after: VecDeque<Bytes>,
-        left: u64,
-    },
+    Spliced(Box<Spliced>),
     /// Nothing but an early end.
     Truncated,
     /// Straight from the origin.
@@ -230,6 +259,15 @@ pub(crate) enum Source {
         body: Box<OriginBody>,
         done: bool,
     },
+}
+
+/// See [`Source::Spliced`].
+#[derive(Debug)]
+pub(crate) struct Spliced {
+    pub(crate) before: VecDeque<Bytes>,
+    pub(crate) middle: Option<Following>,
+    pub(crate) after: VecDeque<Bytes>,
+    pub(crate) left: u64,
 }
 
 /// The body of a response, and everything that lasts as long as it.
@@ -306,7 +344,8 @@ impl ResponseBody {
                 *done |= bytes.is_none();
                 Poll::Ready(bytes.map(|bytes| bytes.map_err(io::Error::from)))
             }
-            Source::Spliced { before, middle, after, left } => {
+            Source::Spliced(spliced) => {
+                let Spliced { before, middle, after, left } = &mut **spliced;
                 let mut bytes = before.pop_front().map(Ok);
                 if bytes.is_none()
                     && let Some(following) = middle
@@ -349,7 +388,8 @@ impl Body for ResponseBody {
             Source::Empty => true,
             Source::Truncated => false,
             Source::Whole(bytes) => bytes.is_empty(),
-            Source::Pieces { left, .. } | Source::Spliced { left, .. } => *left == 0,
+            Source::Pieces { left, .. } => *left == 0,
+            Source::Spliced(spliced) => spliced.left == 0,
             Source::Shared { done, .. } | Source::Origin { done, .. } => *done,
         }
     }
@@ -359,7 +399,8 @@ impl Body for ResponseBody {
             Source::Empty => SizeHint::with_exact(0),
             Source::Truncated => SizeHint::default(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Pieces { left, .. } | Source::Spliced { left, .. } => SizeHint::with_exact(*left),
+            Source::Pieces { left, .. } => SizeHint::with_exact(*left),
+            Source::Spliced(spliced) => SizeHint::with_exact(spliced.left),
             Source::Shared { length, .. } => {
                 length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(self.sent)))
             }

@@ -176,8 +176,21 @@ async fn ask_origins(
                 };
                 node.counters.bump(Counter::EdgeOriginRequests);
                 requested_at = node.clock.now();
-                let sending = connection.send(outgoing.request(node, payload, want.interims));
-                let outcome = tokio::time::timeout_at(node.clock.at(deadline), sending).await;
+                let mut sending = std::pin::pin!(connection.send(outgoing.request(node, payload, want.interims)));
+                let mut until = deadline;
+                let outcome = loop {
+                    let outcome = tokio::time::timeout_at(node.clock.at(until), sending.as_mut()).await;
+                    if let (Err(_), Some(watch)) = (&outcome, &watch) {
+                        exchange.on_body_progress(node.clock.now() - watch.still_for());
+                        if let Step::Send { deadline, .. } = exchange.step()
+                            && deadline > until
+                        {
+                            until = deadline;
+                            continue;
+                        }
+                    }
+                    break outcome;
+                };
                 let now = node.clock.now();
                 if let Some(watch) = &watch {
                     if let Some(reason) = watch.failure() {

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     asked::Asked,
-    body::{ResponseBody, Source},
+    body::{ResponseBody, Source, Spliced},
     fetch::{FromShield, Want, fetch},
     lead::{self, Flown, Landed},
     object::{Following, Object},
@@ -349,7 +349,8 @@ impl Runs {
         match self.middle {
             None => ResponseBody::pieces(self.before),
             middle => {
-                ResponseBody::new(Source::Spliced { before: self.before, middle, after: self.after, left: length })
+                let spliced = Spliced { before: self.before, middle, after: self.after, left: length };
+                ResponseBody::new(Source::Spliced(Box::new(spliced)))
             }
         }
     }
