@@ -14,6 +14,7 @@ use crate::{
     accept_encoding::AcceptEncoding,
     conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, MethodClass, Selection},
+    forward::loops,
     range,
     request_control::RequestControl,
     selection::{cookies, parameters, select_query},
@@ -166,9 +167,12 @@ impl RequestHead<'_> {
     }
 
     /// Whether this request may wait for another's fetch: not where it sends cookies to the origin, or an
-    /// `Authorization` that the key does not tell apart.
+    /// `Authorization` that the key does not tell apart; and not where it has been through this network before, because
+    /// it could be waiting for itself.
     pub fn collapses(&self) -> bool {
-        !self.behavior.forwards_cookies_of(self.headers) && !self.behavior.forwards_authorization_of(self.headers)
+        !self.behavior.forwards_cookies_of(self.headers)
+            && !self.behavior.forwards_authorization_of(self.headers)
+            && loops(self.headers) == 0
     }
 
     /// Whether it carries preconditions or a range of its own, so that the origin's answer to it may be no whole

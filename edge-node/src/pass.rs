@@ -25,7 +25,8 @@ use crate::{
 pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reason) -> Response<ResponseBody> {
     let node = std::sync::Arc::clone(&case.node);
     node.counters.bump(Counter::EdgePasses);
-    let story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);
+    let mut story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);
+    story.passed = Some(reason);
     let body = (!body.is_end_stream())
         .then(|| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
     let interims = case.interims();

@@ -142,6 +142,8 @@ pub(crate) struct Story {
     pub(crate) fresh_for: Option<Duration>,
     /// The status that came from behind, where it was asked.
     pub(crate) forwarded_status: Option<StatusCode>,
+    /// Why the store was not asked, whatever became of the request then.
+    pub(crate) passed: Option<Reason>,
     /// Somebody else's fetch was shared.
     pub(crate) collapsed: bool,
     /// The response was, or is being, stored.
@@ -164,6 +166,7 @@ impl Story {
             age: None,
             fresh_for: None,
             forwarded_status: None,
+            passed: None,
             collapsed: false,
             stored: false,
             behind: None,
@@ -250,7 +253,7 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
         text.push_str(", ");
     }
     text.push_str(&node.name);
-    let (hit, forwarded) = match story.reason {
+    let (hit, forwarded) = match story.passed.unwrap_or(story.reason) {
         Reason::Hit
         | Reason::HitStaleWhileRevalidate
         | Reason::HitStaleOnError

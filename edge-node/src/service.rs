@@ -19,7 +19,7 @@ use cdn_core::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use http_body::Body as _;
-use hyper::{body::Incoming, service::Service};
+use hyper::{body::Incoming, ext::ReasonPhrase, service::Service};
 
 use crate::{
     access_log,
@@ -275,6 +275,10 @@ impl Case {
             log.x_cache = x_cache.as_str();
             log.reason = reason.as_str();
             log.request_id = self.request_id.to_str().unwrap_or_default().to_owned();
+        }
+        if response.status().canonical_reason().is_none() {
+            // hyper would write a placeholder; RFC 9112 section 4 lets it be empty.
+            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
         }
         let bodyless = self.head || matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
         if bodyless {

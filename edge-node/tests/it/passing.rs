@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, line, ok, wait_until};
+use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, line, ok, status, wait_until};
 
 #[tokio::test]
 async fn every_method_and_its_body_reach_the_origin() {
@@ -265,4 +265,52 @@ async fn draining_ends_when_the_grace_does() {
     node.stop.cancel();
     node.ended.take().unwrap().await.unwrap().unwrap();
     assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_upload_takes_as_long_as_it_takes_and_a_viewer_who_stops_is_the_viewers_fault() {
+    let origin = Scripted::always(vec![ok("", "taken")]).await;
+    let setup = Setup::new(origin.address).app(|app| app.response_timeout = Duration::from_secs(1));
+    let node = setup.limits(|limits| limits.body_idle_timeout = Duration::from_millis(1_500)).start().await;
+    let mut client = Client::connect(node.address).await;
+    client.send("POST /slow HTTP/1.1\r\nHost: www.demo.test\r\nContent-Length: 4\r\n\r\n").await;
+    let began = tokio::time::Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_millis(500));
+    for _ in 0..4 {
+        pace.tick().await;
+        client.send("x").await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(1), "longer than the origin may take");
+    assert_eq!(client.reply(false).await.text(), "taken");
+    client.send("POST /stops HTTP/1.1\r\nHost: www.demo.test\r\nContent-Length: 4\r\n\r\nxx").await;
+    let reply = client.reply(false).await;
+    assert_eq!((reply.status, reply.reason().as_str()), (408, "body_timeout"));
+    assert_eq!(node.count(Counter::EdgeBodyTimeouts), 1);
+}
+
+#[tokio::test]
+async fn an_origin_that_is_the_edge_itself_is_a_loop_and_nobody_waits() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut setup = Setup::honour_origin(listener.local_addr().unwrap());
+    setup.spec.default_behavior.cache_policy = cdn_core::policies::cache_policy("CachingOptimized").unwrap();
+    let node = setup.start_on(listener).await;
+    let reply = get(node.address, "/loop").await;
+    assert_eq!(reply.status, 403);
+    assert_eq!(node.count(Counter::EdgeCollapsed), 0);
+}
+
+#[tokio::test]
+async fn cache_status_of_a_pass_names_the_method_whatever_the_origin_says() {
+    let origin = Scripted::always(vec![status(503, "")]).await;
+    let node = Setup::new(origin.address).start().await;
+    let reply = exchange(node.address, "POST / HTTP/1.1\r\nHost: www.demo.test\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(reply.header("cache-status"), "edge.iad; fwd=method; fwd-status=503");
+}
+
+#[tokio::test]
+async fn a_status_without_a_name_has_no_reason_phrase() {
+    let origin = Scripted::always(vec![status(599, "")]).await;
+    let node = Setup::new(origin.address).start().await;
+    let reply = get(node.address, "/").await;
+    assert!(reply.head.starts_with("HTTP/1.1 599 \r\n"), "{}", reply.head);
 }

@@ -443,9 +443,12 @@ impl Setup {
         (self.start().await, shield)
     }
 
-    pub(crate) async fn start(mut self) -> Running {
+    pub(crate) async fn start(self) -> Running {
+        self.start_on(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).await
+    }
+
+    pub(crate) async fn start_on(mut self, listener: std::net::TcpListener) -> Running {
         self.config.distributions = vec![Arc::new(Distribution::new(self.spec).unwrap())];
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (edge, handle) = Edge::build(self.config, vec![listener], edge_node::tcp()).unwrap();
         let stop = CancellationToken::new();
