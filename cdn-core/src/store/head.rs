@@ -74,6 +74,23 @@ impl StoredHead {
         headers
     }
 
+    /// Whether a response to HEAD speaks of the same representation: nothing that identifies it differs.
+    pub(super) fn is_described_by(&self, head: &Self) -> bool {
+        let same = |name: &HeaderName| head.first(name).is_none_or(|theirs| self.first(name) == Some(theirs));
+        let same_length = match (self.first(&header::CONTENT_LENGTH), head.first(&header::CONTENT_LENGTH)) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        self.status == head.status && same(&header::ETAG) && same(&header::LAST_MODIFIED) && same_length
+    }
+
+    /// This head with what a response to HEAD says anew.
+    pub(super) fn updated_by(&self, head: &Self) -> Self {
+        let mut headers = self.headers();
+        merge_not_modified(&mut headers, &head.headers());
+        Self::new(self.status, headers)
+    }
+
     /// Bytes of the header lines.
     pub(super) const fn bytes(&self) -> u64 {
         self.lines.len() as u64

@@ -83,6 +83,10 @@ impl<B: Clone> CacheShard<B> {
         let Some(fetch) = self.fetches.get_mut(id.0) else { return Outcome::NotStored(NotStored::Unknown) };
         fetch.waiters = 0;
         let (key, head_only) = (fetch.key, fetch.head_only);
+        if head_only && let Some(served) = self.updated_by_head(now, id, &storable) {
+            return Outcome::Stored(served);
+        }
+        let Some(fetch) = self.fetches.get(id.0) else { return Outcome::NotStored(NotStored::Unknown) };
         let (distribution, uri) = (Arc::clone(&fetch.distribution), fetch.uri.clone());
         self.remove_selected(key, &storable, head_only);
         let variant = storable.vary.variant(self.seed, storable.request);
@@ -249,6 +253,25 @@ impl<B: Clone> CacheShard<B> {
     /// The body broke off: an incomplete response does not stay. Resolves the fetch.
     pub fn aborted(&mut self, id: FetchId) {
         self.end_without_body(id);
+    }
+
+    /// A response to HEAD that describes the stored response to GET brings that up to date; one that describes another
+    /// makes it go (RFC 9111 section 4.3.5). Resolves the fetch where it was brought up to date.
+    fn updated_by_head(&mut self, now: Instant, id: FetchId, storable: &Storable<'_, B>) -> Option<Served<B>> {
+        let at = self.fetches.get(id.0)?.stale_entry?;
+        let entry = self.entries.get_mut(at).filter(|entry| !entry.head_only)?;
+        let Content::Response(response) = &mut entry.content else { return None };
+        if !response.head.is_described_by(&storable.head) {
+            self.remove(at.index);
+            return None;
+        }
+        response.head = Arc::new(response.head.updated_by(&storable.head));
+        (response.since, response.lifetime) = (now, storable.lifetime);
+        response.stands_in_until = None;
+        let served = response.serve(now);
+        self.recount(at.index);
+        self.end_fetch(id);
+        Some(served)
     }
 
     /// Removes what the new response replaces: everything that its request would select. A response to HEAD leaves the

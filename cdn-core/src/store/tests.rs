@@ -675,3 +675,35 @@ proptest! {
         prop_assert!(world.shard.eviction.victim().is_none());
     }
 }
+
+#[test]
+fn head_brings_a_stored_response_up_to_date_or_makes_it_go() {
+    for (etag, same) in [("\"a\"", true), ("\"b\"", false)] {
+        let mut world = World::new(StoreSettings::default());
+        world.fill("/a", "body", lifetime(1, 0, 0));
+        world.advance(2);
+        let begun = begun(world.ask_with(&Method::HEAD, "/a", &HeaderMap::new()));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, etag.parse().unwrap());
+        headers.insert("x-new", "1".parse().unwrap());
+        let storable = Storable {
+            head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
+            body: "",
+            bytes: 0,
+            complete: true,
+            lifetime: lifetime(60, 0, 0),
+            vary: Vary::default(),
+            request: &HeaderMap::new(),
+        };
+        assert!(matches!(world.shard.fetched(world.now, begun.id, storable), Outcome::Stored(_)));
+        world.check();
+        match world.get("/a") {
+            Lookup::Hit(served) if same => {
+                assert_eq!((served.body, served.head.first(&"x-new".parse().unwrap())), ("body", Some(&b"1"[..])));
+            }
+            Lookup::Fetch(_) if !same => {}
+            other => panic!("{other:?}"),
+        }
+        hit(world.ask_with(&Method::HEAD, "/a", &HeaderMap::new()));
+    }
+}
