@@ -1,7 +1,7 @@
 //! How long a response may be used, and from when on its age counts.
 //!
 //! Decides storability and lifetimes from status, headers and cache policy, by the rules that the policy names:
-//! [`cloudfront`]'s tables or those of a plain [`shared_cache`]. Knows neither store nor clock.
+//! CloudFront's tables (`cloudfront`) or those of a plain shared cache (`shared_cache`). Knows neither store nor clock.
 
 mod cloudfront;
 mod heuristic;

@@ -1,5 +1,6 @@
 //! The store's machine, one fact per test.
 
+mod model;
 mod parts;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
