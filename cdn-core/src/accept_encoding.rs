@@ -1,4 +1,5 @@
-//! `Accept-Encoding` as CloudFront normalises it: whether gzip and br are accepted, and nothing else.
+//! `Accept-Encoding` as CloudFront normalises it: whether gzip and br (and zstd, an option of ours) are accepted, and
+//! nothing else.
 //!
 //! Decides what stands in the cache key and in the request to the origin. Compresses nothing.
 
@@ -13,6 +14,8 @@ pub struct AcceptEncoding {
     pub gzip: bool,
     /// The viewer takes br, and the policy enables it.
     pub brotli: bool,
+    /// The viewer takes zstd, and the policy enables it.
+    pub zstd: bool,
     /// The viewer sent the header at all.
     present: bool,
 }
@@ -31,28 +34,34 @@ impl AcceptEncoding {
                 }
                 found.gzip |= coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip");
                 found.brotli |= coding.eq_ignore_ascii_case(b"br");
+                found.zstd |= coding.eq_ignore_ascii_case(b"zstd");
             }
         }
         found.gzip &= policy.gzip;
         found.brotli &= policy.brotli;
+        found.zstd &= policy.zstd;
         found
     }
 
     /// The header that the origin receives; `None` where the viewer sent none.
     pub const fn to_origin(self) -> Option<HeaderValue> {
-        let text = match (self.brotli, self.gzip) {
-            (true, true) => "br,gzip",
-            (true, false) => "br",
-            (false, true) => "gzip",
-            (false, false) if self.present => "identity",
-            (false, false) => return None,
+        let text = match (self.zstd, self.brotli, self.gzip) {
+            (true, true, true) => "zstd,br,gzip",
+            (true, true, false) => "zstd,br",
+            (true, false, true) => "zstd,gzip",
+            (true, false, false) => "zstd",
+            (false, true, true) => "br,gzip",
+            (false, true, false) => "br",
+            (false, false, true) => "gzip",
+            (false, false, false) if self.present => "identity",
+            (false, false, false) => return None,
         };
         Some(HeaderValue::from_static(text))
     }
 
-    /// One byte for the cache key; zero where neither format is accepted.
+    /// One byte for the cache key; zero where no format is accepted.
     pub const fn in_key(self) -> u8 {
-        self.gzip as u8 | (self.brotli as u8) << 1
+        self.gzip as u8 | (self.brotli as u8) << 1 | (self.zstd as u8) << 2
     }
 }
 
@@ -82,6 +91,7 @@ mod tests {
             (true, true, Some("deflate"), Some("identity")),
             (true, true, Some(""), Some("identity")),
             (true, true, None, None),
+            (true, true, Some("zstd, gzip"), Some("gzip")),
         ];
         for (gzip, brotli, sent, expected) in rows {
             (policy.gzip, policy.brotli) = (gzip, brotli);
@@ -91,5 +101,18 @@ mod tests {
             assert_eq!(reduced.to_origin(), expected.map(HeaderValue::from_static), "{sent:?}");
             assert_eq!(reduced.in_key() == 0, matches!(expected, None | Some("identity")), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn zstd_takes_part_where_a_policy_enables_it() {
+        let mut policy = policies::cache_policy("CachingOptimized").unwrap();
+        policy.zstd = true;
+        let reduced = |sent: &str| {
+            AcceptEncoding::of(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, sent.parse().unwrap())]), &policy)
+        };
+        for sent in ["zstd,br,gzip", "zstd,br", "zstd,gzip", "zstd", "br,gzip", "br", "gzip", "identity"] {
+            assert_eq!(reduced(sent).to_origin().unwrap(), sent);
+        }
+        assert_ne!(reduced("zstd, br").in_key(), reduced("br").in_key());
     }
 }

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::{WallTime, http_date::date_of};
+use crate::{WallTime, compression, http_date::date_of};
 
 /// The headers that make a request depend on what the client has; `Range` is among them.
 pub const PRECONDITIONS: [HeaderName; 6] = [
@@ -36,12 +36,13 @@ pub struct Validators {
 }
 
 /// What parts of one representation may be combined by (RFC 9110 section 15.3.7.3): a strong entity tag, else a
-/// `Last-Modified` that is strong, at least a second older than the response (section 8.8.2.2).
+/// `Last-Modified` that is strong, at least a second older than the response (section 8.8.2.2). There is none for what was
+/// compressed on the way: it is compressed anew by the next node, and not into the same bytes.
 pub fn strong_validator(headers: &HeaderMap) -> Option<HeaderValue> {
     if let Some(etag) = headers.get(header::ETAG) {
         return EntityTag::parse(etag.as_bytes()).filter(|tag| !tag.weak).map(|_| etag.clone());
     }
-    let modified = headers.get(header::LAST_MODIFIED)?;
+    let modified = headers.get(header::LAST_MODIFIED).filter(|_| !compression::was_applied(headers))?;
     let is_strong = WallTime::from_http_date(modified)?.unix_secs() < date_of(headers, &header::DATE)?.unix_secs();
     is_strong.then(|| modified.clone())
 }
@@ -169,8 +170,9 @@ pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     }
     // A date must be the very same, and strong: at least a second older than the response (section 8.8.2.2).
     let modified = date_of(stored, &header::LAST_MODIFIED);
+    // As in `strong_validator`, for what was compressed on the way.
     let strong = match (modified, date_of(stored, &header::DATE)) {
-        (Some(modified), Some(date)) => modified.unix_secs() < date.unix_secs(),
+        (Some(modified), Some(date)) => modified.unix_secs() < date.unix_secs() && !compression::was_applied(stored),
         _ => false,
     };
     strong && modified == WallTime::from_http_date(condition)
@@ -191,8 +193,10 @@ pub fn not_modified_headers(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Updates stored headers with those of a 304 (RFC 9111 section 3.2). What describes the stored bytes stays.
+/// Updates stored headers with those of a 304 (RFC 9111 section 3.2). What describes the stored bytes stays: where they
+/// were compressed here, the origin's strong tag does not become theirs.
 pub fn merge_not_modified(stored: &mut HeaderMap, not_modified: &HeaderMap) {
+    let compressed = compression::was_applied(stored);
     let describes_the_body = |name: &HeaderName| {
         matches!(
             *name,
@@ -209,6 +213,9 @@ pub fn merge_not_modified(stored: &mut HeaderMap, not_modified: &HeaderMap) {
         for value in not_modified.get_all(name) {
             stored.append(name, value.clone());
         }
+    }
+    if compressed {
+        compression::describe_validators(stored);
     }
 }
 
@@ -316,6 +323,8 @@ mod tests {
         }
         let just_made = headers(&[("last-modified", MODIFIED), ("date", MODIFIED)]);
         assert!(!if_range_holds(&headers(&[("if-range", MODIFIED)]), &just_made));
+        let compressed = headers(&[("last-modified", MODIFIED), ("date", LATER), ("content-encoding", "gzip")]);
+        assert!(!if_range_holds(&headers(&[("if-range", MODIFIED)]), &compressed));
         assert!(if_range_holds(&HeaderMap::new(), &stored));
     }
 
@@ -327,6 +336,7 @@ mod tests {
         assert_eq!(strong(&[("last-modified", MODIFIED), ("date", LATER)]), Some(MODIFIED.len()));
         assert_eq!(strong(&[("last-modified", MODIFIED), ("date", MODIFIED)]), None);
         assert_eq!(strong(&[("last-modified", MODIFIED)]), None);
+        assert_eq!(strong(&[("last-modified", MODIFIED), ("date", LATER), ("content-encoding", "br")]), None);
         assert_eq!(strong(&[]), None);
     }
 
@@ -342,6 +352,15 @@ mod tests {
         ]);
         merge_not_modified(&mut stored, &update);
         assert_eq!(stored, headers(&[("content-length", "5"), ("cache-control", "max-age=9"), ("x-a", "3")]));
+    }
+
+    #[test]
+    fn a_304_leaves_compressed_bytes_what_they_are() {
+        let mut stored = headers(&[("content-encoding", "gzip"), ("etag", "W/\"a\""), ("vary", "Accept-Encoding")]);
+        merge_not_modified(&mut stored, &headers(&[("etag", "\"a\""), ("vary", "Origin"), ("content-length", "9")]));
+        let expected =
+            [("content-encoding", "gzip"), ("etag", "W/\"a\""), ("vary", "Origin"), ("vary", "Accept-Encoding")];
+        assert_eq!(stored, headers(&expected));
     }
 
     #[test]

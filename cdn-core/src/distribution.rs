@@ -115,6 +115,8 @@ pub struct Behavior {
     pub allowed_methods: AllowedMethods,
     /// Whether responses to OPTIONS are cached too.
     pub cache_options: bool,
+    /// Whether responses are compressed in a format that the cache policy enables ([`crate::compression`]).
+    pub compress: bool,
     /// What is in the cache key, and for how long responses are fresh.
     pub cache_policy: CachePolicy,
     /// What is sent to the origin beyond the cache key.
@@ -196,6 +198,15 @@ pub struct CachePolicy {
     pub gzip: bool,
     /// `Accept-Encoding: br` takes part, normalised.
     pub brotli: bool,
+    /// `Accept-Encoding: zstd` takes part, normalised. Not CloudFront's: no managed policy enables it.
+    pub zstd: bool,
+}
+
+impl CachePolicy {
+    /// Whether `Accept-Encoding` takes part, normalised.
+    pub const fn encodes(&self) -> bool {
+        self.gzip || self.brotli || self.zstd
+    }
 }
 
 /// A CloudFront origin request policy.

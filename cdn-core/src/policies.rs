@@ -239,6 +239,7 @@ impl ManagedCachePolicy {
             query: self.query.selection(),
             gzip: self.encodings[0],
             brotli: self.encodings[1],
+            zstd: false,
         }
     }
 }
@@ -292,6 +293,7 @@ fn origin_cache_control() -> CachePolicy {
         query: Selection::All,
         gzip: true,
         brotli: true,
+        zstd: false,
     }
 }
 
@@ -308,6 +310,7 @@ fn honour_origin() -> CachePolicy {
         query: Selection::All,
         gzip: false,
         brotli: false,
+        zstd: false,
     }
 }
 

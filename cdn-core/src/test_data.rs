@@ -27,6 +27,7 @@ pub(crate) fn distribution_spec() -> DistributionSpec {
             target: "app".to_owned(),
             allowed_methods: AllowedMethods::Read,
             cache_options: false,
+            compress: true,
             cache_policy: policies::cache_policy("CachingOptimized").unwrap(),
             origin_request_policy: OriginRequestPolicy::default(),
         },

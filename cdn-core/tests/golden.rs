@@ -56,6 +56,7 @@ impl Edge {
             target: "app".to_owned(),
             allowed_methods: AllowedMethods::Read,
             cache_options: false,
+            compress: true,
             cache_policy: policies::cache_policy(cache_policy).unwrap(),
             origin_request_policy: OriginRequestPolicy::default(),
         })

@@ -111,6 +111,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
             target: "app".into(),
             allowed_methods: AllowedMethods::Read,
             cache_options: false,
+            compress: true,
             cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
             origin_request_policy: OriginRequestPolicy::default(),
         },

@@ -200,6 +200,7 @@ fn behavior_of(
             Some(MethodsFile::Any) => AllowedMethods::Any,
         },
         cache_options: false,
+        compress: true,
         cache_policy,
         origin_request_policy,
     })

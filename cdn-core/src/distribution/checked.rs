@@ -237,7 +237,7 @@ impl CheckedBehavior {
 
     /// Whether `Accept-Encoding` takes part in the key in its normalised form.
     pub const fn normalizes_accept_encoding(&self) -> bool {
-        self.spec.cache_policy.gzip || self.spec.cache_policy.brotli
+        self.spec.cache_policy.encodes()
     }
 
     /// Which headers either policy takes from the viewer.

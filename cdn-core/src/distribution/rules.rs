@@ -323,7 +323,7 @@ pub(super) fn check_policy(policy: &CachePolicy) -> Result<Vec<HeaderName>, Stri
             text.parse().map_err(|_| format!("the cache policy {name:?} names {text:?}, which is no header name"))
         })
         .collect::<Result<_, _>>()?;
-    let encodes = policy.gzip || policy.brotli;
+    let encodes = policy.encodes();
     if encodes && headers.contains(&header::ACCEPT_ENCODING) {
         return Err(format!("the cache policy {name:?} normalises Accept-Encoding and lists it as a header too"));
     }

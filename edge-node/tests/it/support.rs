@@ -357,6 +357,7 @@ impl Setup {
             target: "app".into(),
             allowed_methods: AllowedMethods::All,
             cache_options: false,
+            compress: true,
             cache_policy,
             origin_request_policy: OriginRequestPolicy {
                 name: "test".into(),
