@@ -125,7 +125,8 @@ pub struct Forward<'a> {
 
 /// Makes a viewer's headers fit to be looked at: removes what concerns the connection ([`super::strip_hop_by_hop`]) and
 /// what only CloudFront may say (`CloudFront-*`, our own hop header), then adds those `CloudFront-*` headers that the
-/// behavior's policies name and that are known. Call it before the cache key is made.
+/// behavior's policies name and that are known. A viewer of HTTP/1.0 loses an `Accept-Encoding` that would be normalised.
+/// Call it before the cache key is made.
 pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior, viewer: &Viewer) {
     super::strip_hop_by_hop(headers);
     let forged: Vec<HeaderName> = headers.keys().filter(|name| is_cloudfront(name)).cloned().collect();
@@ -133,6 +134,10 @@ pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavio
         headers.remove(name);
     }
     headers.remove(HOP_HEADER);
+    // HTTP/1.0 gets nothing compressed, so its key must be that of a viewer who asks for nothing compressed.
+    if viewer.version <= Version::HTTP_10 && behavior.normalizes_accept_encoding() {
+        headers.remove(header::ACCEPT_ENCODING);
+    }
     for name in behavior.cloudfront_headers() {
         if let Some(value) = cloudfront_header(name, viewer) {
             headers.insert(name, value);
@@ -467,6 +472,19 @@ mod tests {
         let all = test_data::behavior("CachingOptimized", "AllViewer");
         let headers = sent(&Method::GET, &all, Conditions::None, &Origin::new("a"));
         assert!(headers.keys().all(|name| !is_cloudfront(name)));
+    }
+
+    #[test]
+    fn viewers_of_http_1_0_share_the_key_of_those_who_take_nothing_compressed() {
+        let left = |version, cache| {
+            let mut headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+            let viewer = Viewer { version, ..viewer() };
+            receive_viewer_headers(&mut headers, &test_data::behavior(cache, ""), &viewer);
+            headers.contains_key(header::ACCEPT_ENCODING)
+        };
+        assert!(!left(Version::HTTP_10, "CachingOptimized"));
+        assert!(left(Version::HTTP_11, "CachingOptimized"));
+        assert!(left(Version::HTTP_10, "CachingDisabled"), "there it is a header like any other");
     }
 
     #[test]
