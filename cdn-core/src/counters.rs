@@ -86,6 +86,10 @@ counters! {
     EdgeStaleServed, "edge", "edge_stale_served_total", Counter, "requests answered with a stale response";
     EdgeFetchesAbandoned, "edge", "edge_fetches_abandoned_total", Counter, "fetches stopped because nobody wanted them any more";
     EdgeFetchesTruncated, "edge", "edge_fetches_truncated_total", Counter, "responses from behind that ended early";
+    EdgeCompressed, "edge", "edge_compressed_total", Counter, "responses compressed while they were stored";
+    EdgeCompressedBytesIn, "edge", "edge_compressed_bytes_in_total", Counter, "bytes of bodies that went into compression";
+    EdgeCompressedBytesOut, "edge", "edge_compressed_bytes_out_total", Counter, "bytes of bodies that came out of compression";
+    EdgeCompressionsFull, "edge", "edge_compressions_full_total", Counter, "responses stored as they came because as many as allowed were being compressed";
     EdgeTunnels, "edge", "edge_tunnels", Gauge, "upgraded connections (WebSocket) that are open";
     EdgeBytesSent, "edge", "edge_bytes_sent_total", Counter, "bytes of bodies sent";
     EdgeShieldRequests, "edge", "edge_shield_requests_total", Counter, "requests sent to the shield";

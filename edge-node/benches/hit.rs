@@ -26,7 +26,7 @@ use cdn_core::{
     },
     policies,
 };
-use edge_node::{Config, Edge, Limits, Tier};
+use edge_node::{Compression, Config, Edge, Limits, Tier};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
@@ -126,6 +126,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         shields: vec![],
         cache_bytes_max: 64 << 20,
         object_bytes_max: 1 << 20,
+        compression: Compression::default(),
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

@@ -27,6 +27,7 @@ pub(crate) use self::shared::{Reader, SharedBody};
 use crate::{
     access_log::Entry,
     connection::{InFlight, Wire},
+    encode::Encoding,
     object::Following,
     pool::{Lease, Pool},
 };
@@ -155,6 +156,8 @@ impl Body for OriginRequestBody {
 pub(crate) struct OriginBody {
     /// `None` once somebody else has it.
     incoming: Option<Incoming>,
+    /// Through which it is compressed.
+    encoding: Option<Box<Encoding>>,
     idle: IdleTimer,
     completion: Option<Pin<Box<Sleep>>>,
     home: Option<(Pool, Lease, Duration)>,
@@ -171,7 +174,7 @@ impl OriginBody {
         let completion = completion.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let ended = incoming.is_end_stream();
         let idle = IdleTimer::new(idle_timeout);
-        let mut body = Self { incoming: Some(incoming), idle, completion, home: Some(home) };
+        let mut body = Self { incoming: Some(incoming), encoding: None, idle, completion, home: Some(home) };
         if ended {
             body.go_home();
         }
@@ -180,12 +183,14 @@ impl OriginBody {
 
     /// A body without bytes, under which a tunnel goes on.
     pub(crate) const fn without_home(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self { incoming: Some(incoming), idle: IdleTimer::new(idle_timeout), completion: None, home: None }
+        let idle = IdleTimer::new(idle_timeout);
+        Self { incoming: Some(incoming), encoding: None, idle, completion: None, home: None }
     }
 
     /// What stays where a body was taken.
     pub(crate) const fn none() -> Self {
-        Self { incoming: None, idle: IdleTimer::new(Duration::ZERO), completion: None, home: None }
+        let idle = IdleTimer::new(Duration::ZERO);
+        Self { incoming: None, encoding: None, idle, completion: None, home: None }
     }
 
     /// The length that the origin announced.
@@ -193,8 +198,20 @@ impl OriginBody {
         self.incoming.as_ref().map_or(Some(0), |incoming| incoming.size_hint().exact())
     }
 
+    /// From now on its bytes come compressed.
+    pub(crate) fn encode(&mut self, encoding: Encoding) {
+        self.encoding = Some(Box::new(encoding));
+    }
+
     /// The next bytes; `None` at the end.
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(mut encoding) = self.encoding.take() else { return self.poll_incoming(cx) };
+        let polled = encoding.poll_bytes(cx, |cx| self.poll_incoming(cx));
+        self.encoding = Some(encoding);
+        polled
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
             match Pin::new(&mut *incoming).poll_frame(cx) {
@@ -424,22 +441,22 @@ impl Drop for ResponseBody {
 
 /// Rings when nothing came for a while. Runs only while somebody waits.
 #[derive(Debug)]
-struct IdleTimer {
+pub(crate) struct IdleTimer {
     limit: Duration,
     waiting: bool,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    const fn new(limit: Duration) -> Self {
+    pub(crate) const fn new(limit: Duration) -> Self {
         Self { limit, waiting: false, sleep: None }
     }
 
-    const fn stop(&mut self) {
+    pub(crate) const fn stop(&mut self) {
         self.waiting = false;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.waiting {

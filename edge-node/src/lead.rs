@@ -5,7 +5,7 @@
 use std::{future::poll_fn, sync::Arc};
 
 use cdn_core::{
-    Counter, Instant, Reason,
+    Counter, Instant, Reason, compression,
     conditional::{PRECONDITIONS, Validators},
     forward::{self, Conditions},
     freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
@@ -21,6 +21,7 @@ use crate::{
     body::OriginBody,
     clock::Clock,
     connection::Wire,
+    encode,
     fetch::{FetchFailure, Fetched, FromShield, Want, fetch},
     node::Node,
     object::{Following, Object, Subscription},
@@ -240,13 +241,21 @@ impl Flight {
             return self.tell_own(fetched, false);
         };
         let bodyless = self.asked.method == Method::HEAD || status == StatusCode::NO_CONTENT;
-        let announced = if bodyless { Some(0) } else { fetched.body.announced() };
+        let encoding = encode::plan(&self.node, &self.asked, &fetched, lifetime);
+        let announced = match &encoding {
+            _ if bodyless => Some(0),
+            Some(_) => None,
+            None => fetched.body.announced(),
+        };
         let complete = announced == Some(0);
         if complete {
             self.object.body.finish();
         }
         let mut headers = fetched.headers.clone();
         self.own = self.receive(&mut headers);
+        if let Some(encoding) = &encoding {
+            compression::describe(&mut headers, encoding.coding());
+        }
         let storable = Storable {
             head: Arc::new(StoredHead::new(status, headers)),
             body: Arc::clone(&self.object),
@@ -259,7 +268,10 @@ impl Flight {
         match self.node.store.fetched(now, self.fetch, storable) {
             Outcome::NotStored(_) => self.tell_own(fetched, false),
             Outcome::Stored(served) => {
-                let body = std::mem::replace(&mut fetched.body, OriginBody::none());
+                let mut body = std::mem::replace(&mut fetched.body, OriginBody::none());
+                if let Some(encoding) = encoding {
+                    body.encode(encoding);
+                }
                 let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
                 self.tell(Landed::Stored(served, following), fetched);
                 // Sealed first, so that whoever finds it complete finds it whole.

@@ -19,6 +19,7 @@ mod clock;
 mod config;
 mod connection;
 mod dial;
+mod encode;
 mod fetch;
 mod handle;
 mod lead;
@@ -39,7 +40,7 @@ use cdn_core::distribution::DistributionConflict;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
-    config::{Config, Limits, ShieldTarget, Tier},
+    config::{Compression, Config, Limits, ShieldTarget, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     handle::{Entry, Explanation, Handle, InvalidateError},
 };

@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     config::{Config, Limits, ShieldTarget, Tier},
     dial::BoxConnect,
+    encode::Encoders,
     pool::Pool,
     store::Store,
     timing::Layer,
@@ -45,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) store: Store,
     pub(crate) pool: Pool,
+    pub(crate) encoders: Encoders,
     pub(crate) pop_header: HeaderValue,
     /// This node's entry for `Via`.
     pub(crate) via: HeaderValue,
@@ -84,6 +86,7 @@ impl Node {
             source_nat: config.source_nat,
             store: Store::new(settings, random.random(), &counters),
             pool,
+            encoders: Encoders::new(config.compression),
             pop_header: forward::pop_header(config.pop),
             via: forward::via(random.random()),
             draining: AtomicBool::new(false),

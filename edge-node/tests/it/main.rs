@@ -1,6 +1,7 @@
 //! The node over real sockets: a scripted origin behind it, exact bytes before it.
 
 mod caching;
+mod compression;
 mod failover;
 mod hostile;
 mod passing;

@@ -18,7 +18,7 @@ use cdn_core::{
     },
     policies,
 };
-use edge_node::{Config, Edge, Handle, Limits, ShieldTarget, Tier};
+use edge_node::{Compression, Config, Edge, Handle, Limits, ShieldTarget, Tier};
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -266,21 +266,31 @@ impl Client {
     async fn chunked(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
-            let mut size = Vec::new();
-            while !size.ends_with(b"\r\n") {
-                let byte = self.bytes(1).await;
-                if byte.is_empty() {
-                    return body;
-                }
-                size.extend(byte);
-            }
-            let size = usize::from_str_radix(str::from_utf8(&size).unwrap().trim(), 16).unwrap();
-            let chunk = self.bytes(size + 2).await;
-            if size == 0 || chunk.len() < size + 2 {
+            let chunk = self.chunk().await;
+            if chunk.is_empty() {
                 return body;
             }
-            body.extend_from_slice(&chunk[..size]);
+            body.extend_from_slice(&chunk);
         }
+    }
+
+    /// The next chunk of a chunked body; empty at its end, also at an early one.
+    pub(crate) async fn chunk(&mut self) -> Vec<u8> {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\r\n") {
+            let byte = self.bytes(1).await;
+            if byte.is_empty() {
+                return Vec::new();
+            }
+            size.extend(byte);
+        }
+        let size = usize::from_str_radix(str::from_utf8(&size).unwrap().trim(), 16).unwrap();
+        let mut chunk = self.bytes(size + 2).await;
+        if chunk.len() < size + 2 {
+            return Vec::new();
+        }
+        chunk.truncate(size);
+        chunk
     }
 
     /// Whether the node has closed its side.
@@ -384,6 +394,7 @@ impl Setup {
             shields: vec![],
             cache_bytes_max: 64 << 20,
             object_bytes_max: 1 << 20,
+            compression: Compression::default(),
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             seed: 7,
