@@ -186,6 +186,14 @@ pub(crate) struct BehaviorFile {
     /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin_request_policy: Option<String>,
+    /// Whether responses are compressed (gzip and br, where the cache policy enables them) when they are stored, by
+    /// CloudFront's conditions of type, size and freshness. Default true, as in CloudFront's console; its API says false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compress: Option<bool>,
+    /// Whether zstd is offered beside them, which CloudFront does not have. Default false; needs a build with the
+    /// feature `zstd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zstd: Option<bool>,
 }
 
 /// Methods that a behavior accepts.
@@ -257,6 +265,18 @@ pub(crate) struct EdgeFile {
     /// How long requests may take to finish when the edge stops. Default 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drain_grace: Option<Span>,
+    /// Level of gzip, 1 (fast) to 9 (small). Default 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gzip_level: Option<u8>,
+    /// Level of br, 0 (fast) to 6 (small). Default 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) brotli_level: Option<u8>,
+    /// Level of zstd, 1 (fast) to 9 (small). Default 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zstd_level: Option<u8>,
+    /// Responses that may be compressed at once; more are stored as they came. Default 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compressions: Option<usize>,
 }
 
 /// Settings of viewers.

@@ -9,6 +9,7 @@ use cdn_core::{
     },
     policies::{self, ORIGIN_REQUEST_POLICIES},
 };
+use edge_node::Compression;
 use http::StatusCode;
 use indexmap::IndexMap;
 
@@ -171,10 +172,15 @@ fn behavior_of(
         return Err(KeyError { hint, ..KeyError::new(&format!("{key}.target"), message) });
     }
     let name = file.cache_policy.as_deref().unwrap_or(policies::ORIGIN_CACHE_CONTROL);
-    let cache_policy = policies::cache_policy(name).ok_or_else(|| {
+    let mut cache_policy = policies::cache_policy(name).ok_or_else(|| {
         let hint = did_you_mean(name, policies::cache_policy_names());
         KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
     })?;
+    cache_policy.zstd = file.zstd.unwrap_or(false);
+    if cache_policy.zstd && !Compression::HAS_ZSTD {
+        return Err(KeyError::new(&format!("{key}.zstd"), "this build cannot compress with zstd")
+            .hint("cargo build --release --features zstd"));
+    }
     // A plain shared cache passes everything on, whatever it is.
     let (all_methods, all_headers) = match cache_policy.rules {
         CachingRules::CloudFront => (AllowedMethods::All, "AllViewerExceptHostHeader"),
@@ -200,8 +206,37 @@ fn behavior_of(
             Some(MethodsFile::Any) => AllowedMethods::Any,
         },
         cache_options: false,
-        compress: true,
+        compress: file.compress.unwrap_or(true),
         cache_policy,
         origin_request_policy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+
+    fn behavior(written: BehaviorFile) -> Result<Behavior, KeyError> {
+        let mut file = ClusterFile::default();
+        file.distributions.insert("demo".into(), DistributionFile { default: written, ..Default::default() });
+        let cluster = Cluster::check(&file, &Default::default())?;
+        Ok(cluster.distributions[0].behavior_for("/").spec().clone())
+    }
+
+    #[test]
+    fn behaviors_compress_unless_told_otherwise() {
+        let default = behavior(BehaviorFile::default()).unwrap();
+        assert_eq!((default.compress, default.cache_policy.zstd), (true, false));
+        assert!(!behavior(BehaviorFile { compress: Some(false), ..Default::default() }).unwrap().compress);
+    }
+
+    #[test]
+    fn zstd_is_offered_by_builds_that_have_it() {
+        let offered = behavior(BehaviorFile { zstd: Some(true), ..Default::default() })
+            .map(|behavior| behavior.cache_policy.zstd)
+            .map_err(|error| error.key.join("."));
+        let refused = Err("distributions.demo.default.zstd".to_owned());
+        assert_eq!(offered, if Compression::HAS_ZSTD { Ok(true) } else { refused });
+    }
 }

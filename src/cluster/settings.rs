@@ -1,12 +1,13 @@
 //! Settings of the router, of edges and of the outside, with their defaults and bounds.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
+use edge_node::Compression;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
 use super::Inputs;
 use crate::{
-    cluster_file::ClusterFile,
+    cluster_file::{ClusterFile, EdgeFile},
     diagnose::{KeyError, did_you_mean},
     quantity::Span,
 };
@@ -47,6 +48,8 @@ pub(crate) struct EdgePlan {
     pub(crate) body_timeout: Duration,
     /// Time to finish when stopping.
     pub(crate) drain_grace: Duration,
+    /// Levels of compression, and how much of it at once.
+    pub(crate) compression: Compression,
 }
 
 /// Seed of the world.
@@ -135,6 +138,7 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
         drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
+        compression: compression_of(written)?,
     };
     if plan.connections == 0 {
         return Err(KeyError::new("edge.connections", "an edge needs at least one connection"));
@@ -145,6 +149,24 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     Ok(plan)
 }
 
+fn compression_of(written: &EdgeFile) -> Result<Compression, KeyError> {
+    let level = |key: &str, written: Option<u8>, default: u8, levels: RangeInclusive<u8>| match written {
+        Some(level) if !levels.contains(&level) => Err(KeyError::new(
+            &format!("edge.{key}"),
+            format!("{level} is not between {} and {}", levels.start(), levels.end()),
+        )),
+        Some(level) => Ok(level),
+        None => Ok(default),
+    };
+    let Compression { gzip_level, brotli_level, zstd_level, at_once_max } = Compression::default();
+    Ok(Compression {
+        gzip_level: level("gzip_level", written.gzip_level, gzip_level, Compression::GZIP_LEVELS)?,
+        brotli_level: level("brotli_level", written.brotli_level, brotli_level, Compression::BROTLI_LEVELS)?,
+        zstd_level: level("zstd_level", written.zstd_level, zstd_level, Compression::ZSTD_LEVELS)?,
+        at_once_max: written.compressions.unwrap_or(at_once_max),
+    })
+}
+
 /// What nodes log: a level, or levels by target, as `info,access=debug`.
 pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
     let level = file.log.level.clone().unwrap_or_else(|| "info".into());
@@ -152,5 +174,29 @@ pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
         Ok(_) => Ok(level),
         Err(error) => Err(KeyError::new("log.level", format!("{level:?} is no filter: {error}"))
             .hint("a level (error, warn, info, debug, trace), or levels by target: info,access=debug")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_of_compression_have_defaults_and_bounds() {
+        let checked = |change: fn(&mut EdgeFile)| {
+            let mut file = EdgeFile::default();
+            change(&mut file);
+            compression_of(&file).map_err(|error| format!("{}: {error}", error.key.join(".")))
+        };
+        assert_eq!(checked(|_| {}), Ok(Compression::default()));
+        let changed = checked(|file| (file.gzip_level, file.compressions) = (Some(1), Some(0))).unwrap();
+        assert_eq!((changed.gzip_level, changed.at_once_max), (1, 0));
+        for (refused, expected) in [
+            (checked(|file| file.gzip_level = Some(10)), "edge.gzip_level: 10 is not between 1 and 9"),
+            (checked(|file| file.brotli_level = Some(7)), "edge.brotli_level: 7 is not between 0 and 6"),
+            (checked(|file| file.zstd_level = Some(0)), "edge.zstd_level: 0 is not between 1 and 9"),
+        ] {
+            assert_eq!(refused.unwrap_err(), expected);
+        }
     }
 }

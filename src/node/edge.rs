@@ -97,7 +97,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         shields,
         cache_bytes_max: plan.cache_bytes,
         object_bytes_max: plan.object_bytes,
-        compression: edge_node::Compression::default(),
+        compression: plan.compression.clone(),
         limits,
         source_nat: Some(source_nat()?),
         seed,

@@ -99,7 +99,9 @@ mod tests {
         let facts = |cluster: &crate::cluster::Cluster| {
             let nodes: Vec<_> = cluster.nodes.iter().map(|plan| (plan.id.clone(), plan.addresses)).collect();
             let origins: Vec<_> = cluster.origins.values().map(|plan| plan.origin.clone()).collect();
-            (cluster.seed, nodes, origins, format!("{:?}{:?}", cluster.router, cluster.edge))
+            let behaviors: Vec<_> =
+                cluster.distributions.iter().map(|distribution| distribution.behaviors().to_vec()).collect();
+            (cluster.seed, nodes, origins, format!("{:?}{:?}{behaviors:?}", cluster.router, cluster.edge))
         };
         assert_eq!(facts(&written), facts(&built_in));
     }
