@@ -421,7 +421,7 @@ impl<B> Wanted<B> {
     }
 }
 
-/// Takes the low half of a key as it is: the key is a keyed hash already.
+/// Takes the low half of a key, or what was made from keys, as it is: the key is a keyed hash already.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -434,6 +434,10 @@ impl Hasher for KeyHasher {
         for &byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
     }
 
     fn write_u128(&mut self, bits: u128) {

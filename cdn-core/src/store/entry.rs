@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
+use super::{eviction::EvictionPolicy, fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
@@ -13,10 +13,11 @@ use crate::{
     vary::Vary,
 };
 
-/// Bytes that an entry costs beside body, headers and path: itself, its place in the table and in the eviction queue.
-/// 1.5 stands for the table's load (hashbrown keeps between 7/16 and 7/8 of its places in use).
-pub(super) const fn overhead<B>() -> u64 {
-    (size_of::<Entry<B>>() + size_of::<StoredHead>() + (size_of::<CacheKey>() + 8) * 3 / 2 + 24) as u64
+/// Bytes that an entry costs beside body, headers and path: itself, its place in the table and what the eviction policy
+/// notes. 1.5 stands for the table's load (hashbrown keeps between 7/16 and 7/8 of its places in use).
+pub(super) const fn overhead<B>(eviction: EvictionPolicy) -> u64 {
+    let own = size_of::<Entry<B>>() + size_of::<StoredHead>() + (size_of::<CacheKey>() + 8) * 3 / 2;
+    own as u64 + eviction.bytes_per_entry()
 }
 
 /// A stored response as it is handed out.
@@ -120,14 +121,23 @@ impl<B: Clone> Entry<B> {
         self.variant.is_some() && self.vary.variant(seed, request) == self.variant
     }
 
+    /// What tells it from every other response, for the eviction policy: its key, and which variant it is.
+    pub(super) const fn identity(&self) -> u64 {
+        let variant = match self.variant {
+            Some(variant) => variant as u64,
+            None => 0,
+        };
+        self.key.bits() as u64 ^ variant
+    }
+
     /// What it counts in the store's bytes.
-    pub(super) fn cost(&self) -> u64 {
+    pub(super) fn cost(&self, eviction: EvictionPolicy) -> u64 {
         let content = match &self.content {
             Content::Response(response) => response.body_bytes.saturating_add(response.head.bytes()),
             Content::Parts(stored) => stored.parts.bytes().saturating_add(stored.head.bytes()),
             Content::Unshared { .. } => 0,
         };
-        content.saturating_add(self.uri.len() as u64 + overhead::<B>())
+        content.saturating_add(self.uri.len() as u64 + overhead::<B>(eviction))
     }
 }
 

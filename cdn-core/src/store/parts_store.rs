@@ -235,7 +235,7 @@ impl<B: Clone> CacheShard<B> {
         };
         match self.insert(entry) {
             Some(at) => {
-                self.eviction.on_insert(at.index);
+                self.offer(at.index);
                 Growth::Kept
             }
             None => Growth::Dropped(NotStored::NoRoom),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     CacheShard, FetchError, FetchId, Served, Storable, StoredHead,
     entry::{Content, Entry, Response},
+    eviction::Newcomer,
     fetch::Fetch,
     slots::{NONE, SlotId},
 };
@@ -118,7 +119,7 @@ impl<B: Clone> CacheShard<B> {
             return Outcome::NotStored(NotStored::NoRoom);
         };
         if storable.complete {
-            self.eviction.on_insert(at.index);
+            self.offer(at.index);
             self.end_fetch(id);
         } else if let Some(fetch) = self.fetches.get_mut(id.0) {
             fetch.entry = Some(at);
@@ -179,7 +180,7 @@ impl<B: Clone> CacheShard<B> {
             last_hit: now,
         };
         if let Some(at) = self.insert(entry) {
-            self.eviction.on_insert(at.index);
+            self.offer(at.index);
         }
     }
 
@@ -245,7 +246,7 @@ impl<B: Clone> CacheShard<B> {
             response.complete = true;
             response.fetch = None;
             self.recount(at.index);
-            self.eviction.on_insert(at.index);
+            self.offer(at.index);
         }
         growth
     }
@@ -300,7 +301,7 @@ impl<B: Clone> CacheShard<B> {
     /// Puts an entry at the head of its key's chain, after making room. `None` where there is none. The eviction policy
     /// hears of it later: what is still arriving is not evicted.
     pub(super) fn insert(&mut self, mut entry: Entry<B>) -> Option<SlotId> {
-        entry.bytes = entry.cost();
+        entry.bytes = entry.cost(self.settings.eviction);
         if !self.make_room(entry.bytes) {
             return None;
         }
@@ -316,6 +317,13 @@ impl<B: Clone> CacheShard<B> {
         Some(id)
     }
 
+    /// Tells the eviction policy of an entry that is complete.
+    pub(super) fn offer(&mut self, at: u32) {
+        if let Some(entry) = self.entries.at(at) {
+            self.eviction.on_insert(at, Newcomer { identity: entry.identity(), bytes: entry.bytes });
+        }
+    }
+
     /// Evicts until `needed` more bytes fit.
     pub(super) fn make_room(&mut self, needed: u64) -> bool {
         while self.bytes.saturating_add(needed) > self.settings.bytes_max {
@@ -329,7 +337,7 @@ impl<B: Clone> CacheShard<B> {
     /// Counts an entry's bytes anew.
     fn recount(&mut self, at: u32) {
         if let Some(entry) = self.entries.at_mut(at) {
-            let (before, after) = (entry.bytes, entry.cost());
+            let (before, after) = (entry.bytes, entry.cost(self.settings.eviction));
             entry.bytes = after;
             self.bytes = self.bytes - before + after;
             self.counters.add(Counter::EdgeStoreBytes, after);

@@ -115,7 +115,7 @@ impl World {
             let mut at = object.first_entry;
             while let Some(entry) = self.shard.entries.at(at) {
                 chained.0 += 1;
-                assert_eq!(entry.bytes, entry.cost());
+                assert_eq!(entry.bytes, entry.cost(self.shard.settings.eviction));
                 at = entry.next;
             }
             let mut at = object.first_fetch;

@@ -1,13 +1,13 @@
 //! Least recently used: a hit moves to the newest end, the oldest goes.
 
-use super::{Eviction, queue::Queue};
+use super::{Eviction, Newcomer, queue::Queue};
 
 /// The policy.
 #[derive(Debug, Default)]
 pub(super) struct Lru(Queue);
 
 impl Eviction for Lru {
-    fn on_insert(&mut self, slot: u32) {
+    fn on_insert(&mut self, slot: u32, _: Newcomer) {
         self.0.push(slot);
     }
 

@@ -3,7 +3,7 @@
 //! New slots enter at the newest end and never move. A hand walks from old to new: a slot whose bit is set loses the
 //! bit and stays, the first without one goes. The hand keeps its place between evictions.
 
-use super::{Eviction, queue::Queue};
+use super::{Eviction, Newcomer, queue::Queue};
 
 /// The policy.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) struct Sieve {
 }
 
 impl Eviction for Sieve {
-    fn on_insert(&mut self, slot: u32) {
+    fn on_insert(&mut self, slot: u32, _: Newcomer) {
         let at = slot as usize;
         if self.visited.len() <= at {
             self.visited.resize(at + 1, false);
