@@ -253,6 +253,9 @@ pub(crate) struct EdgeFile {
     /// Largest response that is stored. Default 64MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) object_bytes: Option<ByteCount>,
+    /// Who goes when the store is full: `sieve`, `lru` or `s3-fifo`. Default `sieve`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eviction: Option<String>,
     /// Client connections that may be open. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,

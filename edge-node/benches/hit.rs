@@ -25,6 +25,7 @@ use cdn_core::{
         AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
     },
     policies,
+    store::eviction::EvictionPolicy,
 };
 use edge_node::{Compression, Config, Edge, Limits, Tier};
 use http::{Request, Response};
@@ -127,6 +128,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         cache_bytes_max: 64 << 20,
         object_bytes_max: 1 << 20,
         compression: Compression::default(),
+        eviction: EvictionPolicy::default(),
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

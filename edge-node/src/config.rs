@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use cdn_core::{NodeId, PopCode, distribution::Distribution, source_nat::SourceNat};
+use cdn_core::{NodeId, PopCode, distribution::Distribution, source_nat::SourceNat, store::eviction::EvictionPolicy};
 use http::uri::Authority;
 
 /// Which layer of the cache a node is.
@@ -46,6 +46,8 @@ pub struct Config {
     pub object_bytes_max: u64,
     /// How bodies are compressed on their way into the store, where a behavior compresses.
     pub compression: Compression,
+    /// Who goes when the store is full.
+    pub eviction: EvictionPolicy,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.

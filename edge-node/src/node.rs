@@ -73,6 +73,7 @@ impl Node {
         let settings = StoreSettings {
             bytes_max: config.cache_bytes_max,
             object_bytes_max: config.object_bytes_max,
+            eviction: config.eviction,
             waiters_max: config.limits.waiters_max,
             wait_max: config.limits.wait_max,
             ..StoreSettings::default()

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use cdn_core::store::eviction::EvictionPolicy;
 use edge_node::Compression;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
@@ -40,6 +41,8 @@ pub(crate) struct EdgePlan {
     pub(crate) cache_bytes: u64,
     /// Largest stored response.
     pub(crate) object_bytes: u64,
+    /// Who goes when the store is full.
+    pub(crate) eviction: EvictionPolicy,
     /// Open client connections.
     pub(crate) connections: usize,
     /// Time for a request head.
@@ -134,6 +137,7 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     let plan = EdgePlan {
         cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),
         object_bytes: written.object_bytes.map_or(64 << 20, |bytes| bytes.0),
+        eviction: choice("edge.eviction", written.eviction.as_deref(), EvictionPolicy::ALL, EvictionPolicy::as_str)?,
         connections: written.connections.unwrap_or(20_000),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
@@ -164,6 +168,21 @@ fn compression_of(written: &EdgeFile) -> Result<Compression, KeyError> {
         brotli_level: level("brotli_level", written.brotli_level, brotli_level, Compression::BROTLI_LEVELS)?,
         zstd_level: level("zstd_level", written.zstd_level, zstd_level, Compression::ZSTD_LEVELS)?,
         at_once_max: written.compressions.unwrap_or(at_once_max),
+    })
+}
+
+/// The choice that is written at `key` by its name, else the default.
+fn choice<T: Copy + Default, const N: usize>(
+    key: &str,
+    written: Option<&str>,
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+) -> Result<T, KeyError> {
+    let Some(written) = written else { return Ok(T::default()) };
+    all.into_iter().find(|one| name_of(*one) == written).ok_or_else(|| {
+        let hint = did_you_mean(written, all.map(name_of))
+            .unwrap_or_else(|| format!("it is one of: {}", all.map(name_of).join(", ")));
+        KeyError::new(key, format!("no {written:?} here")).hint(hint)
     })
 }
 

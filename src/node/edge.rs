@@ -98,6 +98,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         cache_bytes_max: plan.cache_bytes,
         object_bytes_max: plan.object_bytes,
         compression: plan.compression.clone(),
+        eviction: plan.eviction,
         limits,
         source_nat: Some(source_nat()?),
         seed,

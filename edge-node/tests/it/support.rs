@@ -17,6 +17,7 @@ use cdn_core::{
         OriginRequestPolicy, Selection, TransportFailover,
     },
     policies,
+    store::eviction::EvictionPolicy,
 };
 use edge_node::{Compression, Config, Edge, Handle, Limits, ShieldTarget, Tier};
 use http::StatusCode;
@@ -395,6 +396,7 @@ impl Setup {
             cache_bytes_max: 64 << 20,
             object_bytes_max: 1 << 20,
             compression: Compression::default(),
+            eviction: EvictionPolicy::default(),
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             seed: 7,
