@@ -256,6 +256,9 @@ pub(crate) struct EdgeFile {
     /// Who goes when the store is full: `sieve`, `lru` or `s3-fifo`. Default `sieve`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) eviction: Option<String>,
+    /// Which responses stay in the store: `all`, or those asked for a second time (`second-request`). Default `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admission: Option<String>,
     /// Client connections that may be open. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,

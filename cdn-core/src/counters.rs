@@ -74,6 +74,8 @@ counters! {
     EdgeInvalidated, "edge", "edge_invalidated_total", Counter, "stored responses removed by invalidations";
     EdgeObjectsTooLarge, "edge", "edge_objects_too_large_total", Counter, "responses not stored because of their size";
     EdgePartsFull, "edge", "edge_parts_full_total", Counter, "pieces that had to go because their object had too many";
+    EdgeAdmissionsRefused, "edge", "edge_admissions_refused_total", Counter, "responses not kept because nobody else had asked for them";
+    EdgeAdmissionsForgotten, "edge", "edge_admissions_forgotten_total", Counter, "times that the older half of the remembered first requests was forgotten because the limit was reached";
     EdgeVariantsFull, "edge", "edge_variants_full_total", Counter, "variants by Vary that had to go because their object had too many";
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";

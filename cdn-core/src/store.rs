@@ -4,6 +4,7 @@
 //! waits for another's fetch. Bounded by bytes. Knows no socket and no body: `B` is whatever the shell keeps of a body,
 //! and cloning it must be cheap.
 
+pub mod admission;
 mod entry;
 pub mod eviction;
 mod fetch;
@@ -26,6 +27,7 @@ use std::{
 use http::Method;
 
 use self::{
+    admission::{Admission, AdmissionPolicy},
     entry::{Content, Entry},
     eviction::{Eviction, EvictionPolicy},
     fetch::Fetch,
@@ -70,6 +72,11 @@ pub struct StoreSettings {
     pub unshared_for: Duration,
     /// Who goes when the store is full. Default SIEVE.
     pub eviction: EvictionPolicy,
+    /// Which responses stay once they have arrived (`edge_admissions_refused_total`). Default all.
+    pub admission: AdmissionPolicy,
+    /// Keys that the admission rule remembers at least, where it remembers any (`edge_admissions_forgotten_total`); 2.5
+    /// bytes each. Default 131,072.
+    pub admission_keys_max: usize,
 }
 
 impl Default for StoreSettings {
@@ -83,6 +90,8 @@ impl Default for StoreSettings {
             wait_max: Duration::from_secs(60),
             unshared_for: Duration::from_secs(60),
             eviction: EvictionPolicy::default(),
+            admission: AdmissionPolicy::default(),
+            admission_keys_max: 1 << 17,
         }
     }
 }
@@ -133,6 +142,7 @@ pub struct CacheShard<B> {
     entries: Slots<Entry<B>>,
     fetches: Slots<Fetch>,
     eviction: Box<dyn Eviction>,
+    admission: Admission,
     /// The sum of all entries' bytes.
     bytes: u64,
 }
@@ -161,6 +171,7 @@ impl<B: Clone> CacheShard<B> {
             entries: Slots::default(),
             fetches: Slots::default(),
             eviction: settings.eviction.build(),
+            admission: Admission::new(settings.admission, settings.admission_keys_max),
             bytes: 0,
         }
     }
@@ -221,6 +232,8 @@ impl<B: Clone> CacheShard<B> {
         entry.last_hit = now;
         if response.complete {
             self.eviction.on_hit(at);
+        } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
+            fetch.admitted = true;
         }
         if fresh && accepted {
             return Lookup::Hit(served);
@@ -357,6 +370,7 @@ impl<B: Clone> CacheShard<B> {
             Some(at) => match self.fetches.at_mut(at) {
                 Some(fetch) if fetch.waiters < waiters_max => {
                     fetch.waiters += 1;
+                    fetch.admitted = true;
                     self.fetches.id(at).map_or(Lookup::Pass(Reason::Internal), |id| Lookup::Join(FetchId(id)))
                 }
                 _ => {
@@ -371,6 +385,8 @@ impl<B: Clone> CacheShard<B> {
         let object = *self.objects.entry(key).or_insert(Object::EMPTY);
         // What is known of this object's variants tells which other requests this fetch will serve.
         let vary = self.entries.at(object.first_entry).map(|entry| entry.vary.clone()).unwrap_or_default();
+        // Where something is stored, or arriving, it was asked for before.
+        let admitted = self.admission.on_request(key, &self.counters) || object.first_entry != NONE;
         let (stale_entry, stale) = wanted.stale.map_or((None, None), |(id, served)| (id, Some(served)));
         let id = self.fetches.insert(Fetch {
             key,
@@ -386,6 +402,7 @@ impl<B: Clone> CacheShard<B> {
             entry: None,
             reserved: 0,
             invalidated: false,
+            admitted,
             waiters: 0,
         });
         if let Some(object) = self.objects.get_mut(&key) {

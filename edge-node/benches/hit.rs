@@ -25,7 +25,7 @@ use cdn_core::{
         AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
     },
     policies,
-    store::eviction::EvictionPolicy,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
 use edge_node::{Compression, Config, Edge, Limits, Tier};
 use http::{Request, Response};
@@ -129,6 +129,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         object_bytes_max: 1 << 20,
         compression: Compression::default(),
         eviction: EvictionPolicy::default(),
+        admission: AdmissionPolicy::default(),
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

@@ -4,7 +4,12 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use cdn_core::{NodeId, PopCode, distribution::Distribution, source_nat::SourceNat, store::eviction::EvictionPolicy};
+use cdn_core::{
+    NodeId, PopCode,
+    distribution::Distribution,
+    source_nat::SourceNat,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+};
 use http::uri::Authority;
 
 /// Which layer of the cache a node is.
@@ -48,6 +53,8 @@ pub struct Config {
     pub compression: Compression,
     /// Who goes when the store is full.
     pub eviction: EvictionPolicy,
+    /// Which responses stay once they have arrived.
+    pub admission: AdmissionPolicy,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.
@@ -115,6 +122,8 @@ pub struct Limits {
     pub waiters_max: u32,
     /// How long a request waits for somebody else's fetch before it tries for itself. Default 60 s.
     pub wait_max: Duration,
+    /// Keys that the admission rule remembers at least, where it remembers any. Default 131,072.
+    pub admission_keys_max: usize,
     /// Bytes that a stream which is not stored may run ahead of its slowest reader. Default 1 MiB.
     pub stream_window_bytes: u64,
     /// Bytes of the head of an origin's response. Default 32,768, CloudFront's quota.
@@ -140,6 +149,7 @@ impl Default for Limits {
             h2_streams_max: 128,
             waiters_max: 10_000,
             wait_max: Duration::from_secs(60),
+            admission_keys_max: 1 << 17,
             stream_window_bytes: 1 << 20,
             origin_header_bytes_max: 32_768,
             origin_idle_max: 64,

@@ -10,7 +10,7 @@ use cdn_core::{
     forward::{self, Conditions},
     freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
     range::ContentRange,
-    store::{Begun, FetchError, Growth, Lacking, Outcome, Served, Storable, StorablePart, StoredHead},
+    store::{Begun, FetchError, Growth, Lacking, NotStored, Outcome, Served, Storable, StorablePart, StoredHead},
     vary::Vary,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -32,8 +32,13 @@ use crate::{
 /// What a fetch brought to the viewer who caused it.
 #[derive(Debug)]
 pub(crate) enum Landed {
-    /// It is stored, and may still be arriving.
-    Stored(Response, Option<Following>),
+    /// It is in the store, and may still be arriving.
+    Stored {
+        served: Response,
+        following: Option<Following>,
+        /// Not where the admission rule lets it go once it has arrived.
+        stays: bool,
+    },
     /// A part, as its origin describes it, which is arriving and may be kept.
     Part(HeaderMap, Following),
     /// What lacked of an answer is arriving.
@@ -206,11 +211,11 @@ impl Flight {
             Storing::Store(lifetime) => self.node.store.refreshed(now, self.fetch, Arc::clone(&head), lifetime),
             Storing::Refuse(_) => {
                 self.node.store.uncacheable(now, self.fetch);
-                Outcome::NotStored(cdn_core::store::NotStored::Gone)
+                Outcome::NotStored(NotStored::Gone)
             }
         };
         let served = match outcome {
-            Outcome::Stored(served) => served,
+            Outcome::Stored(served) | Outcome::Arriving(served) => served,
             // It cannot stay, but it is what the origin just confirmed.
             Outcome::NotStored(_) => Served { head, ..stale },
         };
@@ -265,15 +270,17 @@ impl Flight {
             vary,
             request: &self.asked.headers,
         };
-        match self.node.store.fetched(now, self.fetch, storable) {
-            Outcome::NotStored(_) => self.tell_own(fetched, false),
-            Outcome::Stored(served) => {
+        let outcome = self.node.store.fetched(now, self.fetch, storable);
+        let stays = matches!(outcome, Outcome::Stored(_));
+        match outcome {
+            Outcome::NotStored(why) => self.tell_own(fetched, why == NotStored::NotAdmitted),
+            Outcome::Stored(served) | Outcome::Arriving(served) => {
                 let mut body = std::mem::replace(&mut fetched.body, OriginBody::none());
                 if let Some(encoding) = encoding {
                     body.encode(encoding);
                 }
                 let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
-                self.tell(Landed::Stored(served, following), fetched);
+                self.tell(Landed::Stored { served, following, stays }, fetched);
                 // Sealed first, so that whoever finds it complete finds it whole.
                 if !complete && self.bring(body, announced, true).await {
                     self.node.store.completed(self.fetch, self.object.body.len());

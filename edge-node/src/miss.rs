@@ -86,8 +86,8 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
         from_shield(&case, &mut story, shield);
     }
     match flown.landed {
-        Landed::Stored(served, following) => {
-            story.stored = true;
+        Landed::Stored { served, following, stays } => {
+            story.stored = stays;
             story.own = flown.own;
             if story.reason == Reason::HitShield {
                 story.age = Some(served.age);

@@ -74,6 +74,8 @@ impl Node {
             bytes_max: config.cache_bytes_max,
             object_bytes_max: config.object_bytes_max,
             eviction: config.eviction,
+            admission: config.admission,
+            admission_keys_max: config.limits.admission_keys_max,
             waiters_max: config.limits.waiters_max,
             wait_max: config.limits.wait_max,
             ..StoreSettings::default()

@@ -111,7 +111,11 @@ impl Store {
     pub(crate) fn new(settings: StoreSettings, seed: u128, counters: &Arc<Counters>) -> Self {
         let seed = KeySeed::new(seed);
         let shards = (settings.bytes_max / settings.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX);
-        let each = StoreSettings { bytes_max: settings.bytes_max / shards, ..settings };
+        let each = StoreSettings {
+            bytes_max: settings.bytes_max / shards,
+            admission_keys_max: settings.admission_keys_max.div_ceil(shards as usize),
+            ..settings
+        };
         let shard = |_| {
             let cache = CacheShard::new(each, seed, Arc::clone(counters));
             Mutex::new(Shard { cache, flights: HashMap::new() })

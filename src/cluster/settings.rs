@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use cdn_core::store::eviction::EvictionPolicy;
+use cdn_core::store::{admission::AdmissionPolicy, eviction::EvictionPolicy};
 use edge_node::Compression;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
@@ -43,6 +43,8 @@ pub(crate) struct EdgePlan {
     pub(crate) object_bytes: u64,
     /// Who goes when the store is full.
     pub(crate) eviction: EvictionPolicy,
+    /// Which responses stay once they have arrived.
+    pub(crate) admission: AdmissionPolicy,
     /// Open client connections.
     pub(crate) connections: usize,
     /// Time for a request head.
@@ -138,6 +140,12 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),
         object_bytes: written.object_bytes.map_or(64 << 20, |bytes| bytes.0),
         eviction: choice("edge.eviction", written.eviction.as_deref(), EvictionPolicy::ALL, EvictionPolicy::as_str)?,
+        admission: choice(
+            "edge.admission",
+            written.admission.as_deref(),
+            AdmissionPolicy::ALL,
+            AdmissionPolicy::as_str,
+        )?,
         connections: written.connections.unwrap_or(20_000),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),

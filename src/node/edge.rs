@@ -99,6 +99,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         object_bytes_max: plan.object_bytes,
         compression: plan.compression.clone(),
         eviction: plan.eviction,
+        admission: plan.admission,
         limits,
         source_nat: Some(source_nat()?),
         seed,

@@ -143,6 +143,7 @@ fn wrong_config_names_file_line_caret_and_the_nearest_name() {
     for (wrong, expected) in [
         ("seed = 1\n[router]\nanswer = 2\n", ["wrong.toml:3:1", "did you mean `answers`?", "^^^^^^"]),
         ("[edge]\neviction = \"sive\"\n", ["wrong.toml:2:12", "did you mean `sieve`?", "^^^^^^"]),
+        ("[edge]\nadmission = \"twice\"\n", ["wrong.toml:2:13", "all, second-request", "^^^^^^^"]),
         ("pops = [\"IAD\", \"FRX\"]\n", ["wrong.toml:1:16", "FRX", "^^^^^"]),
         ("[origins.app]\nsite = \"us-east-9\"\n", ["wrong.toml:2:8", "us-east-", "^^^"]),
     ] {

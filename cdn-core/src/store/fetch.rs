@@ -65,6 +65,8 @@ pub(super) struct Fetch {
     pub(super) reserved: u64,
     /// The object was invalidated after the fetch had begun: its response must not be stored.
     pub(super) invalidated: bool,
+    /// Its response may stay once it is complete; set as soon as somebody else asks for it.
+    pub(super) admitted: bool,
     pub(super) waiters: u32,
 }
 

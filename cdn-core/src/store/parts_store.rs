@@ -185,6 +185,10 @@ impl<B: Clone> CacheShard<B> {
         if part.vary == Vary::Any {
             return Growth::Dropped(NotStored::VaryAny);
         }
+        if !fetch.admitted {
+            self.counters.bump(Counter::EdgeAdmissionsRefused);
+            return Growth::Dropped(NotStored::NotAdmitted);
+        }
         let variant = part.vary.variant(self.seed, part.request);
         let validator = strong_validator(&part.head.headers());
         let ContentRange { part: range, total } = part.range;

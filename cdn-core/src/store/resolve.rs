@@ -16,6 +16,8 @@ use crate::{Counter, Instant, cache_key::CacheKey, freshness::Lifetime, vary::Va
 pub enum Outcome<B> {
     /// It is stored; this is what was stored.
     Stored(Served<B>),
+    /// It can be followed while it arrives, and stays if somebody else asks for it until then: the admission rule.
+    Arriving(Served<B>),
     /// It is not, and still answers the request that fetched it. Whoever waited asks again.
     NotStored(NotStored),
 }
@@ -35,6 +37,8 @@ pub enum NotStored {
     Gone,
     /// No request can select it (`Vary: *`).
     VaryAny,
+    /// The admission rule keeps it out.
+    NotAdmitted,
 }
 
 /// What to do about a failure of the origin.
@@ -65,13 +69,17 @@ impl<B: Clone> CacheShard<B> {
             Some(fetch) if fetch.invalidated => Some(NotStored::Invalidated),
             Some(_) if storable.vary == Vary::Any => Some(NotStored::VaryAny),
             Some(_) if storable.bytes > self.settings.object_bytes_max => Some(NotStored::TooLarge),
+            Some(fetch) if storable.complete && !fetch.admitted => Some(NotStored::NotAdmitted),
             Some(_) => None,
         };
         match refusal {
             None => {}
-            Some(NotStored::Invalidated) => {
+            Some(refusal @ (NotStored::Invalidated | NotStored::NotAdmitted)) => {
+                if refusal == NotStored::NotAdmitted {
+                    self.counters.bump(Counter::EdgeAdmissionsRefused);
+                }
                 self.end_fetch(id);
-                return Outcome::NotStored(NotStored::Invalidated);
+                return Outcome::NotStored(refusal);
             }
             Some(refusal) => {
                 if refusal == NotStored::TooLarge {
@@ -83,7 +91,7 @@ impl<B: Clone> CacheShard<B> {
         }
         let Some(fetch) = self.fetches.get_mut(id.0) else { return Outcome::NotStored(NotStored::Unknown) };
         fetch.waiters = 0;
-        let (key, head_only) = (fetch.key, fetch.head_only);
+        let (key, head_only, admitted) = (fetch.key, fetch.head_only, fetch.admitted);
         if head_only && let Some(served) = self.updated_by_head(now, id, &storable) {
             return Outcome::Stored(served);
         }
@@ -124,7 +132,7 @@ impl<B: Clone> CacheShard<B> {
         } else if let Some(fetch) = self.fetches.get_mut(id.0) {
             fetch.entry = Some(at);
         }
-        Outcome::Stored(served)
+        if admitted { Outcome::Stored(served) } else { Outcome::Arriving(served) }
     }
 
     /// The origin answered 304 to the validators of [`super::Begun::stale`]. `head` is the stored one with the 304's
@@ -240,6 +248,11 @@ impl<B: Clone> CacheShard<B> {
         let growth = self.grew(id, bytes);
         let Some(fetch) = self.end_fetch(id) else { return growth };
         let Some(at) = fetch.entry.filter(|_| growth == Growth::Kept) else { return growth };
+        if !fetch.admitted {
+            self.counters.bump(Counter::EdgeAdmissionsRefused);
+            self.remove(at.index);
+            return Growth::Dropped(NotStored::NotAdmitted);
+        }
         let Some(entry) = self.entries.get_mut(at) else { return growth };
         if let Content::Response(response) = &mut entry.content {
             response.body_bytes = bytes;

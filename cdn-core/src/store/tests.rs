@@ -523,6 +523,48 @@ fn a_full_store_evicts_and_never_exceeds_its_bytes() {
 }
 
 #[test]
+fn what_is_asked_for_once_is_shared_while_it_arrives_and_does_not_stay() {
+    let mut world = World::new(StoreSettings { admission: AdmissionPolicy::SecondRequest, ..StoreSettings::default() });
+    let headers = HeaderMap::new();
+    let storable = || Storable {
+        head: head("\"a\""),
+        body: "stream",
+        bytes: 6,
+        complete: false,
+        lifetime: lifetime(60, 0, 0),
+        vary: Vary::default(),
+        request: &headers,
+    };
+    let refused = |world: &World| world.counters.value(Counter::EdgeAdmissionsRefused);
+    // Alone, whether it arrives at once or bit by bit.
+    let id = world.begin("/whole").id;
+    assert!(matches!(world.store(id, "", lifetime(60, 0, 0)), Outcome::NotStored(NotStored::NotAdmitted)));
+    let id = world.begin("/bits").id;
+    assert!(matches!(world.shard.fetched(world.now, id, storable()), Outcome::Arriving(_)));
+    assert_eq!(world.shard.completed(id, 6), Growth::Dropped(NotStored::NotAdmitted));
+    assert_eq!((refused(&world), world.shard.len(), world.shard.bytes()), (2, 0, 0));
+    // The second request is admitted, after the first or while that is under way, before its head or after.
+    for path in ["/whole", "/bits"] {
+        world.fill(path, "body", lifetime(60, 0, 0));
+        hit(world.get(path));
+    }
+    let id = world.begin("/before").id;
+    assert_eq!(joined(world.get("/before")), id);
+    assert!(matches!(world.shard.fetched(world.now, id, storable()), Outcome::Stored(_)));
+    assert_eq!(world.shard.completed(id, 6), Growth::Kept);
+    let id = world.begin("/after").id;
+    assert!(matches!(world.shard.fetched(world.now, id, storable()), Outcome::Arriving(_)));
+    assert!(!hit(world.get("/after")).complete);
+    assert_eq!(world.shard.completed(id, 6), Growth::Kept);
+    assert_eq!(refused(&world), 2);
+    // What was stored is fetched anew without being asked for twice.
+    world.advance(61);
+    world.fill("/after", "new", lifetime(60, 0, 0));
+    hit(world.get("/after"));
+    world.check();
+}
+
+#[test]
 fn waiters_of_an_overdue_fetch_are_named_and_the_next_one_fetches() {
     let mut world = World::new(StoreSettings::default());
     let id = world.begin("/a").id;
@@ -609,8 +651,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn sums_chains_and_limits_hold_whatever_happens(steps in steps(), lru in any::<bool>()) {
-        let eviction = if lru { EvictionPolicy::Lru } else { EvictionPolicy::Sieve };
+    fn sums_chains_and_limits_hold_whatever_happens(
+        steps in steps(),
+        eviction in proptest::sample::select(&EvictionPolicy::ALL),
+        admission in proptest::sample::select(&AdmissionPolicy::ALL),
+    ) {
         let settings = StoreSettings {
             bytes_max: 6_000,
             object_bytes_max: 3_500,
@@ -618,6 +663,7 @@ proptest! {
             variants_max: 2,
             wait_max: Duration::from_secs(20),
             eviction,
+            admission,
             ..StoreSettings::default()
         };
         let mut world = World::new(settings);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdn_core::Counter;
+use cdn_core::{Counter, store::admission::AdmissionPolicy};
 
 use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, get_with, line, ok, status, wait_until};
 
@@ -96,6 +96,41 @@ async fn those_who_join_get_the_first_byte_before_the_origin_has_sent_the_last()
         assert_eq!(client.bytes(5).await, b"later");
     }
     assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_once_is_not_kept_and_still_shared_by_who_asks_meanwhile() {
+    let last = Gate::new();
+    let head = format!("HTTP/1.1 200 OK\r\n{MINUTE}Content-Length: 10\r\n\r\nfirst");
+    let shared = vec![Act::Send(head.into()), Act::Gate(last.clone()), Act::Send(b"later".into())];
+    let origin = Scripted::start(move |head, _| match head.starts_with("GET /shared ") {
+        true => shared.clone(),
+        false => vec![ok(MINUTE, "hello")],
+    })
+    .await;
+    let mut setup = Setup::new(origin.address);
+    setup.config.admission = AdmissionPolicy::SecondRequest;
+    let node = setup.start().await;
+    let first = get(node.address, "/once").await;
+    assert_eq!((first.text().as_str(), first.reason().as_str()), ("hello", "miss_absent"));
+    assert_eq!(first.header("cache-status"), "edge.iad; fwd=uri-miss; fwd-status=200");
+    wait_until("it is let go", || node.count(Counter::EdgeAdmissionsRefused) == 1).await;
+    assert_eq!(node.count(Counter::EdgeStoreObjects), 0);
+    // The second request for it is the one that is stored, and the third a hit.
+    let second = get(node.address, "/once").await;
+    assert_eq!(second.header("cache-status"), "edge.iad; fwd=uri-miss; fwd-status=200; stored");
+    assert_eq!(get(node.address, "/once").await.reason(), "hit");
+    // Two at a time: the second finds it arriving, and so it stays.
+    let request = "GET /shared HTTP/1.1\r\nHost: www.demo.test\r\n\r\n";
+    let (mut one, mut two) = (Client::connect(node.address).await, Client::connect(node.address).await);
+    one.send(request).await;
+    assert_eq!((one.head().await.starts_with("HTTP/1.1 200 "), one.bytes(5).await.as_slice()), (true, &b"first"[..]));
+    two.send(request).await;
+    assert!(two.head().await.contains("Hit from cloudfront"));
+    last.open();
+    assert_eq!((one.bytes(5).await, two.bytes(10).await), (b"later".to_vec(), b"firstlater".to_vec()));
+    assert_eq!(get(node.address, "/shared").await.reason(), "hit");
+    assert_eq!((origin.requests(), node.count(Counter::EdgeAdmissionsRefused)), (3, 1));
 }
 
 #[tokio::test]

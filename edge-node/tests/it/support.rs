@@ -17,7 +17,7 @@ use cdn_core::{
         OriginRequestPolicy, Selection, TransportFailover,
     },
     policies,
-    store::eviction::EvictionPolicy,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
 use edge_node::{Compression, Config, Edge, Handle, Limits, ShieldTarget, Tier};
 use http::StatusCode;
@@ -397,6 +397,7 @@ impl Setup {
             object_bytes_max: 1 << 20,
             compression: Compression::default(),
             eviction: EvictionPolicy::default(),
+            admission: AdmissionPolicy::default(),
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             seed: 7,

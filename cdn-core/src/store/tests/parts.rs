@@ -144,3 +144,15 @@ fn parts_go_with_invalidations_with_the_whole_and_when_there_is_no_room() {
     assert!(matches!(begun(small.ask("/a", &bytes("0-9"))).conditions(), Conditions::Lacking { .. }));
     assert_eq!(small.counters.value(Counter::EdgePartsFull), 1);
 }
+
+#[test]
+fn a_part_that_is_asked_for_once_is_not_kept_and_what_completes_stored_parts_is() {
+    let mut world = World::new(StoreSettings { admission: AdmissionPolicy::SecondRequest, ..StoreSettings::default() });
+    let id = begun(world.ask("/a", &bytes("10-49"))).id;
+    assert_eq!(world.bring(id, (10, 49), "\"a\""), Growth::Dropped(NotStored::NotAdmitted));
+    assert_eq!((world.shard.len(), world.counters.value(Counter::EdgeAdmissionsRefused)), (0, 1));
+    world.fill_part(10, 49);
+    let id = begun(world.ask("/a", &bytes("10-59"))).id;
+    assert_eq!(world.bring(id, (50, 59), "\"a\""), Growth::Kept);
+    assert_eq!(parts(world.ask("/a", &bytes("10-59"))).runs.len(), 2);
+}
