@@ -383,6 +383,16 @@ pub(crate) enum CacheVerb {
         /// A path such as /app.js, or a URL.
         path: String,
     },
+    /// What caches hold of a path: every variant, its headers, the parts of its key, why it is fresh.
+    Show {
+        /// A path such as /app.js, or a URL.
+        path: String,
+        /// One node, or a PoP code for its edges; every cache without it.
+        #[arg(long, value_name = "NODE|POP")]
+        at: Option<String>,
+    },
+    /// What every cache holds and has done: bytes, hits, misses, hit ratios, evictions.
+    Stats,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,7 @@ use cdn_core::{NodeId, PopCode, Role};
 use control_plane::{
     Hands, HandsError, HandsFuture, LinkFault, LogsWanted, NodeFault,
     ask::{DigAsk, RouteAsk},
-    wire::{LinksReport, LogLine},
+    wire::{LinksReport, LogLine, StoreStats},
 };
 use futures_util::{
     StreamExt as _,
@@ -123,6 +123,20 @@ impl RootHands {
         })
     }
 
+    async fn ask_cache(
+        &self,
+        node: &NodeId,
+        question: &str,
+        distribution: Option<&str>,
+        path: &str,
+    ) -> Result<Value, HandsError> {
+        if !self.supervisor.is_running(node) {
+            return Err(HandsError::NotRunning(node.to_string()));
+        }
+        let query = [("path", Some(path.to_owned())), ("distribution", distribution.map(str::to_owned))];
+        self.admin.question(&self.cluster, node, question, &query).await
+    }
+
     fn the(&self, role: Role) -> Result<NodeId, HandsError> {
         let node = self.cluster.nodes_with(role).next().map(|plan| plan.id.clone());
         let node = node.ok_or_else(|| HandsError::Failed(format!("this world has no {role}")))?;
@@ -221,12 +235,25 @@ impl Hands for RootHands {
         distribution: Option<&'a str>,
         path: &'a str,
     ) -> HandsFuture<'a, Value> {
+        Box::pin(self.ask_cache(node, "/cache", distribution, path))
+    }
+
+    fn cache_show<'a>(
+        &'a self,
+        node: &'a NodeId,
+        distribution: Option<&'a str>,
+        path: &'a str,
+    ) -> HandsFuture<'a, Value> {
+        Box::pin(self.ask_cache(node, "/cache/show", distribution, path))
+    }
+
+    fn cache_stats<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, StoreStats> {
         Box::pin(async move {
             if !self.supervisor.is_running(node) {
                 return Err(HandsError::NotRunning(node.to_string()));
             }
-            let query = [("path", Some(path.to_owned())), ("distribution", distribution.map(str::to_owned))];
-            self.admin.question(&self.cluster, node, "/cache", &query).await
+            let stats = self.admin.question(&self.cluster, node, "/cache/stats", &[]).await?;
+            serde_json::from_value(stats).map_err(|error| HandsError::Failed(error.to_string()))
         })
     }
 

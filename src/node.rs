@@ -4,6 +4,7 @@
 //! the world's links, opens its admin port, says on stdout that it listens, and serves until its stdin ends.
 
 pub(crate) mod admin;
+mod cache;
 mod edge;
 mod origin;
 mod router;

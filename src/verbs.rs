@@ -4,6 +4,7 @@
 
 mod ask;
 mod break_it;
+mod cache;
 mod config;
 mod doctor;
 pub(crate) mod paint;
@@ -50,7 +51,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Open => block_on(ask::open(cli)),
         Verb::Explain(explain) => block_on(ask::explain(cli, explain)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
-        Verb::Cache(verb) => block_on(ask::cache(cli, verb)),
+        Verb::Cache(verb) => block_on(cache::run(cli, verb)),
         Verb::Doctor => block_on(doctor::run(cli)),
         Verb::Curl(args) => block_on(stand::curl(cli, args)),
         Verb::Dig(args) => block_on(stand::dig(cli, args)),

@@ -69,6 +69,7 @@ counters! {
     EdgePasses, "edge", "edge_passes_total", Counter, "requests that are never cached";
     EdgeErrors, "edge", "edge_errors_total", Counter, "answers with an error status";
     EdgeStoreBytes, "edge", "edge_store_bytes", Gauge, "bytes of bodies, headers and bookkeeping in the store";
+    EdgeStoreBytesMax, "edge", "edge_store_bytes_max", Gauge, "bytes that the store may hold";
     EdgeStoreObjects, "edge", "edge_store_objects", Gauge, "responses in the store";
     EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
     EdgeInvalidated, "edge", "edge_invalidated_total", Counter, "stored responses removed by invalidations";
@@ -94,6 +95,7 @@ counters! {
     EdgeCompressionsFull, "edge", "edge_compressions_full_total", Counter, "responses stored as they came because as many as allowed were being compressed";
     EdgeTunnels, "edge", "edge_tunnels", Gauge, "upgraded connections (WebSocket) that are open";
     EdgeBytesSent, "edge", "edge_bytes_sent_total", Counter, "bytes of bodies sent";
+    EdgeBytesFromStore, "edge", "edge_bytes_from_store_total", Counter, "bytes of bodies sent that were in the store when they were asked for";
     EdgeShieldRequests, "edge", "edge_shield_requests_total", Counter, "requests sent to the shield";
     EdgeShieldHits, "edge", "edge_shield_hits_total", Counter, "requests that the shield answered from its store";
     EdgeShieldBypasses, "edge", "edge_shield_bypasses_total", Counter, "requests that went to the origin because the shield was of no use";

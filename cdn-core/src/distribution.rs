@@ -163,6 +163,17 @@ pub enum Selection {
     All,
 }
 
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Only(names) => f.write_str(&names.join(", ")),
+            Self::AllExcept(names) => write!(f, "all but {}", names.join(", ")),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
 /// Whose rules a behavior follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CachingRules {

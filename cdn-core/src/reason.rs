@@ -108,6 +108,22 @@ reasons! {
     ViewerResponseTimeout = "viewer_response_timeout", "the edge did not answer within the limit";
 }
 
+impl Reason {
+    /// Whether an edge's answer came out of its own store; shared fetches and confirmed responses count.
+    pub const fn is_from_store(self) -> bool {
+        matches!(
+            self,
+            Self::Hit
+                | Self::HitStaleWhileRevalidate
+                | Self::HitStaleOnError
+                | Self::HitStaleAccepted
+                | Self::HitCollapsed
+                | Self::RefreshHit
+                | Self::ErrorCached
+        )
+    }
+}
+
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

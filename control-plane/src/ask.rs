@@ -122,6 +122,21 @@ pub struct CacheAsk {
     pub distribution: Option<String>,
 }
 
+/// Query of `GET /v1/cache/show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CacheShowAsk {
+    /// The path, with its query string if it has one.
+    pub path: String,
+    /// A distribution's id or one of its host names; every distribution if left out.
+    #[serde(default)]
+    pub distribution: Option<String>,
+    /// A node's id, or a PoP's code for its edges; every cache if left out.
+    #[serde(default)]
+    pub at: Option<String>,
+}
+
 /// Query of `GET /v1/explain/route`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

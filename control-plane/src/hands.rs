@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     ask::{DigAsk, RouteAsk},
     desired::{LinkFault, NodeFault},
-    wire::{LinksReport, LogLine},
+    wire::{LinksReport, LogLine, StoreStats},
 };
 
 /// What every method of [`Hands`] returns.
@@ -104,6 +104,17 @@ pub trait Hands: Send + Sync + 'static {
         distribution: Option<&'a str>,
         path: &'a str,
     ) -> HandsFuture<'a, Value>;
+
+    /// The same with everything that decides about what is stored.
+    fn cache_show<'a>(
+        &'a self,
+        node: &'a NodeId,
+        distribution: Option<&'a str>,
+        path: &'a str,
+    ) -> HandsFuture<'a, Value>;
+
+    /// What the cache of `node` has done and holds.
+    fn cache_stats<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, StoreStats>;
 
     /// The ledger of one request that went through the viewer proxy.
     fn ledger<'a>(&'a self, id: &'a str) -> HandsFuture<'a, Value>;

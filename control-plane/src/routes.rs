@@ -240,6 +240,15 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/v1/cache", "cache", "Which node holds a path, and how old", || get(read::handle_cache))
         .query::<ask::CacheAsk>()
         .gives::<wire::CacheReport>(),
+    Route::get("/v1/cache/show", "cache_show", "What nodes hold of a path, and what decides about it", || {
+        get(read::handle_cache_show)
+    })
+    .query::<ask::CacheShowAsk>()
+    .gives::<wire::CacheReport>(),
+    Route::get("/v1/cache/stats", "cache_stats", "What every cache holds and has done", || {
+        get(read::handle_cache_stats)
+    })
+    .gives::<wire::CacheStats>(),
     Route::get("/v1/explain/route", "explain_route", "Why a viewer would be sent where", || {
         get(read::handle_explain_route)
     })

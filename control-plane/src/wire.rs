@@ -249,7 +249,7 @@ pub struct NodeCache {
     pub error: Option<String>,
 }
 
-/// Who holds a path: `iso cache where`.
+/// Who holds a path: `iso cache where`, and with every detail `iso cache show`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CacheReport {
     /// The path asked for.
@@ -258,6 +258,57 @@ pub struct CacheReport {
     pub distribution: Option<String>,
     /// One entry per edge and shield.
     pub nodes: Vec<NodeCache>,
+}
+
+/// What a node's cache has done since its process began, and what it holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StoreStats {
+    /// Responses in the store.
+    pub objects: u64,
+    /// What they take, bodies, headers and bookkeeping.
+    pub bytes: u64,
+    /// What they may take.
+    pub bytes_max: u64,
+    /// Requests answered from the store.
+    pub hits: u64,
+    /// Requests answered from the store after the origin had confirmed it.
+    pub refresh_hits: u64,
+    /// Cacheable requests that the store could not answer.
+    pub misses: u64,
+    /// Requests that are never cached.
+    pub passes: u64,
+    /// Requests that shared somebody else's fetch.
+    pub collapsed: u64,
+    /// Hits, refreshed ones included, among cacheable requests; `null` without any.
+    pub hit_ratio: Option<f64>,
+    /// Bytes of bodies that came out of the store among all that were sent; `null` without any.
+    pub byte_hit_ratio: Option<f64>,
+    /// Bytes of bodies sent.
+    pub bytes_sent: u64,
+    /// Responses that had to go because the store was full.
+    pub evictions: u64,
+    /// Responses that the admission rule kept out.
+    pub admissions_refused: u64,
+}
+
+/// What one node's cache has done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStoreStats {
+    /// The node's id.
+    pub node: String,
+    /// The PoP it belongs to.
+    pub pop: Option<String>,
+    /// What it has done; `null` where it cannot be asked.
+    pub stats: Option<StoreStats>,
+    /// Why there is no answer; `null` if there is one.
+    pub error: Option<String>,
+}
+
+/// What every cache has done: `iso cache stats`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CacheStats {
+    /// One entry per edge and shield.
+    pub nodes: Vec<NodeStoreStats>,
 }
 
 /// One link, asked against measured.

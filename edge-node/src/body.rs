@@ -300,6 +300,8 @@ pub(crate) struct ResponseBody {
 pub(crate) struct Accounts {
     pub(crate) _in_flight: InFlight,
     pub(crate) counters: Arc<Counters>,
+    /// The store had it.
+    pub(crate) from_store: bool,
     pub(crate) log: Option<Box<Entry>>,
 }
 
@@ -432,6 +434,9 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let Some(accounts) = self.accounts.take() {
             accounts.counters.add(Counter::EdgeBytesSent, self.sent);
+            if accounts.from_store {
+                accounts.counters.add(Counter::EdgeBytesFromStore, self.sent);
+            }
             if let Some(log) = accounts.log {
                 log.write(self.sent);
             }

@@ -5,9 +5,9 @@ use std::sync::{Arc, atomic::Ordering};
 use cdn_core::{
     Counter, Counters,
     cache_key::RequestHead,
-    distribution::{Distribution, DistributionConflict, Distributions},
+    distribution::{CachePolicy, Distribution, DistributionConflict, Distributions},
     invalidation::InvalidationError,
-    store::EntryReport,
+    store::{EntryDetail, EntryReport},
 };
 use http::{HeaderMap, Method};
 
@@ -35,6 +35,17 @@ pub struct Explanation {
     pub allowed: bool,
     /// What is stored under the path.
     pub entries: Vec<Entry>,
+}
+
+/// What is stored under a path, with what decides about it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Pattern of the behavior that serves the path.
+    pub behavior: String,
+    /// The cache policy, which says what is in the key beside distribution, method class and path.
+    pub cache_policy: CachePolicy,
+    /// What is stored.
+    pub entries: Vec<EntryDetail>,
 }
 
 /// Why an invalidation was refused.
@@ -90,6 +101,20 @@ impl Handle {
         let root = distribution.root_object_for(path);
         let path = root.as_deref().unwrap_or(path);
         self.node.store.reports(self.node.clock.now(), distribution.id(), path)
+    }
+
+    /// What is stored under `path` of a distribution (by id or host), with any query string, and what decides about it.
+    /// `None` where there is no such distribution.
+    pub fn cache_show(&self, distribution: &str, path: &str) -> Option<Shown> {
+        let distribution = self.distribution(distribution)?;
+        let root = distribution.root_object_for(path);
+        let path = root.as_deref().unwrap_or(path);
+        let behavior = distribution.behavior_for(path);
+        Some(Shown {
+            behavior: behavior.pattern().as_str().to_owned(),
+            cache_policy: behavior.cache_policy().clone(),
+            entries: self.node.store.details(self.node.clock.now(), distribution.id(), path),
+        })
     }
 
     /// What would happen to a request for `target` (path and query string) of a distribution (by id or host). `None`

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::{
     config::{Compression, Config, Limits, ShieldTarget, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
-    handle::{Entry, Explanation, Handle, InvalidateError},
+    handle::{Entry, Explanation, Handle, InvalidateError, Shown},
 };
 
 /// A node that is ready to serve.

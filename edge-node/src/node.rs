@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counters,
+    Counter, Counters,
     distribution::{DistributionConflict, Distributions},
     forward,
     source_nat::SourceNat,
@@ -80,6 +80,7 @@ impl Node {
             wait_max: config.limits.wait_max,
             ..StoreSettings::default()
         };
+        counters.set(Counter::EdgeStoreBytesMax, settings.bytes_max);
         Ok(Self {
             tier: config.tier,
             clock: Clock::new(),

@@ -293,7 +293,8 @@ impl Case {
             response.body_mut().clear();
         }
         let counters = Arc::clone(&self.node.counters);
-        response.body_mut().account(Accounts { _in_flight: self.in_flight, counters, log: self.log });
+        let from_store = reason.is_from_store();
+        response.body_mut().account(Accounts { _in_flight: self.in_flight, counters, from_store, log: self.log });
         response
     }
 }

@@ -16,8 +16,8 @@ use cdn_core::{
     freshness::Lifetime,
     invalidation::InvalidationPattern,
     store::{
-        Begun, CacheShard, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served, ServedParts,
-        Storable, StorablePart, StoreSettings, StoredHead,
+        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served,
+        ServedParts, Storable, StorablePart, StoreSettings, StoredHead,
     },
 };
 use tokio::sync::watch;
@@ -279,6 +279,11 @@ impl Store {
     /// What is stored under a path.
     pub(crate) fn reports(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryReport> {
         (0..self.shards.len()).flat_map(|place| self.lock(place).cache.reports(now, distribution, path)).collect()
+    }
+
+    /// The same with every detail.
+    pub(crate) fn details(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryDetail> {
+        (0..self.shards.len()).flat_map(|place| self.lock(place).cache.details(now, distribution, path)).collect()
     }
 
     fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut CacheShard<Arc<Object>>) -> T) -> T {

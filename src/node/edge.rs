@@ -9,25 +9,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{
-    Json, Router,
-    extract::{Query, State},
-    http::StatusCode,
-    routing::{get, put},
-};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
 use edge_node::{Config, Edge, Handle, Limits, ShieldTarget, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
-use serde::Deserialize;
-use serde_json::Value;
 use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     cluster::{Cluster, OriginKind},
     links,
     node::{
-        Common, Frame, origin,
+        Common, Frame, cache, origin,
         wire::{FaultSet, InvalidateAsk},
     },
 };
@@ -58,8 +51,8 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     };
     let routes = Router::new()
         .route("/invalidate", put(invalidate))
-        .route("/cache", get(cache_where))
-        .with_state(EdgeState { handle, cluster });
+        .with_state(EdgeState { handle: handle.clone(), cluster: Arc::clone(&cluster) })
+        .merge(cache::routes(handle, cluster, frame.plan.id.role()));
     frame.announce(common, routes).await?;
     edge.serve(frame.stop).await.context("the edge ended")
 }
@@ -133,39 +126,6 @@ async fn invalidate(
         }
     }
     Ok(format!("{removed}\n"))
-}
-
-#[derive(Deserialize)]
-struct WhereAsk {
-    path: String,
-    distribution: Option<String>,
-}
-
-async fn cache_where(
-    State(EdgeState { handle, cluster }): State<EdgeState>,
-    Query(ask): Query<WhereAsk>,
-) -> Json<Value> {
-    let mut rows = Vec::new();
-    for distribution in &cluster.distributions {
-        if ask.distribution.as_deref().is_some_and(|id| id != &**distribution.id()) {
-            continue;
-        }
-        for entry in handle.cache_where(distribution.id(), &ask.path) {
-            rows.push(serde_json::json!({
-                "distribution": &**distribution.id(),
-                "uri": entry.uri,
-                "state": entry.state.as_str(),
-                "status": entry.status.map(|status| status.as_u16()),
-                "etag": entry.etag.as_ref().and_then(|tag| tag.to_str().ok()),
-                "vary": entry.vary,
-                "age_s": entry.age.as_secs_f64(),
-                "fresh_for_s": entry.fresh_for.as_secs_f64(),
-                "bytes": entry.body_bytes,
-                "since_last_hit_s": entry.since_last_hit.as_secs_f64(),
-            }));
-        }
-    }
-    Json(Value::Array(rows))
 }
 
 /// Users' own apps with faults laid over them: a stream to an app passes a gate while a fault needs HTTP.

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use control_plane::wire::{Accepted, CacheReport, Delivery, Invalidation, InvalidationStatus, Status};
+use control_plane::wire::{Accepted, Delivery, Invalidation, InvalidationStatus, Status};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{CacheVerb, Cli, Explain, InvalidateArgs, LogsArgs, WaitArgs, WaitFor},
+    args::{Cli, Explain, InvalidateArgs, LogsArgs, WaitArgs, WaitFor},
     state::WorldDir,
     talk::VerbError,
     up::wait_ready,
@@ -166,7 +166,7 @@ pub(super) async fn explain(cli: &Cli, explain: &Explain) -> Result<(), VerbErro
 }
 
 /// The host of a URL, or the name itself.
-fn host_of(url: &str) -> String {
+pub(super) fn host_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()
@@ -263,48 +263,4 @@ pub(super) async fn invalidate(cli: &Cli, args: &InvalidateArgs) -> Result<(), V
         )
     })?;
     if failed { Err(VerbError::Exit(1)) } else { Ok(()) }
-}
-
-pub(super) async fn cache(cli: &Cli, verb: &CacheVerb) -> Result<(), VerbError> {
-    let CacheVerb::Where { path } = verb;
-    let (path, distribution) = match path.split_once("://") {
-        Some((_, rest)) => match rest.find('/') {
-            Some(slash) => (rest[slash..].to_owned(), Some(host_of(path))),
-            None => ("/".to_owned(), Some(host_of(path))),
-        },
-        None => (path.clone(), None),
-    };
-    let mut query = vec![("path", path)];
-    query.extend(distribution.map(|name| ("distribution", name)));
-    let report: CacheReport = api(cli)?.read("/v1/cache", &query).await?;
-    print(cli, &report, cache_text)
-}
-
-fn cache_text(report: &CacheReport) -> String {
-    let mut rows = Vec::new();
-    let seconds = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |s| format!("{s:.0} s"));
-    for node in &report.nodes {
-        let empty = |state: &str| {
-            vec![node.node.clone(), state.to_owned(), String::new(), String::new(), String::new(), String::new()]
-        };
-        if let Some(error) = &node.error {
-            rows.push(empty(error));
-            continue;
-        }
-        let entries = node.entries.as_array().map(Vec::as_slice).unwrap_or_default();
-        if entries.is_empty() {
-            rows.push(empty("absent"));
-        }
-        for entry in entries {
-            rows.push(vec![
-                node.node.clone(),
-                entry["state"].as_str().unwrap_or_default().to_owned(),
-                entry["etag"].as_str().unwrap_or_default().to_owned(),
-                seconds(&entry["age_s"]),
-                seconds(&entry["fresh_for_s"]),
-                entry["bytes"].as_u64().map_or_else(String::new, |bytes| bytes.to_string()),
-            ]);
-        }
-    }
-    table(&["NODE", "STATE", "ETAG", "AGE", "FRESH FOR", "BYTES"], rows)
 }

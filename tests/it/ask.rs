@@ -64,6 +64,8 @@ fn every_verb_prints_one_document() {
         (&["curl", "--from", "lima", "--ledger", "--", "-sS", "-o", "/dev/null", url], &["entries", "total_ms", "pop"]),
         (&["explain", "route", "--from", "lima"], &["policy", "candidates", "chosen", "client", "snapshot_version"]),
         (&["cache", "where", "/doc"], &["path", "nodes"]),
+        (&["cache", "show", "/doc", "--at", "iad"], &["path", "nodes"]),
+        (&["cache", "stats"], &["nodes"]),
         (&["invalidate", "/doc"], &["id", "status", "patterns", "nodes"]),
         (&["fault", "primary", "--status", "503", "--for", "1m"], &["faults"]),
         (&["link", "fra", "iad", "--delay", "1ms", "--for", "1m"], &["faults"]),
@@ -283,6 +285,33 @@ fn an_invalidation_spreads_and_the_cache_shows_it() {
     let shown = world.ok(&["cache", "where", "/img/a"]);
     assert!(shown.contains("fresh") && shown.contains("absent"), "{shown}");
 
+    let shown = world.json(&["cache", "show", "/img/a", "--at", "edge.fra"]);
+    let entry = &shown["nodes"][0]["entries"][0];
+    assert_eq!((&entry["tier"], &entry["key"]["path"]), (&"edge".into(), &"/img/a".into()), "{shown:#}");
+    assert_eq!(shown["nodes"].as_array().unwrap().len(), 1);
+    let seconds = |value: &Value| value.as_f64().unwrap();
+    let freshness = &entry["freshness"];
+    let age = seconds(&freshness["initial_age_s"]) + seconds(&freshness["resident_s"]);
+    assert!((seconds(&entry["age_s"]) - age).abs() < 1e-6, "{entry:#}");
+    let left = seconds(&freshness["fresh_on_arrival_s"]) - seconds(&freshness["resident_s"]);
+    assert!((seconds(&entry["fresh_for_s"]) - left).abs() < 1e-6, "{entry:#}");
+    let headers = entry["headers"].as_array().unwrap();
+    assert!(headers.iter().any(|header| header[0] == "cache-control"), "{entry:#}");
+    let shown = world.ok(&["cache", "show", "/img/a"]);
+    for words in ["edge.fra  fresh  200  1024 bytes", "on arrival", "cache-control: ", "absent from edge.iad"] {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+
+    world.curl("berlin", &["-o", "/dev/null", "http://www.demo.test/keep"]);
+    let stats = world.json(&["cache", "stats"]);
+    let fra = &stats["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "edge.fra").unwrap()["stats"];
+    assert_eq!((&fra["hits"], &fra["misses"], &fra["objects"]), (&1.into(), &2.into(), &2.into()), "{stats:#}");
+    assert_eq!((&fra["bytes_max"], &fra["bytes_sent"]), (&(256 << 20).into(), &3072.into()), "{stats:#}");
+    for ratio in ["hit_ratio", "byte_hit_ratio"] {
+        assert!((seconds(&fra[ratio]) - 1.0 / 3.0).abs() < 1e-6, "{stats:#}");
+    }
+    assert!(world.ok(&["cache", "stats"]).contains("33.3 %"));
+
     let watched = world.ok(&["invalidate", "/img/*", "--watch"]);
     for words in ["accepted I", "edge.fra", "edge.nrt", "edge.iad", "shield.iad", "1 removed", "3 objects removed"] {
         assert!(watched.contains(words), "{words:?} is not in {watched}");
@@ -305,6 +334,7 @@ fn an_invalidation_spreads_and_the_cache_shows_it() {
         (&["invalidate", "no-slash"][..], "does not begin with /"),
         (&["invalidate", "/a", "--distribution", "nope"], "nope"),
         (&["cache", "where", "no-slash"], "must begin with /"),
+        (&["cache", "show", "/a", "--at", "router.iad"], "no cache"),
     ] {
         let output = world.iso(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
@@ -377,6 +407,8 @@ fn only_the_token_opens_admin_and_metrics_have_every_row() {
         ("/v1/invalidations", "post"),
         ("/v1/invalidations/{id}", "get"),
         ("/v1/cache", "get"),
+        ("/v1/cache/show", "get"),
+        ("/v1/cache/stats", "get"),
         ("/v1/explain/route", "get"),
         ("/v1/dig", "get"),
         ("/v1/ledger/{id}", "get"),

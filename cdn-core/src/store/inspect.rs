@@ -1,14 +1,17 @@
-//! Looking into the store, and removing by pattern: `iso cache where`, `iso invalidate`.
+//! Looking into the store, and removing by pattern: `iso cache where`, `iso cache show`, `iso invalidate`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    CacheShard, FetchError,
+    CacheShard, FetchError, StoredHead,
     entry::{Content, Entry, StoredParts},
+    parts::Run,
 };
-use crate::{Counter, Instant, cache_key::CacheKey, invalidation::InvalidationPattern};
+use crate::{
+    Counter, Instant, cache_key::CacheKey, freshness::Lifetime, invalidation::InvalidationPattern, range::ByteRange,
+};
 
 /// How usable an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +57,36 @@ pub struct EntryReport {
     pub since_last_hit: Duration,
 }
 
+/// One entry with what decides about it, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryDetail {
+    /// The same in short.
+    pub report: EntryReport,
+    /// Its key in this process. Two entries of one path have two keys where the key tells apart their query strings,
+    /// headers or cookies, and one where they are variants by `Vary`.
+    pub key: CacheKey,
+    /// It answers HEAD only.
+    pub head_only: bool,
+    /// What is stored of the response beside its body; `None` for [`EntryState::Unshared`].
+    pub response: Option<ResponseDetail>,
+}
+
+/// A stored response without its body, for people. Its age is `lifetime.initial_age` and `resident`; it is fresh while
+/// `resident` is less than `lifetime.fresh_for`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseDetail {
+    /// Status and headers.
+    pub head: Arc<StoredHead>,
+    /// How long it may be used from when it arrived or was confirmed.
+    pub lifetime: Lifetime,
+    /// Time since then.
+    pub resident: Duration,
+    /// How long the origin, which failed, is left alone.
+    pub origin_left_alone_for: Duration,
+    /// Where only parts are stored, what of the whole lacks.
+    pub lacking: Vec<ByteRange>,
+}
+
 impl EntryState {
     /// The word in tables.
     pub const fn as_str(self) -> &'static str {
@@ -72,9 +105,18 @@ impl EntryState {
 impl<B: Clone> CacheShard<B> {
     /// Everything stored under a path of a distribution, with any query string; in the order of the slots.
     pub fn reports(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryReport> {
-        let under = |uri: &str| uri.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'));
-        let entries = self.entries.iter().filter(|entry| *entry.distribution == *distribution && under(&entry.uri));
-        entries.map(|entry| report(now, entry)).collect()
+        self.entries_under(distribution, path).map(|entry| report(now, entry)).collect()
+    }
+
+    /// The same with every detail.
+    pub fn details(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryDetail> {
+        self.entries_under(distribution, path).map(|entry| detail(now, entry)).collect()
+    }
+
+    fn entries_under(&self, distribution: &str, path: &str) -> impl Iterator<Item = &Entry<B>> {
+        let under =
+            move |uri: &str| uri.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'));
+        self.entries.iter().filter(move |entry| *entry.distribution == *distribution && under(&entry.uri))
     }
 
     /// Removes what the pattern covers and returns how many responses that were. What is being fetched at this moment
@@ -122,6 +164,41 @@ impl<B: Clone> CacheShard<B> {
         self.counters.add(Counter::EdgeInvalidated, removed);
         removed
     }
+}
+
+impl<B: Clone> StoredParts<B> {
+    fn lacking(&self) -> Vec<ByteRange> {
+        let Some(last) = self.parts.total.checked_sub(1) else { return Vec::new() };
+        let runs = self.parts.runs(ByteRange { first: 0, last }).into_iter();
+        let gaps = runs.filter_map(|run| match run {
+            Run::Lacking(range) => Some(range),
+            Run::Stored { .. } => None,
+        });
+        gaps.collect()
+    }
+}
+
+fn detail<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryDetail {
+    let response = match &entry.content {
+        Content::Response(response) => Some(ResponseDetail {
+            head: Arc::clone(&response.head),
+            lifetime: response.lifetime,
+            resident: now.saturating_since(response.since),
+            origin_left_alone_for: response
+                .stands_in_until
+                .map_or(Duration::ZERO, |(until, _)| until.saturating_since(now)),
+            lacking: Vec::new(),
+        }),
+        Content::Parts(stored) => Some(ResponseDetail {
+            head: Arc::clone(&stored.head),
+            lifetime: stored.lifetime,
+            resident: now.saturating_since(stored.since),
+            origin_left_alone_for: Duration::ZERO,
+            lacking: stored.lacking(),
+        }),
+        Content::Unshared { .. } => None,
+    };
+    EntryDetail { report: report(now, entry), key: entry.key, head_only: entry.head_only, response }
 }
 
 fn report_parts<B: Clone>(now: Instant, stored: &StoredParts<B>, blank: EntryReport) -> EntryReport {

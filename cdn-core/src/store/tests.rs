@@ -611,6 +611,12 @@ fn reports_tell_state_age_and_bytes() {
     world.advance(1000);
     let report = world.shard.reports(world.now, "demo", "/a").remove(0);
     assert_eq!((report.state, report.age.as_secs(), report.body_bytes), (EntryState::Stale, 1024, 4));
+    let detail = world.shard.details(world.now, "demo", "/a").remove(0);
+    let response = detail.response.unwrap();
+    assert_eq!((detail.report, detail.head_only), (report.clone(), false));
+    assert_eq!(response.lifetime.initial_age + response.resident, report.age);
+    assert_eq!((response.head, response.origin_left_alone_for), (head("\"a\""), Duration::ZERO));
+    assert!(world.shard.details(world.now, "demo", "/b")[0].response.is_none());
     assert!(world.shard.reports(world.now, "demo", "/").is_empty());
     assert!(world.shard.reports(world.now, "other", "/a").is_empty());
 }

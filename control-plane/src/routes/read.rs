@@ -13,14 +13,14 @@ use http::header;
 use serde_json::Value;
 
 use crate::{
-    ask::{CacheAsk, DigAsk, RouteAsk},
+    ask::{CacheAsk, CacheShowAsk, DigAsk, RouteAsk},
     check,
     extract::{Asked, Segment},
     metrics::RollUp,
     openapi,
     plane::Plane,
     respond::Refusal,
-    wire::{Accepted, CacheReport, Faults, Health, Node, NodeCache, Status},
+    wire::{Accepted, CacheReport, CacheStats, Faults, Health, Node, NodeCache, NodeStoreStats, Status},
 };
 
 type Shared = State<Arc<Plane>>;
@@ -58,14 +58,48 @@ pub(super) async fn handle_cache(
     State(plane): Shared,
     Asked(ask): Asked<CacheAsk>,
 ) -> Result<Reply<CacheReport>, Refusal> {
+    let caches = plane.state().registry.caches();
+    cache_report(&plane, ask, caches, Depth::Where).await
+}
+
+pub(super) async fn handle_cache_show(
+    State(plane): Shared,
+    Asked(ask): Asked<CacheShowAsk>,
+) -> Result<Reply<CacheReport>, Refusal> {
+    let mut caches = plane.state().registry.caches();
+    if let Some(at) = &ask.at {
+        let named = plane.state().registry.nodes_called(at)?;
+        caches.retain(|id| named.contains(id));
+        if caches.is_empty() {
+            return Err(Refusal::invalid(format!("{at} is no cache; edges and shields are")));
+        }
+    }
+    let CacheShowAsk { path, distribution, .. } = ask;
+    cache_report(&plane, CacheAsk { path, distribution }, caches, Depth::Show).await
+}
+
+/// How much is asked about what is stored.
+#[derive(Clone, Copy)]
+enum Depth {
+    Where,
+    Show,
+}
+
+async fn cache_report(
+    plane: &Plane,
+    ask: CacheAsk,
+    caches: Vec<NodeId>,
+    depth: Depth,
+) -> Result<Reply<CacheReport>, Refusal> {
     check::path(&ask.path)?;
-    let (distribution, caches) = {
-        let state = plane.state();
-        let distribution = ask.distribution.as_deref().map(|name| state.registry.distribution_called(name));
-        (distribution.transpose()?, state.registry.caches())
-    };
+    let distribution = ask.distribution.as_deref().map(|name| plane.state().registry.distribution_called(name));
+    let distribution = distribution.transpose()?;
     let one = async |id: NodeId| {
-        let asked = plane.act(plane.hands.cache_where(&id, distribution.as_deref(), &ask.path)).await;
+        let asking = match depth {
+            Depth::Where => plane.hands.cache_where(&id, distribution.as_deref(), &ask.path),
+            Depth::Show => plane.hands.cache_show(&id, distribution.as_deref(), &ask.path),
+        };
+        let asked = plane.act(asking).await;
         let pop = plane.state().registry.pop_of(&id).map(|pop| pop.to_string());
         let (entries, error) = match asked {
             Ok(entries) => (entries, None),
@@ -75,6 +109,20 @@ pub(super) async fn handle_cache(
     };
     let nodes = futures_util::future::join_all(caches.into_iter().map(one)).await;
     Ok(Reply(CacheReport { path: ask.path, distribution, nodes }))
+}
+
+pub(super) async fn handle_cache_stats(State(plane): Shared) -> Reply<CacheStats> {
+    let caches = plane.state().registry.caches();
+    let one = async |id: NodeId| {
+        let asked = plane.act(plane.hands.cache_stats(&id)).await;
+        let pop = plane.state().registry.pop_of(&id).map(|pop| pop.to_string());
+        let (stats, error) = match asked {
+            Ok(stats) => (Some(stats), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        NodeStoreStats { node: id.to_string(), pop, stats, error }
+    };
+    Reply(CacheStats { nodes: futures_util::future::join_all(caches.into_iter().map(one)).await })
 }
 
 pub(super) async fn handle_explain_route(

@@ -26,6 +26,8 @@ fn samples() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("invalidate", "/v1/invalidations", Some(json!({ "patterns": ["/a", "/b*"] }))),
         ("invalidation", "/v1/invalidations/{id}", None),
         ("cache", "/v1/cache?path=/a.js&distribution=www.demo.test", None),
+        ("cache_show", "/v1/cache/show?path=/a.js&at=fra", None),
+        ("cache_stats", "/v1/cache/stats", None),
         ("explain_route", "/v1/explain/route?from=tokyo&ecs=false", None),
         ("dig", "/v1/dig?from=tokyo&name=www.demo.test&type=A", None),
         ("ledger", "/v1/ledger/last", None),

@@ -224,6 +224,16 @@ async fn questions_reach_the_hands_and_their_refusals_come_back() {
             "node": "edge.fra", "pop": "FRA", "entries": [{ "state": "fresh" }], "error": null
         })
     );
+    let shown = world.get("/v1/cache/show?path=/a.js&at=fra").await;
+    assert_eq!((shown["nodes"].as_array().unwrap().len(), &shown["nodes"][0]["node"]), (1, &json!("edge.fra")));
+    assert!(world.hands.did().contains(&"show edge.fra /a.js".into()));
+    world.hands.fail("stats edge.fra", HandsError::NotRunning("edge.fra".into()));
+    let stats = world.get("/v1/cache/stats").await;
+    assert_eq!(
+        stats["nodes"][0],
+        json!({ "node": "edge.fra", "pop": "FRA", "stats": null, "error": "edge.fra is not running" })
+    );
+    assert_eq!((&stats["nodes"][1]["stats"]["hit_ratio"], stats["nodes"].as_array().unwrap().len()), (&json!(0.75), 3));
     let unknown =
         HandsError::NotFound { what: "there is no place \"tokio\"".into(), did_you_mean: vec!["tokyo".into()] };
     world.hands.fail("dig", unknown);
@@ -247,6 +257,7 @@ async fn unknown_targets_come_with_suggestions() {
     check(Method::DELETE, "/v1/faults?target=primari", json!({}), &["primary"]).await;
     check(Method::DELETE, "/v1/faults?target=fra%3C-%3Etokio", json!({}), &["tokyo"]).await;
     check(Method::GET, "/v1/logs?node=edge.iat", json!({}), &["edge.iad"]).await;
+    check(Method::GET, "/v1/cache/show?path=/a&at=edge.fta", json!({}), &["edge.fra"]).await;
     check(Method::GET, "/v1/cache?path=/a&distribution=www.demo.tst", json!({}), &["www.demo.test"]).await;
 }
 
@@ -266,7 +277,13 @@ async fn wrong_requests_are_refused_and_change_nothing() {
     check(Method::POST, "/v1/nodes/fra/kill", "{\"for\":1}").await;
     check(Method::POST, "/v1/invalidations", "{\"patterns\":[]}").await;
     check(Method::POST, "/v1/invalidations", "{\"patterns\":[\"a.js\"]}").await;
-    for path in ["/v1/cache", "/v1/cache?path=a", "/v1/dig?from=tokyo", "/v1/explain/route?from=x&ecs=perhaps"] {
+    for path in [
+        "/v1/cache",
+        "/v1/cache?path=a",
+        "/v1/cache/show?path=/a&at=router.iad",
+        "/v1/dig?from=tokyo",
+        "/v1/explain/route?from=x&ecs=perhaps",
+    ] {
         check(Method::GET, path, "").await;
     }
     check(Method::GET, "/v1/logs?tail=1000000", "").await;
@@ -274,7 +291,7 @@ async fn wrong_requests_are_refused_and_change_nothing() {
     check(Method::DELETE, "/v1/faults", "").await;
     check(Method::DELETE, "/v1/faults?target=all&id=1", "").await;
     assert_eq!(world.faults().await, Vec::<String>::new());
-    assert_eq!(world.handle.counters().value(cdn_core::Counter::ControlRejected), 19);
+    assert_eq!(world.handle.counters().value(cdn_core::Counter::ControlRejected), 20);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use control_plane::{
     NodeFault, NodeInfo, SiteInfo,
     ask::{DigAsk, RouteAsk},
     desired::Fault,
-    wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine},
+    wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine, StoreStats},
 };
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -105,6 +105,15 @@ impl Hands for Fake {
 
     fn cache_where<'a>(&'a self, node: &'a NodeId, _: Option<&'a str>, path: &'a str) -> HandsFuture<'a, Value> {
         self.answer(format!("cache {node} {path}"), json!([{ "state": "fresh" }]))
+    }
+
+    fn cache_show<'a>(&'a self, node: &'a NodeId, _: Option<&'a str>, path: &'a str) -> HandsFuture<'a, Value> {
+        self.answer(format!("show {node} {path}"), json!([{ "state": "fresh", "headers": [] }]))
+    }
+
+    fn cache_stats<'a>(&'a self, node: &'a NodeId) -> HandsFuture<'a, StoreStats> {
+        let stats = StoreStats { hits: 3, misses: 1, hit_ratio: Some(0.75), ..StoreStats::default() };
+        self.answer(format!("stats {node}"), stats)
     }
 
     fn ledger<'a>(&'a self, id: &'a str) -> HandsFuture<'a, Value> {

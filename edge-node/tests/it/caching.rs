@@ -28,6 +28,8 @@ async fn a_hit_carries_cloudfronts_headers_and_asks_nobody() {
     assert_eq!(origin.requests(), 1);
     let counts = [Counter::EdgeHits, Counter::EdgeMisses, Counter::EdgeRequests].map(|counter| node.count(counter));
     assert_eq!(counts, [1, 1, 2]);
+    let bytes = [Counter::EdgeBytesSent, Counter::EdgeBytesFromStore, Counter::EdgeStoreBytesMax];
+    assert_eq!(bytes.map(|counter| node.count(counter)), [10, 5, 64 << 20]);
 }
 
 #[tokio::test]
@@ -352,6 +354,11 @@ async fn invalidation_removes_and_where_shows() {
     get(node.address, "/b").await;
     let entries = node.handle.cache_where("www.demo.test", "/a");
     assert_eq!((entries.len(), entries[0].body_bytes), (1, 5));
+    let shown = node.handle.cache_show("demo", "/a").unwrap();
+    let response = shown.entries[0].response.as_ref().unwrap();
+    let whole = response.lifetime.initial_age + response.lifetime.fresh_for;
+    assert_eq!((response.head.status().as_u16(), whole), (200, Duration::from_secs(60)));
+    assert_eq!((shown.behavior.as_str(), shown.cache_policy.query.to_string().as_str()), ("*", "all"));
     assert_eq!(node.handle.invalidate("demo", "/a*"), Ok(1));
     assert!(node.handle.invalidate("demo", "a").is_err() && node.handle.invalidate("other", "/*").is_err());
     assert_eq!(get(node.address, "/a").await.x_cache(), "Miss from cloudfront");

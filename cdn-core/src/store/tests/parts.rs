@@ -152,6 +152,8 @@ fn a_part_that_is_asked_for_once_is_not_kept_and_what_completes_stored_parts_is(
     assert_eq!(world.bring(id, (10, 49), "\"a\""), Growth::Dropped(NotStored::NotAdmitted));
     assert_eq!((world.shard.len(), world.counters.value(Counter::EdgeAdmissionsRefused)), (0, 1));
     world.fill_part(10, 49);
+    let detail = world.shard.details(world.now, "demo", "/a").remove(0);
+    assert_eq!(detail.response.unwrap().lacking, [range(0, 9), range(50, 99)]);
     let id = begun(world.ask("/a", &bytes("10-59"))).id;
     assert_eq!(world.bring(id, (50, 59), "\"a\""), Growth::Kept);
     assert_eq!(parts(world.ask("/a", &bytes("10-59"))).runs.len(), 2);
