@@ -217,6 +217,7 @@ impl Cluster {
             let Addresses { http, dns, admin } = node.addresses;
             let what = match node.id.role() {
                 Role::Edge => "edges, HTTP",
+                Role::Regional => "regional caches, HTTP",
                 Role::Shield => "shield, HTTP",
                 Role::Router => "HTTP routing",
                 Role::Origin => "origin",

@@ -114,7 +114,7 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
     let here = |to: SocketAddr| WayAsk { from: None, to };
     match node.role() {
         Role::Edge => http(Role::Shield).chain(http(Role::Origin)).map(here).collect(),
-        Role::Shield => http(Role::Origin).map(here).collect(),
+        Role::Regional | Role::Shield => http(Role::Origin).map(here).collect(),
         Role::Router => http(Role::Edge).map(here).collect(),
         Role::Origin => Vec::new(),
         Role::Viewer => {

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     let frame = Frame { cluster, plan, token: config.token, stop };
     let served = runtime.block_on(async {
         match role {
-            Role::Edge | Role::Shield => edge::serve(frame).await,
+            Role::Edge | Role::Regional | Role::Shield => edge::serve(frame).await,
             Role::Router => router::serve(frame).await,
             Role::Origin => origin::serve(frame).await,
             Role::Viewer => viewer::serve(frame).await,

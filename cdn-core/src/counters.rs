@@ -58,7 +58,7 @@ macro_rules! counters {
 }
 
 counters! {
-    // edge (and shield)
+    // edge (and regional cache, and shield)
     EdgeConnections, "edge", "edge_connections", Gauge, "client connections that are open";
     EdgeConnectionsAccepted, "edge", "edge_connections_accepted_total", Counter, "client connections accepted";
     EdgeConnectionsRefused, "edge", "edge_connections_refused_total", Counter, "client connections closed at once because the limit was reached";
@@ -96,11 +96,14 @@ counters! {
     EdgeTunnels, "edge", "edge_tunnels", Gauge, "upgraded connections (WebSocket) that are open";
     EdgeBytesSent, "edge", "edge_bytes_sent_total", Counter, "bytes of bodies sent";
     EdgeBytesFromStore, "edge", "edge_bytes_from_store_total", Counter, "bytes of bodies sent that were in the store when they were asked for";
+    EdgeRegionalRequests, "edge", "edge_regional_requests_total", Counter, "requests sent to the regional cache";
+    EdgeRegionalHits, "edge", "edge_regional_hits_total", Counter, "requests that the regional cache answered from its store";
+    EdgeRegionalBypasses, "edge", "edge_regional_bypasses_total", Counter, "requests that went past the regional cache because it was of no use";
     EdgeShieldRequests, "edge", "edge_shield_requests_total", Counter, "requests sent to the shield";
     EdgeShieldHits, "edge", "edge_shield_hits_total", Counter, "requests that the shield answered from its store";
-    EdgeShieldBypasses, "edge", "edge_shield_bypasses_total", Counter, "requests that went to the origin because the shield was of no use";
+    EdgeShieldBypasses, "edge", "edge_shield_bypasses_total", Counter, "requests that went past the shield because it was of no use";
     EdgeOriginRequests, "edge", "edge_origin_requests_total", Counter, "requests sent to origins";
-    EdgeOriginConnects, "edge", "edge_origin_connects_total", Counter, "connections opened to origins and shields";
+    EdgeOriginConnects, "edge", "edge_origin_connects_total", Counter, "connections opened to origins, regional caches and shields";
     EdgeOriginConnectFailures, "edge", "edge_origin_connect_failures_total", Counter, "attempts to connect to an origin that failed";
     EdgeOriginReuses, "edge", "edge_origin_reuses_total", Counter, "requests sent on a connection that was kept";
     EdgeFailovers, "edge", "edge_failovers_total", Counter, "requests that moved to the secondary of an origin group";

@@ -1,4 +1,4 @@
-//! Which headers travel: viewer to origin, edge to shield, origin to viewer.
+//! Which headers travel: viewer to origin, tier to tier, origin to viewer.
 //!
 //! Decides names and values by the behavior's policies and CloudFront's tables. Knows no connection: message framing
 //! (`Content-Length`, `Transfer-Encoding`) belongs to the HTTP library of the shell.
@@ -10,7 +10,7 @@ mod response;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub use self::{
-    hop::{HOP_HEADER, Hop, shield_request_headers},
+    hop::{HOP_HEADER, Hop, parent_request_headers},
     request::{
         CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_path_and_query, origin_request_headers,
         receive_viewer_headers,
@@ -50,6 +50,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// All values of `name` as one list; `None` where there are none.
+pub fn list_of(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    headers.contains_key(name).then(|| joined(headers, name, ", ", b""))
 }
 
 /// All values of `name` as one list (RFC 9110 section 5.3), with `more` at its end; bytes that a value may not have

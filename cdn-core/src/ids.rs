@@ -7,7 +7,9 @@ use std::{fmt, str::FromStr};
 pub enum Role {
     /// A caching proxy that viewers talk to.
     Edge,
-    /// A caching proxy that only edges talk to (CloudFront's Origin Shield).
+    /// A caching proxy that the edges around it talk to (CloudFront's regional edge cache).
+    Regional,
+    /// A caching proxy that only edges and regional caches talk to (CloudFront's Origin Shield).
     Shield,
     /// Authoritative DNS and HTTP routing.
     Router,
@@ -19,12 +21,13 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order in which tables list them.
-    pub const ALL: [Self; 5] = [Self::Edge, Self::Shield, Self::Router, Self::Origin, Self::Viewer];
+    pub const ALL: [Self; 6] = [Self::Edge, Self::Regional, Self::Shield, Self::Router, Self::Origin, Self::Viewer];
 
     /// The lower-case word that begins a node's id.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Edge => "edge",
+            Self::Regional => "regional",
             Self::Shield => "shield",
             Self::Router => "router",
             Self::Origin => "origin",
@@ -51,7 +54,7 @@ impl FromStr for Role {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| InvalidName(text.into(), "a role: edge, shield, router, origin or viewer"))
+            .ok_or_else(|| InvalidName(text.into(), "a role: edge, regional, shield, router, origin or viewer"))
     }
 }
 

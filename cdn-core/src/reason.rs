@@ -32,6 +32,7 @@ macro_rules! reasons {
 reasons! {
     // The edge: what the store said.
     Hit = "hit", "a fresh stored response was used";
+    HitRegional = "hit_regional", "the regional cache had a fresh stored response";
     HitShield = "hit_shield", "the shield had a fresh stored response";
     HitStaleWhileRevalidate = "hit_stale_while_revalidate", "a stale stored response was used while it is refreshed (RFC 5861)";
     HitStaleOnError = "hit_stale_on_error", "a stale stored response was used because the origin failed";

@@ -87,9 +87,9 @@ impl Registry {
         self.nodes.keys()
     }
 
-    /// Nodes that store responses: edges and shields.
+    /// Nodes that store responses: edges, regional caches and shields.
     pub(crate) fn caches(&self) -> Vec<NodeId> {
-        self.ids().filter(|id| matches!(id.role(), Role::Edge | Role::Shield)).cloned().collect()
+        self.ids().filter(|id| matches!(id.role(), Role::Edge | Role::Regional | Role::Shield)).cloned().collect()
     }
 
     /// Nodes that have a process.

@@ -47,7 +47,7 @@ impl fmt::Display for Health {
 /// Where a node listens, each as `ip:port`; what it does not have is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Addresses {
-    /// Cleartext HTTP for viewers (or, of a shield and an origin, for edges).
+    /// Cleartext HTTP for viewers (or, of other caches and of origins, for edges).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<String>,
     /// HTTP over TLS.
@@ -66,7 +66,7 @@ pub struct Addresses {
 pub struct Node {
     /// Such as `edge.fra`.
     pub id: String,
-    /// `edge`, `shield`, `router`, `origin` or `viewer`.
+    /// `edge`, `regional`, `shield`, `router`, `origin` or `viewer`.
     pub role: String,
     /// The PoP it belongs to, upper case.
     pub pop: Option<String>,
@@ -231,7 +231,7 @@ pub struct Invalidation {
     pub patterns: Vec<String>,
     /// When it was accepted, in milliseconds since the control plane was built.
     pub t_ms: u64,
-    /// One entry per edge and shield.
+    /// One entry per cache.
     pub nodes: Vec<NodeProgress>,
 }
 
@@ -256,7 +256,7 @@ pub struct CacheReport {
     pub path: String,
     /// The distribution asked for; `null` means every one.
     pub distribution: Option<String>,
-    /// One entry per edge and shield.
+    /// One entry per cache.
     pub nodes: Vec<NodeCache>,
 }
 
@@ -307,7 +307,7 @@ pub struct NodeStoreStats {
 /// What every cache has done: `iso cache stats`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CacheStats {
-    /// One entry per edge and shield.
+    /// One entry per cache.
     pub nodes: Vec<NodeStoreStats>,
 }
 

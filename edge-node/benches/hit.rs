@@ -124,7 +124,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
-        shields: vec![],
+        parents: vec![],
         cache_bytes_max: 64 << 20,
         object_bytes_max: 1 << 20,
         compression: Compression::default(),

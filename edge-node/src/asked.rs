@@ -75,7 +75,7 @@ impl Asked {
         }
     }
 
-    /// The target as it was sent, for the shield, which does the same with it as the edge.
+    /// The target as it was sent, for a cache behind, which does the same with it as the edge.
     pub(crate) fn target(&self) -> Uri {
         self.uri.clone()
     }
@@ -87,10 +87,5 @@ impl Asked {
         let single = self.distribution.origin(target);
         let members = group.unwrap_or_default().iter().filter_map(|id| self.distribution.origin(id));
         members.chain(single)
-    }
-
-    /// The first origin, where it is shielded.
-    pub(crate) fn shielded_by(&self) -> Option<&Origin> {
-        self.origins().next().filter(|origin| origin.shield)
     }
 }

@@ -99,7 +99,7 @@ impl ViewerBody {
     }
 }
 
-/// The body of a request to an origin or a shield.
+/// The body of a request to an origin or a cache between.
 #[derive(Debug)]
 pub(crate) enum OriginRequestBody {
     /// None.

@@ -17,13 +17,28 @@ use http::uri::Authority;
 pub enum Tier {
     /// Viewers talk to it.
     Edge,
-    /// Only edges talk to it: CloudFront's Origin Shield.
+    /// Edges of its region talk to it: CloudFront's regional edge cache.
+    Regional,
+    /// Edges and regional caches talk to it: CloudFront's Origin Shield.
     Shield,
 }
 
-/// A shield that an edge may ask.
+impl Tier {
+    /// Its word in `Server-Timing`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Regional => "regional",
+            Self::Shield => "shield",
+        }
+    }
+}
+
+/// A cache behind a node, which it may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShieldTarget {
+pub struct Parent {
+    /// Which layer it is. A shield is asked only for origins that are shielded.
+    pub tier: Tier,
     /// Where it stands.
     pub pop: PopCode,
     /// `ip:port`.
@@ -43,8 +58,9 @@ pub struct Config {
     pub distributions: Vec<Arc<Distribution>>,
     /// Where each origin really listens, by origin id: `ip:port`.
     pub origins: BTreeMap<String, Authority>,
-    /// Shields in the order in which they are asked; empty for none.
-    pub shields: Vec<ShieldTarget>,
+    /// Caches between this node and the origins: the first is asked, and the next one where that is of no use. Empty
+    /// for none.
+    pub parents: Vec<Parent>,
     /// Bytes of bodies and heads that the store may hold.
     pub cache_bytes_max: u64,
     /// Bytes of the largest object that is stored; larger ones stream through.

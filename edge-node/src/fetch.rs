@@ -1,4 +1,4 @@
-//! Getting a response from behind: from the shield, or from an origin by way of the origin group's machine.
+//! Getting a response from behind: from a cache between, or from an origin by way of the origin group's machine.
 //!
 //! [`Exchange`] decides who is asked, how often and how long; this is the thin loop that does it. Knows connections and
 //! requests; does not know what is cached.
@@ -17,13 +17,13 @@ use hyper::body::Incoming;
 use crate::{
     asked::Asked,
     body::{OriginBody, OriginRequestBody, ViewerBody},
-    config::ShieldTarget,
+    config::{Parent, Tier},
     connection::Wire,
     lead::is_origin_failure,
     node::Node,
     pool::{Lease, SendError},
-    respond::Refusal,
-    timing::{Layer, Ledger},
+    respond::{CACHE_STATUS, Refusal},
+    timing::Ledger,
 };
 
 /// The head of a response from behind, and the way to its body.
@@ -36,21 +36,31 @@ pub(crate) struct Fetched {
     pub(crate) requested_at: Instant,
     /// What was tried, for `Server-Timing`.
     pub(crate) ledger: Ledger,
-    /// Set where the shield gave the response.
-    pub(crate) shield: Option<FromShield>,
+    /// Set where a cache between gave the response.
+    pub(crate) parent: Option<FromParent>,
     /// The stream under an upgraded connection (status 101).
     pub(crate) upgraded: Option<hyper::upgrade::OnUpgrade>,
 }
 
-/// What a shield says about its answer.
+/// What a cache between says about its answer.
 #[derive(Clone, Debug)]
-pub(crate) struct FromShield {
-    /// Its store answered.
+pub(crate) struct FromParent {
+    /// Which one it is.
+    pub(crate) tier: Tier,
+    /// Its store answered, or one behind it did.
     pub(crate) hit: bool,
     /// Its `x-iso-reason`.
     pub(crate) reason: Option<Reason>,
-    /// Its `Cache-Status`.
+    /// Its `Cache-Status`, which begins with those behind it.
     pub(crate) cache_status: Option<HeaderValue>,
+}
+
+impl FromParent {
+    /// Whose store it was, where it was one.
+    pub(crate) fn hit_reason(&self) -> Option<Reason> {
+        let behind = self.tier == Tier::Shield || self.reason == Some(Reason::HitShield);
+        self.hit.then_some(if behind { Reason::HitShield } else { Reason::HitRegional })
+    }
 }
 
 /// No response.
@@ -65,14 +75,14 @@ pub(crate) struct FetchFailure {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Want<'a> {
     pub(crate) conditions: Conditions<'a>,
-    /// The shield may answer: the request may be cached.
-    pub(crate) by_shield: bool,
+    /// A cache between may answer: the request may be cached.
+    pub(crate) by_parents: bool,
     pub(crate) upgrade: Option<&'a HeaderValue>,
     /// Where interim responses go, if anybody is told of them.
     pub(crate) interims: Option<&'a Arc<Wire>>,
 }
 
-/// Asks the shield where there is one for the target, else the target's origins.
+/// Asks the caches between, where there are any for the target, and where none of them is of use the target's origins.
 pub(crate) async fn fetch(
     node: &Node,
     asked: &Asked,
@@ -80,21 +90,25 @@ pub(crate) async fn fetch(
     body: Option<ViewerBody>,
 ) -> Result<Fetched, FetchFailure> {
     let mut ledger = Ledger::default();
-    if want.by_shield
-        && let Some(origin) = asked.shielded_by()
-        && let Some(shield) = node.shields.first()
+    if want.by_parents
+        && let Some(origin) = asked.origins().next()
     {
-        match ask_shield(node, asked, want, shield, origin, &mut ledger).await {
-            Some(fetched) => return as_failure(fetched),
-            None => node.counters.bump(Counter::EdgeShieldBypasses),
+        for parent in node.parents.iter().filter(|parent| parent.tier != Tier::Shield || origin.shield) {
+            match ask_parent(node, asked, want, parent, origin, &mut ledger).await {
+                Some(fetched) => return as_failure(fetched),
+                None => node.counters.bump(match parent.tier {
+                    Tier::Shield => Counter::EdgeShieldBypasses,
+                    Tier::Regional | Tier::Edge => Counter::EdgeRegionalBypasses,
+                }),
+            }
         }
     }
     ask_origins(node, asked, want, body, ledger).await
 }
 
-/// A shield's own error page is an error of the fetch: the edge makes its own page, or has something stale.
+/// An error page that a cache between made itself is an error of the fetch: the edge makes its own page, or has something stale.
 fn as_failure(fetched: Fetched) -> Result<Fetched, FetchFailure> {
-    let reason = fetched.shield.as_ref().and_then(|shield| shield.reason).filter(|reason| is_origin_failure(*reason));
+    let reason = fetched.parent.as_ref().and_then(|parent| parent.reason).filter(|reason| is_origin_failure(*reason));
     match reason {
         Some(reason) => Err(FetchFailure { status: fetched.status, reason, ledger: fetched.ledger }),
         None => Ok(fetched),
@@ -141,7 +155,7 @@ async fn ask_origins(
     body: Option<ViewerBody>,
     mut ledger: Ledger,
 ) -> Result<Fetched, FetchFailure> {
-    let layer = node.layer();
+    let tier = node.tier;
     let watch = body.as_ref().map(ViewerBody::watch);
     let mut body = body.map(Box::new);
     let behavior = asked.behavior();
@@ -195,7 +209,7 @@ async fn ask_origins(
                 if let Some(watch) = &watch {
                     if let Some(reason) = watch.failure() {
                         // The viewer's fault, not the origin's.
-                        ledger.attempts(layer, &exchange);
+                        ledger.attempts(tier, &exchange);
                         return Err(FetchFailure { status: Refusal::new(reason).status, reason, ledger });
                     }
                     if watch.has_begun() || matches!(outcome, Err(_) | Ok(Err(SendError::Failed(_)))) {
@@ -220,7 +234,7 @@ async fn ask_origins(
             }
             Step::Serve { member } => {
                 count_failover(node, &exchange, asked);
-                ledger.attempts(layer, &exchange);
+                ledger.attempts(tier, &exchange);
                 let (Some(response), Some(lease)) = (answer, lease) else {
                     return Err(failure(Failure::Invalid, ledger));
                 };
@@ -236,7 +250,7 @@ async fn ask_origins(
             }
             Step::GiveUp { failure: failed, .. } => {
                 count_failover(node, &exchange, asked);
-                ledger.attempts(layer, &exchange);
+                ledger.attempts(tier, &exchange);
                 return Err(failure(failed, ledger));
             }
         }
@@ -317,7 +331,7 @@ fn receive(
         OriginBody::new(incoming, idle_timeout, completion, (node.pool.clone(), lease, keep))
     };
     let requested_at = node.clock.now();
-    Fetched { status: parts.status, headers: parts.headers, body, requested_at, ledger, shield: None, upgraded }
+    Fetched { status: parts.status, headers: parts.headers, body, requested_at, ledger, parent: None, upgraded }
 }
 
 fn failure(failure: Failure, ledger: Ledger) -> FetchFailure {
@@ -339,56 +353,57 @@ fn count_failover(node: &Node, exchange: &Exchange, asked: &Asked) {
     }
 }
 
-/// Asks the shield; `None` where it is of no use and the origin is asked instead.
-async fn ask_shield(
+/// Asks a cache between; `None` where it is of no use and what is behind it is asked instead.
+async fn ask_parent(
     node: &Node,
     asked: &Asked,
     want: Want<'_>,
-    shield: &ShieldTarget,
+    parent: &Parent,
     origin: &Origin,
     ledger: &mut Ledger,
 ) -> Option<Fetched> {
     let began = node.clock.now();
-    let answer = shield_answer(node, asked, want, &shield.address, origin).await;
+    let answer = parent_answer(node, asked, want, parent, origin).await;
     let took = node.clock.now() - began;
     let described = match &answer {
-        Some(_) => shield.pop.to_string(),
-        None => format!("{} unavailable", shield.pop),
+        Some(_) => parent.pop.to_string(),
+        None => format!("{} unavailable", parent.pop),
     };
-    ledger.span(Layer::Edge, "shield", Some(&described), took);
+    ledger.span(node.tier, parent.tier.as_str(), Some(&described), took);
     let (response, lease) = answer?;
-    ledger.append(&Ledger::of_shield(response.headers()));
+    ledger.append(&Ledger::of_parent(response.headers()));
     let patience = longest_silence(asked);
     let hit = response.headers().get("x-cache").is_some_and(|word| word.as_bytes().starts_with(b"Hit"));
-    let home = (node, lease, SHIELD_KEEP);
+    let home = (node, lease, PARENT_KEEP);
     let mut fetched = receive(response, patience, None, home, std::mem::take(ledger));
     fetched.requested_at = began;
-    crate::timing::remove_shields_lines(&mut fetched.headers);
+    crate::timing::remove_parents_lines(&mut fetched.headers);
     let word = |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok());
     let reason = word("x-iso-reason").and_then(|word| Reason::ALL.iter().find(|reason| reason.as_str() == word));
-    fetched.shield =
-        Some(FromShield { hit, reason: reason.copied(), cache_status: fetched.headers.get("cache-status").cloned() });
+    let cache_status = forward::list_of(&fetched.headers, &CACHE_STATUS);
+    fetched.parent = Some(FromParent { tier: parent.tier, hit, reason: reason.copied(), cache_status });
     for name in ["x-iso-reason", "cache-status", "proxy-status"] {
         fetched.headers.remove(name);
     }
     Some(fetched)
 }
 
-/// How long an idle connection to the shield is kept: as long as an origin's may be at most.
-const SHIELD_KEEP: Duration = Duration::from_secs(50);
+/// How long an idle connection to a cache between is kept: as long as an origin's may be at most.
+const PARENT_KEEP: Duration = Duration::from_secs(50);
 
-async fn shield_answer(
+async fn parent_answer(
     node: &Node,
     asked: &Asked,
     want: Want<'_>,
-    address: &Authority,
+    parent: &Parent,
     origin: &Origin,
 ) -> Option<(Response<Incoming>, Lease)> {
+    let address = &parent.address;
     let hop = Hop { viewer: asked.viewer.clone(), distribution: asked.distribution.id().to_string(), origin: None };
     let request = asked.head();
     let outgoing = Outgoing {
         target: asked.target(),
-        headers: forward::shield_request_headers(&request, &hop, want.conditions),
+        headers: forward::parent_request_headers(&request, &hop, want.conditions),
         method: asked.method.clone(),
     };
     // Once on a pooled connection, which may have died while it lay idle, and once on a new one.
@@ -399,7 +414,10 @@ async fn shield_answer(
             Some(lease) => lease,
             None => tokio::time::timeout(origin.connection_timeout, node.pool.connect(address)).await.ok()?.ok()?,
         };
-        node.counters.bump(Counter::EdgeShieldRequests);
+        node.counters.bump(match parent.tier {
+            Tier::Shield => Counter::EdgeShieldRequests,
+            Tier::Regional | Tier::Edge => Counter::EdgeRegionalRequests,
+        });
         let answer = {
             let request = outgoing.request(node, OriginRequestBody::Empty, want.interims);
             let mut sending = std::pin::pin!(lease.send(request));
@@ -423,7 +441,7 @@ async fn shield_answer(
     None
 }
 
-/// A shield that is being taken out of service says so.
+/// A cache that is being taken out of service says so.
 fn is_draining(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::SERVICE_UNAVAILABLE
         && response.headers().get("x-iso-reason").is_some_and(|reason| reason == Reason::Draining.as_str())
@@ -442,7 +460,7 @@ async fn is_alive(node: &Node, address: &Authority, patience: Duration) -> bool 
     matches!(tokio::time::timeout(patience, probe).await, Ok(Some(true)))
 }
 
-/// Longest silence in a body that comes by way of the shield: what its origin is allowed, and a little for the way.
+/// Longest silence in a body that comes by way of other caches: what its origin is allowed, and a little for the way.
 fn longest_silence(asked: &Asked) -> Duration {
     let all = asked.origins().map(|origin| origin.response_timeout).max();
     all.unwrap_or(Duration::from_secs(30)) + Duration::from_secs(1)

@@ -146,7 +146,7 @@ impl Handle {
         })
     }
 
-    /// Closes idle connections to origins and shields, and those in use after their response: what a faulty link or a
+    /// Closes idle connections to origins and caches between, and those in use after their response: what a faulty link or a
     /// moved origin asks for.
     pub fn drop_idle_connections(&self) {
         self.node.pool.drop_idle();
@@ -162,7 +162,7 @@ impl Handle {
     }
 
     /// Takes the node out of service or back: a draining edge fails the probe of routers and serves whoever still
-    /// comes; a draining shield sends edges to the origin.
+    /// comes; a draining regional cache or shield sends who asks to what is behind it.
     pub fn drain(&self, drain: bool) {
         self.node.draining.store(drain, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 //!
 //! It runs as a task of its own and ends early only when nobody wants it. Whoever caused it is told what it brought.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use cdn_core::{
     Counter, Instant, Reason, compression,
@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     connection::Wire,
     encode,
-    fetch::{FetchFailure, Fetched, FromShield, Want, fetch},
+    fetch::{FetchFailure, Fetched, FromParent, Want, fetch},
     node::Node,
     object::{Following, Object, Subscription},
     store::{Fetch, Lead, Parts, Response},
@@ -39,8 +39,8 @@ pub(crate) enum Landed {
         /// Not where the admission rule lets it go once it has arrived.
         stays: bool,
     },
-    /// A part, as its origin describes it, which is arriving and may be kept.
-    Part(HeaderMap, Following),
+    /// A part, as its origin describes it, which is arriving and may be kept, and its age.
+    Part(HeaderMap, Following, Option<Duration>),
     /// What lacked of an answer is arriving.
     Completed(Parts, Following),
     /// What was stored still holds.
@@ -68,7 +68,7 @@ pub(crate) struct Flown {
     pub(crate) ledger: Ledger,
     /// The status that came from behind.
     pub(crate) status: Option<StatusCode>,
-    pub(crate) shield: Option<FromShield>,
+    pub(crate) parent: Option<FromParent>,
     /// Headers for whoever caused the fetch, which are not stored for others.
     pub(crate) own: HeaderMap,
 }
@@ -157,7 +157,7 @@ impl Flight {
     /// The response from behind; `None` where nobody wants it any more.
     async fn ask(&self) -> Option<Result<Fetched, FetchFailure>> {
         let interims = self.interims.as_ref();
-        let want = Want { conditions: self.conditions(), by_shield: true, upgrade: None, interims };
+        let want = Want { conditions: self.conditions(), by_parents: true, upgrade: None, interims };
         let mut asking = std::pin::pin!(fetch(&self.node, &self.asked, want, None));
         loop {
             tokio::select! {
@@ -300,7 +300,10 @@ impl Flight {
         let Some(following) = self.object.follow() else { return self.node.store.released(self.fetch) };
         let landed = match self.lacking.take() {
             Some(lacking) => Landed::Completed(lacking.answer, following),
-            None => Landed::Part(headers.clone(), following),
+            None => {
+                let age = if let Storing::Store(lifetime) = &storing { Some(lifetime.initial_age) } else { None };
+                Landed::Part(headers.clone(), following, age)
+            }
         };
         let kept = match storing {
             Storing::Store(_) => self.node.store.reserve(self.fetch, length) == Growth::Kept,
@@ -441,25 +444,25 @@ impl Flight {
     }
 
     fn tell_own(&mut self, mut fetched: Fetched, may_be_stored: bool) {
-        let (ledger, status, shield) =
-            (std::mem::take(&mut fetched.ledger), Some(fetched.status), fetched.shield.clone());
-        self.say(Landed::Own(Box::new(Own { fetched, may_be_stored })), ledger, status, shield);
+        let (ledger, status, parent) =
+            (std::mem::take(&mut fetched.ledger), Some(fetched.status), fetched.parent.clone());
+        self.say(Landed::Own(Box::new(Own { fetched, may_be_stored })), ledger, status, parent);
     }
 
     fn tell(&mut self, landed: Landed, fetched: Fetched) {
-        self.say(landed, fetched.ledger, Some(fetched.status), fetched.shield);
+        self.say(landed, fetched.ledger, Some(fetched.status), fetched.parent);
     }
 
-    fn say(&mut self, landed: Landed, ledger: Ledger, status: Option<StatusCode>, shield: Option<FromShield>) {
+    fn say(&mut self, landed: Landed, ledger: Ledger, status: Option<StatusCode>, parent: Option<FromParent>) {
         if let Some(tell) = self.tell.take() {
             // Whoever caused the fetch may have left.
             let own = std::mem::take(&mut self.own);
-            let _ = tell.send(Flown { landed, ledger, status, shield, own });
+            let _ = tell.send(Flown { landed, ledger, status, parent, own });
         }
     }
 }
 
-/// Whether a reason of a shield says that its origins gave no response, so that the edge treats it as its own failure.
+/// Whether a reason of a parent says that its origins gave no response, so that the edge treats it as its own failure.
 pub(crate) const fn is_origin_failure(reason: Reason) -> bool {
     matches!(
         reason,

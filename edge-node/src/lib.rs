@@ -1,4 +1,4 @@
-//! The caching proxy: a node that viewers talk to, or the shield that edges talk to.
+//! The caching proxy: a node that viewers talk to, or a regional cache or shield that other nodes talk to.
 //!
 //! It speaks HTTP/1.1 and cleartext HTTP/2 to clients and HTTP/1.1 to origins, and acts on what `cdn_core` decides:
 //! which requests share an object, what is fresh, which origin is asked next. It is handed its listeners and its
@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! connection (guard, hyper) → service (admit) → store ──hit──────────────► respond
-//!                                  │             └─miss─► flight ─► fetch (shield, origin group) ─► respond
+//!                                  │             └─miss─► flight ─► fetch (parents, origin group) ─► respond
 //!                                  ├──► pass ─► fetch
 //!                                  └──► tunnel (WebSocket)
 //! ```
@@ -40,7 +40,7 @@ use cdn_core::distribution::DistributionConflict;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
-    config::{Compression, Config, Limits, ShieldTarget, Tier},
+    config::{Compression, Config, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
 };

@@ -19,7 +19,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::{
     asked::Asked,
     body::{ResponseBody, Source, Spliced},
-    fetch::{FromShield, Want, fetch},
+    config::Tier,
+    fetch::{FromParent, Want, fetch},
     lead::{self, Flown, Landed},
     object::{Following, Object},
     pass::{fail, is_error, relay},
@@ -82,20 +83,21 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
         _ => Counter::EdgeMisses,
     };
     node.counters.bump(count);
-    if let Some(shield) = flown.shield {
-        from_shield(&case, &mut story, shield);
+    if let Some(parent) = flown.parent {
+        from_parent(&case, &mut story, parent);
     }
     match flown.landed {
         Landed::Stored { served, following, stays } => {
             story.stored = stays;
             story.own = flown.own;
-            if story.reason == Reason::HitShield {
+            if matches!(story.reason, Reason::HitRegional | Reason::HitShield) {
                 story.age = Some(served.age);
             }
             serve(case, asked, served, following, story)
         }
-        Landed::Part(headers, following) => {
+        Landed::Part(headers, following, age) => {
             story.own = flown.own;
+            story.age = age.filter(|_| case.tells_age());
             let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             let mut response = Response::new(ResponseBody::new(Source::Shared { following, length, done: false }));
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -149,7 +151,7 @@ async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: St
             waiting.join = Some(join);
             continue;
         }
-        story.ledger.span(node.layer(), "collapsed", None, now - since);
+        story.ledger.span(node.tier, "collapsed", None, now - since);
         story.collapsed = true;
         return match found {
             Found::Hit(served, following) => {
@@ -203,20 +205,25 @@ async fn alone(case: Case, asked: Asked, reason: Reason, mut story: Story) -> Re
     story.x_cache = XCache::Miss;
     story.reason = reason;
     let interims = case.interims();
-    let want = Want { conditions: Conditions::Viewer, by_shield: true, upgrade: None, interims: interims.as_ref() };
+    let want = Want { conditions: Conditions::Viewer, by_parents: true, upgrade: None, interims: interims.as_ref() };
     match fetch(&case.node, &asked, want, None).await {
         Ok(fetched) => relay(case, &asked, fetched, story),
         Err(failure) => fail(case, failure, story),
     }
 }
 
-fn from_shield(case: &Case, story: &mut Story, shield: FromShield) {
-    story.behind = shield.cache_status;
-    if shield.hit {
-        case.node.counters.bump(Counter::EdgeShieldHits);
+fn from_parent(case: &Case, story: &mut Story, parent: FromParent) {
+    if let Some(reason) = parent.hit_reason() {
+        match (parent.tier, reason) {
+            (Tier::Shield, _) => case.node.counters.bump(Counter::EdgeShieldHits),
+            (_, Reason::HitRegional) => case.node.counters.bump(Counter::EdgeRegionalHits),
+            // The shield has counted it, and whoever asked the shield.
+            _ => {}
+        }
         story.x_cache = XCache::Hit;
-        story.reason = Reason::HitShield;
+        story.reason = reason;
     }
+    story.behind = parent.cache_status;
 }
 
 fn hit(
@@ -255,6 +262,9 @@ fn serve(
     mut story: Story,
 ) -> Response<ResponseBody> {
     let status = served.head.status();
+    if case.tells_age() {
+        story.age = Some(served.age);
+    }
     if is_error(status) {
         story.x_cache = XCache::Error;
         story.reason = if story.forwarded_status.is_none() { Reason::ErrorCached } else { Reason::OriginError };
@@ -287,6 +297,8 @@ fn from_parts(
 ) -> Response<ResponseBody> {
     if following.is_none() {
         (story.age, story.fresh_for) = (Some(parts.age), Some(parts.fresh_for));
+    } else if case.tells_age() {
+        story.age = Some(parts.age);
     }
     let (stored, total) = (parts.head.headers(), parts.total);
     let runs = Runs::new(parts.runs, following);

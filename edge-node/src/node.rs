@@ -23,12 +23,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::Clock,
-    config::{Config, Limits, ShieldTarget, Tier},
+    config::{Config, Limits, Parent, Tier},
     dial::BoxConnect,
     encode::Encoders,
     pool::Pool,
     store::Store,
-    timing::Layer,
 };
 
 /// See the module.
@@ -42,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) distributions: ArcSwap<Distributions>,
     pub(crate) origins: BTreeMap<String, Authority>,
-    pub(crate) shields: Vec<ShieldTarget>,
+    pub(crate) parents: Vec<Parent>,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) store: Store,
     pub(crate) pool: Pool,
@@ -86,7 +85,7 @@ impl Node {
             clock: Clock::new(),
             distributions: ArcSwap::from_pointee(Distributions::new(config.distributions)?),
             origins: config.origins,
-            shields: config.shields,
+            parents: config.parents,
             source_nat: config.source_nat,
             store: Store::new(settings, random.random(), &counters),
             pool,
@@ -101,13 +100,6 @@ impl Node {
             counters,
             name,
         })
-    }
-
-    pub(crate) const fn layer(&self) -> Layer {
-        match self.tier {
-            Tier::Edge => Layer::Edge,
-            Tier::Shield => Layer::Shield,
-        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -30,7 +30,7 @@ pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reaso
     let body = (!body.is_end_stream())
         .then(|| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
     let interims = case.interims();
-    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: None, interims: interims.as_ref() };
+    let want = Want { conditions: Conditions::Viewer, by_parents: false, upgrade: None, interims: interims.as_ref() };
     match fetch(&node, &asked, want, body).await {
         Ok(fetched) if asked.behavior().follows_origin() => changed(case, asked, fetched, story).await,
         Ok(fetched) => relay(case, &asked, fetched, story),
@@ -59,12 +59,12 @@ async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -
 
 /// Hands a response from behind on to one viewer.
 pub(crate) fn relay(case: Case, asked: &Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
-    let Fetched { status, mut headers, body, ledger, shield, .. } = fetched;
+    let Fetched { status, mut headers, body, ledger, parent, .. } = fetched;
     forward::receive_response_headers(&mut headers, asked.behavior(), Clock::wall());
     story.ledger.append(&ledger);
     story.forwarded_status = Some(status);
-    if let Some(shield) = shield {
-        story.behind = shield.cache_status;
+    if let Some(parent) = parent {
+        story.behind = parent.cache_status;
     }
     if is_error(status) {
         story.x_cache = XCache::Error;

@@ -1,4 +1,4 @@
-//! Connections to origins and shields: opened over the connector, kept a while, used again.
+//! Connections to origins and caches between: opened over the connector, kept a while, used again.
 //!
 //! It knows HTTP/1.1 connections and how long they lay idle. Which origin to ask, how often and for how long is decided
 //! by [`Exchange`](cdn_core::origin_group::Exchange); a connection here is either given or not.

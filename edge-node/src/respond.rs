@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     config::Tier,
     node::Node,
-    timing::{Layer, Ledger, SERVER_TIMING},
+    timing::{Ledger, SERVER_TIMING},
 };
 
 pub(crate) const X_ISO_REASON: HeaderName = HeaderName::from_static("x-iso-reason");
@@ -148,7 +148,7 @@ pub(crate) struct Story {
     pub(crate) collapsed: bool,
     /// The response was, or is being, stored.
     pub(crate) stored: bool,
-    /// `Cache-Status` of the shield.
+    /// `Cache-Status` of the caches behind.
     pub(crate) behind: Option<HeaderValue>,
     /// Headers for this viewer alone, which are not stored for others.
     pub(crate) own: HeaderMap,
@@ -202,7 +202,7 @@ pub(crate) fn error_page(
     if refusal.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if (occasion.diagnostics.proxy_status || node.tier == Tier::Shield)
+    if (occasion.diagnostics.proxy_status || node.tier != Tier::Edge)
         && let Some(error) = refusal.proxy_error()
         && let Ok(value) = HeaderValue::from_str(&format!("{}; error={error}", node.name))
     {
@@ -221,26 +221,27 @@ pub(crate) fn finish<B>(occasion: Occasion<'_>, story: Story, response: &mut Res
     if status.is_client_error() || status.is_server_error() {
         node.counters.bump(Counter::EdgeErrors);
     }
-    let shield = node.tier == Tier::Shield;
+    // Other nodes of ours need the diagnostics of the caches behind them.
+    let inner = node.tier != Tier::Edge;
     let headers = response.headers_mut();
     let worn = Dress {
         x_cache: story.x_cache,
         age: story.age,
         pop: &node.pop_header,
         request_id,
-        via: (!shield).then_some(&node.via),
+        via: (!inner).then_some(&node.via),
         now: Clock::wall(),
     };
     forward::dress(headers, &worn);
-    if diagnostics.reason || shield {
+    if diagnostics.reason || inner {
         headers.insert(X_ISO_REASON, HeaderValue::from_static(story.reason.as_str()));
     }
-    if (diagnostics.cache_status || shield)
+    if (diagnostics.cache_status || inner)
         && let Some(value) = cache_status(node, &story)
     {
         headers.append(CACHE_STATUS, value);
     }
-    if diagnostics.server_timing || shield {
+    if diagnostics.server_timing || inner {
         append_server_timing(node, story, request_id, node.clock.now() - began, headers);
     }
 }
@@ -287,9 +288,9 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
 }
 
 fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, whole: Duration, headers: &mut HeaderMap) {
-    let layer = node.layer();
+    let tier = node.tier;
     let mut ledger = Ledger::with_capacity();
-    if layer == Layer::Edge {
+    if tier == Tier::Edge {
         ledger.note(
             match story.x_cache {
                 XCache::Hit => "cdn-cache-hit",
@@ -301,9 +302,9 @@ fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, who
         ledger.note("cdn-pop", node.pop_header.to_str().ok());
         ledger.note("cdn-rid", request_id.to_str().ok());
     }
-    ledger.span(layer, "lookup", None, story.lookup);
+    ledger.span(tier, "lookup", None, story.lookup);
     ledger.append(&story.ledger);
-    ledger.span(layer, "", None, whole);
+    ledger.span(tier, "", None, whole);
     if let Some(value) = ledger.into_value() {
         headers.append(SERVER_TIMING, value);
     }

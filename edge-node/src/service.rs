@@ -148,8 +148,8 @@ impl ViewerService {
                 let request_id = case.request_id.clone();
                 (distribution, Viewer { address: self.peer, https: false, version: parts.version, request_id })
             }
-            Tier::Shield if node.is_draining() => return Err(Reason::Draining),
-            Tier::Shield => {
+            _ if node.is_draining() => return Err(Reason::Draining),
+            Tier::Regional | Tier::Shield => {
                 let hop = Hop::take(&mut parts.headers).ok_or(Reason::UnknownHost)?;
                 case.request_id = hop.viewer.request_id.clone();
                 (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer)
@@ -230,6 +230,11 @@ impl Case {
     /// Where interim responses go: to HTTP/1.1 clients alone, because 1.0 knows none and hyper sends none over HTTP/2.
     pub(crate) fn interims(&self) -> Option<Arc<Wire>> {
         (self.version == Version::HTTP_11).then(|| Arc::clone(self.wire()))
+    }
+
+    /// Whether every response says how old it is: another tier must know, also where a viewer is shown no `Age`.
+    pub(crate) fn tells_age(&self) -> bool {
+        self.node.tier != Tier::Edge
     }
 
     pub(crate) fn occasion(&self) -> Occasion<'_> {

@@ -1,29 +1,18 @@
 //! Where the time of one request went: the `Server-Timing` header (W3C Server Timing) that viewers read as a ledger.
 //!
-//! Knows names and durations. Lines of one layer add up to the last one, which contains all before it.
+//! Knows names and durations. Lines of one tier add up to the last one, which contains all before it.
 
 use std::{fmt::Write as _, time::Duration};
 
 use cdn_core::origin_group::{Attempt, AttemptOutcome, Exchange, Phase};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::config::Tier;
+
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Which layer speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer {
-    Edge,
-    Shield,
-}
-
-impl Layer {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Edge => "edge",
-            Self::Shield => "shield",
-        }
-    }
-}
+/// What lines of caches behind a node begin with.
+const BEHIND: [Tier; 2] = [Tier::Regional, Tier::Shield];
 
 /// The lines so far, in order.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +29,9 @@ impl Ledger {
         self.describe(description);
     }
 
-    /// A line with a duration: `layer-what;desc="...";dur=1.234`.
-    pub(crate) fn span(&mut self, layer: Layer, what: &str, description: Option<&str>, took: Duration) {
-        self.begin(layer.as_str());
+    /// A line with a duration: `tier-what;desc="...";dur=1.234`.
+    pub(crate) fn span(&mut self, tier: Tier, what: &str, description: Option<&str>, took: Duration) {
+        self.begin(tier.as_str());
         if !what.is_empty() {
             self.0.push('-');
             self.0.push_str(what);
@@ -53,10 +42,10 @@ impl Ledger {
     }
 
     /// One line per attempt of an exchange.
-    pub(crate) fn attempts(&mut self, layer: Layer, exchange: &Exchange) {
+    pub(crate) fn attempts(&mut self, tier: Tier, exchange: &Exchange) {
         for attempt in exchange.attempts() {
             let text = description(exchange.origin_id(attempt.member), attempt);
-            self.span(layer, "attempt", Some(&text), attempt.took);
+            self.span(tier, "attempt", Some(&text), attempt.took);
         }
     }
 
@@ -70,11 +59,12 @@ impl Ledger {
         }
     }
 
-    /// What a shield reported in its own `Server-Timing`: its lines, without the sum that the hop contains anyway.
-    pub(crate) fn of_shield(headers: &HeaderMap) -> Self {
+    /// What a cache behind reported in its own `Server-Timing`: its lines and those of the caches behind it, without its
+    /// sum, which the hop contains anyway.
+    pub(crate) fn of_parent(headers: &HeaderMap) -> Self {
         let mut ledger = Self::default();
         for line in headers.get_all(SERVER_TIMING).iter().filter_map(|value| value.to_str().ok()) {
-            for entry in split(line).filter(|entry| entry.starts_with("shield-")) {
+            for entry in split(line).filter(|entry| is_from_behind(entry, "-")) {
                 ledger.begin(entry);
             }
         }
@@ -108,9 +98,9 @@ impl Ledger {
     }
 }
 
-/// Leaves in a shield's response only what the origin said in `Server-Timing`.
-pub(crate) fn remove_shields_lines(headers: &mut HeaderMap) {
-    let ours = |entry: &str| entry.starts_with("shield-") || entry.starts_with("shield;");
+/// Leaves in a response from a cache behind only what the origin said in `Server-Timing`.
+pub(crate) fn remove_parents_lines(headers: &mut HeaderMap) {
+    let ours = |entry: &str| is_from_behind(entry, "-") || is_from_behind(entry, ";");
     let kept: Vec<HeaderValue> = headers
         .get_all(SERVER_TIMING)
         .iter()
@@ -121,6 +111,11 @@ pub(crate) fn remove_shields_lines(headers: &mut HeaderMap) {
     for value in kept {
         headers.append(SERVER_TIMING, value);
     }
+}
+
+/// Whether a line begins with the name of a tier that can be behind a node, and then `next`.
+fn is_from_behind(entry: &str, next: &str) -> bool {
+    BEHIND.iter().any(|tier| entry.strip_prefix(tier.as_str()).is_some_and(|rest| rest.starts_with(next)))
 }
 
 /// `primary connect refused`, `primary connect`, `secondary response 200`.
@@ -186,9 +181,9 @@ mod tests {
         exchange.on_connected(ms(170), false);
         exchange.on_response(ms(218), StatusCode::OK);
         let mut ledger = Ledger::default();
-        ledger.span(Layer::Edge, "lookup", None, Duration::from_micros(12));
-        ledger.attempts(Layer::Edge, &exchange);
-        ledger.span(Layer::Edge, "", None, Duration::from_millis(218));
+        ledger.span(Tier::Edge, "lookup", None, Duration::from_micros(12));
+        ledger.attempts(Tier::Edge, &exchange);
+        ledger.span(Tier::Edge, "", None, Duration::from_millis(218));
         assert_eq!(
             ledger.0,
             "edge-lookup;dur=0.012, edge-attempt;desc=\"primary connect refused\";dur=90.000, \
@@ -198,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn the_shields_lines_are_taken_without_its_sum() {
+    fn the_lines_of_caches_behind_are_taken_without_their_sum() {
         let mut headers = HeaderMap::new();
-        let line =
-            "cdn-cache-miss, shield-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2, shield;dur=3";
+        let line = "cdn-cache-miss, regional-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2, \
+                    regional;dur=3";
         headers.insert(SERVER_TIMING, line.parse().unwrap());
         assert_eq!(
-            Ledger::of_shield(&headers).0,
-            "shield-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2"
+            Ledger::of_parent(&headers).0,
+            "regional-lookup;dur=0.1, shield-attempt;desc=\"a, \\\"b\\\" connect\";dur=2"
         );
     }
 }

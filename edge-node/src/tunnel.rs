@@ -42,7 +42,7 @@ pub(crate) async fn open(
     let node = Arc::clone(&case.node);
     node.counters.bump(Counter::EdgePasses);
     let mut story = Story::new(XCache::Miss, Reason::PassUpgrade, node.clock.now() - case.began);
-    let want = Want { conditions: Conditions::Viewer, by_shield: false, upgrade: Some(&protocol), interims: None };
+    let want = Want { conditions: Conditions::Viewer, by_parents: false, upgrade: Some(&protocol), interims: None };
     let mut fetched = match fetch(&node, &asked, want, None).await {
         Ok(fetched) => fetched,
         Err(failure) => return fail(case, failure, story),

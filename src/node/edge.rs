@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
-use edge_node::{Config, Edge, Handle, Limits, ShieldTarget, Tier};
+use edge_node::{Config, Edge, Handle, Limits, Parent, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
@@ -65,10 +65,10 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         origins.insert(id.clone(), authority(plan.address)?);
     }
     let is_edge = frame.plan.id.role() == Role::Edge;
-    let mut shields = Vec::new();
+    let mut parents = Vec::new();
     for shield in cluster.nodes_with(Role::Shield).filter(|_| is_edge) {
         if let (Some(pop), Some(address)) = (shield.pop, shield.addresses.http) {
-            shields.push(ShieldTarget { pop, address: authority(address)? });
+            parents.push(Parent { tier: Tier::Shield, pop, address: authority(address)? });
         }
     }
     let plan = &cluster.edge;
@@ -87,7 +87,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         tier: if is_edge { Tier::Edge } else { Tier::Shield },
         distributions: cluster.distributions.clone(),
         origins,
-        shields,
+        parents,
         cache_bytes_max: plan.cache_bytes,
         object_bytes_max: plan.object_bytes,
         compression: plan.compression.clone(),

@@ -264,7 +264,7 @@ pub(crate) async fn totals(cluster: &Cluster, supervisor: &Supervisor, hands: &R
             Role::Router => {
                 totals.dns_queries += sum(&[Counter::RouterDnsQueriesUdp, Counter::RouterDnsQueriesTcp]);
             }
-            Role::Shield | Role::Viewer => {}
+            Role::Regional | Role::Shield | Role::Viewer => {}
         }
     }
     totals

@@ -30,7 +30,15 @@ pub enum Step {
     EdgeLookup,
     /// The edge waited for another request's fetch of the same object.
     EdgeWait,
-    /// The way from the edge to the shield and back.
+    /// The way from the edge to the regional cache and back.
+    RegionalHop,
+    /// The regional cache looked into its store.
+    RegionalLookup,
+    /// The regional cache waited for another request's fetch.
+    RegionalWait,
+    /// One attempt of the regional cache at an origin.
+    RegionalAttempt,
+    /// The way from the edge, or the regional cache, to the shield and back.
     ShieldHop,
     /// The shield looked into its store.
     ShieldLookup,
@@ -261,8 +269,15 @@ fn split(total_ms: f64, viewer: &str, pop: &str, detail: &str, timing: Option<&E
         entries.push(Entry { step, label, detail, duration_ms });
     };
     let cache = timing.cache.as_deref().unwrap_or("").to_ascii_uppercase();
-    let (mut shield, mut metrics, mut connects) =
-        (String::new(), timing.metrics.iter().peekable(), Connects::default());
+    let (mut regional, mut shield) = (String::new(), String::new());
+    let (mut metrics, mut connects) = (timing.metrics.iter().peekable(), Connects::default());
+    // What a cache behind did itself is a part of the hop to it.
+    let inner = |rest: std::iter::Peekable<std::slice::Iter<'_, Metric>>, tier: &str| -> f64 {
+        let behind =
+            rest.take_while(|metric| ["regional-", "shield-"].iter().any(|tier| metric.name.starts_with(tier)));
+        behind.filter(|metric| metric.name.starts_with(tier)).filter_map(|metric| metric.duration_ms).sum()
+    };
+    const WAITED: &str = "waited for another request's fetch";
     while let Some(metric) = metrics.next() {
         let wanted = metric.duration_ms.unwrap_or(0.0);
         match metric.name.as_str() {
@@ -272,34 +287,34 @@ fn split(total_ms: f64, viewer: &str, pop: &str, detail: &str, timing: Option<&E
                 format!("{cache}, lookup").trim_start_matches(", ").into(),
                 wanted,
             ),
-            "edge-collapsed" => {
-                spend(Step::EdgeWait, pop.to_owned(), "waited for another request's fetch".into(), wanted)
+            "edge-collapsed" => spend(Step::EdgeWait, pop.to_owned(), WAITED.into(), wanted),
+            "edge-regional" => {
+                regional = format!("regional {}", metric.description.to_ascii_lowercase());
+                let label = format!("{pop} → {regional}");
+                let way = (wanted - inner(metrics.clone(), "regional-")).max(0.0);
+                spend(Step::RegionalHop, label, "hop".into(), way);
             }
-            "edge-shield" => {
-                shield = metric.description.to_ascii_lowercase();
-                let inner: f64 = metrics
-                    .clone()
-                    .take_while(|metric| metric.name.starts_with("shield-"))
-                    .filter_map(|metric| metric.duration_ms)
-                    .sum();
-                let label = format!("{pop} → shield {shield}");
-                spend(Step::ShieldHop, label, "hop".into(), (wanted - inner).max(0.0));
+            "edge-shield" | "regional-shield" => {
+                shield = format!("shield {}", metric.description.to_ascii_lowercase());
+                let from = if metric.name == "edge-shield" { pop } else { &regional };
+                let label = format!("{from} → {shield}");
+                let way = (wanted - inner(metrics.clone(), "shield-")).max(0.0);
+                spend(Step::ShieldHop, label, "hop".into(), way);
             }
             "edge-attempt" => {
                 let (label, detail) = connects.describe(pop, metric);
                 spend(Step::OriginAttempt, label, detail, wanted);
             }
-            "shield-lookup" => spend(Step::ShieldLookup, format!("shield {shield}"), "lookup".into(), wanted),
-            "shield-collapsed" => {
-                spend(
-                    Step::ShieldWait,
-                    format!("shield {shield}"),
-                    "waited for another request's fetch".into(),
-                    wanted,
-                );
+            "regional-lookup" => spend(Step::RegionalLookup, regional.clone(), "lookup".into(), wanted),
+            "regional-collapsed" => spend(Step::RegionalWait, regional.clone(), WAITED.into(), wanted),
+            "regional-attempt" => {
+                let (label, detail) = connects.describe(&regional, metric);
+                spend(Step::RegionalAttempt, label, detail, wanted);
             }
+            "shield-lookup" => spend(Step::ShieldLookup, shield.clone(), "lookup".into(), wanted),
+            "shield-collapsed" => spend(Step::ShieldWait, shield.clone(), WAITED.into(), wanted),
             "shield-attempt" => {
-                let (label, detail) = connects.describe(&format!("shield {shield}"), metric);
+                let (label, detail) = connects.describe(&shield, metric);
                 spend(Step::ShieldAttempt, label, detail, wanted);
             }
             _ => {}
@@ -446,6 +461,28 @@ mod tests {
     }
 
     #[test]
+    fn hops_through_three_tiers_add_up() {
+        let timing = timing(
+            "cdn-cache-miss, edge-lookup;dur=1, edge-regional;desc=\"FRA\";dur=150, regional-lookup;dur=1, \
+             regional-shield;desc=\"IAD\";dur=100, shield-lookup;dur=1, shield-attempt;desc=\"app response 200\";dur=9, \
+             edge;dur=152",
+        );
+        assert_eq!(
+            told(&split(160.0, "oslo", "arn", "request", Some(&timing))),
+            [
+                line("oslo → arn", "request", 8.0),
+                line("arn", "MISS, lookup", 1.0),
+                line("arn → regional fra", "hop", 49.0),
+                line("regional fra", "lookup", 1.0),
+                line("regional fra → shield iad", "hop", 90.0),
+                line("shield iad", "lookup", 1.0),
+                line("shield iad → app", "response 200", 9.0),
+                line("arn", "own work", 1.0),
+            ]
+        );
+    }
+
+    #[test]
     fn an_edge_that_claims_more_than_was_measured_gets_what_was_measured() {
         let timing = timing("cdn-cache-hit, edge-lookup;dur=500, edge;dur=900");
         let entries = split(10.0, "berlin", "fra", "request", Some(&timing));
@@ -505,10 +542,10 @@ mod tests {
         fn the_parts_add_up_whatever_the_edge_says(
             total in 0.0f64..1e5,
             edge in prop::option::of(0.0f64..2e5),
-            metrics in prop::collection::vec((0usize..7, prop::option::of(0.0f64..1e5)), 0..12),
+            metrics in prop::collection::vec((0usize..10, prop::option::of(0.0f64..1e5)), 0..12),
         ) {
-            const NAMES: [&str; 7] = ["edge-lookup", "edge-collapsed", "edge-shield", "edge-attempt", "shield-lookup",
-                "shield-attempt", "unknown"];
+            const NAMES: [&str; 10] = ["edge-lookup", "edge-collapsed", "edge-shield", "edge-attempt", "shield-lookup",
+                "shield-attempt", "unknown", "edge-regional", "regional-shield", "regional-lookup"];
             let timing = EdgeTiming {
                 edge_ms: edge,
                 metrics: metrics

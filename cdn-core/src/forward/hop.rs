@@ -1,8 +1,9 @@
-//! The hop from an edge to the shield.
+//! The hop from an edge to a cache between it and the origins: a regional cache, the shield.
 //!
-//! The shield must make the same key and forward the same things as the edge, so it is sent the viewer's own headers
-//! as the edge saw them, with one header more that says who the viewer is. Only the shield's listener, which viewers
-//! cannot reach, may believe that header; edges remove it.
+//! That cache must make the same key and forward the same things as the edge, so it is sent the viewer's own headers as
+//! the edge saw them, with one header more that says who the viewer is. Only its listener, which viewers cannot reach,
+//! may believe that header; edges remove it. `CDN-Loop` and `Via` are left to whoever asks the origin: all tiers are one
+//! CDN (RFC 8586 section 2).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
@@ -12,7 +13,7 @@ use crate::{cache_key::RequestHead, conditional::PRECONDITIONS};
 /// The header that carries a [`Hop`].
 pub const HOP_HEADER: HeaderName = HeaderName::from_static("x-iso-hop");
 
-/// What an edge tells the shield beside the viewer's headers.
+/// What an edge tells a cache between beside the viewer's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// The viewer as the edge saw it.
@@ -66,9 +67,9 @@ impl Hop {
     }
 }
 
-/// The headers that the shield receives: the viewer's (after [`super::receive_viewer_headers`]) with `Host` as sent,
+/// The headers that a cache between receives: the viewer's (after [`super::receive_viewer_headers`]) with `Host` as sent,
 /// the preconditions that the edge wants, and the hop header.
-pub fn shield_request_headers(request: &RequestHead<'_>, hop: &Hop, conditions: Conditions<'_>) -> HeaderMap {
+pub fn parent_request_headers(request: &RequestHead<'_>, hop: &Hop, conditions: Conditions<'_>) -> HeaderMap {
     let mut headers = request.headers.clone();
     super::strip_hop_by_hop(&mut headers);
     headers.insert(header::HOST, HeaderValue::from_str(request.host).unwrap_or(HeaderValue::from_static("")));
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn shield_makes_the_same_key_and_knows_the_viewer() {
+    fn a_cache_between_makes_the_same_key_and_knows_the_viewer() {
         let distribution = Distribution::new(test_data::distribution_spec()).unwrap();
         let behavior = test_data::behavior("UseOriginCacheControlHeaders", "AllViewer");
         let mut headers = HeaderMap::new();
@@ -117,7 +118,7 @@ mod tests {
             headers: &headers,
         };
         for origin in [None, Some("app"), Some("my app")] {
-            let mut sent = shield_request_headers(&request, &hop(origin), Conditions::None);
+            let mut sent = parent_request_headers(&request, &hop(origin), Conditions::None);
             assert_eq!(Hop::take(&mut sent), Some(hop(origin)));
             assert!(!sent.contains_key(HOP_HEADER) && !sent.contains_key(header::IF_NONE_MATCH));
             let host = sent[header::HOST].to_str().unwrap();

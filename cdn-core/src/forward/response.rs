@@ -41,7 +41,7 @@ impl XCache {
     }
 }
 
-/// What is put on a response that leaves for a viewer (or for an edge, at the shield).
+/// What is put on a response that leaves for a viewer (or for another tier).
 #[derive(Clone, Copy, Debug)]
 pub struct Dress<'a> {
     /// `X-Cache`.
@@ -52,13 +52,13 @@ pub struct Dress<'a> {
     pub pop: &'a HeaderValue,
     /// `X-Amz-Cf-Id`.
     pub request_id: &'a HeaderValue,
-    /// This node's entry for `Via`; the shield, whose responses only edges see, has none.
+    /// This node's entry for `Via`; regional caches and the shield, whose responses viewers never see, have none.
     pub via: Option<&'a HeaderValue>,
     /// For a response without a `Date`.
     pub now: WallTime,
 }
 
-/// Makes an origin's (or shield's) response fit for viewers: removes hop-by-hop headers, our own, and `Set-Cookie` where
+/// Makes a response from behind fit for viewers: removes hop-by-hop headers, our own, and `Set-Cookie` where
 /// no cookie is forwarded; `Vary` keeps the names that mattered. A response without `Date` gets the time at which it
 /// arrived (RFC 9110 section 6.6.1). Read `Vary` and freshness first: they need the headers as they came.
 pub fn receive_response_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior, arrived: WallTime) {

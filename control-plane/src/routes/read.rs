@@ -71,7 +71,7 @@ pub(super) async fn handle_cache_show(
         let named = plane.state().registry.nodes_called(at)?;
         caches.retain(|id| named.contains(id));
         if caches.is_empty() {
-            return Err(Refusal::invalid(format!("{at} is no cache; edges and shields are")));
+            return Err(Refusal::invalid(format!("{at} is no cache; edges, regional caches and shields are")));
         }
     }
     let CacheShowAsk { path, distribution, .. } = ask;

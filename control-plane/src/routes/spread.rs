@@ -1,4 +1,4 @@
-//! Invalidations: accepted at once, told to every edge and shield, each tried until it confirms.
+//! Invalidations: accepted at once, told to every cache, each tried until it confirms.
 
 use std::sync::Arc;
 

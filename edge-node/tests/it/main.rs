@@ -6,6 +6,7 @@ mod failover;
 mod hostile;
 mod passing;
 mod ranges;
+mod regional;
 mod shared_cache;
 mod shield;
 mod support;

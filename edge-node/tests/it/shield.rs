@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use cdn_core::Counter;
+use edge_node::Tier;
 
-use crate::support::{Act, Scripted, Setup, authority, exchange, get, line, ok, status};
+use crate::support::{Act, Scripted, Setup, exchange, get, line, ok, parent, status};
 
 const MINUTE: &str = "Cache-Control: max-age=60\r\n";
 
@@ -76,8 +77,7 @@ async fn a_shield_that_is_alive_is_waited_for_and_one_that_is_not_is_not() {
     let stopped = Scripted::always(vec![Act::Silence]).await;
     let origin = Scripted::always(vec![ok(MINUTE, "hello")]).await;
     let mut setup = Setup::new(origin.address).app(|app| app.shield = true);
-    setup.config.shields =
-        vec![edge_node::ShieldTarget { pop: "IAD".parse().unwrap(), address: authority(stopped.address) }];
+    setup.config.parents = vec![parent(Tier::Shield, "IAD", stopped.address)];
     let edge = setup.start().await;
     assert_eq!(get(edge.address, "/").await.text(), "hello");
     assert_eq!(edge.count(Counter::EdgeShieldBypasses), 1);

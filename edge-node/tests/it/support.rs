@@ -19,7 +19,7 @@ use cdn_core::{
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
-use edge_node::{Compression, Config, Edge, Handle, Limits, ShieldTarget, Tier};
+use edge_node::{Compression, Config, Edge, Handle, Limits, Parent, Tier};
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -392,7 +392,7 @@ impl Setup {
             tier: Tier::Edge,
             distributions: vec![],
             origins: BTreeMap::from([("app".to_owned(), authority(app))]),
-            shields: vec![],
+            parents: vec![],
             cache_bytes_max: 64 << 20,
             object_bytes_max: 1 << 20,
             compression: Compression::default(),
@@ -454,8 +454,24 @@ impl Setup {
             config: Config { id: NodeId::new(Role::Shield, "iad"), tier: Tier::Shield, ..self.config.clone() },
         };
         let shield = shield.start().await;
-        self.config.shields = vec![ShieldTarget { pop: "IAD".parse().unwrap(), address: authority(shield.address) }];
+        self.config.parents = vec![parent(Tier::Shield, "IAD", shield.address)];
         (self.start().await, shield)
+    }
+
+    /// An edge, its regional cache, and the shield behind that, which the edge knows as well.
+    pub(crate) async fn start_with_regional(mut self) -> (Running, Running, Running) {
+        for origin in self.spec.origins.values_mut() {
+            origin.shield = true;
+        }
+        let inner = |id: NodeId, tier: Tier, parents: Vec<Parent>| Self {
+            spec: self.spec.clone(),
+            config: Config { id, tier, parents, ..self.config.clone() },
+        };
+        let shield = inner(NodeId::new(Role::Shield, "iad"), Tier::Shield, vec![]).start().await;
+        let behind = parent(Tier::Shield, "IAD", shield.address);
+        let regional = inner(NodeId::new(Role::Regional, "fra"), Tier::Regional, vec![behind.clone()]).start().await;
+        self.config.parents = vec![parent(Tier::Regional, "FRA", regional.address), behind];
+        (self.start().await, regional, shield)
     }
 
     pub(crate) async fn start(self) -> Running {
@@ -470,6 +486,10 @@ impl Setup {
         let ended = Some(tokio::spawn(edge.serve(stop.clone())));
         Running { address, handle, stop, ended }
     }
+}
+
+pub(crate) fn parent(tier: Tier, pop: &str, address: SocketAddr) -> Parent {
+    Parent { tier, pop: pop.parse().unwrap(), address: authority(address) }
 }
 
 pub(crate) fn authority(address: SocketAddr) -> http::uri::Authority {
