@@ -90,7 +90,7 @@ pub(crate) enum Verb {
     /// Say why, without side effects.
     #[command(subcommand)]
     Explain(Explain),
-    /// Remove objects from every edge and the shield.
+    /// Remove objects from every cache.
     Invalidate(InvalidateArgs),
     /// Look into the caches.
     #[command(subcommand)]
@@ -446,7 +446,7 @@ pub(crate) enum ConfigVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeProcessArgs {
-    /// edge, shield, router, origin or viewer.
+    /// edge, regional, shield, router, origin or viewer.
     pub(crate) role: String,
     /// The part of the id after the dot.
     pub(crate) id: String,

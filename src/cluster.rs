@@ -7,6 +7,7 @@
 mod distributions;
 mod origins;
 mod settings;
+mod tiers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use self::{
     distributions::{distributions_of, groups_of},
     origins::origins_of,
     settings::{edge_of, router_of},
+    tiers::{regional_of, shield_of},
 };
 pub(crate) use self::{
     origins::{AppUrl, OriginKind, OriginPlan},
@@ -52,7 +54,7 @@ pub(crate) struct Cluster {
     pub(crate) seed: u64,
     /// Ports.
     pub(crate) ports: PortBlock,
-    /// Edges, shield, router, origins, viewer, in this order.
+    /// Edges, regional caches, shield, router, origins, viewer, in this order.
     pub(crate) nodes: Vec<NodePlan>,
     /// Origins by id, in the order written.
     pub(crate) origins: IndexMap<String, OriginPlan>,
@@ -130,13 +132,14 @@ impl Cluster {
         let pops = pops_of(file, atlas)?;
         let origins = origins_of(file, inputs, atlas, ports)?;
         let shield = shield_of(file, atlas, &pops, &origins)?;
+        let regional = regional_of(file, atlas)?;
         let control = match &file.router.site {
             Some(name) => place(atlas, "router.site", name)?,
             None => shield.as_ref().or_else(|| pops.first()).cloned().ok_or_else(no_pops)?,
         };
         let groups = groups_of(file, &origins, &mut warnings)?;
         let distributions = distributions_of(file, &origins, &groups)?;
-        let nodes = nodes_of(&pops, shield.as_ref(), &control, &origins, ports)?;
+        let nodes = nodes_of(&pops, &regional, shield.as_ref(), &control, &origins, ports)?;
         let world = world_of(file, inputs)?;
         let default_place = match &file.viewer.place {
             Some(name) => place(atlas, "viewer.place", name)?,
@@ -280,29 +283,6 @@ fn pops_of(file: &ClusterFile, atlas: &Atlas) -> Result<Vec<Place>, KeyError> {
     }
 }
 
-fn shield_of(
-    file: &ClusterFile,
-    atlas: &Atlas,
-    pops: &[Place],
-    origins: &IndexMap<String, OriginPlan>,
-) -> Result<Option<Place>, KeyError> {
-    match file.shield.as_deref() {
-        Some("none" | "") => Ok(None),
-        Some(code) => pop(atlas, "shield", code).map(Some),
-        None => {
-            let iad = pops.iter().find(|pop| pop.id.as_str() == "iad");
-            let near = || {
-                let (_, origin) = origins.first()?;
-                pops.iter().min_by(|a, b| {
-                    let km = |pop: &Place| pop.coordinates.distance_km(origin.place.coordinates);
-                    km(a).total_cmp(&km(b))
-                })
-            };
-            Ok(iad.or_else(near).cloned())
-        }
-    }
-}
-
 fn check_id(key: &str, id: &str) -> Result<(), KeyError> {
     let plain = !id.is_empty()
         && id.len() <= 40
@@ -317,6 +297,7 @@ fn check_id(key: &str, id: &str) -> Result<(), KeyError> {
 
 fn nodes_of(
     pops: &[Place],
+    regional: &[Place],
     shield: Option<&Place>,
     control: &Place,
     origins: &IndexMap<String, OriginPlan>,
@@ -337,6 +318,9 @@ fn nodes_of(
     };
     for (at, pop) in pops.iter().enumerate() {
         add(Role::Edge, pop.id.as_str(), pop, edge_at(0, at), None);
+    }
+    for (at, pop) in regional.iter().enumerate() {
+        add(Role::Regional, pop.id.as_str(), pop, edge_at(2, at), None);
     }
     if let Some(shield) = shield {
         add(Role::Shield, shield.id.as_str(), shield, edge_at(1, 0), None);

@@ -27,6 +27,10 @@ pub(crate) struct ClusterFile {
     /// PoP of the shield, or `none`. Default: IAD where it is among the PoPs, else the PoP nearest to the first origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shield: Option<String>,
+    /// PoPs of regional caches, by IATA metro code. Misses of each edge pass the one that is nearest by the world's links,
+    /// on their way to the shield. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) regional: Vec<String>,
     /// First port of the block of ports. Default 4400; 0 takes any free block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) base_port: Option<u16>,
@@ -41,7 +45,7 @@ pub(crate) struct ClusterFile {
     pub(crate) distributions: IndexMap<String, DistributionFile>,
     /// The router.
     pub(crate) router: RouterFile,
-    /// Every edge and the shield.
+    /// Every edge, regional cache and the shield.
     pub(crate) edge: EdgeFile,
     /// Viewers: where somebody stands who did not say, and how their resolvers behave.
     pub(crate) viewer: ViewerFile,
@@ -243,7 +247,7 @@ pub(crate) struct RouterFile {
     pub(crate) explore: Option<f64>,
 }
 
-/// Settings of every edge and of the shield.
+/// Settings of every edge, regional cache and of the shield.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EdgeFile {

@@ -113,8 +113,11 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
     let http = |role: Role| cluster.nodes_with(role).filter_map(|plan| plan.addresses.http);
     let here = |to: SocketAddr| WayAsk { from: None, to };
     match node.role() {
-        Role::Edge => http(Role::Shield).chain(http(Role::Origin)).map(here).collect(),
-        Role::Regional | Role::Shield => http(Role::Origin).map(here).collect(),
+        Role::Edge | Role::Regional | Role::Shield => {
+            let parents = cluster.node(node).map(|plan| cluster.parents_of(plan)).unwrap_or_default();
+            let parents = parents.into_iter().filter_map(|plan| plan.addresses.http);
+            parents.chain(http(Role::Origin)).map(here).collect()
+        }
         Role::Router => http(Role::Edge).map(here).collect(),
         Role::Origin => Vec::new(),
         Role::Viewer => {
@@ -159,7 +162,7 @@ pub(crate) async fn measure(cluster: &Arc<Cluster>, supervisor: &Supervisor, adm
     let mut own_todo: Vec<SocketAddr> = cluster
         .nodes
         .iter()
-        .filter(|plan| matches!(plan.id.role(), Role::Edge | Role::Shield | Role::Router))
+        .filter(|plan| matches!(plan.id.role(), Role::Edge | Role::Regional | Role::Shield | Role::Router))
         .filter(|plan| supervisor.is_running(&plan.id))
         .filter_map(|plan| plan.addresses.admin)
         .collect();

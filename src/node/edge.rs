@@ -1,4 +1,4 @@
-//! An edge or the shield, as a process.
+//! An edge, a regional cache or the shield, as a process.
 
 use std::{
     collections::BTreeMap,
@@ -64,11 +64,10 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     for (id, plan) in &cluster.origins {
         origins.insert(id.clone(), authority(plan.address)?);
     }
-    let is_edge = frame.plan.id.role() == Role::Edge;
     let mut parents = Vec::new();
-    for shield in cluster.nodes_with(Role::Shield).filter(|_| is_edge) {
-        if let (Some(pop), Some(address)) = (shield.pop, shield.addresses.http) {
-            parents.push(Parent { tier: Tier::Shield, pop, address: authority(address)? });
+    for parent in cluster.parents_of(&frame.plan) {
+        if let (Some(pop), Some(address)) = (parent.pop, parent.addresses.http) {
+            parents.push(Parent { tier: tier_of(parent.id.role()), pop, address: authority(address)? });
         }
     }
     let plan = &cluster.edge;
@@ -84,7 +83,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     Ok(Config {
         id: frame.plan.id.clone(),
         pop: frame.plan.pop.context("an edge stands in a PoP")?,
-        tier: if is_edge { Tier::Edge } else { Tier::Shield },
+        tier: tier_of(frame.plan.id.role()),
         distributions: cluster.distributions.clone(),
         origins,
         parents,
@@ -97,6 +96,14 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         source_nat: Some(source_nat()?),
         seed,
     })
+}
+
+fn tier_of(role: Role) -> Tier {
+    match role {
+        Role::Shield => Tier::Shield,
+        Role::Regional => Tier::Regional,
+        _ => Tier::Edge,
+    }
 }
 
 /// Clients of the world stand on this machine as loopback addresses.

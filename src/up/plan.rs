@@ -101,6 +101,7 @@ fn is_same_section(key: &str, written: &ClusterFile, merged: &ClusterFile) -> bo
         "seed" => written.seed.is_some() && written.seed == merged.seed,
         "preset" => written.preset.is_some() && written.preset == merged.preset,
         "pops" => written.pops.is_some() && written.pops == merged.pops,
+        "regional" => written.regional == merged.regional && !written.regional.is_empty(),
         "shield" => written.shield.is_some() && written.shield == merged.shield,
         "base_port" => written.base_port.is_some() && written.base_port == merged.base_port,
         "groups" => written.groups == merged.groups && !written.groups.is_empty(),

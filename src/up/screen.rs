@@ -130,7 +130,7 @@ pub(crate) fn first_screen(
         let plan = cluster.nodes.iter().find(|plan| plan.id.to_string() == node.id);
         let address = node.addresses.http.clone().unwrap_or_default();
         let rtt = match (plan, first_origin) {
-            (Some(plan), Some((_, origin))) if matches!(plan.id.role(), Role::Edge | Role::Shield) => {
+            (Some(plan), Some((_, origin))) if matches!(plan.id.role(), Role::Edge | Role::Regional | Role::Shield) => {
                 let rtt = cluster.world.path(&plan.place, &origin.place).rtt;
                 format!("{:.0} ms", rtt.as_secs_f64() * 1e3)
             }

@@ -18,3 +18,4 @@ mod raw;
 mod stand;
 mod start;
 mod tidy;
+mod tiers;
