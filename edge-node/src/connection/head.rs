@@ -109,17 +109,19 @@ pub(crate) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason>
     }
 }
 
-/// Judges an incomplete head that is already too large.
+/// Judges an incomplete head that is already too large. Whatever comes after, [`judge`] would refuse it as well, so that it
+/// makes no difference how a head is divided into reads.
 pub(crate) fn judge_oversized(head: &[u8], limits: &HeadLimits) -> Option<Reason> {
-    if head.len() <= limits.head_bytes_max.min(limits.target_bytes_max.saturating_add(64)) {
+    if head.len() <= limits.head_bytes_max.min(limits.target_bytes_max) {
         return None;
     }
-    let line_end = head.iter().position(|byte| *byte == b'\r');
-    match line_end {
-        None => Some(Reason::UriTooLong),
-        Some(_) if head.len() > limits.head_bytes_max => Some(Reason::HeadersTooLarge),
-        Some(_) => None,
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    if target.len() > limits.target_bytes_max {
+        return Some(Reason::UriTooLong);
     }
+    let reason = if line.len() < head.len() { Reason::HeadersTooLarge } else { Reason::UriTooLong };
+    (head.len() > limits.head_bytes_max).then_some(reason)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -281,5 +283,14 @@ mod tests {
         let endless = [b"GET /".to_vec(), vec![b'a'; 200]].concat();
         assert_eq!(judge_oversized(&endless, &LIMITS), Some(Reason::UriTooLong));
         assert_eq!(judge_oversized(b"GET /", &LIMITS), None);
+    }
+
+    #[test]
+    fn what_is_refused_before_its_end_would_be_refused_at_its_end() {
+        let line = format!("{} /{}", "M".repeat(100), "a".repeat(20));
+        for cut in 1..line.len() {
+            assert_eq!(judge_oversized(&line.as_bytes()[..cut], &LIMITS), None, "{cut}");
+        }
+        assert_eq!(verdict(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")), Ok(Framing::Length(0)));
     }
 }
