@@ -3,6 +3,8 @@
 //! Knows sockets and hyper's connections. What a request means is the service's business.
 
 mod chunks;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod head;
 mod interim;

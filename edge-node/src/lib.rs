@@ -39,6 +39,8 @@ use std::{io, net::TcpListener, sync::Arc};
 use cdn_core::distribution::DistributionConflict;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(fuzzing)]
+pub use crate::connection::fuzzing;
 pub use crate::{
     config::{Compression, Config, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
