@@ -68,7 +68,7 @@ fn choose(node: &Node, asked: &Asked, fetched: &Fetched, lifetime: Lifetime) -> 
         headers: &fetched.headers,
         fresh_for: lifetime.fresh_for,
     })?;
-    if fetched.shield.is_some() {
+    if fetched.parent.is_some() {
         return Err(Uncompressed::ByShield);
     }
     let length = compression::length_of(&fetched.headers).unwrap_or_default();
