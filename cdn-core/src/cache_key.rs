@@ -1,14 +1,17 @@
 //! The cache key: which requests may share a stored response.
 //!
 //! A key is a 128-bit keyed hash over a canonical form: distribution, method class, path, and what the cache policy
-//! selects of query string, headers, cookies and `Accept-Encoding`. The seed is drawn once per process, so nobody can
-//! craft a collision. Scheme, alias and peer take no part. Every part carries a tag and its length, so that no two
-//! different requests have one canonical form.
+//! selects of query string, headers, cookies and `Accept-Encoding`. The seed is drawn once per process (with a disk tier:
+//! once per tier), so nobody can craft a collision. Scheme, alias and peer take no part. Every part carries a tag and its
+//! length, so that no two different requests have one canonical form.
 
 use std::hash::Hasher;
 
 use http::{HeaderMap, HeaderName, Method, header};
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::{
+    sip::SipHasher13 as SipHasher13Short,
+    sip128::{Hasher128, SipHasher13},
+};
 
 use crate::{
     accept_encoding::AcceptEncoding,
@@ -39,7 +42,7 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// What makes keys unguessable: one per process.
+/// What makes keys unguessable: one per process, or per disk tier, which outlives processes.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySeed(u64, u64);
 
@@ -52,6 +55,16 @@ impl KeySeed {
     /// A seed from 128 random bits.
     pub const fn new(bits: u128) -> Self {
         Self((bits >> 64) as u64, bits as u64)
+    }
+
+    /// The bits, to be kept beside what was stored under their keys.
+    pub const fn bits(self) -> u128 {
+        (self.0 as u128) << 64 | self.1 as u128
+    }
+
+    /// A hasher of what the disk tier writes; nobody who does not know the seed can make bytes with the right sum.
+    pub(crate) fn checksum(self) -> SipHasher13Short {
+        SipHasher13Short::new_with_keys(self.0, self.1)
     }
 
     fn hasher(self, what: Tag) -> Canonical {
@@ -211,7 +224,8 @@ fn is_set(name: &HeaderName) -> bool {
     matches!(*name, header::ACCEPT_LANGUAGE | header::ACCEPT_ENCODING | header::ACCEPT_CHARSET)
 }
 
-/// What a part of the canonical form is. The numbers never leave the process.
+/// What a part of the canonical form is. The numbers outlive the process on a disk tier: with any change of the form
+/// [`crate::disk::FORMAT`] counts up.
 #[derive(Clone, Copy)]
 enum Tag {
     Request,

@@ -49,6 +49,11 @@ impl InvalidationPattern {
         &self.text
     }
 
+    /// What it removes beside what its text covers.
+    pub fn also(&self) -> Option<&str> {
+        self.also.as_deref()
+    }
+
     /// Whether it removes what is cached under `uri`: the path and, where the query string is keyed, `?` and the keyed
     /// part of it.
     pub fn matches(&self, uri: &str) -> bool {

@@ -11,6 +11,7 @@ pub mod cache_key;
 pub mod compression;
 pub mod conditional;
 pub mod counters;
+pub mod disk;
 pub mod distribution;
 pub mod estimate;
 pub mod forward;

@@ -32,6 +32,7 @@ macro_rules! reasons {
 reasons! {
     // The edge: what the store said.
     Hit = "hit", "a fresh stored response was used";
+    HitDisk = "hit_disk", "a fresh response was taken back into the store from its disk tier";
     HitRegional = "hit_regional", "the regional cache had a fresh stored response";
     HitShield = "hit_shield", "the shield had a fresh stored response";
     HitStaleWhileRevalidate = "hit_stale_while_revalidate", "a stale stored response was used while it is refreshed (RFC 5861)";
@@ -40,6 +41,8 @@ reasons! {
     HitStaleAccepted = "hit_stale_accepted", "a stale stored response was used because the request accepts one (max-stale)";
     RefreshHit = "refresh_hit", "the origin confirmed the stored response with 304";
     MissAbsent = "miss_absent", "nothing was stored under the cache key";
+    MissDiskBusy = "miss_disk_busy", "the disk tier has it, but as many bytes as allowed were being read from there";
+    MissDiskDamaged = "miss_disk_damaged", "what the disk tier had of it was damaged";
     MissExpired = "miss_expired", "the stored response was stale and the origin sent a new one";
     MissRequestControl = "miss_request_control", "the request did not accept the fresh stored response (Cache-Control of the request)";
     MissPart = "miss_part", "a part of what was asked for is stored, and the rest was fetched";

@@ -88,6 +88,11 @@ impl WallTime {
         Self(nanos)
     }
 
+    /// Nanoseconds since the Unix epoch.
+    pub const fn unix_nanos(self) -> i128 {
+        self.0
+    }
+
     /// Whole seconds since the Unix epoch, rounded down.
     pub const fn unix_secs(self) -> i64 {
         self.0.div_euclid(1_000_000_000) as i64
