@@ -12,6 +12,7 @@ mod aged;
 mod invalidations;
 mod label;
 pub mod record;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use http::{HeaderMap, Method};
 pub use self::{
     aged::aged,
     label::{FORMAT, Generation, Label},
+    report::report,
 };
 use self::{
     invalidations::{Invalidation, Invalidations},
@@ -200,6 +202,8 @@ pub struct DiskTier {
     bytes: u64,
     queued: BTreeMap<CopyId, Queued>,
     queued_bytes: u64,
+    /// Records that have a place and have not landed.
+    under_way: usize,
     work: VecDeque<Work>,
 }
 
@@ -254,6 +258,7 @@ impl DiskTier {
             bytes: 0,
             queued: BTreeMap::new(),
             queued_bytes: 0,
+            under_way: 0,
             work: VecDeque::new(),
         }
     }
@@ -348,9 +353,13 @@ impl DiskTier {
 
     /// The record that answers a request with this key and these headers; the latest, where several do.
     pub fn find(&self, key: CacheKey, headers: &HeaderMap) -> Option<Located> {
-        let selected = self.under(key).filter(|(id, copy)| copy.vary.variant(self.label.seed, headers) == Some(id.1));
-        let (id, copy) = selected.max_by_key(|(_, copy)| copy.sequence)?;
+        let (id, copy) = self.select(key, headers)?;
         Some(Located { id: *id, sequence: copy.sequence, place: copy.place })
+    }
+
+    /// What selects the record that answers such a request.
+    pub fn vary(&self, key: CacheKey, headers: &HeaderMap) -> Option<Vary> {
+        self.select(key, headers).map(|(_, copy)| copy.vary.clone())
     }
 
     /// Everything under a path of a distribution, with any query string.
@@ -441,6 +450,7 @@ impl DiskTier {
         let place = Place { segment, offset: entry.bytes, bytes: admitted.bytes };
         entry.bytes += admitted.bytes;
         self.bytes += admitted.bytes;
+        self.under_way += 1;
         self.count();
         Some(Placement { place, sequence })
     }
@@ -450,6 +460,7 @@ impl DiskTier {
         self.counters.bump(Counter::EdgeDiskWrites);
         self.counters.add(Counter::EdgeDiskBytesWritten, admitted.bytes);
         self.queued_bytes -= admitted.bytes;
+        self.under_way -= 1;
         if !self.is_wanted(&admitted) {
             self.work.push_back(Work::Kill(placement.place));
             return;
@@ -471,11 +482,13 @@ impl DiskTier {
         if self.is_wanted(&admitted) {
             self.queued.remove(&admitted.id);
         }
-        if let Some(placement) = placement
-            && self.active == Some(placement.place.segment)
-        {
-            self.active = None;
-            self.remove_if_idle(placement.place.segment);
+        if let Some(placement) = placement {
+            self.under_way -= 1;
+            let segment = placement.place.segment;
+            if self.active == Some(segment) {
+                self.active = None;
+                self.remove_if_idle(segment);
+            }
         }
         self.count();
     }
@@ -514,10 +527,11 @@ impl DiskTier {
         ids.len() as u64
     }
 
-    /// What is to be done next. `None` says that everything was done that was asked for before.
+    /// What is to be done next. Asking says that what was handed out before is done.
     pub fn poll_work(&mut self) -> Option<Work> {
         let next = self.work.pop_front();
-        if next.is_none() {
+        // A record that is under way may still have to be killed once it has landed.
+        if next.is_none() && self.under_way == 0 {
             self.label.invalidations.on_carried_out();
         }
         next
@@ -561,6 +575,11 @@ impl DiskTier {
 
     fn under(&self, key: CacheKey) -> impl Iterator<Item = (&CopyId, &Kept)> {
         self.copies.range((key, 0)..=(key, u128::MAX))
+    }
+
+    fn select(&self, key: CacheKey, headers: &HeaderMap) -> Option<(&CopyId, &Kept)> {
+        let selected = self.under(key).filter(|(id, copy)| copy.vary.variant(self.label.seed, headers) == Some(id.1));
+        selected.max_by_key(|(_, copy)| copy.sequence)
     }
 
     fn is_wanted(&self, admitted: &Admitted) -> bool {

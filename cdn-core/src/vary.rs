@@ -43,6 +43,14 @@ impl Vary {
         Self::Names(names.into())
     }
 
+    /// The names, for people.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Any => vec!["*".to_owned()],
+            Self::Names(names) => names.iter().map(ToString::to_string).collect(),
+        }
+    }
+
     /// A hash of the request's values of the names: the same for two requests that may share a response. `None` for
     /// [`Vary::Any`].
     pub fn variant(&self, seed: KeySeed, request: &HeaderMap) -> Option<u128> {

@@ -130,6 +130,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         compression: Compression::default(),
         eviction: EvictionPolicy::default(),
         admission: AdmissionPolicy::default(),
+        disk: None,
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

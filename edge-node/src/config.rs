@@ -2,7 +2,7 @@
 //!
 //! Every limit stands here with its default; reaching one bumps a counter and has a reason.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use cdn_core::{
     NodeId, PopCode,
@@ -45,6 +45,18 @@ pub struct Parent {
     pub address: Authority,
 }
 
+/// A disk tier of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// Its directory, which belongs to this node alone. What an earlier process of the node left there is used again.
+    pub dir: PathBuf,
+    /// Bytes that its files may have in all.
+    pub bytes_max: u64,
+    /// Everything on which the meaning of a stored response depends: distributions, origins, policies. What was stored
+    /// under another text is not used.
+    pub generation: String,
+}
+
 /// Everything a node needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,11 +83,13 @@ pub struct Config {
     pub eviction: EvictionPolicy,
     /// Which responses stay once they have arrived.
     pub admission: AdmissionPolicy,
+    /// What is kept of the store on a disk; `None` for nothing.
+    pub disk: Option<DiskConfig>,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.
     pub source_nat: Option<SourceNat>,
-    /// Seeds request ids and the cache key's hash.
+    /// Seeds request ids and, without a disk tier, the cache key's hash.
     pub seed: u64,
 }
 
@@ -146,6 +160,10 @@ pub struct Limits {
     pub origin_header_bytes_max: usize,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
+    /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
+    pub disk_queue_bytes_max: u64,
+    /// Bytes that may be read from the disk tier at once; what does not fit is asked of the origin. Default 64 MiB.
+    pub disk_read_bytes_max: u64,
     /// How long requests may still take when the node stops. Default 10 s.
     pub drain_grace: Duration,
 }
@@ -169,6 +187,8 @@ impl Default for Limits {
             stream_window_bytes: 1 << 20,
             origin_header_bytes_max: 32_768,
             origin_idle_max: 64,
+            disk_queue_bytes_max: 64 << 20,
+            disk_read_bytes_max: 64 << 20,
             drain_grace: Duration::from_secs(10),
         }
     }

@@ -84,15 +84,17 @@ impl Handle {
         &self.node.counters
     }
 
-    /// Removes what `pattern` covers from the store of this node; how many responses that were. Fetches that are under
-    /// way will not be stored.
+    /// Removes what `pattern` covers from the store of this node; how many responses that were, in memory and on disk.
+    /// Fetches that are under way will not be stored.
     ///
     /// # Errors
     /// [`InvalidateError`] where the distribution or the pattern is none.
     pub fn invalidate(&self, distribution: &str, pattern: &str) -> Result<u64, InvalidateError> {
         let distribution = self.distribution(distribution).ok_or(InvalidateError::UnknownDistribution)?;
         let pattern = distribution.invalidation(pattern).map_err(InvalidateError::Pattern)?;
-        Ok(self.node.store.invalidate(distribution.id(), &pattern))
+        // The disk first: what comes back from there after this is in flight, and does not outlive the other.
+        let on_disk = self.node.disk.as_ref().map_or(0, |disk| disk.invalidate(distribution.id(), &pattern));
+        Ok(on_disk + self.node.store.invalidate(distribution.id(), &pattern))
     }
 
     /// What is stored under `path` of a distribution (by id or host), with any query string.
@@ -100,7 +102,7 @@ impl Handle {
         let Some(distribution) = self.distribution(distribution) else { return Vec::new() };
         let root = distribution.root_object_for(path);
         let path = root.as_deref().unwrap_or(path);
-        self.node.store.reports(self.node.clock.now(), distribution.id(), path)
+        self.entries(distribution.id(), path)
     }
 
     /// What is stored under `path` of a distribution (by id or host), with any query string, and what decides about it.
@@ -142,7 +144,7 @@ impl Handle {
             key: class.is_ok().then(|| head.uri()),
             pass: class.err(),
             allowed: behavior.allows(method),
-            entries: self.node.store.reports(self.node.clock.now(), distribution.id(), path),
+            entries: self.entries(distribution.id(), path),
         })
     }
 
@@ -152,12 +154,23 @@ impl Handle {
         self.node.pool.drop_idle();
     }
 
-    /// Replaces what the node serves, at once and for whole requests.
+    /// Waits until everything is on the disk tier that is on its way there. It blocks.
+    pub fn flush_disk(&self) {
+        if let Some(disk) = &self.node.disk {
+            disk.flush();
+        }
+    }
+
+    /// Replaces what the node serves, at once and for whole requests. A disk tier is given up: it was told what its
+    /// responses belong to when it was opened.
     ///
     /// # Errors
     /// [`DistributionConflict`] where two distributions claim one id or host; nothing is changed then.
     pub fn set_distributions(&self, all: Vec<Arc<Distribution>>) -> Result<(), DistributionConflict> {
         self.node.distributions.store(Arc::new(Distributions::new(all)?));
+        if let Some(disk) = &self.node.disk {
+            disk.give_up();
+        }
         Ok(())
     }
 
@@ -175,6 +188,12 @@ impl Handle {
     /// Client connections that are open.
     pub fn connections(&self) -> u64 {
         self.node.counters.value(Counter::EdgeConnections)
+    }
+
+    fn entries(&self, distribution: &str, path: &str) -> Vec<Entry> {
+        let mut entries = self.node.store.reports(self.node.clock.now(), distribution, path);
+        entries.extend(self.node.disk.iter().flat_map(|disk| disk.reports(distribution, path)));
+        entries
     }
 
     fn distribution(&self, id_or_host: &str) -> Option<Arc<Distribution>> {

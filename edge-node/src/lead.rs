@@ -7,6 +7,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use cdn_core::{
     Counter, Instant, Reason, compression,
     conditional::{PRECONDITIONS, Validators},
+    disk::{Draft, Ticket, record::RecordHead},
     forward::{self, Conditions},
     freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
     range::ContentRange,
@@ -21,6 +22,7 @@ use crate::{
     body::OriginBody,
     clock::Clock,
     connection::Wire,
+    disk::Disk,
     encode,
     fetch::{FetchFailure, Fetched, FromParent, Want, fetch},
     node::Node,
@@ -114,6 +116,8 @@ struct Flight {
     stale: Option<Response>,
     validators: Option<Validators>,
     object: Arc<Object>,
+    /// When it began, as invalidations of the disk tier count.
+    ticket: Option<Ticket>,
     tell: Option<oneshot::Sender<Flown>>,
     /// See [`Flown::own`].
     own: HeaderMap,
@@ -132,9 +136,10 @@ impl Flight {
         let fetch = lead.fetch();
         let Lead { begun, object, wants, .. } = lead;
         let validators = begun.validators().cloned();
+        let ticket = node.disk.as_ref().map(Disk::ticket);
         let (own, interims) = (HeaderMap::new(), None);
         let Begun { stale, lacking, .. } = begun;
-        (Self { node, asked, fetch, stale, validators, object, tell, own, interims, lacking }, wants)
+        (Self { node, asked, fetch, stale, validators, object, ticket, tell, own, interims, lacking }, wants)
     }
 
     async fn run(mut self) {
@@ -208,8 +213,15 @@ impl Flight {
         self.own = self.receive(&mut headers);
         let head = Arc::new(StoredHead::new(stale.head.status(), headers));
         let outcome = match storing {
-            Storing::Store(lifetime) => self.node.store.refreshed(now, self.fetch, Arc::clone(&head), lifetime),
+            Storing::Store(lifetime) => {
+                let outcome = self.node.store.refreshed(now, self.fetch, Arc::clone(&head), lifetime);
+                if let Outcome::Stored(served) = &outcome {
+                    self.confirm_on_disk(&head, lifetime, &served.body);
+                }
+                outcome
+            }
             Storing::Refuse(_) => {
+                self.forget_on_disk();
                 self.node.store.uncacheable(now, self.fetch);
                 Outcome::NotStored(NotStored::Gone)
             }
@@ -240,6 +252,7 @@ impl Flight {
             self.node.store.released(self.fetch);
             return self.tell_own(fetched, true);
         }
+        self.forget_on_disk();
         let vary = Vary::of(&fetched.headers, behavior);
         let Storing::Store(lifetime) = self.assess(status, &fetched.headers, &vary, fetched.requested_at, now) else {
             self.node.store.uncacheable(now, self.fetch);
@@ -261,8 +274,10 @@ impl Flight {
         if let Some(encoding) = &encoding {
             compression::describe(&mut headers, encoding.coding());
         }
+        let head = Arc::new(StoredHead::new(status, headers));
+        let draft = self.draft(&head, lifetime, vary.clone());
         let storable = Storable {
-            head: Arc::new(StoredHead::new(status, headers)),
+            head,
             body: Arc::clone(&self.object),
             bytes: announced.unwrap_or(0),
             complete,
@@ -282,8 +297,11 @@ impl Flight {
                 let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
                 self.tell(Landed::Stored { served, following, stays }, fetched);
                 // Sealed first, so that whoever finds it complete finds it whole.
-                if !complete && self.bring(body, announced, true).await {
-                    self.node.store.completed(self.fetch, self.object.body.len());
+                let whole = complete
+                    || (self.bring(body, announced, true).await
+                        && self.node.store.completed(self.fetch, self.object.body.len()) == Growth::Kept);
+                if whole {
+                    self.write_to_disk(draft, &self.object);
                 }
             }
         }
@@ -419,6 +437,43 @@ impl Flight {
         let behavior = self.asked.behavior();
         forward::receive_response_headers(headers, behavior, Clock::wall());
         forward::withhold(headers, behavior)
+    }
+
+    /// What the disk tier may be given once the body is there.
+    fn draft(&self, head: &Arc<StoredHead>, lifetime: Lifetime, vary: Vary) -> Option<Draft> {
+        let disk = self.node.disk.as_ref()?;
+        let request = self.asked.head();
+        let record = RecordHead {
+            distribution: Arc::clone(self.asked.distribution.id()),
+            uri: request.uri().into(),
+            vary,
+            head: Arc::clone(head),
+            lifetime,
+            stored_at: Clock::wall(),
+        };
+        Draft::new(disk.seed(), self.ticket?, &request, record)
+    }
+
+    /// What the origin has confirmed is written anew where the disk tier has it: what selects it was known when it came,
+    /// and is not to be read from the headers that are stored.
+    fn confirm_on_disk(&self, head: &Arc<StoredHead>, lifetime: Lifetime, object: &Object) {
+        let vary = self.node.disk.as_ref().and_then(|disk| disk.vary(&self.asked.head()));
+        self.write_to_disk(vary.and_then(|vary| self.draft(head, lifetime, vary)), object);
+    }
+
+    fn write_to_disk(&self, draft: Option<Draft>, object: &Object) {
+        if let (Some(disk), Some(draft), Some(body)) = (&self.node.disk, draft, object.body.sealed()) {
+            disk.write(draft, body);
+        }
+    }
+
+    /// What has arrived takes the place of what was stored, also where it may not be stored itself. So does a response to
+    /// HEAD, which may describe another one than what lies there (RFC 9111 section 4.3.5); the next response to GET is
+    /// written again.
+    fn forget_on_disk(&self) {
+        if let Some(disk) = &self.node.disk {
+            disk.forget(&self.asked.head());
+        }
     }
 
     fn assess(

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! connection (guard, hyper) → service (admit) → store ──hit──────────────► respond
-//!                                  │             └─miss─► flight ─► fetch (parents, origin group) ─► respond
+//!                                  │             └─miss─► disk ─► flight ─► fetch (parents, origin group) ─► respond
 //!                                  ├──► pass ─► fetch
 //!                                  └──► tunnel (WebSocket)
 //! ```
@@ -19,6 +19,7 @@ mod clock;
 mod config;
 mod connection;
 mod dial;
+mod disk;
 mod encode;
 mod fetch;
 mod handle;
@@ -28,6 +29,7 @@ mod node;
 mod object;
 mod pass;
 mod pool;
+mod promote;
 mod respond;
 mod service;
 mod store;
@@ -42,10 +44,31 @@ use tokio_util::sync::CancellationToken;
 #[cfg(fuzzing)]
 pub use crate::connection::fuzzing;
 pub use crate::{
-    config::{Compression, Config, Limits, Parent, Tier},
+    config::{Compression, Config, DiskConfig, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
+    disk::empty_disk,
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
 };
+
+/// Why a node cannot be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// Two distributions claim one id or host.
+    Distributions(DistributionConflict),
+    /// The file system refuses the disk tier its directory, or another process uses it.
+    Disk(io::Error),
+}
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Distributions(error) => error.fmt(f),
+            Self::Disk(error) => write!(f, "the disk tier cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
 
 /// A node that is ready to serve.
 #[derive(Debug)]
@@ -58,12 +81,12 @@ impl Edge {
     /// A node with its listeners and its connector, and the handle by which it is told things while it runs.
     ///
     /// # Errors
-    /// [`DistributionConflict`] where two distributions claim one id or host.
+    /// [`BuildError`] where two distributions claim one id or host, or the disk tier cannot be used.
     pub fn build(
         config: Config,
         listeners: Vec<TcpListener>,
         connect: BoxConnect,
-    ) -> Result<(Self, Handle), DistributionConflict> {
+    ) -> Result<(Self, Handle), BuildError> {
         let node = Arc::new(node::Node::new(config, connect)?);
         let handle = Handle::new(Arc::clone(&node));
         Ok((Self { node, listeners }, handle))
@@ -74,6 +97,12 @@ impl Edge {
     /// # Errors
     /// Where a listener cannot be used.
     pub async fn serve(self, shutdown: CancellationToken) -> io::Result<()> {
-        connection::serve(self.node, self.listeners, shutdown).await
+        let node = Arc::clone(&self.node);
+        let served = connection::serve(self.node, self.listeners, shutdown).await;
+        if let Some(disk) = &node.disk {
+            // Nobody is served any more, so nobody waits while this does.
+            disk.close();
+        }
+        served
     }
 }

@@ -3,7 +3,7 @@
 //! A fetch runs in a task of its own ([`crate::lead`]), so that it outlives the viewer who caused it where others want
 //! it too. Those who wait look up again when there is something to find.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use cdn_core::{
@@ -24,6 +24,7 @@ use crate::{
     lead::{self, Flown, Landed},
     object::{Following, Object},
     pass::{fail, is_error, relay},
+    promote::{self, Promotion},
     respond::{Refusal, Story},
     service::{Answer, Case},
     store::{self, Found, Join, Lead},
@@ -53,18 +54,45 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
         Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
         Found::StaleAccepted(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleAccepted, story))),
         Found::OnlyIfCached => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),
-        Found::Lead(lead) => Answer::Later(Box::pin(take_lead(case, asked, lead, story))),
+        Found::Lead(lead) => Answer::Later(Box::pin(take_lead(case, asked, key, lead, story))),
         Found::Join(join) => Answer::Later(Box::pin(wait(case, asked, key, join, story))),
         Found::Alone(reason) => Answer::Later(Box::pin(alone(case, asked, reason, story))),
     }
 }
 
-/// Fetches it, for this viewer and whoever joins.
-async fn take_lead(case: Case, asked: Asked, lead: Lead, mut story: Story) -> Response<ResponseBody> {
+/// Finds it on the disk tier, or fetches it, for this viewer and whoever joins.
+async fn take_lead(case: Case, asked: Asked, key: CacheKey, lead: Lead, mut story: Story) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
     let asked = Arc::new(asked);
+    let began = node.clock.now();
+    let mut reason = lead.begun.reason;
+    let lead = match promote::promote(&node, &asked, key, lead).await {
+        Promotion::Nothing(lead) => lead,
+        Promotion::Failed(lead, why) => {
+            reason = why;
+            lead
+        }
+        // What was on the disk is in memory now, and the store says what that is good for.
+        Promotion::Done => {
+            let now = node.clock.now();
+            story.ledger.span(node.tier, "disk", None, now - began);
+            match node.store.lookup(now, key, &asked.head()) {
+                Found::Lead(lead) => {
+                    reason = lead.begun.reason;
+                    lead
+                }
+                found => {
+                    return found_again(case, Arc::unwrap_or_clone(asked), key, found, Reason::HitDisk, story).await;
+                }
+            }
+        }
+        Promotion::Lost => {
+            return case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger);
+        }
+    };
     story.x_cache = XCache::Miss;
-    story.reason = lead.begun.reason;
-    let flown = lead::fly(Arc::clone(&case.node), Arc::clone(&asked), lead, case.interims()).await;
+    story.reason = reason;
+    let flown = lead::fly(node, Arc::clone(&asked), lead, case.interims()).await;
     land(case, &asked, flown, story)
 }
 
@@ -153,30 +181,43 @@ async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: St
         }
         story.ledger.span(node.tier, "collapsed", None, now - since);
         story.collapsed = true;
-        return match found {
+        return found_again(case, asked, key, found, Reason::HitCollapsed, story).await;
+    }
+}
+
+/// Answers with what the store says after somebody waited for it; `reason` is that of a hit.
+fn found_again(
+    case: Case,
+    asked: Asked,
+    key: CacheKey,
+    found: Found,
+    reason: Reason,
+    mut story: Story,
+) -> Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>> {
+    Box::pin(async move {
+        match found {
             Found::Hit(served, following) => {
-                story.reason = Reason::HitCollapsed;
+                story.reason = reason;
                 hit(case, &asked, served, following, story)
             }
             Found::Parts(parts) => {
-                node.counters.bump(Counter::EdgeHits);
+                case.node.counters.bump(Counter::EdgeHits);
                 from_parts(case, &asked, parts, None, story)
             }
             Found::Stale(served, refresh) => {
                 if let Some(refresh) = refresh {
-                    lead::refresh(node, asked.clone(), refresh);
+                    lead::refresh(Arc::clone(&case.node), asked.clone(), refresh);
                 }
                 stale(case, &asked, served, Reason::HitStaleWhileRevalidate, story)
             }
             Found::StaleOnError(served) => stale(case, &asked, served, Reason::HitStaleOnError, story),
             Found::StaleAccepted(served) => stale(case, &asked, served, Reason::HitStaleAccepted, story),
             Found::OnlyIfCached => case.refuse(Refusal::new(Reason::OnlyIfCached)),
-            Found::Lead(lead) => take_lead(case, asked, lead, story).await,
+            Found::Lead(lead) => take_lead(case, asked, key, lead, story).await,
+            Found::Join(join) => wait(case, asked, key, join, story).await,
             Found::Alone(reason) => alone(case, asked, reason, story).await,
-            // Handled above.
-            Found::Join(_) => case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger),
-        };
-    }
+        }
+    })
 }
 
 /// Takes the viewer out of those who wait, also when it leaves.

@@ -10,10 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counter, Counters,
-    distribution::{DistributionConflict, Distributions},
-    forward,
-    source_nat::SourceNat,
+    Counter, Counters, cache_key::KeySeed, distribution::Distributions, forward, source_nat::SourceNat,
     store::StoreSettings,
 };
 use http::{HeaderValue, uri::Authority};
@@ -22,9 +19,11 @@ use rand_chacha::ChaCha8Rng;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    BuildError,
     clock::Clock,
     config::{Config, Limits, Parent, Tier},
     dial::BoxConnect,
+    disk::Disk,
     encode::Encoders,
     pool::Pool,
     store::Store,
@@ -44,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) parents: Vec<Parent>,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) store: Store,
+    /// What is kept of the store beyond this process, where anything is.
+    pub(crate) disk: Option<Disk>,
     pub(crate) pool: Pool,
     pub(crate) encoders: Encoders,
     pub(crate) pop_header: HeaderValue,
@@ -58,7 +59,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config, connect: BoxConnect) -> Result<Self, DistributionConflict> {
+    pub(crate) fn new(config: Config, connect: BoxConnect) -> Result<Self, BuildError> {
         let counters = Arc::<Counters>::default();
         // One stream of randomness per node: its name is mixed into the seed of the run.
         let name: Arc<str> = config.id.to_string().into();
@@ -80,14 +81,21 @@ impl Node {
             ..StoreSettings::default()
         };
         counters.set(Counter::EdgeStoreBytesMax, settings.bytes_max);
+        let limits = &config.limits;
+        let disk = config.disk.as_ref().map(|disk| Disk::open(disk, limits, config.object_bytes_max, &counters));
+        let disk = disk.transpose().map_err(BuildError::Disk)?;
+        let distributions = Distributions::new(config.distributions).map_err(BuildError::Distributions)?;
+        let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
             clock: Clock::new(),
-            distributions: ArcSwap::from_pointee(Distributions::new(config.distributions)?),
+            distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
             parents: config.parents,
             source_nat: config.source_nat,
-            store: Store::new(settings, random.random(), &counters),
+            // Keys of what is kept beyond a process have to mean the same in the next.
+            store: Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters),
+            disk,
             pool,
             encoders: Encoders::new(config.compression),
             pop_header: forward::pop_header(config.pop),

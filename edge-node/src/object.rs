@@ -7,6 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use cdn_core::Reason;
 use tokio::sync::Notify;
 
@@ -52,6 +53,11 @@ impl Object {
         let object = Self { error: Some(reason), ..Self::default() };
         object.body.finish();
         object
+    }
+
+    /// An object whose body is there.
+    pub(crate) fn whole(blocks: Vec<Bytes>) -> Self {
+        Self { body: SharedBody::whole(blocks), ..Self::default() }
     }
 
     /// A reader of the body, who wants it as long as it reads. `None` where the first byte is gone.

@@ -43,7 +43,12 @@ async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -
     let node = std::sync::Arc::clone(&case.node);
     let target = asked.target_of_references();
     for target in unsafe_method::invalidates(&asked.method, target, fetched.status, &fetched.headers) {
-        node.store.forget(asked.as_get_of(&target).head().key(node.store.seed()));
+        let key = asked.as_get_of(&target).head().key(node.store.seed());
+        // The disk first: what comes back from there after this is in flight, and does not outlive the other.
+        if let Some(disk) = &node.disk {
+            disk.forget_object(key);
+        }
+        node.store.forget(key);
     }
     let rules = asked.behavior().cache_policy().rules;
     if !unsafe_method::answers_get(&asked.method, target, fetched.status, &fetched.headers, rules) {

@@ -256,6 +256,7 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
     text.push_str(&node.name);
     let (hit, forwarded) = match story.passed.unwrap_or(story.reason) {
         Reason::Hit
+        | Reason::HitDisk
         | Reason::HitStaleWhileRevalidate
         | Reason::HitStaleOnError
         | Reason::HitStaleAccepted

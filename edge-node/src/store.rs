@@ -108,8 +108,7 @@ impl Lead {
 impl Store {
     /// A store for `bytes_max` bytes in all. There are as many shards as leave each room for a few of the largest
     /// objects.
-    pub(crate) fn new(settings: StoreSettings, seed: u128, counters: &Arc<Counters>) -> Self {
-        let seed = KeySeed::new(seed);
+    pub(crate) fn new(settings: StoreSettings, seed: KeySeed, counters: &Arc<Counters>) -> Self {
         let shards = (settings.bytes_max / settings.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX);
         let each = StoreSettings {
             bytes_max: settings.bytes_max / shards,
@@ -207,6 +206,16 @@ impl Store {
             flight.again.send_replace(());
         }
         outcome
+    }
+
+    /// A fetch found its response on the disk tier; see [`CacheShard::restored`].
+    pub(crate) fn restored(
+        &self,
+        now: Instant,
+        fetch: Fetch,
+        storable: Storable<'_, Arc<Object>>,
+    ) -> Outcome<Arc<Object>> {
+        self.resolve(fetch, |cache| cache.restored(now, fetch.id, storable))
     }
 
     pub(crate) fn refreshed(

@@ -92,6 +92,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         compression: plan.compression.clone(),
         eviction: plan.eviction,
         admission: plan.admission,
+        disk: None,
         limits,
         source_nat: Some(source_nat()?),
         seed,

@@ -32,9 +32,20 @@ pub enum EntryState {
     Unshared,
 }
 
+/// Where an entry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryTier {
+    /// In memory.
+    Memory,
+    /// On the disk tier.
+    Disk,
+}
+
 /// One entry, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryReport {
+    /// Where it is kept. What is kept in both places has two entries.
+    pub tier: EntryTier,
     /// The path, and the keyed query string.
     pub uri: String,
     /// How usable it is.
@@ -85,6 +96,16 @@ pub struct ResponseDetail {
     pub origin_left_alone_for: Duration,
     /// Where only parts are stored, what of the whole lacks.
     pub lacking: Vec<ByteRange>,
+}
+
+impl EntryTier {
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
 }
 
 impl EntryState {
@@ -216,12 +237,10 @@ fn report_parts<B: Clone>(now: Instant, stored: &StoredParts<B>, blank: EntryRep
 
 fn report<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryReport {
     let blank = EntryReport {
+        tier: EntryTier::Memory,
         uri: entry.uri.to_string(),
         state: EntryState::Unshared,
-        vary: match &entry.vary {
-            crate::vary::Vary::Any => vec!["*".to_owned()],
-            crate::vary::Vary::Names(names) => names.iter().map(ToString::to_string).collect(),
-        },
+        vary: entry.vary.names(),
         status: None,
         etag: None,
         age: Duration::ZERO,

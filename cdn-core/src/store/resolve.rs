@@ -135,6 +135,15 @@ impl<B: Clone> CacheShard<B> {
         if admitted { Outcome::Stored(served) } else { Outcome::Arriving(served) }
     }
 
+    /// A fetch found its response on the disk tier, complete; see [`fetched`](Self::fetched). Only what was admitted was
+    /// ever written there, so it stays.
+    pub fn restored(&mut self, now: Instant, id: FetchId, storable: Storable<'_, B>) -> Outcome<B> {
+        if let Some(fetch) = self.fetches.get_mut(id.0) {
+            fetch.admitted = true;
+        }
+        self.fetched(now, id, storable)
+    }
+
     /// The origin answered 304 to the validators of [`super::Begun::stale`]. `head` is the stored one with the 304's
     /// headers merged in. Resolves the fetch.
     pub fn refreshed(&mut self, now: Instant, id: FetchId, head: Arc<StoredHead>, lifetime: Lifetime) -> Outcome<B> {

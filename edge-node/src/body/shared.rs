@@ -134,6 +134,21 @@ struct Shared {
 }
 
 impl SharedBody {
+    /// A body that is complete already.
+    pub(crate) fn whole(blocks: Vec<Bytes>) -> Self {
+        let body = Self::default();
+        let mut inner = body.lock();
+        for bytes in &blocks {
+            let at = inner.len;
+            inner.len += bytes.len() as u64;
+            inner.pieces.push_back(Piece { at, bytes: bytes.clone() });
+        }
+        inner.end = End::Complete;
+        drop(inner);
+        let _ = body.0.sealed.set(blocks.into());
+        body
+    }
+
     /// Adds bytes at the end.
     pub(crate) fn push(&self, bytes: Bytes) {
         if bytes.is_empty() {
@@ -367,6 +382,14 @@ mod tests {
         drop(slow);
         assert!(room(&body, 1));
         assert_eq!(body.lock().pieces.len(), 0);
+    }
+
+    #[test]
+    fn a_whole_body_is_read_like_one_that_arrived() {
+        let body = SharedBody::whole(vec![Bytes::from_static(b"one "), Bytes::from_static(b"two")]);
+        assert_eq!(drained(&mut body.reader().unwrap()), b"one two");
+        assert_eq!((body.sealed().unwrap().concat(), body.len()), (b"one two".to_vec(), 7));
+        assert_eq!(SharedBody::whole(Vec::new()).sealed(), Some(&[][..]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod caching;
 mod compression;
+mod disk;
 mod failover;
 mod hostile;
 mod passing;

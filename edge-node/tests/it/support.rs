@@ -398,6 +398,7 @@ impl Setup {
             compression: Compression::default(),
             eviction: EvictionPolicy::default(),
             admission: AdmissionPolicy::default(),
+            disk: None,
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             seed: 7,

@@ -1,0 +1,37 @@
+//! What a record says of itself to people: `iso cache where`.
+
+use super::{
+    aged,
+    record::{RecordHead, RecordHeader},
+};
+use crate::{
+    WallTime,
+    store::{EntryReport, EntryState, EntryTier},
+};
+
+/// A record as one more entry. Nobody counts when it was last asked for: since when it lies there stands for that.
+pub fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryReport {
+    let left = aged(record.lifetime, record.stored_at, now);
+    let state = if !left.fresh_for.is_zero() {
+        EntryState::Fresh
+    } else if !left.while_revalidate.is_zero() {
+        EntryState::StaleWhileRevalidate
+    } else if !left.if_gone.is_zero() {
+        EntryState::StaleIfError
+    } else {
+        EntryState::Stale
+    };
+    EntryReport {
+        tier: EntryTier::Disk,
+        uri: record.uri.to_string(),
+        state,
+        vary: record.vary.names(),
+        status: Some(record.head.status()),
+        etag: record.head.validators().etag,
+        age: left.initial_age,
+        fresh_for: left.fresh_for,
+        body_bytes: header.body_bytes,
+        bytes: header.record_bytes(),
+        since_last_hit: now.saturating_since(record.stored_at),
+    }
+}

@@ -1,0 +1,371 @@
+//! The disk tier of a node's store, on real files: what `cdn_core::disk` decides is carried out here.
+//!
+//! Looking is a matter of memory. Writing, killing and removing are done by one thread of the tier's own, so that no
+//! request waits for a disk; reading is done on the runtime's blocking threads. An invalidation has replaced the label
+//! file when it returns, and the rest of it follows. Nothing is synced: what was written survives the process, and what a
+//! loss of power tears is found by its checksums.
+
+mod files;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    fs::File,
+    io,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use cdn_core::{
+    Counter, Counters, Reason,
+    cache_key::{CacheKey, KeySeed, RequestHead},
+    disk::{
+        self, Admitted, DiskSettings, DiskTier, Draft, Generation, Located, SegmentId, Ticket,
+        record::{Damaged, RecordHead, RecordHeader},
+    },
+    invalidation::InvalidationPattern,
+    store::EntryReport,
+    vary::Vary,
+};
+
+use self::files::Directory;
+use crate::{
+    clock::Clock,
+    config::{DiskConfig, Limits},
+    object::Object,
+};
+
+/// See the module.
+pub(crate) struct Disk {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A record that was found and not yet read.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    located: Located,
+    file: Arc<File>,
+    _room: ReadRoom,
+}
+
+/// A response as it was read.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) record: RecordHead,
+    pub(crate) object: Arc<Object>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something for the writer.
+    wake: Condvar,
+    /// The writer has nothing to do.
+    idle: Condvar,
+    directory: Directory,
+    counters: Arc<Counters>,
+    seed: KeySeed,
+    read_bytes_max: u64,
+    reading: Arc<AtomicU64>,
+}
+
+struct State {
+    tier: DiskTier,
+    files: BTreeMap<SegmentId, Arc<File>>,
+    jobs: VecDeque<Job>,
+    /// The writer is at it.
+    writing: bool,
+    closing: bool,
+    /// What is on the disk is not used any more, and nothing is written.
+    given_up: bool,
+}
+
+/// A response to be written.
+#[derive(Debug)]
+struct Job {
+    admitted: Admitted,
+    body: Vec<Bytes>,
+}
+
+/// Bytes under way from the disk; they are given back when it is dropped.
+#[derive(Debug)]
+struct ReadRoom {
+    reading: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for ReadRoom {
+    fn drop(&mut self) {
+        self.reading.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Has a node that does not run begin with an empty disk tier: what happened meanwhile may have to be forgotten there.
+///
+/// # Errors
+/// The file system refuses, or a process uses the directory: then ask that one.
+pub fn empty_disk(dir: &Path) -> io::Result<()> {
+    Directory::at_rest(dir)?.map_or(Ok(()), |directory| directory.remove_label())
+}
+
+impl Disk {
+    /// Opens the tier and reads the heads of what is there, which takes a moment per gigabyte.
+    ///
+    /// # Errors
+    /// The file system refuses, or another process uses the directory.
+    pub(crate) fn open(
+        config: &DiskConfig,
+        limits: &Limits,
+        object_bytes_max: u64,
+        counters: &Arc<Counters>,
+    ) -> io::Result<Self> {
+        let settings = DiskSettings {
+            bytes_max: config.bytes_max,
+            object_bytes_max,
+            queue_bytes_max: limits.disk_queue_bytes_max,
+            ..DiskSettings::default()
+        };
+        let directory = Directory::open(&config.dir)?;
+        let label = directory.label(Generation::of(&config.generation))?;
+        let seed = label.seed;
+        let mut tier = DiskTier::new(settings, label, Arc::clone(counters));
+        let files = directory.recover(&mut tier)?;
+        tracing::info!(responses = tier.len(), bytes = tier.bytes(), "the disk tier is open");
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                tier,
+                files,
+                jobs: VecDeque::new(),
+                writing: false,
+                closing: false,
+                given_up: false,
+            }),
+            wake: Condvar::new(),
+            idle: Condvar::new(),
+            directory,
+            counters: Arc::clone(counters),
+            seed,
+            read_bytes_max: limits.disk_read_bytes_max,
+            reading: Arc::default(),
+        });
+        let writer = std::thread::Builder::new().name("disk".into()).stack_size(256 << 10).spawn({
+            let shared = Arc::clone(&shared);
+            move || writer::run(&shared)
+        })?;
+        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// What keys on this tier are hashed with.
+    pub(crate) fn seed(&self) -> KeySeed {
+        self.shared.seed
+    }
+
+    /// The moment before a fetch.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.shared.lock().tier.ticket()
+    }
+
+    /// The record that answers a request. `Err` where it may not be read now.
+    pub(crate) fn find(&self, key: CacheKey, request: &RequestHead<'_>) -> Option<Result<OnDisk, Reason>> {
+        let state = self.shared.lock();
+        let located = state.tier.find(key, request.headers)?;
+        let file = Arc::clone(state.files.get(&located.place.segment)?);
+        drop(state);
+        Some(match self.shared.room_to_read(located.place.bytes) {
+            Some(room) => Ok(OnDisk { located, file, _room: room }),
+            None => {
+                self.shared.counters.bump(Counter::EdgeDiskBusy);
+                Err(Reason::MissDiskBusy)
+            }
+        })
+    }
+
+    /// What selects the record that answers a request.
+    pub(crate) fn vary(&self, request: &RequestHead<'_>) -> Option<Vary> {
+        self.shared.lock().tier.vary(request.key(self.shared.seed), request.headers)
+    }
+
+    /// Reads a record. `None` where it is damaged or cannot be read; it is removed then.
+    pub(crate) async fn read(&self, found: OnDisk) -> Option<Restored> {
+        let shared = Arc::clone(&self.shared);
+        // The task ends with the runtime at the latest, which no request survives.
+        tokio::task::spawn_blocking(move || shared.read(&found)).await.ok().flatten()
+    }
+
+    /// What the request would select is replaced by a response that has just arrived.
+    pub(crate) fn forget(&self, request: &RequestHead<'_>) {
+        let key = request.key(self.shared.seed);
+        let mut state = self.shared.lock();
+        state.tier.forget(key, request.headers);
+        self.shared.wake_if_needed(state);
+    }
+
+    /// All variants of an object are gone.
+    pub(crate) fn forget_object(&self, key: CacheKey) {
+        let mut state = self.shared.lock();
+        state.tier.forget_object(key);
+        self.shared.wake_if_needed(state);
+    }
+
+    /// Has a complete response written, soon and where there is room.
+    pub(crate) fn write(&self, draft: Draft, body: &[Bytes]) {
+        let mut state = self.shared.lock();
+        if state.given_up {
+            return;
+        }
+        // Counted where it is refused.
+        if let Ok(admitted) = state.tier.admit(draft, body.iter().map(|block| block.len() as u64).sum()) {
+            state.jobs.push_back(Job { admitted, body: body.to_vec() });
+        }
+        self.shared.wake_if_needed(state);
+    }
+
+    /// Removes what a pattern covers; how many records that were. Call it before memory is invalidated: what was read
+    /// from here before is in flight or in memory then, and found there.
+    pub(crate) fn invalidate(&self, distribution: &Arc<str>, pattern: &InvalidationPattern) -> u64 {
+        let mut state = self.shared.lock();
+        let removed = state.tier.invalidate(distribution, pattern);
+        let written = match state.given_up {
+            true => Ok(()),
+            false => self.shared.directory.write_label(state.tier.label()),
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, "an invalidation cannot be written down: the disk tier is given up");
+            self.shared.counters.bump(Counter::EdgeDiskErrors);
+            self.shared.give_up(&mut state);
+        }
+        self.shared.wake_if_needed(state);
+        removed
+    }
+
+    /// From now on nothing is kept here, and the next process finds nothing.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.shared.lock();
+        self.shared.give_up(&mut state);
+        self.shared.wake_if_needed(state);
+    }
+
+    /// What lies under a path of a distribution, with any query string.
+    pub(crate) fn reports(&self, distribution: &str, path: &str) -> Vec<EntryReport> {
+        let state = self.shared.lock();
+        let located = state.tier.find_path(distribution, path);
+        let found: Vec<_> = located
+            .into_iter()
+            .filter_map(|located| Some((located, Arc::clone(state.files.get(&located.place.segment)?))))
+            .collect();
+        drop(state);
+        let now = Clock::wall();
+        let head = |(located, file): (Located, Arc<File>)| {
+            let (header, record) = files::read_head(&file, self.shared.seed, located.place).ok()?;
+            located.is(&header).then(|| disk::report(now, &header, &record))
+        };
+        found.into_iter().filter_map(head).collect()
+    }
+
+    /// Waits until everything was carried out that was asked for.
+    pub(crate) fn flush(&self) {
+        let mut state = self.shared.lock();
+        while state.writing || !state.jobs.is_empty() || state.tier.has_work() {
+            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Carries out what was asked for, and ends the writer.
+    pub(crate) fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.wake.notify_all();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A panic of the writer was printed where it happened.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("directory", &self.shared.directory).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a defect of the machine, but its tables are never half changed across calls.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_if_needed(&self, state: MutexGuard<'_, State>) {
+        let needed = state.tier.has_work() || !state.jobs.is_empty();
+        drop(state);
+        if needed {
+            self.wake.notify_one();
+        }
+    }
+
+    fn give_up(&self, state: &mut State) {
+        state.given_up = true;
+        state.tier.clear();
+        // Without a label nothing there is ever read again, whatever else can be removed.
+        if let Err(error) = self.directory.remove_label() {
+            tracing::error!(%error, "the label of the disk tier cannot be removed");
+        }
+    }
+
+    /// One record may always be read, however large.
+    fn room_to_read(&self, bytes: u64) -> Option<ReadRoom> {
+        let fits = |now: u64| (now == 0 || now.saturating_add(bytes) <= self.read_bytes_max).then(|| now + bytes);
+        self.reading.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
+        Some(ReadRoom { reading: Arc::clone(&self.reading), bytes })
+    }
+
+    fn read(&self, OnDisk { located, file, .. }: &OnDisk) -> Option<Restored> {
+        let record = match files::read_at(file, located.place.offset, located.place.bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(%error, segment = located.place.segment, "a record cannot be read");
+                self.counters.bump(Counter::EdgeDiskErrors);
+                self.on_damaged(located);
+                return None;
+            }
+        };
+        match restore(self.seed, located, record) {
+            Ok(restored) => Some(restored),
+            Err(Damaged) => {
+                self.on_damaged(located);
+                None
+            }
+        }
+    }
+
+    fn on_damaged(&self, located: &Located) {
+        let mut state = self.lock();
+        state.tier.damaged(located);
+        self.wake_if_needed(state);
+    }
+}
+
+/// Checks every byte of a record and takes it apart. The body is not copied.
+fn restore(seed: KeySeed, located: &Located, record: Vec<u8>) -> Result<Restored, Damaged> {
+    let header = RecordHeader::parse(seed, &record)?;
+    if !header.live || !located.is(&header) {
+        return Err(Damaged);
+    }
+    let head = header.head(seed, &record)?;
+    let body = header.body(seed, &record)?;
+    let blocks = if body.is_empty() { Vec::new() } else { vec![Bytes::from(record).slice(body)] };
+    Ok(Restored { record: head, object: Arc::new(Object::whole(blocks)) })
+}
