@@ -182,6 +182,11 @@ impl Cluster {
         self.nodes.iter().find(|node| node.id == *id)
     }
 
+    /// Whether a node's store has a disk tier.
+    pub(crate) fn has_disk(&self, id: &NodeId) -> bool {
+        self.edge.disk.is_some() && matches!(id.role(), Role::Edge | Role::Regional | Role::Shield)
+    }
+
     /// Who lives at `address`: the place whose links lead there.
     pub(crate) fn place_at(&self, address: SocketAddr) -> Option<&Place> {
         let listens = |node: &&NodePlan| {

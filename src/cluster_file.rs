@@ -263,6 +263,9 @@ pub(crate) struct EdgeFile {
     /// Which responses stay in the store: `all`, or those asked for a second time (`second-request`). Default `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admission: Option<String>,
+    /// Bytes of a disk tier of each store, at least 16MiB, which survives its node. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) disk: Option<ByteCount>,
     /// Client connections that may be open. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,

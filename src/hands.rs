@@ -31,6 +31,7 @@ use crate::{
     cluster::Cluster,
     links,
     node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire},
+    state::WorldDir,
     supervisor::{ProcessError, Supervisor},
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct RootHands {
     pub(crate) wan: Wan,
     /// Ends the world.
     pub(crate) stop: CancellationToken,
+    /// Where disk tiers stand.
+    dir: WorldDir,
     desired: Mutex<Desired>,
 }
 
@@ -62,8 +65,9 @@ impl RootHands {
         admin: Admin,
         wan: Wan,
         stop: CancellationToken,
+        dir: WorldDir,
     ) -> Self {
-        Self { cluster, supervisor, admin, wan, stop, desired: Mutex::default() }
+        Self { cluster, supervisor, admin, wan, stop, dir, desired: Mutex::default() }
     }
 
     /// Tells a node that was away what holds at the moment.
@@ -198,6 +202,11 @@ impl Hands for RootHands {
     ) -> HandsFuture<'a, u64> {
         Box::pin(async move {
             if !self.supervisor.is_running(node) {
+                // Its memory went with it. What lies on its disk would come back, and nobody could tell it then.
+                if self.cluster.has_disk(node) {
+                    let emptied = edge_node::empty_disk(&self.dir.disk(node));
+                    emptied.map_err(|error| HandsError::Failed(format!("the disk tier of {node}: {error}")))?;
+                }
                 return Err(HandsError::NotRunning(node.to_string()));
             }
             let ask = InvalidateAsk { distribution: distribution.map(str::to_owned), patterns: patterns.to_vec() };

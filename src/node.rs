@@ -61,7 +61,8 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     let stop = CancellationToken::new();
     end_with_stdin(stop.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let frame = Frame { cluster, plan, token: config.token, stop };
+    let generation = config.generation();
+    let frame = Frame { cluster, plan, token: config.token, stop, world: config.world, generation };
     let served = runtime.block_on(async {
         match role {
             Role::Edge | Role::Regional | Role::Shield => edge::serve(frame).await,
@@ -80,6 +81,10 @@ pub(crate) struct Frame {
     pub(crate) plan: NodePlan,
     pub(crate) token: String,
     pub(crate) stop: CancellationToken,
+    /// The world's name.
+    pub(crate) world: String,
+    /// What responses mean that were stored in this world; see [`NodeConfig::generation`].
+    pub(crate) generation: String,
 }
 
 impl Frame {

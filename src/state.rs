@@ -2,7 +2,7 @@
 //!
 //! `$ISO_HOME`, else `$XDG_STATE_HOME/isochrone`, else `~/.local/state/isochrone`. A world is the directory
 //! `worlds/NAME`; whoever runs it holds a lock on `lock` there, so a directory without a holder is what a crash left
-//! behind, and is cleaned with a message.
+//! behind, and is cleaned with a message. Disk tiers of nodes stay until a world is started that has none for them.
 
 use std::{
     fs::{self, File},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cdn_core::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::{cluster::Inputs, cluster_file::ClusterFile};
@@ -65,6 +66,27 @@ impl WorldDir {
     /// Where logs of nodes stand.
     pub(crate) fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// Where the disk tier of a node stands.
+    pub(crate) fn disk(&self, node: &NodeId) -> PathBuf {
+        self.disks().join(node.to_string())
+    }
+
+    /// Removes the disk tiers of all nodes but these. What is left of others outlives runs: that is what it is for.
+    pub(crate) fn keep_disks(&self, nodes: &[&NodeId]) {
+        let kept: Vec<PathBuf> = nodes.iter().map(|node| self.disk(node)).collect();
+        for found in fs::read_dir(self.disks()).into_iter().flatten().flatten() {
+            if !kept.contains(&found.path())
+                && let Err(error) = fs::remove_dir_all(found.path())
+            {
+                tracing::warn!(%error, "{} cannot be removed", found.path().display());
+            }
+        }
+    }
+
+    fn disks(&self) -> PathBuf {
+        self.path.join("disk")
     }
 
     /// What a detached `iso up` says.
@@ -205,6 +227,21 @@ mod tests {
         for wrong in ["", "..", "a/b", ".hidden", "a b"] {
             assert!(WorldDir::new(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn disk_tiers_outlive_runs_and_not_their_nodes() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = WorldDir { name: "w".into(), path: base.path().join("w") };
+        let [kept, gone] = ["iad", "fra"].map(|name| NodeId::new(cdn_core::Role::Edge, name));
+        dir.keep_disks(&[]);
+        for node in [&kept, &gone] {
+            fs::create_dir_all(dir.disk(node)).unwrap();
+        }
+        dir.clean();
+        dir.forget();
+        dir.keep_disks(&[&kept]);
+        assert!(dir.disk(&kept).exists() && !dir.disk(&gone).exists());
     }
 
     #[test]

@@ -69,6 +69,8 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     }
     let Plan { file, inputs, cluster, warnings } = plan;
     let cluster = Arc::new(cluster);
+    let with_disk = cluster.nodes.iter().filter(|node| cluster.has_disk(&node.id));
+    dir.keep_disks(&with_disk.map(|node| &node.id).collect::<Vec<_>>());
     for warning in &warnings {
         screen.say(&format!("warning: {warning}"));
     }
@@ -86,7 +88,14 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let (supervisor, events) = Supervisor::new(logs);
     let admin = Admin::new(token.clone())?;
     let (wan, _) = links::wan_of(&cluster, "control", None)?;
-    let hands = Arc::new(RootHands::new(Arc::clone(&cluster), supervisor.clone(), admin.clone(), wan, stop.clone()));
+    let hands = Arc::new(RootHands::new(
+        Arc::clone(&cluster),
+        supervisor.clone(),
+        admin.clone(),
+        wan,
+        stop.clone(),
+        dir.clone(),
+    ));
     let (plane, handle) =
         ControlPlane::build(control_config(cli, &cluster, &token), listener, Arc::clone(&hands) as Arc<dyn Hands>)
             .context("the control plane cannot start")?;

@@ -29,7 +29,7 @@ pub enum HandsError {
         /// The nearest valid names, best first.
         did_you_mean: Vec<String>,
     },
-    /// The node has no process: 409. For an invalidation this means that nothing is stored.
+    /// The node has no process: 409. For an invalidation this means that nothing of its store can come back.
     #[error("{0} is not running")]
     NotRunning(String),
     /// The node is already as asked, or in a state that does not allow it: 409.

@@ -23,7 +23,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum Attempt {
     /// The node forgot so many objects.
     Done(u64),
-    /// The node does not run: its store went with it.
+    /// The node does not run: nothing of its store can come back.
     NotRunning,
     /// Something that may work later.
     Failed(String),

@@ -10,8 +10,11 @@ use super::Inputs;
 use crate::{
     cluster_file::{ClusterFile, EdgeFile},
     diagnose::{KeyError, did_you_mean},
-    quantity::Span,
+    quantity::{ByteCount, Span},
 };
+
+/// So that its segments are long and its label is small beside them.
+const DISK_BYTES_MIN: u64 = 16 << 20;
 
 /// Settings of the router, with defaults.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub(crate) struct EdgePlan {
     pub(crate) eviction: EvictionPolicy,
     /// Which responses stay once they have arrived.
     pub(crate) admission: AdmissionPolicy,
+    /// Bytes of the disk tier, where there is one.
+    pub(crate) disk: Option<u64>,
     /// Open client connections.
     pub(crate) connections: usize,
     /// Time for a request head.
@@ -146,6 +151,7 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
             AdmissionPolicy::ALL,
             AdmissionPolicy::as_str,
         )?,
+        disk: written.disk.map(|bytes| bytes.0),
         connections: written.connections.unwrap_or(20_000),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
@@ -154,6 +160,11 @@ pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     };
     if plan.connections == 0 {
         return Err(KeyError::new("edge.connections", "an edge needs at least one connection"));
+    }
+    if let Some(bytes) = plan.disk.filter(|&bytes| bytes < DISK_BYTES_MIN) {
+        let (asked, least) = (ByteCount(bytes), ByteCount(DISK_BYTES_MIN));
+        return Err(KeyError::new("edge.disk", format!("{asked} is less than the {least} that a disk tier needs"))
+            .hint("without the key there is no disk tier"));
     }
     if plan.object_bytes > plan.cache_bytes {
         return Err(KeyError::new("edge.object_bytes", "one object cannot be larger than the whole store"));

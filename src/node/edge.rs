@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
-use edge_node::{Config, Edge, Handle, Limits, Parent, Tier};
+use edge_node::{Config, DiskConfig, Edge, Handle, Limits, Parent, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
@@ -23,6 +23,7 @@ use crate::{
         Common, Frame, cache, origin,
         wire::{FaultSet, InvalidateAsk},
     },
+    state::WorldDir,
 };
 
 /// Serves until the parent wants it to end.
@@ -78,6 +79,13 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         drain_grace: plan.drain_grace,
         ..Limits::default()
     };
+    let disk = match plan.disk {
+        Some(bytes_max) => {
+            let dir = WorldDir::new(&frame.world)?.disk(&frame.plan.id);
+            Some(DiskConfig { dir, bytes_max, generation: frame.generation.clone() })
+        }
+        None => None,
+    };
     // Each node hashes and draws for itself.
     let seed = frame.name().bytes().fold(cluster.seed, |seed, byte| seed.rotate_left(9) ^ u64::from(byte));
     Ok(Config {
@@ -92,7 +100,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         compression: plan.compression.clone(),
         eviction: plan.eviction,
         admission: plan.admission,
-        disk: None,
+        disk,
         limits,
         source_nat: Some(source_nat()?),
         seed,

@@ -24,6 +24,16 @@ pub(crate) struct NodeConfig {
     pub(crate) inputs: Inputs,
 }
 
+impl NodeConfig {
+    /// Everything on which the meaning of a stored response depends, as text: what is on a disk tier is used again by a
+    /// world that says the same, and by no other.
+    pub(crate) fn generation(&self) -> String {
+        let ClusterFile { seed, origins, groups, distributions, .. } = &self.file;
+        let said = serde_json::json!([env!("CARGO_PKG_VERSION"), seed, origins, groups, distributions]);
+        said.to_string()
+    }
+}
+
 /// Everything that is wrong at the moment, for `PUT /faults`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FaultSet {

@@ -50,10 +50,13 @@ fn query_of(path: &str) -> Vec<(&'static str, String)> {
 }
 
 fn where_text(report: &CacheReport) -> String {
+    const HEADINGS: [&str; 7] = ["NODE", "KEPT IN", "STATE", "ETAG", "AGE", "FRESH FOR", "BYTES"];
     let mut rows = Vec::new();
     for node in &report.nodes {
         let empty = |state: &str| {
-            vec![node.node.clone(), state.to_owned(), String::new(), String::new(), String::new(), String::new()]
+            let mut row = vec![node.node.clone(), String::new(), state.to_owned()];
+            row.resize(HEADINGS.len(), String::new());
+            row
         };
         if let Some(error) = &node.error {
             rows.push(empty(error));
@@ -66,6 +69,7 @@ fn where_text(report: &CacheReport) -> String {
         for entry in entries {
             rows.push(vec![
                 node.node.clone(),
+                word(&entry["kept_in"]),
                 word(&entry["state"]),
                 word(&entry["etag"]),
                 seconds(&entry["age_s"]),
@@ -74,7 +78,7 @@ fn where_text(report: &CacheReport) -> String {
             ]);
         }
     }
-    table(&["NODE", "STATE", "ETAG", "AGE", "FRESH FOR", "BYTES"], rows)
+    table(&HEADINGS, rows)
 }
 
 /// One paragraph per entry; nodes that hold nothing share a line.

@@ -146,6 +146,7 @@ fn wrong_config_names_file_line_caret_and_the_nearest_name() {
         ("[edge]\nadmission = \"twice\"\n", ["wrong.toml:2:13", "all, second-request", "^^^^^^^"]),
         ("pops = [\"IAD\", \"FRX\"]\n", ["wrong.toml:1:16", "FRX", "^^^^^"]),
         ("[origins.app]\nsite = \"us-east-9\"\n", ["wrong.toml:2:8", "us-east-", "^^^"]),
+        ("[edge]\ndisk = \"1MiB\"\n", ["wrong.toml:2:8", "less than the 16MiB that a disk tier needs", "^^^^"]),
     ] {
         std::fs::write(&file, wrong).unwrap();
         let path = file.to_str().unwrap();
