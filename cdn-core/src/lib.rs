@@ -22,6 +22,7 @@ mod http_date;
 pub mod ids;
 pub mod invalidation;
 pub mod origin_group;
+pub mod parent_health;
 pub mod path_pattern;
 pub mod policies;
 pub mod range;

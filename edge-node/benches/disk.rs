@@ -26,8 +26,9 @@ use cdn_core::{
         AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
     },
     policies,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
-use edge_node::{Config, DiskConfig, Edge, Handle, Limits, Tier};
+use edge_node::{Compression, Config, DiskConfig, Edge, Handle, Limits, Tier};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
@@ -124,6 +125,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
             target: "app".into(),
             allowed_methods: AllowedMethods::Read,
             cache_options: false,
+            compress: true,
             cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
             origin_request_policy: OriginRequestPolicy::default(),
         },
@@ -135,7 +137,10 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
-        shields: vec![],
+        parents: vec![],
+        compression: Compression::default(),
+        eviction: EvictionPolicy::default(),
+        admission: AdmissionPolicy::default(),
         cache_bytes_max: 1 << 30,
         object_bytes_max: 64 << 20,
         disk: Some(DiskConfig { dir: dir.to_owned(), bytes_max: 4 << 30, generation: String::new() }),

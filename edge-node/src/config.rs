@@ -158,6 +158,8 @@ pub struct Limits {
     pub stream_window_bytes: u64,
     /// Bytes of the head of an origin's response. Default 32,768, CloudFront's quota.
     pub origin_header_bytes_max: usize,
+    /// How long a regional cache or shield that was silent is left alone. Default 10 s.
+    pub parent_retry: Duration,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
     /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
@@ -186,6 +188,7 @@ impl Default for Limits {
             admission_keys_max: 1 << 17,
             stream_window_bytes: 1 << 20,
             origin_header_bytes_max: 32_768,
+            parent_retry: Duration::from_secs(10),
             origin_idle_max: 64,
             disk_queue_bytes_max: 64 << 20,
             disk_read_bytes_max: 64 << 20,

@@ -3,7 +3,10 @@
 //! [`Exchange`] decides who is asked, how often and how long; this is the thin loop that does it. Knows connections and
 //! requests; does not know what is cached.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use cdn_core::{
     Counter, Instant, Reason,
@@ -93,14 +96,31 @@ pub(crate) async fn fetch(
     if want.by_parents
         && let Some(origin) = asked.origins().next()
     {
-        for parent in node.parents.iter().filter(|parent| parent.tier != Tier::Shield || origin.shield) {
-            match ask_parent(node, asked, want, parent, origin, &mut ledger).await {
-                Some(fetched) => return as_failure(fetched),
-                None => node.counters.bump(match parent.tier {
-                    Tier::Shield => Counter::EdgeShieldBypasses,
-                    Tier::Regional | Tier::Edge => Counter::EdgeRegionalBypasses,
-                }),
+        for (parent, health) in node.parents.iter().zip(&node.parent_health) {
+            if parent.tier == Tier::Shield && !origin.shield {
+                continue;
             }
+            let health = || health.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = node.clock.now();
+            if health().is_worth_asking(began) {
+                if let Some(fetched) = ask_parent(node, asked, want, parent, origin, &mut ledger).await {
+                    health().on_answer();
+                    return as_failure(fetched);
+                }
+                // What refuses or says that it is draining costs nothing to ask again.
+                let now = node.clock.now();
+                if now - began >= origin.connection_timeout {
+                    health().on_silence(now, node.limits.parent_retry);
+                    tracing::warn!(
+                        parent = %parent.pop, tier = parent.tier.as_str(), left_alone = ?node.limits.parent_retry,
+                        "silent until the connection timeout; misses go past it for a while"
+                    );
+                }
+            }
+            node.counters.bump(match parent.tier {
+                Tier::Shield => Counter::EdgeShieldBypasses,
+                Tier::Regional | Tier::Edge => Counter::EdgeRegionalBypasses,
+            });
         }
     }
     ask_origins(node, asked, want, body, ledger).await

@@ -3,15 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counter, Counters, cache_key::KeySeed, distribution::Distributions, forward, source_nat::SourceNat,
-    store::StoreSettings,
+    Counter, Counters, cache_key::KeySeed, distribution::Distributions, forward, parent_health::ParentHealth,
+    source_nat::SourceNat, store::StoreSettings,
 };
 use http::{HeaderValue, uri::Authority};
 use rand::{RngExt as _, SeedableRng as _};
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) distributions: ArcSwap<Distributions>,
     pub(crate) origins: BTreeMap<String, Authority>,
     pub(crate) parents: Vec<Parent>,
+    /// What is known of each of them, in their order.
+    pub(crate) parent_health: Vec<Mutex<ParentHealth>>,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) store: Store,
     /// What is kept of the store beyond this process, where anything is.
@@ -91,6 +93,7 @@ impl Node {
             clock: Clock::new(),
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
+            parent_health: config.parents.iter().map(|_| Mutex::default()).collect(),
             parents: config.parents,
             source_nat: config.source_nat,
             // Keys of what is kept beyond a process have to mean the same in the next.
