@@ -41,6 +41,7 @@ pub fn distribution(cache_policy: &str) -> Distribution {
         allowed_methods: AllowedMethods::All,
         cache_options: false,
         cache_policy,
+        compress: false,
         origin_request_policy: OriginRequestPolicy::default(),
     };
     let spec = DistributionSpec {
