@@ -1,0 +1,102 @@
+//! The edge as a process: this program again, with other arguments.
+
+use std::{collections::BTreeMap, io::Read as _, net::SocketAddr, sync::Arc};
+
+use cdn_core::{
+    NodeId, Role,
+    distribution::{
+        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
+    },
+    policies,
+};
+use edge_node::{Config, Edge, Limits, Tier};
+use tokio_util::sync::CancellationToken;
+
+use crate::load::HOST;
+
+/// The word that makes this program an edge.
+pub(crate) const ROLE: &str = "serve-edge";
+
+/// How the edge is to serve.
+pub(crate) struct Options {
+    address: SocketAddr,
+    origin: SocketAddr,
+    diagnostics: bool,
+    log: bool,
+}
+
+/// Reads `serve-edge ADDRESS ORIGIN [diagnostics] [log]`.
+pub(crate) fn options(args: &[String]) -> Option<Options> {
+    match args {
+        [role, address, origin, words @ ..] if role == ROLE => Some(Options {
+            address: address.parse().ok()?,
+            origin: origin.parse().ok()?,
+            diagnostics: words.iter().any(|word| word == "diagnostics"),
+            log: words.iter().any(|word| word == "log"),
+        }),
+        _ => None,
+    }
+}
+
+/// Serves on one thread until stdin ends.
+pub(crate) fn serve(options: Options) {
+    if options.log {
+        log_as_nodes_do();
+    }
+    let config = config(options.origin, options.diagnostics);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        stopped.cancel();
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = std::net::TcpListener::bind(options.address).expect("the port is free");
+        let (edge, _handle) = Edge::build(config, vec![listener], edge_node::tcp()).expect("a node");
+        edge.serve(stop).await.expect("it serves");
+    });
+}
+
+/// Lines on stderr, which is a file here, filtered by target: what `iso node` does.
+fn log_as_nodes_do() {
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let filter: Targets = "info".parse().expect("a filter");
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines).with(filter).init();
+}
+
+fn config(origin: SocketAddr, diagnostics: bool) -> Config {
+    let all = Diagnostics::default();
+    let none = Diagnostics { cache_status: false, proxy_status: false, server_timing: false, reason: false };
+    let spec = DistributionSpec {
+        id: "bench".into(),
+        aliases: vec![HOST.into()],
+        default_root_object: String::new(),
+        origins: BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]),
+        groups: BTreeMap::new(),
+        behaviors: vec![],
+        default_behavior: Behavior {
+            path_pattern: "*".into(),
+            target: "app".into(),
+            allowed_methods: AllowedMethods::Read,
+            cache_options: false,
+            cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
+            origin_request_policy: OriginRequestPolicy::default(),
+        },
+        diagnostics: if diagnostics { all } else { none },
+    };
+    Config {
+        id: NodeId::new(Role::Edge, "iad"),
+        pop: "IAD".parse().expect("a code"),
+        tier: Tier::Edge,
+        distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
+        origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
+        shields: vec![],
+        cache_bytes_max: 1 << 30,
+        object_bytes_max: 8 << 20,
+        limits: Limits::default(),
+        source_nat: None,
+        seed: 1,
+    }
+}
