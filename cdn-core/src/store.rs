@@ -196,9 +196,28 @@ impl<B: Clone> CacheShard<B> {
         self.entries.len() == 0
     }
 
+    /// The response that is stored and fresh, if there is one; its body may still be arriving. Begins nothing: what this
+    /// does not answer, [`lookup`](Self::lookup) does. Allocates nothing.
+    pub fn hit(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Option<Served<B>> {
+        let at = self.select(*self.objects.get(&key)?, request);
+        let entry = self.entries.at_mut(at)?;
+        let Content::Response(response) = &entry.content else { return None };
+        if now >= response.fresh_until() || !request.control().accepts(response.freshness(now)) {
+            return None;
+        }
+        entry.last_hit = now;
+        if response.complete {
+            self.eviction.on_hit(at);
+        }
+        Some(response.serve(now))
+    }
+
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its
     /// key. A hit allocates nothing.
     pub fn lookup(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Lookup<B> {
+        if let Some(served) = self.hit(now, key, request) {
+            return Lookup::Hit(served);
+        }
         let control = request.control();
         let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
         let at = self.select(object, request);
@@ -234,9 +253,6 @@ impl<B: Clone> CacheShard<B> {
             self.eviction.on_hit(at);
         } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
             fetch.admitted = true;
-        }
-        if fresh && accepted {
-            return Lookup::Hit(served);
         }
         if accepted {
             return Lookup::StaleAccepted(served);

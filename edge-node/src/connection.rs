@@ -8,21 +8,29 @@ pub mod fuzzing;
 mod guard;
 mod head;
 mod interim;
+mod outgoing;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use cdn_core::{Counter, Counters, Reason};
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto,
-};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::guard::{InFlight, Wire};
 use self::{
-    guard::{Guard, GuardLimits},
+    guard::{Guard, GuardLimits, Protocol},
     head::HeadLimits,
+};
+pub(crate) use self::{
+    guard::{InFlight, ShortWay, Wire},
+    outgoing::Outgoing,
 };
 use crate::{node::Node, service::ViewerService};
 
@@ -71,7 +79,8 @@ pub(crate) async fn serve(
 /// What every connection needs.
 struct Front {
     node: Arc<Node>,
-    http: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     limits: GuardLimits,
     drain: CancellationToken,
 }
@@ -79,18 +88,18 @@ struct Front {
 impl Front {
     fn new(node: &Arc<Node>, drain: CancellationToken) -> Self {
         let limits = &node.limits;
-        let mut http = auto::Builder::new(TokioExecutor::new());
+        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
         // The guard has judged a head before hyper sees it, so hyper's own limits are only wide enough never to bite.
-        http.http1()
+        http1
             .timer(TokioTimer::new())
             .header_read_timeout(None)
             // Not `pipeline_flush`: it puts off flushing while a client sends, so an upload that is answered as it
             // comes would pile up in memory.
             .max_buf_size((limits.header_bytes_max + 16 * 1024).max(8_192));
         if limits.headers_max > 99 {
-            http.http1().max_headers(limits.headers_max + 1);
+            http1.max_headers(limits.headers_max + 1);
         }
-        http.http2()
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams_max)
             .max_header_list_size(u32::try_from(limits.header_bytes_max + limits.uri_bytes_max).unwrap_or(u32::MAX))
@@ -107,7 +116,7 @@ impl Front {
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
         };
-        Self { node: Arc::clone(node), http, limits: guard, drain }
+        Self { node: Arc::clone(node), http1, http2, limits: guard, drain }
     }
 }
 
@@ -150,33 +159,52 @@ async fn accept(front: Arc<Front>, listener: TcpListener, tasks: TaskTracker) {
 
 async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Open) {
     let wire = Arc::new(Wire::new());
-    let guard = Guard::new(stream, Arc::clone(&wire), front.limits, Arc::clone(&front.node.counters));
-    let service = ViewerService::new(Arc::clone(&front.node), peer, wire);
-    let mut connection = pin!(front.http.serve_connection_with_upgrades(guard, service));
-    let mut outcome = tokio::select! {
+    let service = ViewerService::new(Arc::clone(&front.node), peer, Arc::clone(&wire));
+    let mut guard = Guard::new(stream, service.clone(), wire, front.limits, Arc::clone(&front.node.counters));
+    let protocol = tokio::select! {
         biased;
-        outcome = connection.as_mut() => Some(outcome),
-        () = front.drain.cancelled() => None,
+        protocol = poll_fn(|cx| guard.poll_protocol(cx)) => protocol,
+        // It has asked for nothing yet.
+        () = front.drain.cancelled() => return,
     };
-    if outcome.is_none() {
-        connection.as_mut().graceful_shutdown();
-        outcome = tokio::select! {
-            biased;
-            outcome = connection => Some(outcome),
-            () = front.node.closing.cancelled() => None,
-        };
-    }
+    let outcome = match protocol {
+        Protocol::Http1 => {
+            let connection = pin!(front.http1.serve_connection(guard, service).with_upgrades());
+            until_drained(&front, connection, |connection| connection.graceful_shutdown()).await
+        }
+        Protocol::Http2 => {
+            let connection = pin!(front.http2.serve_connection(guard, service));
+            until_drained(&front, connection, |connection| connection.graceful_shutdown()).await
+        }
+    };
     if let Some(Err(error)) = outcome {
-        let parse = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-        if parse {
+        if error.is_parse() {
             // The guard let pass what hyper did not: hyper has answered with an empty 400.
             front.node.counters.bump(Counter::EdgeRejected);
             tracing::debug!(%peer, %error, reason = Reason::BadRequest.as_str(), "refused by the parser");
         } else {
-            tracing::debug!(%peer, error = %error, "connection ended");
+            tracing::debug!(%peer, %error, "connection ended");
         }
     }
     drop(open);
+}
+
+/// Drives a connection to its end: by itself, by the node's drain, or (`None`) when the grace is over.
+async fn until_drained<C: Future<Output = hyper::Result<()>>>(
+    front: &Front,
+    mut connection: Pin<&mut C>,
+    finish: impl FnOnce(Pin<&mut C>),
+) -> Option<hyper::Result<()>> {
+    tokio::select! {
+        biased;
+        outcome = connection.as_mut() => return Some(outcome),
+        () = front.drain.cancelled() => finish(connection.as_mut()),
+    }
+    tokio::select! {
+        biased;
+        outcome = connection => Some(outcome),
+        () = front.node.closing.cancelled() => None,
+    }
 }
 
 /// Whether an error of `accept` says nothing about the next call (accept(2), "Error handling").

@@ -32,6 +32,7 @@ mod pool;
 mod promote;
 mod respond;
 mod service;
+mod short_way;
 mod store;
 mod timing;
 mod tunnel;

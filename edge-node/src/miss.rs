@@ -60,6 +60,16 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
     }
 }
 
+/// The answer that is stored, complete and fresh, if there is one. Where there is none nothing has happened.
+pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Response<ResponseBody>> {
+    let node = &case.node;
+    let head = asked.head();
+    let served = node.store.hit(node.clock.now(), head.key(node.store.seed()), &head)?;
+    node.counters.bump(Counter::EdgeRequests);
+    let lookup = node.clock.now() - case.began;
+    Some(hit(case, asked, served, None, Story::new(XCache::Hit, Reason::Hit, lookup)))
+}
+
 /// Finds it on the disk tier, or fetches it, for this viewer and whoever joins.
 async fn take_lead(case: Case, asked: Asked, key: CacheKey, lead: Lead, mut story: Story) -> Response<ResponseBody> {
     let node = Arc::clone(&case.node);

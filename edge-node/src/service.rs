@@ -38,10 +38,10 @@ pub(crate) const HEALTH_PATH: &str = "/.iso/health";
 /// Answers the requests of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ViewerService {
-    node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     /// Translated already.
     peer: SocketAddr,
-    wire: Arc<Wire>,
+    pub(crate) wire: Arc<Wire>,
 }
 
 impl ViewerService {
@@ -83,7 +83,8 @@ impl Service<Request<Incoming>> for ViewerService {
         }
         let began = node.clock.now();
         node.counters.bump(Counter::EdgeRequests);
-        let case = Case::new(self, began, in_flight, &request);
+        let (parts, body) = request.into_parts();
+        let case = Case::new(self, began, in_flight, &parts);
         match refused {
             Some(reason) => {
                 let counter =
@@ -91,7 +92,7 @@ impl Service<Request<Incoming>> for ViewerService {
                 node.counters.bump(counter);
                 Answer::Now(Some(case.refuse(Refusal::new(reason))))
             }
-            None => match self.decide(case, request) {
+            None => match self.decide(case, parts, body) {
                 Answer::Later(response) => Answer::Later(Box::pin(after_interims(Arc::clone(&self.wire), response))),
                 now => now,
             },
@@ -100,10 +101,9 @@ impl Service<Request<Incoming>> for ViewerService {
 }
 
 impl ViewerService {
-    fn decide(&self, mut case: Case, request: Request<Incoming>) -> Answer {
+    fn decide(&self, mut case: Case, mut parts: Parts, body: Incoming) -> Answer {
         let node = &self.node;
-        let (mut parts, mut body) = request.into_parts();
-        let checked = self.admit(&mut case, &mut parts, &body);
+        let checked = self.admit(&mut case, &mut parts, !body.is_end_stream());
         let admitted = match checked {
             Ok(admitted) => admitted,
             Err(reason) => {
@@ -115,7 +115,6 @@ impl ViewerService {
         if let Some(protocol) = upgrade {
             // From here on the connection may become a tunnel; hyper needs its request back for that.
             let client = Request::from_parts(parts, ());
-            let _ = &mut body;
             let on_upgrade = hyper::upgrade::on(client);
             return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
         }
@@ -129,7 +128,7 @@ impl ViewerService {
     }
 
     /// Steps 2 to 9: everything that can be said before the store is asked.
-    fn admit(&self, case: &mut Case, parts: &mut Parts, body: &Incoming) -> Result<Admitted, Reason> {
+    pub(crate) fn admit(&self, case: &mut Case, parts: &mut Parts, has_body: bool) -> Result<Admitted, Reason> {
         let node = &self.node;
         if parts.method == Method::CONNECT {
             return Err(Reason::MethodNotAllowed);
@@ -162,7 +161,7 @@ impl ViewerService {
         if !behavior.allows(&parts.method) {
             return Err(Reason::MethodNotAllowed);
         }
-        if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() && !behavior.follows_origin() {
+        if matches!(parts.method, Method::GET | Method::HEAD) && has_body && !behavior.follows_origin() {
             return Err(Reason::GetWithBody);
         }
         if forward::loops(&parts.headers) > forward::CDN_LOOP_MAX {
@@ -180,9 +179,9 @@ impl ViewerService {
     }
 }
 
-struct Admitted {
-    asked: Asked,
-    upgrade: Option<HeaderValue>,
+pub(crate) struct Admitted {
+    pub(crate) asked: Asked,
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// One request from its head to its response: what the response's headers and the log will want to know.
@@ -199,18 +198,18 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new(service: &ViewerService, began: Instant, in_flight: InFlight, request: &Request<Incoming>) -> Self {
+    pub(crate) fn new(service: &ViewerService, began: Instant, in_flight: InFlight, parts: &Parts) -> Self {
         let node = Arc::clone(&service.node);
         let request_id = node.request_id();
         let log = access_log::Entry::is_wanted().then(|| {
-            let host = request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+            let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
             Box::new(access_log::Entry {
                 node: Arc::clone(&node.name),
                 clock: node.clock,
                 began,
-                method: request.method().clone(),
-                host: host.map_or_else(|| request.uri().host().unwrap_or_default().to_owned(), Into::into),
-                uri: request.uri().clone(),
+                method: parts.method.clone(),
+                host: host.map_or_else(|| parts.uri.host().unwrap_or_default().to_owned(), Into::into),
+                uri: parts.uri.clone(),
                 client: service.peer.ip(),
                 status: StatusCode::OK,
                 x_cache: "",
@@ -218,8 +217,8 @@ impl Case {
                 request_id: String::new(),
             })
         });
-        let head = request.method() == Method::HEAD;
-        let version = request.version();
+        let head = parts.method == Method::HEAD;
+        let version = parts.version;
         Self { node, began, request_id, diagnostics: Diagnostics::default(), in_flight, head, version, log }
     }
 

@@ -175,6 +175,12 @@ impl Store {
         self.lock(key.shard(self.shards.len())).cache.forget(key)
     }
 
+    /// A fresh response whose body is wholly here; begins nothing.
+    pub(crate) fn hit(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Option<Response> {
+        let served = self.lock(key.shard(self.shards.len())).cache.hit(now, key, request)?;
+        (served.complete && served.body.body.sealed().is_some()).then_some(served)
+    }
+
     /// Somebody does not wait any more.
     pub(crate) fn leave(&self, join: Join) {
         self.lock(join.place).cache.leave(join.fetch);

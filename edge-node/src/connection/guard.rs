@@ -2,8 +2,10 @@
 //!
 //! It follows the framing of HTTP/1.1 requests byte by byte. A head that is malformed, too large or too slow is replaced
 //! by a harmless one; the service sees in [`Wire`] which request that was and answers it with the proper page. HTTP/2
-//! (by its preface) and tunnels pass unread. Idle time, slow heads and readers that do not read end here too. It knows
-//! neither hosts nor methods, and answers nothing by itself.
+//! (by its preface) and tunnels pass unread. Idle time, slow heads and readers that do not read end here too.
+//!
+//! While hyper has nothing to do, a [`ShortWay`] is asked about each head without a body first; what it answers is written
+//! from here, and hyper does not hear of that request. The guard itself knows neither hosts nor methods.
 
 use std::{
     cell::RefCell,
@@ -29,7 +31,23 @@ use super::{
     chunks::Chunks,
     head::{self, Framing, HeadLimits},
     interim::Interims,
+    outgoing::Outgoing,
 };
+
+/// Answers what needs no waiting.
+pub(crate) trait ShortWay {
+    /// The answer to a request without a body, by its judged head. `None` leaves it to hyper, as if nobody had asked.
+    fn answer(&self, head: &[u8]) -> Option<Outgoing>;
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1 or 1.0.
+    Http1,
+    /// HTTP/2, by its preface.
+    Http2,
+}
 
 /// The patience of a [`Guard`].
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +94,14 @@ impl Wire {
     /// A request reached the service; the reason if it stands for one that was refused. Ends with the [`InFlight`].
     pub(crate) fn on_request(self: &Arc<Self>) -> (InFlight, Option<Reason>) {
         let place = self.served.fetch_add(1, Relaxed);
-        self.in_flight.fetch_add(1, Relaxed);
         let refused = self.refusal.get().filter(|(at, _)| *at == place).map(|(_, reason)| *reason);
-        (InFlight(Arc::clone(self)), refused)
+        (self.begin(), refused)
+    }
+
+    /// A request is being answered, until the [`InFlight`] ends.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
     }
 
     /// Why the connection was refused in the middle of a body, if it was.
@@ -89,6 +112,11 @@ impl Wire {
     /// The connection becomes a tunnel; called before the client can know.
     pub(crate) fn on_tunnel(&self) {
         self.tunnel.store(true, Relaxed);
+    }
+
+    /// Whether all of the first `heads` heads were served and answered.
+    fn is_quiet_after(&self, heads: u64) -> bool {
+        self.in_flight.load(Relaxed) == 0 && self.served.load(Relaxed) == heads
     }
 
     fn idle_since(&self) -> Option<Instant> {
@@ -153,8 +181,9 @@ enum State {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Guard<T> {
+pub(crate) struct Guard<T, S> {
     io: T,
+    short_way: S,
     wire: Arc<Wire>,
     limits: GuardLimits,
     counters: Arc<Counters>,
@@ -162,7 +191,12 @@ pub(crate) struct Guard<T> {
     /// Bytes that were read; the first `approved` of them may go on.
     held: BytesMut,
     approved: usize,
+    /// Heads that went on to hyper.
     heads: u64,
+    /// What the short way answers; the head that asked for it is gone.
+    outgoing: Option<Box<Outgoing>>,
+    /// Hyper has written since it last flushed, so it may have more to write.
+    hyper_writes: bool,
     timer: Option<Pin<Box<Sleep>>>,
     write_blocked_since: Option<Instant>,
     lingering: bool,
@@ -171,10 +205,11 @@ pub(crate) struct Guard<T> {
     eof: bool,
 }
 
-impl<T> Guard<T> {
-    pub(crate) fn new(io: T, wire: Arc<Wire>, limits: GuardLimits, counters: Arc<Counters>) -> Self {
+impl<T, S: ShortWay> Guard<T, S> {
+    pub(crate) fn new(io: T, short_way: S, wire: Arc<Wire>, limits: GuardLimits, counters: Arc<Counters>) -> Self {
         Self {
             io,
+            short_way,
             wire,
             limits,
             counters,
@@ -182,6 +217,8 @@ impl<T> Guard<T> {
             held: BytesMut::new(),
             approved: 0,
             heads: 0,
+            outgoing: None,
+            hyper_writes: false,
             timer: None,
             write_blocked_since: None,
             lingering: false,
@@ -190,18 +227,18 @@ impl<T> Guard<T> {
         }
     }
 
-    /// How many of `bytes` may go on; the rest is held until more is known.
-    fn approve(&mut self, bytes: &[u8]) -> usize {
+    /// What of `bytes` may go on, and what is answered already; the rest is held until more is known.
+    fn approve(&mut self, bytes: &[u8]) -> Approved {
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             match &mut self.state {
-                State::Refused => return at,
-                State::Opaque { .. } => return bytes.len(),
-                _ if rest.is_empty() => return at,
+                State::Refused => return Approved::on(at),
+                State::Opaque { .. } => return Approved::on(bytes.len()),
+                _ if rest.is_empty() => return Approved::on(at),
                 State::Sniff => {
                     if rest.len() < PREFACE.len() && PREFACE.starts_with(rest) {
-                        return at;
+                        return Approved::on(at);
                     }
                     self.state = if rest.starts_with(PREFACE) {
                         State::Opaque { h2: true }
@@ -220,6 +257,13 @@ impl<T> Guard<T> {
                     });
                     match verdict {
                         Ok(Some((len, framing))) => {
+                            if self.approved + at == 0
+                                && framing == Framing::Length(0)
+                                && self.answer(rest.get(..len).unwrap_or_default())
+                            {
+                                self.state = State::Head { searched: 0, since: None };
+                                return Approved { answered: len, on: 0 };
+                            }
                             at += len;
                             self.heads += 1;
                             self.state = match framing {
@@ -231,11 +275,11 @@ impl<T> Guard<T> {
                         Ok(None) => {
                             *searched = head::searched(rest);
                             since.get_or_insert_with(Instant::now);
-                            return at;
+                            return Approved::on(at);
                         }
                         Err(reason) => {
                             self.refuse(reason);
-                            return at;
+                            return Approved::on(at);
                         }
                     }
                 }
@@ -256,11 +300,19 @@ impl<T> Guard<T> {
                     }
                     Err(bad) => {
                         self.refuse(Reason::BadRequest);
-                        return at + bad.fine;
+                        return Approved::on(at + bad.fine);
                     }
                 },
             }
         }
+    }
+
+    /// Asks the short way, where hyper has nothing left to do: answers leave in the order of their questions.
+    fn answer(&mut self, head: &[u8]) -> bool {
+        if self.outgoing.is_none() && !self.hyper_writes && self.wire.is_quiet_after(self.heads) {
+            self.outgoing = self.short_way.answer(head).map(Box::new);
+        }
+        self.outgoing.is_some()
     }
 
     fn refuse(&mut self, reason: Reason) {
@@ -269,6 +321,16 @@ impl<T> Guard<T> {
         let place = if in_head { self.heads } else { u64::MAX };
         let _ = self.wire.refusal.set((place, reason));
         self.state = State::Refused;
+    }
+
+    /// An idle client is taken for one that has left, a slow one is refused.
+    fn on_deadline(&mut self) {
+        if self.held.is_empty() {
+            self.counters.bump(Counter::EdgeIdleTimeouts);
+            self.eof = true;
+        } else {
+            self.refuse(Reason::HeaderTimeout);
+        }
     }
 
     /// Whether a deadline of the current state has passed; arms the timer for the next one otherwise.
@@ -299,13 +361,25 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> Guard<T> {
+/// A verdict on some bytes: the first `answered` of them are done with, the next `on` go on to hyper.
+struct Approved {
+    answered: usize,
+    on: usize,
+}
+
+impl Approved {
+    const fn on(on: usize) -> Self {
+        Self { answered: 0, on }
+    }
+}
+
+impl<T: AsyncRead + Unpin, S: ShortWay> Guard<T, S> {
     /// Takes what the socket has into `held`, or straight on to `cursor` where all of it may pass.
     fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<bool>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let room = cursor.remaining().clamp(1, scratch.len());
             // In a head more may be read than hyper has room for: it is held until it is judged.
-            let room = if matches!(self.state, State::Head { .. }) { scratch.len() } else { room };
+            let room = if matches!(self.state, State::Sniff | State::Head { .. }) { scratch.len() } else { room };
             let (buffer, _) = scratch.split_at_mut(room);
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
@@ -315,12 +389,13 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             }
             if self.held.is_empty() {
                 let approved = self.approve(bytes);
-                if approved == bytes.len() && approved <= cursor.remaining() {
-                    cursor.put_slice(bytes);
+                let rest = bytes.get(approved.answered..).unwrap_or_default();
+                if approved.on == rest.len() && approved.on <= cursor.remaining() {
+                    cursor.put_slice(rest);
                     return Poll::Ready(Ok(true));
                 }
-                self.held.extend_from_slice(bytes);
-                self.approved = approved;
+                self.held.extend_from_slice(rest);
+                self.approved = approved.on;
             } else {
                 self.held.extend_from_slice(bytes);
                 self.approve_held();
@@ -332,7 +407,10 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     /// Judges what is held once more, after bytes or knowledge were added.
     fn approve_held(&mut self) {
         let mut held = std::mem::take(&mut self.held);
-        self.approved += self.approve(held.get(self.approved..).unwrap_or_default());
+        let approved = self.approve(held.get(self.approved..).unwrap_or_default());
+        // Only what nothing stands before is answered.
+        held.advance(approved.answered);
+        self.approved += approved.on;
         if matches!(self.state, State::Refused) {
             held.truncate(self.approved);
         }
@@ -392,7 +470,39 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> Read for Guard<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Guard<T, S> {
+    /// Reads the first bytes of the connection, until they say what the client speaks.
+    pub(crate) fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<Protocol> {
+        let mut nowhere = hyper::rt::ReadBuf::new(&mut []);
+        while matches!(self.state, State::Sniff) && !self.eof {
+            match self.poll_fill(cx, &mut nowhere.unfilled()) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false) | Err(_)) => self.eof = true,
+                Poll::Pending => {
+                    ready!(self.poll_deadline(cx));
+                    self.on_deadline();
+                }
+            }
+        }
+        Poll::Ready(if matches!(self.state, State::Opaque { h2: true }) { Protocol::Http2 } else { Protocol::Http1 })
+    }
+
+    /// Writes what the short way has answered, then looks at what came behind it.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(outgoing) = &mut self.outgoing {
+            let outcome = outgoing.poll_write(&mut self.io, cx);
+            if ready!(self.watch_write(cx, outcome))? {
+                self.outgoing = None;
+                if !self.held.is_empty() {
+                    self.approve_held();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Read for Guard<T, S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.wire.tunnel.load(Relaxed) && !matches!(this.state, State::Opaque { .. }) {
@@ -400,6 +510,7 @@ impl<T: AsyncRead + Unpin> Read for Guard<T> {
             this.approved = this.held.len();
         }
         loop {
+            ready!(this.poll_outgoing(cx))?;
             if this.give(&mut cursor) {
                 return Poll::Ready(Ok(()));
             }
@@ -420,19 +531,14 @@ impl<T: AsyncRead + Unpin> Read for Guard<T> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     ready!(this.poll_deadline(cx));
-                    if this.held.is_empty() {
-                        this.counters.bump(Counter::EdgeIdleTimeouts);
-                        this.eof = true;
-                        return Poll::Ready(Ok(()));
-                    }
-                    this.refuse(Reason::HeaderTimeout);
+                    this.on_deadline();
                 }
             }
         }
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, S> Guard<T, S> {
     /// Lets a write that was accepted clear the clock, and one that is not wait no longer than the limit.
     fn watch_write<R>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if outcome.is_ready() {
@@ -455,9 +561,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Write for Guard<T, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.hyper_writes = true;
         let outcome = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.watch_write(cx, outcome)
     }
@@ -472,20 +579,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.hyper_writes = true;
         let outcome = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
         this.watch_write(cx, outcome)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Hyper flushes once it has written all that it had, so everything before an interim response has left.
         let this = self.get_mut();
-        // hyper flushes when its own buffer is empty, so everything before an interim response has left.
         let outcome = this.wire.interims.poll_write(cx, |cx, bytes| Pin::new(&mut this.io).poll_write(cx, bytes));
         ready!(this.watch_write(cx, outcome))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        this.hyper_writes = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_outgoing(cx))?;
         if !this.lingering {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             if this.eof {
@@ -509,30 +620,72 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Write for Guard<T> {
 mod tests {
     use std::{collections::VecDeque, task::Waker};
 
+    use http::{Method, Response};
     use hyper::rt::ReadBuf as HyperBuf;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::body::ResponseBody;
 
-    /// Gives its pieces one by one, then the end.
-    struct Pieces(VecDeque<Vec<u8>>);
+    /// Gives its pieces one by one, then the end, and keeps what is written.
+    #[derive(Default)]
+    struct Pieces {
+        pieces: VecDeque<Vec<u8>>,
+        written: Vec<u8>,
+    }
 
     impl AsyncRead for Pieces {
         fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             let this = self.get_mut();
-            if let Some(mut piece) = this.0.pop_front() {
+            if let Some(mut piece) = this.pieces.pop_front() {
                 let rest = piece.split_off(piece.len().min(buffer.remaining()));
                 buffer.put_slice(&piece);
                 if !rest.is_empty() {
-                    this.0.push_front(rest);
+                    this.pieces.push_front(rest);
                 }
             }
             Poll::Ready(Ok(()))
         }
     }
 
+    impl AsyncWrite for Pieces {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.get_mut().written.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Answers paths that begin with this by the head that asked for it.
+    struct Answers(&'static str);
+
+    impl ShortWay for Answers {
+        fn answer(&self, head: &[u8]) -> Option<Outgoing> {
+            let asked = head.starts_with(format!("GET {}", self.0).as_bytes());
+            let body = ResponseBody::whole(head.to_vec());
+            asked.then(|| Outgoing::new(&Method::GET, Response::new(body)))
+        }
+    }
+
     /// What hyper would read, in reads of `room` bytes, and why it was refused.
     fn read(pieces: impl IntoIterator<Item = Vec<u8>>, room: usize) -> (Vec<u8>, Option<(u64, Reason)>) {
+        let (passed, _, refused) = serve(Answers("nothing"), pieces, room);
+        (passed, refused)
+    }
+
+    /// The same, and what was written beside hyper, which itself answers nothing.
+    fn serve(
+        short_way: Answers,
+        pieces: impl IntoIterator<Item = Vec<u8>>,
+        room: usize,
+    ) -> (Vec<u8>, String, Option<(u64, Reason)>) {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         let limits = GuardLimits {
             head: HeadLimits { head_bytes_max: 1_000, target_bytes_max: 100, headers_max: 10 },
@@ -541,15 +694,18 @@ mod tests {
             write_timeout: Duration::from_secs(1),
         };
         let wire = Arc::new(Wire::new());
-        let mut guard = Guard::new(Pieces(pieces), Arc::clone(&wire), limits, Arc::default());
+        let socket = Pieces { pieces, ..Pieces::default() };
+        let mut guard = Guard::new(socket, short_way, Arc::clone(&wire), limits, Arc::default());
         let (mut all, mut buffer) = (Vec::new(), vec![0; room]);
         loop {
             let mut into = HyperBuf::new(&mut buffer);
             match Pin::new(&mut guard).poll_read(&mut Context::from_waker(Waker::noop()), into.unfilled()) {
                 Poll::Ready(Ok(())) if !into.filled().is_empty() => all.extend_from_slice(into.filled()),
-                _ => return (all, wire.refusal.get().copied()),
+                _ => break,
             }
         }
+        let written = String::from_utf8(guard.io.written).expect("text");
+        (all, written, wire.refusal.get().copied())
     }
 
     const REQUESTS: [&str; 9] = [
@@ -600,6 +756,26 @@ mod tests {
         for cut in 1..whole.len() {
             let (first, second) = whole.as_bytes().split_at(cut);
             assert_eq!(read([first.to_vec(), second.to_vec()], 4096), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_answers_in_order_until_hyper_has_something_to_do() {
+        let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = |head: String| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        let post = "POST /s HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+        for (stream, passed, written) in [
+            ([head("/s1"), head("/s2")].concat(), String::new(), [head("/s1"), head("/s2")].map(answer).concat()),
+            ([head("/s1"), head("/h")].concat(), head("/h"), answer(head("/s1"))),
+            // Hyper has not answered the first, so the second waits behind it.
+            ([head("/h"), head("/s")].concat(), [head("/h"), head("/s")].concat(), String::new()),
+            (post.to_owned() + &head("/s"), post.to_owned() + &head("/s"), String::new()),
+        ] {
+            for cut in 0..stream.len() {
+                let (first, second) = stream.as_bytes().split_at(cut);
+                let served = serve(Answers("/s"), [first.to_vec(), second.to_vec()], 4096);
+                assert_eq!(served, (passed.clone().into_bytes(), written.clone(), None), "cut at {cut}");
+            }
         }
     }
 
