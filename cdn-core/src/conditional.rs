@@ -128,10 +128,16 @@ impl Validators {
     }
 }
 
+/// Whether a request has any precondition or a range.
+pub fn is_conditional(request: &HeaderMap) -> bool {
+    // There are fewer names than preconditions, most of the time.
+    request.keys().any(|name| PRECONDITIONS.contains(name))
+}
+
 /// Holds a request's preconditions against a stored response, in the order of RFC 9110 section 13.2.2. Responses other
 /// than 200 take no part; the body of a 304 or 412 is empty.
 pub fn evaluate(method: &Method, request: &HeaderMap, status: StatusCode, stored: &HeaderMap) -> Verdict {
-    if status != StatusCode::OK || !PRECONDITIONS.iter().any(|name| request.contains_key(name)) {
+    if status != StatusCode::OK || !is_conditional(request) {
         return Verdict::Full;
     }
     let ours = stored.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));

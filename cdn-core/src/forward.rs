@@ -17,6 +17,7 @@ pub use self::{
     },
     response::{Dress, XCache, dress, pop_header, receive_response_headers, request_id, via, withhold},
 };
+use crate::fields::Fields as _;
 
 /// Headers that concern one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -37,6 +38,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Do this before anything else looks at the headers: a header that is keyed but not forwarded would let one viewer
 /// choose what others are served.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most requests have none of them, and to ask each name there is costs less than to remove each there might be.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -54,21 +59,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// All values of `name` as one list; `None` where there are none.
 pub fn list_of(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    headers.contains_key(name).then(|| joined(headers, name, ", ", b""))
-}
-
-/// All values of `name` as one list (RFC 9110 section 5.3), with `more` at its end; bytes that a value may not have
-/// cannot occur, because every part was one.
-fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str, more: &[u8]) -> HeaderValue {
-    let mut bytes: Vec<u8> = Vec::new();
-    let values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
-    for value in values.chain([more]).filter(|value| !value.is_empty()) {
-        if !bytes.is_empty() {
-            bytes.extend_from_slice(separator.as_bytes());
-        }
-        bytes.extend_from_slice(value);
-    }
-    HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static(""))
+    headers.contains_key(name).then(|| headers.joined(name, ", ", b""))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod disk;
 pub mod distribution;
 pub mod estimate;
+pub mod fields;
 pub mod forward;
 pub mod freshness;
 pub mod geo;

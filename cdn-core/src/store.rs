@@ -208,6 +208,8 @@ impl<B: Clone> CacheShard<B> {
         entry.last_hit = now;
         if response.complete {
             self.eviction.on_hit(at);
+        } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
+            fetch.admitted = true;
         }
         Some(response.serve(now))
     }

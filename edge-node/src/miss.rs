@@ -12,7 +12,7 @@ use cdn_core::{
     conditional::{self, Verdict},
     forward::{Conditions, XCache},
     range::{self, ByteRange, Extent},
-    store::Run,
+    store::{Run, StoredHead},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -20,6 +20,7 @@ use crate::{
     asked::Asked,
     body::{ResponseBody, Source, Spliced},
     config::Tier,
+    connection::Outgoing,
     fetch::{FromParent, Want, fetch},
     lead::{self, Flown, Landed},
     object::{Following, Object},
@@ -60,14 +61,26 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
     }
 }
 
-/// The answer that is stored, complete and fresh, if there is one. Where there is none nothing has happened.
-pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Response<ResponseBody>> {
+/// The answer that is stored, complete and fresh, if there is one, and no error. Where there is none nothing has
+/// happened.
+pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
     let node = &case.node;
     let head = asked.head();
     let served = node.store.hit(node.clock.now(), head.key(node.store.seed()), &head)?;
+    if is_error(served.head.status()) {
+        return None;
+    }
     node.counters.bump(Counter::EdgeRequests);
-    let lookup = node.clock.now() - case.began;
-    Some(hit(case, asked, served, None, Story::new(XCache::Hit, Reason::Hit, lookup)))
+    node.counters.bump(Counter::EdgeHits);
+    let story = hit_story(&served, Story::new(XCache::Hit, Reason::Hit, node.clock.now() - case.began));
+    let (status, head, mut body) = select(asked, &served, None);
+    let mut lines = Outgoing::begin(status);
+    match head {
+        Head::Stored(head) => head.write_to(&mut lines),
+        Head::Own(headers) => lines.extend(&headers),
+    }
+    case.complete(status, &mut lines, &mut body, story);
+    Some(Outgoing::new(&asked.method, status, lines, body))
 }
 
 /// Finds it on the disk tier, or fetches it, for this viewer and whoever joins.
@@ -282,12 +295,15 @@ fn hit(
     asked: &Asked,
     served: store::Response,
     following: Option<Following>,
-    mut story: Story,
+    story: Story,
 ) -> Response<ResponseBody> {
     case.node.counters.bump(Counter::EdgeHits);
-    story.age = Some(served.age);
-    story.fresh_for = Some(served.fresh_for);
+    let story = hit_story(&served, story);
     serve(case, asked, served, following, story)
+}
+
+fn hit_story(served: &store::Response, story: Story) -> Story {
+    Story { age: Some(served.age), fresh_for: Some(served.fresh_for), ..story }
 }
 
 fn stale(
@@ -323,19 +339,40 @@ fn serve(
             return case.repeat_error(Refusal { status, reason }, story);
         }
     }
+    let (status, head, body) = select(asked, &served, following);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = match head {
+        Head::Stored(head) => head.headers(),
+        Head::Own(headers) => headers,
+    };
+    response.headers_mut().extend(std::mem::take(&mut story.own));
+    case.answer(response, story)
+}
+
+/// The head of an answer from the store.
+enum Head {
+    /// What is stored, as it is.
+    Stored(Arc<StoredHead>),
+    /// Made for this viewer.
+    Own(HeaderMap),
+}
+
+/// What this viewer gets of a stored response, by its preconditions and range.
+fn select(asked: &Asked, served: &store::Response, following: Option<Following>) -> (StatusCode, Head, ResponseBody) {
+    let status = served.head.status();
+    if !conditional::is_conditional(&asked.headers) {
+        return (status, Head::Stored(Arc::clone(&served.head)), whole(served, following));
+    }
     let stored = served.head.headers();
     let (status, headers, body) = match conditional::evaluate(&asked.method, &asked.headers, status, &stored) {
         Verdict::NotModified => {
             (StatusCode::NOT_MODIFIED, conditional::not_modified_headers(stored), ResponseBody::empty())
         }
         Verdict::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, without_length(stored), ResponseBody::empty()),
-        Verdict::Full => extent(asked, &served, stored, following),
+        Verdict::Full => extent(asked, served, stored, following),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response.headers_mut().extend(std::mem::take(&mut story.own));
-    case.answer(response, story)
+    (status, Head::Own(headers), body)
 }
 
 /// Answers from stored parts, and from what is arriving to complete them.
@@ -457,10 +494,9 @@ fn extent(
 ) -> (StatusCode, HeaderMap, ResponseBody) {
     let status = served.head.status();
     let sealed = served.body.body.sealed();
-    let announced = stored.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let total = match sealed {
         Some(blocks) if !blocks.is_empty() => Some(blocks.iter().map(|block| block.len() as u64).sum()),
-        _ => announced,
+        _ => announced(served),
     };
     let extent = match total {
         Some(total) if asked.headers.contains_key(header::RANGE) => {
@@ -477,16 +513,7 @@ fn extent(
             let (headers, body) = multipart(stored, &parts, total, |part| cut(blocks, part).collect());
             return (StatusCode::PARTIAL_CONTENT, headers, body);
         }
-        Extent::Whole | Extent::Parts(_) => {
-            // The common way: nothing is copied.
-            let body = match sealed {
-                Some([]) => ResponseBody::empty(),
-                Some([only]) => ResponseBody::whole(only.clone()),
-                Some(blocks) => ResponseBody::pieces(blocks.iter().cloned().collect()),
-                None => arriving(following, 0, announced),
-            };
-            return (status, stored, body);
-        }
+        Extent::Whole | Extent::Parts(_) => return (status, stored, whole(served, following)),
     };
     let headers = headers_of(stored, part, total);
     let body = match sealed {
@@ -494,6 +521,21 @@ fn extent(
         None => arriving(following, part.first, Some(part.length())),
     };
     (StatusCode::PARTIAL_CONTENT, headers, body)
+}
+
+/// The whole body; nothing of it is copied.
+fn whole(served: &store::Response, following: Option<Following>) -> ResponseBody {
+    match served.body.body.sealed() {
+        Some([]) => ResponseBody::empty(),
+        Some([only]) => ResponseBody::whole(only.clone()),
+        Some(blocks) => ResponseBody::pieces(blocks.iter().cloned().collect()),
+        None => arriving(following, 0, announced(served)),
+    }
+}
+
+/// The length that the origin announced.
+fn announced(served: &store::Response) -> Option<u64> {
+    str::from_utf8(served.head.first(&header::CONTENT_LENGTH)?).ok()?.parse().ok()
 }
 
 fn arriving(following: Option<Following>, first: u64, length: Option<u64>) -> ResponseBody {

@@ -8,6 +8,7 @@ use std::{fmt::Write as _, time::Duration};
 use cdn_core::{
     Counter, Reason,
     distribution::Diagnostics,
+    fields::Fields,
     forward::{self, Dress, XCache},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -210,20 +211,18 @@ pub(crate) fn error_page(
     }
     let mut story = Story::new(XCache::Error, refusal.reason, lookup);
     story.ledger = ledger;
-    finish(occasion, story, &mut response);
+    finish(occasion, story, refusal.status, response.headers_mut());
     response
 }
 
 /// Puts CloudFront's headers, and the diagnostics that are switched on, on a response whose own headers are ready.
-pub(crate) fn finish<B>(occasion: Occasion<'_>, story: Story, response: &mut Response<B>) {
+pub(crate) fn finish(occasion: Occasion<'_>, story: Story, status: StatusCode, fields: &mut impl Fields) {
     let Occasion { node, began, request_id, diagnostics } = occasion;
-    let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         node.counters.bump(Counter::EdgeErrors);
     }
     // Other nodes of ours need the diagnostics of the caches behind them.
     let inner = node.tier != Tier::Edge;
-    let headers = response.headers_mut();
     let worn = Dress {
         x_cache: story.x_cache,
         age: story.age,
@@ -232,17 +231,17 @@ pub(crate) fn finish<B>(occasion: Occasion<'_>, story: Story, response: &mut Res
         via: (!inner).then_some(&node.via),
         now: Clock::wall(),
     };
-    forward::dress(headers, &worn);
+    forward::dress(fields, &worn);
     if diagnostics.reason || inner {
-        headers.insert(X_ISO_REASON, HeaderValue::from_static(story.reason.as_str()));
+        fields.insert(X_ISO_REASON, HeaderValue::from_static(story.reason.as_str()));
     }
     if (diagnostics.cache_status || inner)
         && let Some(value) = cache_status(node, &story)
     {
-        headers.append(CACHE_STATUS, value);
+        fields.append(CACHE_STATUS, value);
     }
     if diagnostics.server_timing || inner {
-        append_server_timing(node, story, request_id, node.clock.now() - began, headers);
+        append_server_timing(node, story, request_id, node.clock.now() - began, fields);
     }
 }
 
@@ -288,7 +287,13 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, whole: Duration, headers: &mut HeaderMap) {
+fn append_server_timing(
+    node: &Node,
+    story: Story,
+    request_id: &HeaderValue,
+    whole: Duration,
+    fields: &mut impl Fields,
+) {
     let tier = node.tier;
     let mut ledger = Ledger::with_capacity();
     if tier == Tier::Edge {
@@ -307,7 +312,7 @@ fn append_server_timing(node: &Node, story: Story, request_id: &HeaderValue, who
     ledger.append(&story.ledger);
     ledger.span(tier, "", None, whole);
     if let Some(value) = ledger.into_value() {
-        headers.append(SERVER_TIMING, value);
+        fields.append(SERVER_TIMING, value);
     }
 }
 

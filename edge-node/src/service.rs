@@ -15,6 +15,7 @@ use std::{
 use cdn_core::{
     Counter, Instant, Reason,
     distribution::{Diagnostics, Distribution, Distributions},
+    fields::Fields,
     forward::{self, Hop, Viewer, XCache},
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
@@ -248,8 +249,9 @@ impl Case {
 
     /// The error page.
     pub(crate) fn fail(self, refusal: Refusal, lookup: std::time::Duration, ledger: Ledger) -> Response<ResponseBody> {
-        let response = respond::error_page(self.occasion(), refusal, lookup, ledger);
-        self.settle(response, XCache::Error, refusal.reason)
+        let (mut parts, mut body) = respond::error_page(self.occasion(), refusal, lookup, ledger).into_parts();
+        self.settle(parts.status, &mut parts.headers, &mut body, XCache::Error, refusal.reason);
+        with_phrase(Response::from_parts(parts, body))
     }
 
     /// The error page for an error that is repeated from the store.
@@ -262,44 +264,53 @@ impl Case {
     }
 
     /// Puts the headers of this request's story on a response, and its accounts under the body.
-    pub(crate) fn answer(self, mut response: Response<ResponseBody>, story: respond::Story) -> Response<ResponseBody> {
+    pub(crate) fn answer(self, response: Response<ResponseBody>, story: respond::Story) -> Response<ResponseBody> {
+        let (mut parts, mut body) = response.into_parts();
+        self.complete(parts.status, &mut parts.headers, &mut body, story);
+        with_phrase(Response::from_parts(parts, body))
+    }
+
+    /// The same, wherever the response's fields are.
+    pub(crate) fn complete(
+        self,
+        status: StatusCode,
+        fields: &mut impl Fields,
+        body: &mut ResponseBody,
+        story: respond::Story,
+    ) {
         let (x_cache, reason) = (story.x_cache, story.reason);
-        respond::finish(self.occasion(), story, &mut response);
-        self.settle(response, x_cache, reason)
+        respond::finish(self.occasion(), story, status, fields);
+        self.settle(status, fields, body, x_cache, reason);
     }
 
     fn settle(
         mut self,
-        mut response: Response<ResponseBody>,
+        status: StatusCode,
+        fields: &mut impl Fields,
+        body: &mut ResponseBody,
         x_cache: XCache,
         reason: Reason,
-    ) -> Response<ResponseBody> {
+    ) {
         if let Some(log) = &mut self.log {
-            log.status = response.status();
+            log.status = status;
             log.x_cache = x_cache.as_str();
             log.reason = reason.as_str();
             log.request_id = self.request_id.to_str().unwrap_or_default().to_owned();
         }
-        if response.status().canonical_reason().is_none() {
-            // hyper would write a placeholder; RFC 9112 section 4 lets it be empty.
-            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
-        }
-        let bodyless = self.head || matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        let bodyless = self.head || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
         if bodyless {
-            let length = http_body::Body::size_hint(response.body()).exact();
             if self.head
-                && let Some(length) = length
+                && let Some(length) = body.size_hint().exact()
                 && length > 0
-                && !response.headers().contains_key(header::CONTENT_LENGTH)
+                && !fields.has(&header::CONTENT_LENGTH)
             {
-                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                fields.append(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
-            response.body_mut().clear();
+            body.clear();
         }
         let counters = Arc::clone(&self.node.counters);
         let from_store = reason.is_from_store();
-        response.body_mut().account(Accounts { _in_flight: self.in_flight, counters, from_store, log: self.log });
-        response
+        body.account(Accounts { _in_flight: self.in_flight, counters, from_store, log: self.log });
     }
 }
 
@@ -307,6 +318,14 @@ impl Case {
 async fn after_interims<T>(wire: Arc<Wire>, response: impl Future<Output = T>) -> T {
     let response = response.await;
     poll_fn(|cx| wire.interims.poll_written(cx)).await;
+    response
+}
+
+/// Where a status has no phrase hyper would write a placeholder; RFC 9112 section 4 lets it be empty.
+fn with_phrase(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    if response.status().canonical_reason().is_none() {
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
     response
 }
 

@@ -22,8 +22,7 @@ impl ShortWay for ViewerService {
         let mut case = Case::new(self, began, self.wire.begin(), &parts);
         let Admitted { asked, upgrade: None } = self.admit(&mut case, &mut parts, false).ok()? else { return None };
         asked.behavior().method_class(&asked.method).ok()?;
-        let response = miss::look_for_hit(case, &asked)?;
-        Some(Outgoing::new(&asked.method, response))
+        miss::look_for_hit(case, &asked)
     }
 }
 

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use super::{HOP_BY_HOP, HOP_HEADER, joined};
+use super::{HOP_BY_HOP, HOP_HEADER};
 use crate::{
     accept_encoding::AcceptEncoding,
     cache_key::RequestHead,
     conditional::{PRECONDITIONS, Validators},
     distribution::{CheckedBehavior, Origin},
+    fields::Fields as _,
     range::ByteRange,
     selection::{cookies, select_query},
 };
@@ -182,9 +183,9 @@ pub fn origin_request_headers(forward: &Forward<'_>) -> HeaderMap {
         headers.insert(header::USER_AGENT, USER_AGENT);
     }
     let peer = forward.viewer.address.ip().to_canonical().to_string();
-    headers.insert(X_FORWARDED_FOR, joined(viewers, &X_FORWARDED_FOR, ",", peer.as_bytes()));
-    headers.insert(header::VIA, joined(viewers, &header::VIA, ", ", forward.via.as_bytes()));
-    headers.insert(CDN_LOOP, joined(viewers, &CDN_LOOP, ", ", CDN_LOOP_TOKEN.as_bytes()));
+    headers.insert(X_FORWARDED_FOR, viewers.joined(&X_FORWARDED_FOR, ",", peer.as_bytes()));
+    headers.insert(header::VIA, viewers.joined(&header::VIA, ", ", forward.via.as_bytes()));
+    headers.insert(CDN_LOOP, viewers.joined(&CDN_LOOP, ", ", CDN_LOOP_TOKEN.as_bytes()));
     headers.insert(X_AMZ_CF_ID, forward.viewer.request_id.clone());
     if matches!(*method, Method::GET | Method::HEAD) {
         forward.conditions.put_on(&mut headers);

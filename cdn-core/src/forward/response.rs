@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{PopCode, WallTime, cache_control::CacheControl, distribution::CheckedBehavior, vary};
+use crate::{PopCode, WallTime, cache_control::CacheControl, distribution::CheckedBehavior, fields::Fields, vary};
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_AMZ_CF_POP: HeaderName = HeaderName::from_static("x-amz-cf-pop");
@@ -96,22 +96,22 @@ pub fn withhold(headers: &mut HeaderMap, behavior: &CheckedBehavior) -> HeaderMa
 }
 
 /// Adds CloudFront's headers to a response.
-pub fn dress(headers: &mut HeaderMap, dress: &Dress<'_>) {
-    headers.insert(X_CACHE, HeaderValue::from_static(dress.x_cache.as_str()));
-    headers.insert(X_AMZ_CF_POP, dress.pop.clone());
-    headers.insert(X_AMZ_CF_ID, dress.request_id.clone());
+pub fn dress(fields: &mut impl Fields, dress: &Dress<'_>) {
+    fields.insert(X_CACHE, HeaderValue::from_static(dress.x_cache.as_str()));
+    fields.insert(X_AMZ_CF_POP, dress.pop.clone());
+    fields.insert(X_AMZ_CF_ID, dress.request_id.clone());
     if let Some(via) = dress.via {
-        let via = match headers.contains_key(header::VIA) {
-            true => super::joined(headers, &header::VIA, ", ", via.as_bytes()),
+        let via = match fields.has(&header::VIA) {
+            true => fields.joined(&header::VIA, ", ", via.as_bytes()),
             false => via.clone(),
         };
-        headers.insert(header::VIA, via);
+        fields.insert(header::VIA, via);
     }
     if let Some(age) = dress.age {
-        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        fields.insert(header::AGE, HeaderValue::from(age.as_secs()));
     }
-    if !headers.contains_key(header::DATE) {
-        headers.insert(header::DATE, dress.now.http_date());
+    if !fields.has(&header::DATE) {
+        fields.append(header::DATE, dress.now.http_date());
     }
 }
 

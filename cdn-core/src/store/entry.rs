@@ -133,8 +133,8 @@ impl<B: Clone> Entry<B> {
     /// What it counts in the store's bytes.
     pub(super) fn cost(&self, eviction: EvictionPolicy) -> u64 {
         let content = match &self.content {
-            Content::Response(response) => response.body_bytes.saturating_add(response.head.bytes()),
-            Content::Parts(stored) => stored.parts.bytes().saturating_add(stored.head.bytes()),
+            Content::Response(response) => response.body_bytes.saturating_add(response.head.len() as u64),
+            Content::Parts(stored) => stored.parts.bytes().saturating_add(stored.head.len() as u64),
             Content::Unshared { .. } => 0,
         };
         content.saturating_add(self.uri.len() as u64 + overhead::<B>(eviction))

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::{
     WallTime,
     conditional::{Validators, merge_not_modified},
+    fields::{Lines, Names, fields, values},
 };
 
 /// Status and headers of a stored response, as [`crate::forward::withhold`] left them.
@@ -16,19 +17,17 @@ use crate::{
 pub struct StoredHead {
     status: StatusCode,
     lines: Bytes,
+    names: Names,
 }
 
 impl StoredHead {
     /// A head to be stored.
     pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
         let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        let mut lines = Vec::with_capacity(length);
-        for (name, value) in &headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                lines.extend_from_slice(part);
-            }
-        }
-        Self { status, lines: lines.into() }
+        let mut lines = Lines::new(b"", length);
+        lines.extend(&headers);
+        let (lines, names) = lines.freeze();
+        Self { status, lines, names }
     }
 
     /// The status.
@@ -36,9 +35,19 @@ impl StoredHead {
         self.status
     }
 
-    /// The header lines as they stand on the wire: `name: value`, each with its CRLF, without the empty line.
-    pub const fn lines(&self) -> &Bytes {
-        &self.lines
+    /// Adds the headers to lines that are to leave.
+    pub fn write_to(&self, lines: &mut Lines) {
+        lines.extend_from_lines(&self.lines, self.names);
+    }
+
+    /// Bytes of the header lines.
+    pub const fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there are no headers.
+    pub const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// The headers. Values are not copied, but the map is made anew with each call.
@@ -46,7 +55,7 @@ impl StoredHead {
         let count = self.lines.iter().filter(|&&byte| byte == b'\n').count();
         // Room for what is put on every response that leaves.
         let mut headers = HeaderMap::with_capacity(count + 8);
-        for (name, value) in self.fields() {
+        for (name, value) in fields(&self.lines) {
             let value = HeaderValue::from_maybe_shared(self.lines.slice_ref(value));
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
                 headers.append(name, value);
@@ -57,7 +66,7 @@ impl StoredHead {
 
     /// The first value of a header, without making the map.
     pub fn first(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.fields().find(|(this, _)| *this == name.as_str().as_bytes()).map(|(_, value)| value)
+        if self.names.may_have(name) { values(&self.lines, name).next() } else { None }
     }
 
     /// What it can be confirmed by.
@@ -89,23 +98,6 @@ impl StoredHead {
         let mut headers = self.headers();
         merge_not_modified(&mut headers, &head.headers());
         Self::new(self.status, headers)
-    }
-
-    /// Bytes of the header lines.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.lines.len() as u64
-    }
-
-    /// Names, in lower case, and values. A value has no CR or LF, so that every line ends at its first.
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest: &[u8] = &self.lines;
-        std::iter::from_fn(move || {
-            let colon = rest.iter().position(|&byte| byte == b':')?;
-            let end = rest.iter().position(|&byte| byte == b'\r')?;
-            let field = (rest.get(..colon)?, rest.get(colon + 2..end)?);
-            rest = rest.get(end + 2..)?;
-            Some(field)
-        })
     }
 }
 
@@ -140,7 +132,7 @@ mod tests {
         headers.append(header::ETAG, HeaderValue::from_static("\"a: b\""));
         headers.append(header::VARY, HeaderValue::from_static(""));
         let head = StoredHead::new(StatusCode::OK, headers);
-        assert_eq!(&head.lines()[..], b"etag: \"a: b\"\r\nvary: \r\n");
+        assert_eq!(&head.lines[..], b"etag: \"a: b\"\r\nvary: \r\n");
         assert_eq!((head.first(&header::ETAG), head.first(&header::VARY)), (Some(&b"\"a: b\""[..]), Some(&b""[..])));
         assert_eq!(head.first(&header::AGE), None);
         assert_eq!(head.validators().etag.unwrap(), "\"a: b\"");

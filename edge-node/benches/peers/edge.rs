@@ -8,8 +8,9 @@ use cdn_core::{
         AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
     },
     policies,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
-use edge_node::{Config, Edge, Limits, Tier};
+use edge_node::{Compression, Config, Edge, Limits, Tier};
 use tokio_util::sync::CancellationToken;
 
 use crate::load::HOST;
@@ -81,6 +82,8 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
             target: "app".into(),
             allowed_methods: AllowedMethods::Read,
             cache_options: false,
+            // What is measured is the same bytes for all.
+            compress: false,
             cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
             origin_request_policy: OriginRequestPolicy::default(),
         },
@@ -92,9 +95,12 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
-        shields: vec![],
+        parents: vec![],
         cache_bytes_max: 1 << 30,
         object_bytes_max: 8 << 20,
+        compression: Compression::default(),
+        eviction: EvictionPolicy::default(),
+        admission: AdmissionPolicy::default(),
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

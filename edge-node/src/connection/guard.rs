@@ -620,7 +620,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Write for Guard<T, 
 mod tests {
     use std::{collections::VecDeque, task::Waker};
 
-    use http::{Method, Response};
+    use http::{Method, StatusCode};
     use hyper::rt::ReadBuf as HyperBuf;
     use proptest::prelude::*;
 
@@ -669,8 +669,8 @@ mod tests {
     impl ShortWay for Answers {
         fn answer(&self, head: &[u8]) -> Option<Outgoing> {
             let asked = head.starts_with(format!("GET {}", self.0).as_bytes());
-            let body = ResponseBody::whole(head.to_vec());
-            asked.then(|| Outgoing::new(&Method::GET, Response::new(body)))
+            let (status, body) = (StatusCode::OK, ResponseBody::whole(head.to_vec()));
+            asked.then(|| Outgoing::new(&Method::GET, status, Outgoing::begin(status), body))
         }
     }
 

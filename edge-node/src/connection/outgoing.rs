@@ -3,17 +3,22 @@
 //! Knows bytes. Whether it may be written now is the guard's business, and what it says the service's.
 
 use std::{
+    borrow::Cow,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use cdn_core::fields::{Fields as _, Lines};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
 use crate::body::ResponseBody;
+
+/// Bytes that nearly every head has room in.
+const ROOM: usize = 1024;
 
 /// See the module. The request counts as being answered until this is dropped.
 #[derive(Debug)]
@@ -24,10 +29,30 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// A response whose body has a known length, to a request by `method`.
-    pub(crate) fn new(method: &Method, response: Response<ResponseBody>) -> Self {
-        let (parts, body) = response.into_parts();
-        let head = encode(method, parts.status, &parts.headers, body.size_hint().exact());
+    /// The status line (RFC 9112 section 4), behind which the fields are put.
+    pub(crate) fn begin(status: StatusCode) -> Lines {
+        let line = match status {
+            StatusCode::OK => Cow::Borrowed("HTTP/1.1 200 OK\r\n"),
+            _ => {
+                let phrase = status.canonical_reason().unwrap_or_default();
+                Cow::Owned(format!("HTTP/1.1 {} {phrase}\r\n", status.as_str()))
+            }
+        };
+        Lines::new(line.as_bytes(), ROOM)
+    }
+
+    /// A response to a request by `method`. Its body has a known length, which is said where it may be (RFC 9110 section
+    /// 8.6) and is not yet.
+    pub(crate) fn new(method: &Method, status: StatusCode, mut lines: Lines, body: ResponseBody) -> Self {
+        let bodyless = *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !bodyless
+            && let Some(length) = body.size_hint().exact()
+            && !lines.has(&header::CONTENT_LENGTH)
+        {
+            lines.append(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let mut head = lines.into_bytes();
+        head.extend_from_slice(b"\r\n");
         Self { head, piece: Bytes::new(), body }
     }
 
@@ -57,33 +82,9 @@ impl Outgoing {
     }
 }
 
-/// The head of an HTTP/1.1 response (RFC 9112 section 4), with the length of its body where a length may be said
-/// (RFC 9110 section 8.6) and is not yet.
-fn encode(method: &Method, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> BytesMut {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut head = BytesMut::with_capacity(bytes + 96);
-    let mut line = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
-    let phrase = status.canonical_reason().unwrap_or("Unknown").as_bytes();
-    line(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", phrase, b"\r\n"]);
-    for (name, value) in headers {
-        line(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
-    }
-    let says_length = *method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if says_length
-        && let Some(length) = length
-        && !headers.contains_key(header::CONTENT_LENGTH)
-    {
-        line(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]);
-    }
-    line(&[b"\r\n"]);
-    head
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::VecDeque, task::Waker};
-
-    use http::HeaderValue;
 
     use super::*;
 
@@ -119,45 +120,45 @@ mod tests {
         }
     }
 
-    fn written(method: &Method, room: usize, response: Response<ResponseBody>) -> String {
-        let (mut outgoing, mut socket) = (Outgoing::new(method, response), Narrow { room, taken: Vec::new() });
-        let mut cx = Context::from_waker(Waker::noop());
+    fn written(
+        method: &Method,
+        room: usize,
+        (status, fields, body): (u16, &[(header::HeaderName, &'static str)], ResponseBody),
+    ) -> String {
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut lines = Outgoing::begin(status);
+        for (name, value) in fields {
+            lines.append(name.clone(), HeaderValue::from_static(value));
+        }
+        let mut outgoing = Outgoing::new(method, status, lines, body);
+        let (mut socket, mut cx) = (Narrow { room, taken: Vec::new() }, Context::from_waker(Waker::noop()));
         while let Poll::Ready(Ok(false)) = outgoing.poll_write(&mut socket, &mut cx) {}
         String::from_utf8(socket.taken).unwrap()
-    }
-
-    fn response(
-        status: u16,
-        lines: &[(header::HeaderName, &'static str)],
-        body: ResponseBody,
-    ) -> Response<ResponseBody> {
-        let mut response = Response::new(body);
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        for (name, value) in lines {
-            response.headers_mut().append(name, HeaderValue::from_static(value));
-        }
-        response
     }
 
     #[test]
     fn head_and_pieces_arrive_in_order_whatever_the_socket_takes() {
         for room in [1, 7, 50, 10_000] {
             let pieces = VecDeque::from([Bytes::from_static(b"one "), Bytes::from_static(b"two")]);
-            let whole = response(200, &[(header::ETAG, "\"a\"")], ResponseBody::pieces(pieces));
             let expected = "HTTP/1.1 200 OK\r\netag: \"a\"\r\ncontent-length: 7\r\n\r\none two";
-            assert_eq!(written(&Method::GET, room, whole), expected, "{room}");
+            assert_eq!(
+                written(&Method::GET, room, (200, &[(header::ETAG, "\"a\"")], ResponseBody::pieces(pieces))),
+                expected,
+                "{room}"
+            );
         }
     }
 
     #[test]
     fn a_length_is_said_once_and_only_where_it_may_be() {
-        let full = || response(200, &[(header::CONTENT_LENGTH, "3")], ResponseBody::whole("abc"));
-        assert_eq!(written(&Method::GET, 99, full()), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc");
-        let not_modified = response(304, &[], ResponseBody::empty());
+        let length: &[_] = &[(header::CONTENT_LENGTH, "3")];
+        let full = (200, length, ResponseBody::whole("abc"));
+        assert_eq!(written(&Method::GET, 99, full), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc");
+        let not_modified = (304, &[][..], ResponseBody::empty());
         assert_eq!(written(&Method::GET, 99, not_modified), "HTTP/1.1 304 Not Modified\r\n\r\n");
-        let to_head = response(200, &[(header::CONTENT_LENGTH, "3")], ResponseBody::empty());
+        let to_head = (200, length, ResponseBody::empty());
         assert_eq!(written(&Method::HEAD, 99, to_head), "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
-        let empty = response(200, &[], ResponseBody::empty());
+        let empty = (200, &[][..], ResponseBody::empty());
         assert_eq!(written(&Method::GET, 99, empty), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }
 }
