@@ -148,20 +148,27 @@ impl Names {
     }
 }
 
-/// Names and values of `lines`. A value has no CR or LF, so that every line ends at its first.
-pub(crate) fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    std::iter::from_fn(move || {
-        let colon = lines.iter().position(|&byte| byte == b':')?;
-        let end = colon + lines.get(colon..)?.iter().position(|&byte| byte == b'\r')?;
-        let field = (lines.get(..colon)?, lines.get(colon + 2..end)?);
-        lines = lines.get(end + 2..)?;
-        Some(field)
+/// Names and values of `lines`. A value has no LF, so that every line ends at its first.
+pub(crate) fn fields(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    each_line(lines).filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        Some((line.get(..colon)?, line.get(colon + 2..)?))
     })
 }
 
 /// The values of one name in `lines`.
 pub(crate) fn values<'a>(lines: &'a [u8], name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    fields(lines).filter(move |(this, _)| *this == name.as_str().as_bytes()).map(|(_, value)| value)
+    let name = name.as_str().as_bytes();
+    each_line(lines).filter_map(move |line| line.strip_prefix(name)?.strip_prefix(b": "))
+}
+
+fn each_line(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', lines).filter_map(move |end| {
+        let line = lines.get(start..end)?.strip_suffix(b"\r");
+        start = end + 1;
+        line
+    })
 }
 
 /// One list; bytes that a value may not have cannot occur, because every part was one.

@@ -6,7 +6,7 @@ mod chunks;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
-mod head;
+pub(crate) mod head;
 mod interim;
 mod outgoing;
 

@@ -66,7 +66,7 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
 pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
     let node = &case.node;
     let head = asked.head();
-    let served = node.store.hit(node.clock.now(), head.key(node.store.seed()), &head)?;
+    let served = node.store.hit(case.began, head.key(node.store.seed()), &head)?;
     if is_error(served.head.status()) {
         return None;
     }
@@ -74,7 +74,7 @@ pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
     node.counters.bump(Counter::EdgeHits);
     let story = hit_story(&served, Story::new(XCache::Hit, Reason::Hit, node.clock.now() - case.began));
     let (status, head, mut body) = select(asked, &served, None);
-    let mut lines = Outgoing::begin(status);
+    let mut lines = Outgoing::begin(status, served.head.len());
     match head {
         Head::Stored(head) => head.write_to(&mut lines),
         Head::Own(headers) => lines.extend(&headers),

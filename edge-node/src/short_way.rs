@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
 
 use crate::{
-    connection::{Outgoing, ShortWay},
+    connection::{Outgoing, ShortWay, head},
     miss,
     service::{Admitted, Case, HEALTH_PATH, ViewerService},
 };
@@ -30,7 +30,7 @@ impl ShortWay for ViewerService {
 /// stays.
 fn read(head: &[u8]) -> Option<Parts> {
     let head = Bytes::copy_from_slice(head);
-    let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = head::Lines::of(&head);
     let mut words = lines.next()?.split(|&byte| byte == b' ');
     let method = match words.next()? {
         b"GET" => Method::GET,
@@ -41,9 +41,9 @@ fn read(head: &[u8]) -> Option<Parts> {
     if words.next()? != b"HTTP/1.1" || uri.path() == HEALTH_PATH {
         return None;
     }
-    let mut headers = HeaderMap::with_capacity(16);
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let colon = line.iter().position(|&byte| byte == b':')?;
+    let mut headers = HeaderMap::with_capacity(lines.clone().count());
+    for line in lines {
+        let colon = memchr::memchr(b':', line)?;
         let (name, value) = line.split_at_checked(colon)?;
         let name = HeaderName::from_bytes(name).ok()?;
         let value = value.get(1..)?.trim_ascii();

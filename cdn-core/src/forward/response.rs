@@ -129,13 +129,16 @@ pub fn via(pseudonym: u128) -> HeaderValue {
 /// `X-Amz-Cf-Id` from random bytes: 56 characters of base64url that end in `==`.
 pub fn request_id(random: [u8; 40]) -> HeaderValue {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digit = |bits: u8| ALPHABET[usize::from(bits & 63)];
     let mut text = [b'='; 56];
-    for (three, four) in random.chunks(3).zip(text.chunks_mut(4)) {
-        let bits = three.iter().enumerate().fold(0_u32, |bits, (at, &byte)| bits | u32::from(byte) << (16 - 8 * at));
-        // n bytes make n + 1 digits; the rest stays padding.
-        for (at, digit) in four.iter_mut().take(three.len() + 1).enumerate() {
-            *digit = ALPHABET[(bits >> (18 - 6 * at) & 63) as usize];
-        }
+    let (threes, rest) = random.as_chunks();
+    let (fours, _) = text.as_chunks_mut();
+    for (&[one, two, three], four) in threes.iter().zip(&mut *fours) {
+        *four = [digit(one >> 2), digit(one << 4 | two >> 4), digit(two << 2 | three >> 6), digit(three)];
+    }
+    // 40 bytes are 13 times three, and one more.
+    if let ([one], Some([first, second, ..])) = (rest, fours.last_mut()) {
+        (*first, *second) = (digit(one >> 2), digit(one << 4));
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -52,7 +52,7 @@ impl StoredHead {
 
     /// The headers. Values are not copied, but the map is made anew with each call.
     pub fn headers(&self) -> HeaderMap {
-        let count = self.lines.iter().filter(|&&byte| byte == b'\n').count();
+        let count = memchr::memchr_iter(b'\n', &self.lines).count();
         // Room for what is put on every response that leaves.
         let mut headers = HeaderMap::with_capacity(count + 8);
         for (name, value) in fields(&self.lines) {

@@ -670,7 +670,7 @@ mod tests {
         fn answer(&self, head: &[u8]) -> Option<Outgoing> {
             let asked = head.starts_with(format!("GET {}", self.0).as_bytes());
             let (status, body) = (StatusCode::OK, ResponseBody::whole(head.to_vec()));
-            asked.then(|| Outgoing::new(&Method::GET, status, Outgoing::begin(status), body))
+            asked.then(|| Outgoing::new(&Method::GET, status, Outgoing::begin(status, 0), body))
         }
     }
 

@@ -34,8 +34,7 @@ pub(crate) struct HeadLimits {
 /// [`Reason::BadRequest`] for a CR or LF that stands alone.
 pub(crate) fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Reason> {
     let mut at = searched;
-    while let Some(offset) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')))
-    {
+    while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest)) {
         let cr = at + offset;
         match (bytes.get(cr), bytes.get(cr + 1)) {
             (Some(b'\r'), Some(b'\n')) if bytes.get(..cr).is_some_and(|before| before.ends_with(b"\r\n")) => {
@@ -69,13 +68,14 @@ pub(crate) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason>
     let (mut hosts, mut length, mut chunked, mut headers) = (0, None, false, 0);
     for line in lines {
         headers += 1;
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Reason::BadRequest)?;
-        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
-        if name.is_empty() || !name.iter().all(|byte| TOKEN[usize::from(*byte)]) {
+        let end = line.iter().position(|byte| !TOKEN[usize::from(*byte)]).ok_or(Reason::BadRequest)?;
+        let (name, rest) = line.split_at(end);
+        let Some((b':', value)) = rest.split_first().filter(|_| !name.is_empty()) else {
             // An empty name, white space before the colon, or a folded line (RFC 9112 sections 5.1 and 5.2).
             return Err(Reason::BadRequest);
-        }
-        if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        };
+        // Without an early end the compiler looks at many bytes at once.
+        if value.iter().fold(false, |bad, byte| bad | (*byte < b' ' && *byte != b'\t') | (*byte == 0x7f)) {
             return Err(Reason::BadRequest);
         }
         match name.len() {
@@ -161,14 +161,21 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Lines up to the empty one, without their CRLF.
-struct Lines<'a>(&'a [u8]);
+/// Lines of a judged head up to the empty one, without their CRLF.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    pub(crate) const fn of(head: &'a [u8]) -> Self {
+        Self(head)
+    }
+}
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|byte| *byte == b'\r')?;
+        let end = memchr::memchr(b'\r', self.0)?;
         let (line, rest) = self.0.split_at(end);
         self.0 = rest.get(2..).unwrap_or_default();
         (!line.is_empty()).then_some(line)

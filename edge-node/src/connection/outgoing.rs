@@ -17,8 +17,8 @@ use tokio::io::AsyncWrite;
 
 use crate::body::ResponseBody;
 
-/// Bytes that nearly every head has room in.
-const ROOM: usize = 1024;
+/// Bytes that are put on nearly every response, with room to spare.
+const DRESS: usize = 512;
 
 /// See the module. The request counts as being answered until this is dropped.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The status line (RFC 9112 section 4), behind which the fields are put.
-    pub(crate) fn begin(status: StatusCode) -> Lines {
+    /// The status line (RFC 9112 section 4), behind which the fields are put; `room` bytes beside those of every response.
+    pub(crate) fn begin(status: StatusCode, room: usize) -> Lines {
         let line = match status {
             StatusCode::OK => Cow::Borrowed("HTTP/1.1 200 OK\r\n"),
             _ => {
@@ -38,7 +38,7 @@ impl Outgoing {
                 Cow::Owned(format!("HTTP/1.1 {} {phrase}\r\n", status.as_str()))
             }
         };
-        Lines::new(line.as_bytes(), ROOM)
+        Lines::new(line.as_bytes(), room + DRESS)
     }
 
     /// A response to a request by `method`. Its body has a known length, which is said where it may be (RFC 9110 section
@@ -126,7 +126,7 @@ mod tests {
         (status, fields, body): (u16, &[(header::HeaderName, &'static str)], ResponseBody),
     ) -> String {
         let status = StatusCode::from_u16(status).unwrap();
-        let mut lines = Outgoing::begin(status);
+        let mut lines = Outgoing::begin(status, 0);
         for (name, value) in fields {
             lines.append(name.clone(), HeaderValue::from_static(value));
         }
