@@ -131,7 +131,7 @@ impl Fields for Lines {
 /// Which names may occur: a bit for what a name's length and first letter make. Where it is not set the name is surely
 /// absent, and no line need be read to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names(u64);
+pub(crate) struct Names(u32);
 
 impl Names {
     fn add(&mut self, name: &HeaderName) {
@@ -142,9 +142,9 @@ impl Names {
         self.0 & Self::bit(name) != 0
     }
 
-    fn bit(name: &HeaderName) -> u64 {
+    fn bit(name: &HeaderName) -> u32 {
         let text = name.as_str().as_bytes();
-        1 << ((text.len() * 5 + usize::from(text.first().copied().unwrap_or_default())) % 64)
+        1 << ((text.len() * 5 + usize::from(text.first().copied().unwrap_or_default())) % 32)
     }
 }
 

@@ -126,11 +126,25 @@ impl Inner {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedBody(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    inner: Mutex<Inner>,
+    /// Everything that matters while the body arrives; `None` once it is sealed.
+    arriving: Mutex<Option<Box<Inner>>>,
     /// The complete body: set once, then read without a lock.
-    sealed: OnceLock<Box<[Bytes]>>,
+    sealed: OnceLock<Blocks>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { arriving: Mutex::new(Some(Box::default())), sealed: OnceLock::new() }
+    }
+}
+
+/// Bytes in bounded pieces. Most bodies are one.
+#[derive(Debug)]
+enum Blocks {
+    One(Bytes),
+    Many(Box<[Bytes]>),
 }
 
 impl SharedBody {
@@ -151,10 +165,8 @@ impl SharedBody {
 
     /// Adds bytes at the end.
     pub(crate) fn push(&self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        let mut inner = self.lock();
+        let mut guard = self.lock();
+        let Some(inner) = guard.as_mut().filter(|_| !bytes.is_empty()) else { return };
         let at = inner.len;
         inner.len += bytes.len() as u64;
         match inner.pieces.back_mut() {
@@ -172,55 +184,60 @@ impl SharedBody {
 
     /// Says that nothing follows. What is kept is moved into its own memory: what a socket's buffer held is let go.
     pub(crate) fn finish(&self) {
-        let mut inner = self.lock();
-        if inner.end != End::Open {
-            return;
-        }
+        let mut guard = self.lock();
+        let Some(inner) = guard.as_mut().filter(|inner| inner.end == End::Open) else { return };
         inner.end = End::Complete;
-        if inner.kept {
-            let blocks = inner.blocks();
-            let mut at = 0;
-            inner.pieces.clear();
-            for bytes in &blocks {
-                inner.pieces.push_back(Piece { at, bytes: bytes.clone() });
-                at += bytes.len() as u64;
-            }
-            let _ = self.0.sealed.set(blocks.into());
-        }
         inner.wake_readers();
+        if inner.kept {
+            let mut blocks = inner.blocks();
+            let _ = self.0.sealed.set(match (blocks.pop(), blocks.is_empty()) {
+                (Some(only), true) => Blocks::One(only),
+                (last, _) => Blocks::Many(blocks.into_iter().chain(last).collect()),
+            });
+            *guard = None;
+        }
     }
 
     /// The complete body, in order; `None` while it arrives, or where it was not kept.
     pub(crate) fn sealed(&self) -> Option<&[Bytes]> {
-        self.0.sealed.get().map(AsRef::as_ref)
+        Some(match self.0.sealed.get()? {
+            Blocks::One(only) => std::slice::from_ref(only),
+            Blocks::Many(blocks) => blocks,
+        })
     }
 
     /// Says that the rest will not come.
     pub(crate) fn truncate(&self) {
-        let mut inner = self.lock();
-        if inner.end == End::Open {
-            inner.end = End::Truncated;
+        if let Some(inner) = self.lock().as_mut() {
+            if inner.end == End::Open {
+                inner.end = End::Truncated;
+            }
+            inner.wake_readers();
         }
-        inner.wake_readers();
     }
 
     /// From now on this is a window: only what some reader has not read is kept.
     pub(crate) fn keep_no_longer(&self) {
-        let mut inner = self.lock();
-        inner.kept = false;
-        inner.trim();
+        if let Some(inner) = self.lock().as_mut() {
+            inner.kept = false;
+            inner.trim();
+        }
     }
 
     /// Bytes so far.
     pub(crate) fn len(&self) -> u64 {
-        self.lock().len
+        match (self.lock().as_ref(), self.sealed()) {
+            (Some(inner), _) => inner.len,
+            (None, blocks) => blocks.unwrap_or_default().iter().map(|block| block.len() as u64).sum(),
+        }
     }
 
     /// Ready when the slowest reader is less than `window` bytes behind, or everything is kept anyway.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, window: u64) -> Poll<()> {
-        let mut inner = self.lock();
+        let mut guard = self.lock();
+        let Some(inner) = guard.as_mut().filter(|inner| !inner.kept) else { return Poll::Ready(()) };
         let behind = inner.slowest().map_or(0, |at| inner.len.saturating_sub(at));
-        if inner.kept || behind < window {
+        if behind < window {
             return Poll::Ready(());
         }
         inner.producer = Some(cx.waker().clone());
@@ -229,24 +246,26 @@ impl SharedBody {
 
     /// A reader of everything; `None` where the first byte is gone.
     pub(crate) fn reader(&self) -> Option<Reader> {
-        let mut inner = self.lock();
-        let whole = inner.kept || inner.pieces.front().is_some_and(|piece| piece.at == 0) || inner.len == 0;
-        if !whole {
-            return None;
+        let mut reader = Reader { body: self.clone(), place: 0, at: 0, left: u64::MAX };
+        if let Some(inner) = self.lock().as_mut() {
+            let whole = inner.kept || inner.pieces.front().is_some_and(|piece| piece.at == 0) || inner.len == 0;
+            if !whole {
+                return None;
+            }
+            let reading = Some(Reading { at: 0, waker: None });
+            let free = inner.readings.iter().position(Option::is_none);
+            reader.place = free.unwrap_or(inner.readings.len());
+            match inner.readings.get_mut(reader.place) {
+                Some(slot) => *slot = reading,
+                None => inner.readings.push(reading),
+            }
         }
-        let reading = Some(Reading { at: 0, waker: None });
-        let free = inner.readings.iter().position(Option::is_none);
-        let place = free.unwrap_or(inner.readings.len());
-        match inner.readings.get_mut(place) {
-            Some(slot) => *slot = reading,
-            None => inner.readings.push(reading),
-        }
-        Some(Reader { body: self.clone(), place, left: u64::MAX })
+        Some(reader)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Inner>>> {
         // A panic elsewhere cannot leave the list half changed: each change is complete before anything may panic.
-        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -254,7 +273,10 @@ impl SharedBody {
 #[derive(Debug)]
 pub(crate) struct Reader {
     body: SharedBody,
+    /// Its place among the readings, while the body arrives.
     place: usize,
+    /// The next byte that it reads.
+    at: u64,
     /// Bytes that it still wants.
     left: u64,
 }
@@ -262,8 +284,10 @@ pub(crate) struct Reader {
 impl Reader {
     /// From now on it reads `length` bytes from `first` on.
     pub(crate) fn limit(&mut self, first: u64, length: u64) {
-        self.left = length;
-        if let Some(reading) = self.body.lock().readings.get_mut(self.place).and_then(Option::as_mut) {
+        (self.at, self.left) = (first, length);
+        if let Some(inner) = self.body.lock().as_mut()
+            && let Some(reading) = inner.readings.get_mut(self.place).and_then(Option::as_mut)
+        {
             reading.at = first;
         }
     }
@@ -276,19 +300,19 @@ impl Reader {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let mut guard = self.body.lock();
-        let inner = &mut *guard;
+        let body = self.body.clone();
+        let mut guard = body.lock();
+        let Some(inner) = guard.as_mut() else {
+            return Poll::Ready(self.from_blocks(body.sealed().unwrap_or_default()).map(Ok));
+        };
         let Some(reading) = inner.readings.get_mut(self.place).and_then(Option::as_mut) else {
             return Poll::Ready(None);
         };
-        if reading.at < inner.len {
-            let index = inner.pieces.partition_point(|piece| piece.at <= reading.at).saturating_sub(1);
+        if self.at < inner.len {
+            let index = inner.pieces.partition_point(|piece| piece.at <= self.at).saturating_sub(1);
             let Some(piece) = inner.pieces.get(index) else { return Poll::Ready(Some(Err(Truncated))) };
-            let skip = usize::try_from(reading.at - piece.at).unwrap_or(usize::MAX);
-            let mut bytes = piece.bytes.slice(skip.min(piece.bytes.len())..);
-            bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-            self.left -= bytes.len() as u64;
-            reading.at += bytes.len() as u64;
+            let bytes = self.cut(&piece.bytes, piece.at);
+            reading.at = self.at;
             inner.trim();
             if !inner.kept {
                 inner.wake_producer();
@@ -306,16 +330,39 @@ impl Reader {
             }
         }
     }
+
+    /// The next bytes of a complete body.
+    fn from_blocks(&mut self, blocks: &[Bytes]) -> Option<Bytes> {
+        let mut start = 0;
+        for block in blocks {
+            if self.at < start + block.len() as u64 {
+                return Some(self.cut(block, start));
+            }
+            start += block.len() as u64;
+        }
+        None
+    }
+
+    /// What it wants of a piece that begins at `start`, not behind where it is.
+    fn cut(&mut self, piece: &Bytes, start: u64) -> Bytes {
+        let skip = usize::try_from(self.at - start).unwrap_or(usize::MAX);
+        let mut bytes = piece.slice(skip.min(piece.len())..);
+        bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= bytes.len() as u64;
+        self.at += bytes.len() as u64;
+        bytes
+    }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut inner = self.body.lock();
-        if let Some(slot) = inner.readings.get_mut(self.place) {
-            *slot = None;
+        if let Some(inner) = self.body.lock().as_mut() {
+            if let Some(slot) = inner.readings.get_mut(self.place) {
+                *slot = None;
+            }
+            inner.trim();
+            inner.wake_producer();
         }
-        inner.trim();
-        inner.wake_producer();
     }
 }
 
@@ -381,7 +428,7 @@ mod tests {
         assert!(body.reader().is_none(), "the first byte is gone");
         drop(slow);
         assert!(room(&body, 1));
-        assert_eq!(body.lock().pieces.len(), 0);
+        assert_eq!(body.lock().as_ref().unwrap().pieces.len(), 0);
     }
 
     #[test]
@@ -399,8 +446,8 @@ mod tests {
         for byte in 0..10_000_u32 {
             body.push(Bytes::from(vec![byte as u8]));
         }
+        assert_eq!(body.lock().as_ref().unwrap().pieces.len(), 1);
         body.finish();
-        assert_eq!(body.lock().pieces.len(), 1);
         assert_eq!(drained(&mut reader), (0..10_000_u32).map(|byte| byte as u8).collect::<Vec<_>>());
     }
 
