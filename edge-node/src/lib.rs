@@ -5,6 +5,8 @@
 //! connector, so it cannot tell an emulated network from a real one; it has no admin interface of its own, only a
 //! [`Handle`].
 //!
+//! Plain HTTP/1.1 hits take a short way past hyper, through the same steps.
+//!
 //! ```text
 //! connection (guard, hyper) → service (admit) → store ──hit──────────────► respond
 //!                                  │             └─miss─► disk ─► flight ─► fetch (parents, origin group) ─► respond

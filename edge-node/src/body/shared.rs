@@ -303,7 +303,7 @@ impl Reader {
         let body = self.body.clone();
         let mut guard = body.lock();
         let Some(inner) = guard.as_mut() else {
-            return Poll::Ready(self.from_blocks(body.sealed().unwrap_or_default()).map(Ok));
+            return Poll::Ready(self.read_sealed(body.sealed().unwrap_or_default()).map(Ok));
         };
         let Some(reading) = inner.readings.get_mut(self.place).and_then(Option::as_mut) else {
             return Poll::Ready(None);
@@ -332,7 +332,7 @@ impl Reader {
     }
 
     /// The next bytes of a complete body.
-    fn from_blocks(&mut self, blocks: &[Bytes]) -> Option<Bytes> {
+    fn read_sealed(&mut self, blocks: &[Bytes]) -> Option<Bytes> {
         let mut start = 0;
         for block in blocks {
             if self.at < start + block.len() as u64 {
