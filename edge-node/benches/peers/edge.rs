@@ -101,6 +101,7 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
         compression: Compression::default(),
         eviction: EvictionPolicy::default(),
         admission: AdmissionPolicy::default(),
+        disk: None,
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

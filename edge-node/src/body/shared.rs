@@ -147,20 +147,20 @@ enum Blocks {
     Many(Box<[Bytes]>),
 }
 
+impl From<Vec<Bytes>> for Blocks {
+    fn from(mut blocks: Vec<Bytes>) -> Self {
+        match (blocks.pop(), blocks.is_empty()) {
+            (Some(only), true) => Self::One(only),
+            (last, _) => Self::Many(blocks.into_iter().chain(last).collect()),
+        }
+    }
+}
+
 impl SharedBody {
     /// A body that is complete already.
     pub(crate) fn whole(blocks: Vec<Bytes>) -> Self {
-        let body = Self::default();
-        let mut inner = body.lock();
-        for bytes in &blocks {
-            let at = inner.len;
-            inner.len += bytes.len() as u64;
-            inner.pieces.push_back(Piece { at, bytes: bytes.clone() });
-        }
-        inner.end = End::Complete;
-        drop(inner);
-        let _ = body.0.sealed.set(blocks.into());
-        body
+        let shared = Shared { arriving: Mutex::new(None), sealed: OnceLock::from(Blocks::from(blocks)) };
+        Self(Arc::new(shared))
     }
 
     /// Adds bytes at the end.
@@ -189,11 +189,7 @@ impl SharedBody {
         inner.end = End::Complete;
         inner.wake_readers();
         if inner.kept {
-            let mut blocks = inner.blocks();
-            let _ = self.0.sealed.set(match (blocks.pop(), blocks.is_empty()) {
-                (Some(only), true) => Blocks::One(only),
-                (last, _) => Blocks::Many(blocks.into_iter().chain(last).collect()),
-            });
+            let _ = self.0.sealed.set(inner.blocks().into());
             *guard = None;
         }
     }
