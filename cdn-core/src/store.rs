@@ -37,7 +37,7 @@ pub use self::{
     entry::{Served, Storable},
     fetch::{Begun, FetchError, FetchId},
     head::StoredHead,
-    inspect::{EntryDetail, EntryReport, EntryState, EntryTier, ResponseDetail},
+    inspect::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
     parts::Run,
     parts_store::{Lacking, ServedParts, StorablePart},
     resolve::{Failed, Growth, NotStored, Outcome},

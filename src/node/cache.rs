@@ -74,7 +74,7 @@ async fn cache_stats(State(cache): State<Cache>) -> Json<StoreStats> {
 fn row(distribution: &str, entry: &EntryReport) -> Value {
     json!({
         "distribution": distribution,
-        "kept_in": entry.tier.as_str(),
+        "kept_in": entry.kept_in.as_str(),
         "uri": entry.uri,
         "state": entry.state.as_str(),
         "status": entry.status.map(|status| status.as_u16()),

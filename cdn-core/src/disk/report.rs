@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     WallTime,
-    store::{EntryReport, EntryState, EntryTier},
+    store::{EntryReport, EntryState, Medium},
 };
 
 /// A record as one more entry. Nobody counts when it was last asked for: since when it lies there stands for that.
@@ -22,7 +22,7 @@ pub fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> Entr
         EntryState::Stale
     };
     EntryReport {
-        tier: EntryTier::Disk,
+        kept_in: Medium::Disk,
         uri: record.uri.to_string(),
         state,
         vary: record.vary.names(),

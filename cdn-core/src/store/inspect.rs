@@ -34,7 +34,7 @@ pub enum EntryState {
 
 /// Where an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EntryTier {
+pub enum Medium {
     /// In memory.
     Memory,
     /// On the disk tier.
@@ -45,7 +45,7 @@ pub enum EntryTier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryReport {
     /// Where it is kept. What is kept in both places has two entries.
-    pub tier: EntryTier,
+    pub kept_in: Medium,
     /// The path, and the keyed query string.
     pub uri: String,
     /// How usable it is.
@@ -98,7 +98,7 @@ pub struct ResponseDetail {
     pub lacking: Vec<ByteRange>,
 }
 
-impl EntryTier {
+impl Medium {
     /// The word in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -237,7 +237,7 @@ fn report_parts<B: Clone>(now: Instant, stored: &StoredParts<B>, blank: EntryRep
 
 fn report<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryReport {
     let blank = EntryReport {
-        tier: EntryTier::Memory,
+        kept_in: Medium::Memory,
         uri: entry.uri.to_string(),
         state: EntryState::Unshared,
         vary: entry.vary.names(),

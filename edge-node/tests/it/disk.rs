@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use cdn_core::{Counter, store::EntryTier};
+use cdn_core::{
+    Counter,
+    store::{Medium, admission::AdmissionPolicy},
+};
 use edge_node::{BuildError, DiskConfig, Edge};
 use tempfile::TempDir;
 
@@ -61,8 +64,30 @@ async fn the_next_process_finds_what_the_last_one_stored() {
     let again = get_with(node.address, "/a", "Range: bytes=299990-\r\n").await;
     assert_eq!((again.status, again.reason().as_str(), again.body.len()), (206, "hit", 10));
     assert_eq!((origin.requests(), node.count(Counter::EdgeDiskHits)), (1, 1));
-    let tiers: Vec<_> = node.handle.cache_where("demo", "/a").into_iter().map(|entry| entry.tier).collect();
-    assert_eq!(tiers, [EntryTier::Memory, EntryTier::Disk]);
+    let kept_in: Vec<_> = node.handle.cache_where("demo", "/a").into_iter().map(|entry| entry.kept_in).collect();
+    assert_eq!(kept_in, [Medium::Memory, Medium::Disk]);
+}
+
+#[tokio::test]
+async fn what_was_admitted_once_comes_back_at_the_first_request() {
+    let dir = TempDir::new().unwrap();
+    let origin = Scripted::always(vec![ok(HOUR, "body")]).await;
+    let start = || {
+        let mut setup = on_disk(origin.address, dir.path());
+        setup.config.admission = AdmissionPolicy::SecondRequest;
+        setup.start()
+    };
+    let node = start().await;
+    get(node.address, "/once").await;
+    for _ in 0..2 {
+        get(node.address, "/twice").await;
+    }
+    node.handle.flush_disk();
+    assert_eq!((origin.requests(), node.count(Counter::EdgeDiskWrites)), (3, 1));
+    end(node, dir.path()).await;
+    let node = start().await;
+    let reasons = [get(node.address, "/twice").await, get(node.address, "/twice").await].map(|reply| reply.reason());
+    assert_eq!((reasons, origin.requests()), (["hit_disk", "hit"].map(str::to_owned), 3));
 }
 
 #[tokio::test]
