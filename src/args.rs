@@ -357,9 +357,9 @@ pub(crate) enum Explain {
         /// The resolver does not send the client subnet.
         #[arg(long)]
         no_ecs: bool,
-        /// A URL or a name.
-        #[arg(default_value = "www.demo.test", value_name = "URL")]
-        url: String,
+        /// A URL or a name; without one, the first name of the world.
+        #[arg(value_name = "URL")]
+        url: Option<String>,
     },
 }
 

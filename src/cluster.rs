@@ -205,6 +205,14 @@ impl Cluster {
         })
     }
 
+    /// A name that the world answers to, for whoever has none in mind: the first that is written without a wildcard, else
+    /// the first distribution's own.
+    pub(crate) fn first_name(&self) -> Option<String> {
+        let first = self.distributions.first()?;
+        let written = first.aliases().iter().find(|alias| !alias.starts_with('*'));
+        Some(written.map_or_else(|| first.own_name(), ToString::to_string))
+    }
+
     /// Every port the world will listen on.
     pub(crate) fn listens_on(&self) -> Vec<(SocketAddr, &'static str, Transport)> {
         self.listens_on_at(self.ports)

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{ByteCount, Span};
 
+/// The id of the distribution that there is where none is written.
+pub(crate) const DEMO: &str = "demo";
+
 /// A world as written. Every key is optional: the empty file is the world that `iso up` starts without one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -146,8 +149,9 @@ pub(crate) enum TransportFailoverFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DistributionFile {
-    /// Names it answers to, besides `<id>.cdn.test`.
-    pub(crate) hosts: Vec<String>,
+    /// Names it answers to, besides `<id>.cdn.test`. Default: `www.demo.test` for `demo`, none for any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hosts: Option<Vec<String>>,
     /// Served for `/`, such as `index.html`. Default: `/` goes to the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_root_object: Option<String>,
@@ -168,6 +172,17 @@ pub(crate) struct DistributionFile {
     /// `x-iso-reason` in responses. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<bool>,
+}
+
+impl DistributionFile {
+    /// The names that the distribution `id` answers to besides `<id>.cdn.test`.
+    pub(crate) fn hosts_of(&self, id: &str) -> Vec<String> {
+        match &self.hosts {
+            Some(hosts) => hosts.clone(),
+            None if id == DEMO => vec!["www.demo.test".into()],
+            None => Vec::new(),
+        }
+    }
 }
 
 /// How requests for some paths are served.

@@ -207,7 +207,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
         atlas.places().map(|place| SiteInfo { id: place.id.clone(), names: vec![place.name.to_string()] }).collect();
     let distributions = cluster.distributions.iter().map(|distribution| DistributionInfo {
         id: distribution.id().to_string(),
-        hosts: distribution.aliases().to_vec(),
+        hosts: distribution.aliases().iter().cloned().chain([distribution.own_name()]).collect(),
     });
     control_plane::Config {
         world: cli.world.clone(),

@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use super::{OriginPlan, check_id};
 use crate::{
-    cluster_file::{BehaviorFile, ClusterFile, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
+    cluster_file::{BehaviorFile, ClusterFile, DEMO, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
     diagnose::{KeyError, did_you_mean},
     quantity::Span,
 };
@@ -90,8 +90,7 @@ pub(super) fn distributions_of(
 ) -> Result<Vec<Arc<Distribution>>, KeyError> {
     let mut files = file.distributions.clone();
     if files.is_empty() {
-        let demo = DistributionFile { hosts: vec!["www.demo.test".into()], ..Default::default() };
-        files.insert("demo".into(), demo);
+        files.insert(DEMO.into(), DistributionFile::default());
     }
     let first_group =
         file.groups.keys().next().map(String::as_str).or_else(|| groups.keys().next().map(String::as_str));
@@ -104,7 +103,8 @@ pub(super) fn distributions_of(
     for (id, written) in &files {
         let key = |field: &str| format!("distributions.{id}.{field}");
         check_id(&format!("distributions.{id}"), id)?;
-        for (at, host) in written.hosts.iter().enumerate() {
+        let hosts = written.hosts_of(id);
+        for (at, host) in hosts.iter().enumerate() {
             let key = key(&format!("hosts.{at}"));
             let host = host.to_ascii_lowercase();
             if !host.ends_with(".test") {
@@ -141,7 +141,7 @@ pub(super) fn distributions_of(
         }
         let spec = DistributionSpec {
             id: id.clone(),
-            aliases: written.hosts.clone(),
+            aliases: hosts,
             default_root_object: written.default_root_object.clone().unwrap_or_default(),
             origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
             groups: groups.clone(),

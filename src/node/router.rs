@@ -163,10 +163,7 @@ async fn explain(
     let asker = Asker { peer: resolver.into(), subnet: ecs.then_some(IpNet::V4(client.block)) };
     let name = match ask.name {
         Some(name) => name,
-        None => {
-            let first = cluster.distributions.first().and_then(|first| first.aliases().first().cloned());
-            first.unwrap_or_else(|| "www.demo.test".into())
-        }
+        None => cluster.first_name().unwrap_or_default(),
     };
     let explanation = handle
         .explain(asker, &name, &ExplainOptions::default())

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     args::UpArgs,
     cluster::{AppUrl, Cluster, Inputs},
-    cluster_file::{ClusterFile, DistributionFile, GroupFile, OriginFile},
+    cluster_file::{ClusterFile, DEMO, DistributionFile, GroupFile, OriginFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
     ports,
     talk::VerbError,
@@ -151,14 +151,17 @@ fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
         file.groups.move_index(last, 0);
     }
     if (args.cache.is_some() || !args.hosts.is_empty()) && file.distributions.is_empty() {
-        let demo = DistributionFile { hosts: vec!["www.demo.test".into()], ..DistributionFile::default() };
-        file.distributions.insert("demo".into(), demo);
+        file.distributions.insert(DEMO.into(), DistributionFile::default());
     }
-    let first = file.distributions.values_mut().next();
-    if let Some(demo) = first {
-        demo.hosts.extend(args.hosts.iter().cloned());
+    if let Some((id, first)) = file.distributions.first_mut() {
+        if !args.hosts.is_empty() {
+            // One name more, not another name: those that it has by default stay.
+            let mut hosts = first.hosts_of(id);
+            hosts.extend(args.hosts.iter().cloned());
+            first.hosts = Some(hosts);
+        }
         if let Some(policy) = &args.cache {
-            demo.default.cache_policy = Some(policy.clone());
+            first.default.cache_policy = Some(policy.clone());
         }
     }
     Ok(())
@@ -240,6 +243,37 @@ mod tests {
         for wrong in ["", "app", "=x", "app=", "app=x@"] {
             assert!(origin_of(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    /// What the first distribution of a file answers to, with `--host` names laid over it; and the name to try.
+    fn names(text: &str, more: &[&str]) -> (Vec<String>, String) {
+        let source = Source { name: "cluster.toml".into(), text: text.into() };
+        let mut file = read_cluster(&source).unwrap_or_else(|error| panic!("{error}"));
+        let args = UpArgs { hosts: more.iter().map(ToString::to_string).collect(), ..UpArgs::default() };
+        lay_over(&mut file, &args).unwrap();
+        let cluster = Cluster::check(&file, &Inputs::default()).unwrap();
+        (cluster.distributions[0].aliases().to_vec(), cluster.first_name().unwrap())
+    }
+
+    #[test]
+    fn demo_keeps_its_name_until_it_is_given_others() {
+        let www = "www.demo.test";
+        assert_eq!(names("", &[]), (vec![www.into()], www.into()));
+        let written = "[distributions.demo]\ndefault_root_object = \"index.html\"\n";
+        assert_eq!(names(written, &[]), (vec![www.into()], www.into()));
+        assert_eq!(names(written, &["x.test"]), (vec![www.into(), "x.test".into()], www.into()));
+        assert_eq!(names("", &["x.test"]), (vec![www.into(), "x.test".into()], www.into()));
+        let none = "[distributions.demo]\nhosts = []\n";
+        assert_eq!(names(none, &[]), (vec![], "demo.cdn.test".into()));
+        assert_eq!(names(none, &["x.test"]), (vec!["x.test".into()], "x.test".into()));
+    }
+
+    #[test]
+    fn another_distribution_has_its_own_name_alone() {
+        let shop = "[distributions.shop]\n";
+        assert_eq!(names(shop, &[]), (vec![], "shop.cdn.test".into()));
+        let wild = "[distributions.shop]\nhosts = [\"*.shop.test\"]\n";
+        assert_eq!(names(wild, &[]), (vec!["*.shop.test".into()], "shop.cdn.test".into()));
     }
 
     #[test]

@@ -140,11 +140,7 @@ pub(crate) fn first_screen(
     });
     text.push_str(&table(&["NODE", "PLACE", "ADDRESS", "HEALTH", &origin_head], rows));
     text.push('\n');
-    let host = cluster
-        .distributions
-        .first()
-        .and_then(|distribution| distribution.aliases().first().map(ToString::to_string))
-        .unwrap_or_else(|| "www.demo.test".into());
+    let host = cluster.first_name().unwrap_or_default();
     let dns = cluster.ports.dns();
     let world = match status.world.as_str() {
         "default" => String::new(),

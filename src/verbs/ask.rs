@@ -157,12 +157,12 @@ pub(super) async fn open(cli: &Cli) -> Result<(), VerbError> {
 
 pub(super) async fn explain(cli: &Cli, explain: &Explain) -> Result<(), VerbError> {
     let Explain::Route { from, resolver, no_ecs, url } = explain;
-    let name = host_of(url);
-    let mut query = vec![("from", from.clone()), ("name", name.clone()), ("ecs", (!no_ecs).to_string())];
+    let mut query = vec![("from", from.clone()), ("ecs", (!no_ecs).to_string())];
+    query.extend(url.iter().map(|url| ("name", host_of(url))));
     query.extend(resolver.iter().map(|place| ("resolver", place.clone())));
     let document: Value = api(cli)?.read("/v1/explain/route", &query).await?;
     let paint = Paint::of(cli);
-    print(cli, &document, |document| route_text(paint, from, &name, document))
+    print(cli, &document, |document| route_text(paint, from, document))
 }
 
 /// The host of a URL, or the name itself.
@@ -172,13 +172,14 @@ pub(super) fn host_of(url: &str) -> String {
     authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()
 }
 
-fn route_text(paint: Paint, from: &str, name: &str, document: &Value) -> String {
+fn route_text(paint: Paint, from: &str, document: &Value) -> String {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let mut out = format!("{name} from {from}: policy {}\n", text(&document["policy"]));
+    let (name, policy) = (text(&document["name"]), text(&document["policy"]));
+    let mut out = format!("{name} from {from}: policy {policy}\n");
     let rows = document["candidates"].as_array().into_iter().flatten().map(|candidate| {
         let span = |key: &str| candidate[key].as_f64().map_or_else(String::new, |ms| format!("{ms:.1} ms"));
         let mark = match candidate["chosen"].as_u64() {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 use super::{
     AllowedMethods, Behavior, CachePolicy, CachingRules, Diagnostics, DistributionSpec, Origin, OriginGroup,
     OriginRequestPolicy, Selection,
+    hosts::OWN_DOMAIN,
     rules::{self, DistributionError, DistributionWarning},
 };
 use crate::{
@@ -97,6 +98,11 @@ impl Distribution {
     /// Its id.
     pub const fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// The name that it always answers to: `<id>.cdn.test`.
+    pub fn own_name(&self) -> String {
+        format!("{}{OWN_DOMAIN}", self.id.to_ascii_lowercase())
     }
 
     /// Its alternate domain names as written.

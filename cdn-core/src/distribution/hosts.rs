@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 use super::Distribution;
 
 /// The domain under which every distribution answers to its id.
-const OWN_DOMAIN: &str = ".cdn.test";
+pub(super) const OWN_DOMAIN: &str = ".cdn.test";
 
 /// All distributions of a world, found by host.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ impl Distributions {
     pub fn new(all: Vec<Arc<Distribution>>) -> Result<Self, DistributionConflict> {
         let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
         for (at, distribution) in all.iter().enumerate() {
-            let own = format!("{}{OWN_DOMAIN}", distribution.id().to_ascii_lowercase());
+            let own = distribution.own_name();
             if exact.insert(own.into_boxed_str(), at).is_some() {
                 return Err(DistributionConflict::Id(distribution.id().to_string()));
             }
