@@ -23,12 +23,12 @@ use world::{Atlas, Place, World};
 use self::{
     distributions::{distributions_of, groups_of},
     origins::origins_of,
-    settings::{edge_of, router_of},
+    settings::router_of,
     tiers::{regional_of, shield_of},
 };
 pub(crate) use self::{
     origins::{AppUrl, OriginKind, OriginPlan},
-    settings::{EdgePlan, RouterPlan, world_of},
+    settings::{EdgePlan, RouterPlan, edge_of, world_of},
 };
 use crate::{
     cluster_file::ClusterFile,

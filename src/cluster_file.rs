@@ -290,7 +290,7 @@ pub(crate) struct EdgeFile {
     /// Longest pause in a request body. Default 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body_timeout: Option<Span>,
-    /// How long requests may take to finish when the edge stops. Default 5s.
+    /// How long requests in flight may take to finish when the world stops. Default 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drain_grace: Option<Span>,
     /// Level of gzip, 1 (fast) to 9 (small). Default 6.

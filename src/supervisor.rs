@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cdn_core::NodeId;
+use cdn_core::{NodeId, Role};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -89,6 +89,13 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A node that ran this long has recovered: its next restart waits [`BACKOFF_FIRST`] again.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+/// In which order nodes stop: from the front to the back, so that who still serves a request finds everybody whom it
+/// asks.
+pub(crate) const STOP_ORDER: [&[Role]; 5] =
+    [&[Role::Viewer], &[Role::Edge], &[Role::Regional], &[Role::Shield], &[Role::Router, Role::Origin]];
+/// How long a stop may take until it is said who is waited for.
+pub(crate) const SAY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a process verb failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -236,19 +243,24 @@ impl Supervisor {
             .collect()
     }
 
-    /// Lets every node finish what it does, for at most `grace`; then kills the rest. Returns how many were killed.
-    pub(crate) async fn stop_all(&self, grace: Duration) -> usize {
-        for (id, node) in self.nodes().iter() {
-            // A paused process cannot finish anything.
-            if let State::Running { pid, paused: true } = node.state {
-                tracing::debug!(node = %id, "continued so that it can stop");
-                signal(pid, Signal::CONT);
+    /// Lets every node finish what it does, in [`STOP_ORDER`] and for at most `grace` in all; then kills the rest.
+    /// `waiting` is told once for whom it takes longer than [`SAY_AFTER`]. Returns how many were killed.
+    pub(crate) async fn stop_all(&self, grace: Duration, mut waiting: impl FnMut(&[NodeId])) -> usize {
+        let began = tokio::time::Instant::now();
+        let mut said = false;
+        for roles in STOP_ORDER {
+            self.drain(roles);
+            loop {
+                let busy: Vec<_> = self.running().into_iter().filter(|id| roles.contains(&id.role())).collect();
+                if busy.is_empty() || began.elapsed() >= grace {
+                    break;
+                }
+                if !said && began.elapsed() >= SAY_AFTER {
+                    said = true;
+                    waiting(&busy);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            node.wish.send_replace(Wish::Drain);
-        }
-        let deadline = tokio::time::Instant::now() + grace;
-        while !self.running().is_empty() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let rest = self.running();
         for id in &rest {
@@ -284,6 +296,17 @@ impl Supervisor {
     /// Lines as they come.
     pub(crate) fn log_follow(&self) -> broadcast::Receiver<LogLine> {
         self.shared.lines.subscribe()
+    }
+
+    fn drain(&self, roles: &[Role]) {
+        for (id, node) in self.nodes().iter().filter(|(id, _)| roles.contains(&id.role())) {
+            // A paused process cannot finish anything.
+            if let State::Running { pid, paused: true } = node.state {
+                tracing::debug!(node = %id, "continued so that it can stop");
+                signal(pid, Signal::CONT);
+            }
+            node.wish.send_replace(Wish::Drain);
+        }
     }
 
     fn stop_or_continue(&self, id: &NodeId, pause: bool) -> Result<(), ProcessError> {
@@ -497,4 +520,16 @@ fn rotated(path: &std::path::Path, at: usize) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{at}"));
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_has_its_turn_to_stop() {
+        for role in Role::ALL {
+            assert_eq!(STOP_ORDER.iter().filter(|roles| roles.contains(&role)).count(), 1, "{role}");
+        }
+    }
 }

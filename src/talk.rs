@@ -1,6 +1,6 @@
 //! How a verb talks to a running world: its control API, found through the state directory.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io::Write as _, time::Duration};
 
 use control_plane::wire::ErrorDocument;
 use reqwest::{Method, RequestBuilder, Response};
@@ -51,6 +51,11 @@ impl<E: Into<anyhow::Error>> From<E> for VerbError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// A line of talk, on stderr. That nobody listens any more is no failure.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A connection to the control API of one world.

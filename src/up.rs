@@ -175,7 +175,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let began_stop = Instant::now();
     let summary = watch::totals(&cluster, &supervisor, &hands).await;
     tokio::select! {
-        killed = supervisor.stop_all(grace) => {
+        killed = supervisor.stop_all(grace, |busy| screen.say(&format!("{}; Ctrl-C ends it now", waiting_for(busy)))) => {
             if started {
                 screen.summary(&summary, began.elapsed(), began_stop.elapsed(), killed);
             }
@@ -237,6 +237,12 @@ pub(crate) fn addresses(plan: &NodePlan) -> Addresses {
 fn random_token() -> String {
     let bytes: [u8; 24] = rand::rng().random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a stop waits for.
+pub(crate) fn waiting_for(busy: &[impl ToString]) -> String {
+    let names: Vec<String> = busy.iter().map(ToString::to_string).collect();
+    format!("waiting for {}: requests in flight have until the drain grace ends", names.join(", "))
 }
 
 /// What a node's end means to whoever watches.

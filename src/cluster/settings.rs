@@ -139,7 +139,11 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
     })
 }
 
-pub(super) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
+/// Settings of edges, with defaults.
+///
+/// # Errors
+/// A bound that makes no sense.
+pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     let written = &file.edge;
     let plan = EdgePlan {
         cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),

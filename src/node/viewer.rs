@@ -55,6 +55,8 @@ fn config(cluster: &Cluster) -> Config {
         }
     }
     config.zones = zones;
+    // A viewer's request takes as long as the edge may take with it.
+    config.limits.drain_grace = cluster.edge.drain_grace;
     config.edge_http_port = cluster.ports.edge_http();
     config.edge_https_port = cluster.ports.edge_https();
     let edges = cluster.nodes_with(Role::Edge);

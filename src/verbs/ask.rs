@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use cdn_core::{NodeId, Role};
 use control_plane::wire::{Accepted, Delivery, Invalidation, InvalidationStatus, Status};
 use serde_json::{Value, json};
 
 use crate::{
     args::{Cli, Explain, InvalidateArgs, LogsArgs, WaitArgs, WaitFor},
+    cluster::edge_of,
     state::WorldDir,
-    talk::VerbError,
-    up::wait_ready,
+    supervisor::{SAY_AFTER, STOP_ORDER},
+    talk::{VerbError, tell},
+    up::{wait_ready, waiting_for},
     verbs::{
         api,
         paint::{Paint, health_word, table},
@@ -17,16 +20,28 @@ use crate::{
     },
 };
 
-/// How long a world may take to stop: its drain, and some room.
-const DOWN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a world may take to stop beyond its drain grace.
+const DOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) async fn down(cli: &Cli) -> Result<(), VerbError> {
     let began = Instant::now();
     let api = api(cli)?;
     let _: Accepted = api.post("/v1/shutdown", &json!({})).await?;
     let dir = WorldDir::new(&cli.world)?;
+    let grace = edge_of(&api.record.file).map_or(Duration::ZERO, |edge| edge.drain_grace);
+    let mut said = false;
     while dir.is_running() {
-        if began.elapsed() > DOWN_TIMEOUT {
+        if !said && began.elapsed() > SAY_AFTER {
+            said = true;
+            // It may have gone just now; then there is nobody to ask and nothing to wait for.
+            if let Ok(status) = api.read::<Status>("/v1/status", &()).await {
+                let busy = stopping_next(&status);
+                if !busy.is_empty() {
+                    tell(&waiting_for(&busy));
+                }
+            }
+        }
+        if began.elapsed() > grace + DOWN_TIMEOUT {
             let pid = api.record.pid;
             return Err(VerbError::Failed(anyhow::anyhow!("it still runs (pid {pid}); `kill -9 {pid}` ends it")));
         }
@@ -35,6 +50,14 @@ pub(super) async fn down(cli: &Cli) -> Result<(), VerbError> {
     let took = began.elapsed().as_secs_f64();
     let document = json!({ "world": cli.world, "stopped_in_ms": (took * 1e3).round() });
     print(cli, &document, |_| format!("stopped in {took:.2} s"))
+}
+
+/// The nodes whose turn it is to stop and that still run.
+fn stopping_next(status: &Status) -> Vec<NodeId> {
+    let running = status.nodes.iter().filter(|node| node.pid.is_some());
+    let running: Vec<NodeId> = running.filter_map(|node| node.id.parse().ok()).collect();
+    let of = |roles: &[Role]| running.iter().filter(|id| roles.contains(&id.role())).cloned().collect::<Vec<_>>();
+    STOP_ORDER.into_iter().map(of).find(|nodes| !nodes.is_empty()).unwrap_or_default()
 }
 
 pub(super) async fn status(cli: &Cli) -> Result<(), VerbError> {

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{World, is_alive, json_of, node_in, text};
+use crate::{
+    harness::{World, is_alive, json_of, node_in, text},
+    raw::until_counted,
+};
 
 #[test]
 fn up_without_arguments_is_six_pops_a_shield_a_router_and_two_origins() {
@@ -84,6 +87,29 @@ fn killing_iso_up_kills_every_node_even_a_paused_one() {
     // What it left is cleaned by the next start, which says so.
     let again = world.iso(&["up", "-d", "--wait", "--preset", "tiny", "--base-port", "0"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
+}
+
+#[test]
+fn a_request_in_flight_finishes_while_the_world_stops() {
+    let world = World::start(&["--preset", "tiny"]);
+    let url = format!("http://{}/direct?delay=2500ms", world.address("edge.fra", "http"));
+    let direct =
+        ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: www.demo.test", "--max-time", "30", &url];
+    let mut direct_curl = std::process::Command::new("curl");
+    let through =
+        ["curl", "--from", "berlin", "--", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "30"];
+    let mut through_curl = world.command(&[&through[..], &["http://www.demo.test/through?delay=2500ms"]].concat());
+    let in_flight = [direct_curl.args(direct), &mut through_curl]
+        .map(|curl| curl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+    until_counted(&world, "iso_origin_requests_total", "origin.primary", 2);
+    let down = world.iso(&["down"]);
+    let said = text(&down.stderr);
+    assert!(down.status.success(), "{said}");
+    assert!(said.contains("waiting for viewer.proxy"), "{said}");
+    for curl in in_flight {
+        let output = curl.wait_with_output().unwrap();
+        assert_eq!(text(&output.stdout), "200", "{}", text(&output.stderr));
+    }
 }
 
 #[test]
