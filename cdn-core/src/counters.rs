@@ -107,6 +107,8 @@ counters! {
     EdgeCompressedBytesOut, "edge", "edge_compressed_bytes_out_total", Counter, "bytes of bodies that came out of compression";
     EdgeCompressionsFull, "edge", "edge_compressions_full_total", Counter, "responses stored as they came because as many as allowed were being compressed";
     EdgeTunnels, "edge", "edge_tunnels", Gauge, "upgraded connections (WebSocket) that are open";
+    EdgeTunnelsHalfOpen, "edge", "edge_tunnels_half_open_total", Counter, "tunnels closed because one side had ended and nothing came from the other";
+    EdgeTunnelsCut, "edge", "edge_tunnels_cut_total", Counter, "tunnels closed because the node stopped";
     EdgeBytesSent, "edge", "edge_bytes_sent_total", Counter, "bytes of bodies sent";
     EdgeBytesFromStore, "edge", "edge_bytes_from_store_total", Counter, "bytes of bodies sent that were in the store when they were asked for";
     EdgeRegionalRequests, "edge", "edge_regional_requests_total", Counter, "requests sent to the regional cache";
@@ -196,6 +198,7 @@ counters! {
     ViewerResends, "viewer", "viewer_resends_total", Counter, "requests sent again because a connection failed before it answered";
     ViewerPoolEvictions, "viewer", "viewer_pool_evictions_total", Counter, "unused connections closed because the limit was reached";
     ViewerTunnels, "viewer", "viewer_tunnels", Gauge, "tunnels and upgraded connections that are open";
+    ViewerTunnelsCut, "viewer", "viewer_tunnels_cut_total", Counter, "tunnels closed because the node stopped";
     ViewerDnsQueries, "viewer", "viewer_dns_queries_total", Counter, "questions put to the routers";
     ViewerDnsRetransmits, "viewer", "viewer_dns_retransmits_total", Counter, "questions put again after a router was silent or failed";
     ViewerDnsTruncated, "viewer", "viewer_dns_truncated_total", Counter, "truncated answers, asked again over TCP";

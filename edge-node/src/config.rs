@@ -146,6 +146,10 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// A tunnel (WebSocket) on which nothing moves. Default 10 min, CloudFront's quota.
     pub tunnel_idle_timeout: Duration,
+    /// A tunnel of which one side has ended and on which nothing moves. Default 5 s.
+    pub tunnel_half_open_timeout: Duration,
+    /// How long a tunnel may go on when the node stops; it knows no end of its own to wait for. Default 500 ms.
+    pub tunnel_drain_grace: Duration,
     /// Streams that one HTTP/2 client may have open. Default 128.
     pub h2_streams_max: u32,
     /// Requests that may wait for somebody else's fetch of one object; more go to the origin. Default 10,000.
@@ -182,6 +186,8 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             tunnel_idle_timeout: Duration::from_secs(600),
+            tunnel_half_open_timeout: Duration::from_secs(5),
+            tunnel_drain_grace: Duration::from_millis(500),
             h2_streams_max: 128,
             waiters_max: 10_000,
             wait_max: Duration::from_secs(60),

@@ -52,8 +52,8 @@ pub(crate) async fn serve(
             TcpListener::from_std(listener)
         })
         .collect::<io::Result<Vec<_>>>()?;
-    let (tasks, drain) = (node.tasks.clone(), CancellationToken::new());
-    let front = Arc::new(Front::new(&node, drain.clone()));
+    let tasks = node.tasks.clone();
+    let front = Arc::new(Front::new(&node));
     for listener in listeners {
         let accepting = accept(Arc::clone(&front), listener, tasks.clone());
         let stop = shutdown.clone();
@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         });
     }
     shutdown.cancelled().await;
-    drain.cancel();
+    node.stopping.cancel();
     tasks.close();
     if tokio::time::timeout(node.limits.drain_grace, tasks.wait()).await.is_err() {
         tracing::warn!(grace = ?node.limits.drain_grace, "requests were still running when the grace ended");
@@ -82,11 +82,10 @@ struct Front {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: GuardLimits,
-    drain: CancellationToken,
 }
 
 impl Front {
-    fn new(node: &Arc<Node>, drain: CancellationToken) -> Self {
+    fn new(node: &Arc<Node>) -> Self {
         let limits = &node.limits;
         let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
         // The guard has judged a head before hyper sees it, so hyper's own limits are only wide enough never to bite.
@@ -116,7 +115,7 @@ impl Front {
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
         };
-        Self { node: Arc::clone(node), http1, http2, limits: guard, drain }
+        Self { node: Arc::clone(node), http1, http2, limits: guard }
     }
 }
 
@@ -165,7 +164,7 @@ async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Ope
         biased;
         protocol = poll_fn(|cx| guard.poll_protocol(cx)) => protocol,
         // It has asked for nothing yet.
-        () = front.drain.cancelled() => return,
+        () = front.node.stopping.cancelled() => return,
     };
     let outcome = match protocol {
         Protocol::Http1 => {
@@ -198,7 +197,7 @@ async fn until_drained<C: Future<Output = hyper::Result<()>>>(
     tokio::select! {
         biased;
         outcome = connection.as_mut() => return Some(outcome),
-        () = front.drain.cancelled() => finish(connection.as_mut()),
+        () = front.node.stopping.cancelled() => finish(connection.as_mut()),
     }
     tokio::select! {
         biased;

@@ -55,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) draining: AtomicBool,
     /// Connections and tunnels.
     pub(crate) tasks: TaskTracker,
+    /// The node stops: nothing new is begun, and what runs may finish.
+    pub(crate) stopping: CancellationToken,
     /// The grace is over.
     pub(crate) closing: CancellationToken,
     request_ids: RequestIds,
@@ -105,6 +107,7 @@ impl Node {
             via: forward::via(random.random()),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
             request_ids: RequestIds { seed: random.random(), next: AtomicU64::new(0) },
             limits: config.limits,

@@ -1,7 +1,7 @@
 //! WebSocket: a connection that stops being HTTP.
 //!
-//! After the origin's 101 bytes flow both ways unread, until either side ends, nothing moves for the limit, or the node
-//! stops. Never cached; an origin group's secondary is asked only as long as no 101 was given.
+//! After the origin's 101 bytes flow both ways unread, until both sides end, nothing moves for the limit (a shorter one
+//! once one side has ended), or the node stops. Never cached; an origin group's secondary is asked only as long as no 101 was given.
 
 use std::{
     io,
@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use cdn_core::{
@@ -19,6 +20,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     asked::Asked,
@@ -71,29 +73,36 @@ async fn join(node: Arc<Node>, client: OnUpgrade, origin: OnUpgrade) {
     node.counters.add(Counter::EdgeTunnels, 1);
     let began = tokio::time::Instant::now();
     let moved = AtomicU64::new(0);
-    let idle = async {
-        let limit = node.limits.tunnel_idle_timeout;
-        loop {
-            let last = std::time::Duration::from_millis(moved.load(Ordering::Relaxed));
-            if began.elapsed() >= last + limit {
-                return;
-            }
-            tokio::time::sleep_until(began + last + limit).await;
+    let half_open = CancellationToken::new();
+    let quiet_for = async |limit: Duration| loop {
+        let last = Duration::from_millis(moved.load(Ordering::Relaxed));
+        if began.elapsed() >= last + limit {
+            return;
         }
+        tokio::time::sleep_until(began + last + limit).await;
+    };
+    let forgotten = async {
+        half_open.cancelled().await;
+        quiet_for(node.limits.tunnel_half_open_timeout).await;
+    };
+    let stopped = async {
+        node.stopping.cancelled().await;
+        let _ = tokio::time::timeout(node.limits.tunnel_drain_grace, node.closing.cancelled()).await;
     };
     let touch = || moved.store(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     let (mut client_reads, mut client_writes) = tokio::io::split(TokioIo::<Upgraded>::new(client));
     let (mut origin_reads, mut origin_writes) = tokio::io::split(TokioIo::<Upgraded>::new(origin));
     let both = async {
         tokio::try_join!(
-            pump(&mut client_reads, &mut origin_writes, &touch),
-            pump(&mut origin_reads, &mut client_writes, &touch),
+            pump(&mut client_reads, &mut origin_writes, &touch, &half_open),
+            pump(&mut origin_reads, &mut client_writes, &touch, &half_open),
         )
     };
     tokio::select! {
         _ = both => {}
-        () = idle => node.counters.bump(Counter::EdgeIdleTimeouts),
-        () = node.closing.cancelled() => {}
+        () = quiet_for(node.limits.tunnel_idle_timeout) => node.counters.bump(Counter::EdgeIdleTimeouts),
+        () = forgotten => node.counters.bump(Counter::EdgeTunnelsHalfOpen),
+        () = stopped => node.counters.bump(Counter::EdgeTunnelsCut),
     }
     node.counters.sub(Counter::EdgeTunnels, 1);
 }
@@ -103,6 +112,7 @@ async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     touch: &impl Fn(),
+    ended: &CancellationToken,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -113,5 +123,6 @@ async fn pump(
         to.flush().await?;
         touch();
     }
+    ended.cancel();
     to.shutdown().await
 }

@@ -272,19 +272,39 @@ fn large_uploads_and_downloads_stream_with_bounded_memory() {
     }
 }
 
-#[test]
-fn a_websocket_passes() {
+/// A WebSocket through an edge to the app, which has said hello.
+fn websocket(world: &World) -> tokio_tungstenite::tungstenite::WebSocket<TcpStream> {
     use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
-    let app = App::start();
-    let world = world_of(&app, &[]);
     let stream = TcpStream::connect(world.address("edge.fra", "http")).unwrap();
     let request = "ws://www.demo.test/chat".into_client_request().unwrap();
     let (mut socket, response) = tokio_tungstenite::tungstenite::client(request, stream).unwrap();
     assert_eq!(response.status(), 101);
-    for text in ["hello", "again", &"x".repeat(100_000)] {
+    socket.send(Message::text("hello")).unwrap();
+    assert_eq!(socket.read().unwrap().to_text().unwrap(), "hello");
+    socket
+}
+
+#[test]
+fn a_websocket_passes() {
+    use tokio_tungstenite::tungstenite::Message;
+    let app = App::start();
+    let world = world_of(&app, &[]);
+    let mut socket = websocket(&world);
+    for text in ["again", &"x".repeat(100_000)] {
         socket.send(Message::text(text)).unwrap();
         assert_eq!(socket.read().unwrap().to_text().unwrap(), text);
     }
+}
+
+#[test]
+fn an_open_websocket_does_not_hold_up_the_end_of_a_world() {
+    let app = App::start();
+    let world = world_of(&app, &[]);
+    let socket = websocket(&world);
+    let down = world.json(&["down"]);
+    // The grace for requests is 5 s; a machine that is busy with other tests may take its time.
+    assert!(down["stopped_in_ms"].as_f64().unwrap() < 4_000.0, "{down}");
+    drop(socket);
 }
 
 #[test]

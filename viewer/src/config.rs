@@ -113,6 +113,9 @@ pub struct Limits {
     pub ledgers_max: usize,
     /// How long requests under way may go on once the node was told to stop. Default 2 s.
     pub drain_grace: Duration,
+    /// How long tunnels may go on once the node was told to stop; they know no end of their own to wait for. Default
+    /// 500 ms.
+    pub tunnel_drain_grace: Duration,
 }
 
 impl Default for Limits {
@@ -140,6 +143,7 @@ impl Default for Limits {
             beacon_timeout: Duration::from_secs(5),
             ledgers_max: 256,
             drain_grace: Duration::from_secs(2),
+            tunnel_drain_grace: Duration::from_millis(500),
         }
     }
 }

@@ -113,6 +113,7 @@ impl Viewer {
             }
         }
         drop(listener);
+        node.stopping.cancel();
         node.tasks.close();
         let drained = timeout(limits.drain_grace, node.tasks.wait()).await;
         node.halt.cancel();

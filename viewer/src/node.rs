@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) resolvers: Resolvers,
     pub(crate) fetcher: Fetcher,
     pub(crate) counters: Arc<Counters>,
+    /// Cancelled when the node is told to stop: nothing new is begun.
+    pub(crate) stopping: CancellationToken,
     /// Cancelled when the grace is over: whatever still runs ends.
     pub(crate) halt: CancellationToken,
     /// Client connections and tunnels.
@@ -54,8 +56,9 @@ impl Node {
             counters: Arc::clone(&counters),
         };
         let ledgers = Mutex::new(Ring::new(limits.ledgers_max));
-        let (halt, serial) = (CancellationToken::new(), AtomicU64::new(1));
-        Self { config, places, resolvers, fetcher, counters, halt, tasks: TaskTracker::new(), ledgers, serial }
+        let (stopping, halt, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let serial = AtomicU64::new(1);
+        Self { config, places, resolvers, fetcher, counters, stopping, halt, tasks, ledgers, serial }
     }
 
     /// Where `user` stands and how it asks from there.

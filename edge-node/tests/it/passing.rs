@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cdn_core::Counter;
+use edge_node::Limits;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -11,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, line, ok, status, wait_until};
+use crate::support::{Act, Client, Gate, Running, Scripted, Setup, exchange, get, line, ok, status, wait_until};
 
 #[tokio::test]
 async fn every_method_and_its_body_reach_the_origin() {
@@ -193,19 +194,46 @@ async fn web_sockets_pass_as_raw_bytes() {
     wait_until("the tunnel's end", || node.count(Counter::EdgeTunnels) == 0).await;
 }
 
-#[tokio::test]
-async fn an_idle_tunnel_is_closed() {
+/// A tunnel through a node to an origin that says nothing and never closes, not even when the other side does.
+async fn silent_tunnel(limits: impl FnOnce(&mut Limits)) -> (Running, Client) {
     let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let origin = Scripted::always(vec![Act::Send(answer.into()), Act::Silence]).await;
-    let node = Setup::new(origin.address)
-        .limits(|limits| limits.tunnel_idle_timeout = Duration::from_millis(100))
-        .start()
-        .await;
+    let origin = Scripted::always(vec![Act::Send(answer.into()), Act::Gate(Gate::new())]).await;
+    let node = Setup::new(origin.address).limits(limits).start().await;
     let mut client = Client::connect(node.address).await;
     let upgrade = "GET / HTTP/1.1\r\nHost: www.demo.test\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
     client.send(upgrade).await;
     client.head().await;
+    (node, client)
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_is_closed() {
+    let (node, mut client) = silent_tunnel(|limits| limits.tunnel_idle_timeout = Duration::from_millis(100)).await;
     assert!(client.is_closed().await);
+    wait_until("it is counted", || node.count(Counter::EdgeIdleTimeouts) == 1).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_has_left_is_closed_and_counted() {
+    let (node, mut client) = silent_tunnel(|limits| limits.tunnel_half_open_timeout = Duration::from_millis(50)).await;
+    client.stream.shutdown().await.unwrap();
+    wait_until("it is counted", || node.count(Counter::EdgeTunnelsHalfOpen) == 1).await;
+    assert!(client.is_closed().await);
+    assert_eq!((node.count(Counter::EdgeTunnels), node.count(Counter::EdgeIdleTimeouts)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_soon_after_the_node_is_told_to_stop() {
+    let (mut node, mut client) = silent_tunnel(|limits| {
+        // What ends it is not the drain grace: that is longer than any test.
+        limits.drain_grace = Duration::from_secs(3_600);
+        limits.tunnel_drain_grace = Duration::from_millis(50);
+    })
+    .await;
+    node.stop.cancel();
+    node.ended.take().unwrap().await.unwrap().unwrap();
+    assert!(client.is_closed().await);
+    assert_eq!(node.count(Counter::EdgeTunnelsCut), 1);
 }
 
 #[tokio::test]

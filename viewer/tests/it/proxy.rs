@@ -166,6 +166,26 @@ async fn connect_makes_a_tunnel_to_an_edge() {
 }
 
 #[tokio::test]
+async fn a_tunnel_ends_soon_after_the_node_is_told_to_stop() {
+    let edges = TestEdges::numbered(1).await;
+    let router = TestRouter::start().await;
+    router.set("www.demo.test", &[[127, 77, 0, 1]]);
+    let viewer = TestViewer::start(edges.port, &[&router], |config| {
+        // What ends it is not the drain grace: that is longer than any test.
+        config.limits.drain_grace = Duration::from_secs(3_600);
+        config.limits.tunnel_drain_grace = Duration::from_millis(50);
+    });
+    let mut sent = request("CONNECT", "nairobi", "www.demo.test:443", text(""));
+    sent.headers_mut().insert("host", "www.demo.test:443".parse().unwrap());
+    let response = viewer.client().await.send(sent).await;
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    viewer.stop.cancel();
+    let mut rest = Vec::new();
+    let _ = timeout(DEADLINE, tunnel.read_to_end(&mut rest)).await.unwrap();
+    wait_until("it is counted", || viewer.handle.counters().value(Counter::ViewerTunnelsCut) == 1).await;
+}
+
+#[tokio::test]
 async fn an_upgrade_passes_and_carries_bytes_both_ways() {
     let edges = TestEdges::start(1, |_, mut request: Request<Incoming>| async move {
         assert_eq!(request.headers()["upgrade"], "echo");

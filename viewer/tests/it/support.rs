@@ -323,7 +323,7 @@ impl TestEdges {
 pub(crate) struct TestViewer {
     pub(crate) handle: Handle,
     pub(crate) net: Arc<TestNet>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl TestViewer {
