@@ -70,6 +70,7 @@ fn rtt_csv(cli: &Cli, path: &Path) -> Result<(), VerbError> {
     let file = std::fs::File::open(path).map_err(|error| VerbError::Usage(format!("cannot read {name}: {error}")))?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(std::io::BufReader::new(file));
     let columns = reader.headers().map_err(bad)?.clone();
+    check_columns(&columns).map_err(|why| VerbError::Usage(format!("{name}: {why}")))?;
     let mut rows = reader.records().map(|record| {
         let mut record = record.map_err(bad)?;
         let rtt_ms = rtt_of(&record, &columns).map_err(|why| VerbError::Usage(format!("{name}: {why}")))?;
@@ -91,6 +92,19 @@ fn rtt_csv(cli: &Cli, path: &Path) -> Result<(), VerbError> {
     unless_nobody_reads(writer.write_record(&head).map_err(io_error))?;
     rows.try_for_each(|row| unless_nobody_reads(writer.write_record(&row?).map_err(io_error)))?;
     unless_nobody_reads(writer.flush())
+}
+
+/// The columns of a [`Pair`]; they may stand in any order, and others among them.
+const COLUMNS: [&str; 6] = ["src_lat", "src_lon", "src_kind", "dst_lat", "dst_lon", "dst_kind"];
+
+/// Whether the first row names every column; without it the first pair would be taken for the names.
+fn check_columns(head: &csv::StringRecord) -> Result<(), String> {
+    let missing: Vec<&str> = COLUMNS.into_iter().filter(|column| !head.iter().any(|name| name == *column)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(format!("the first line names no column {missing}; it is to name {}, in any order", COLUMNS.join(",")))
 }
 
 fn io_error(error: csv::Error) -> std::io::Error {
@@ -141,4 +155,20 @@ fn places(cli: &Cli, search: &str) -> Result<(), VerbError> {
             .map(|row| vec![text(&row["id"]), text(&row["name"]), text(&row["kind"]), text(&row["country"])]);
         table(&["PLACE", "NAME", "KIND", "COUNTRY"], lines)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_known_by_name_in_any_order_and_missing_ones_are_named() {
+        let checked = |head: &str| check_columns(&csv::StringRecord::from(head.split(',').collect::<Vec<_>>()));
+        assert_eq!(checked("src_lat,src_lon,src_kind,dst_lat,dst_lon,dst_kind"), Ok(()));
+        assert_eq!(checked("note,dst_kind,dst_lat,dst_lon,src_kind,src_lon,src_lat"), Ok(()));
+        let pair = checked("35.7,139.7,public,1.3,103.8,region").unwrap_err();
+        assert!(pair.contains("no column src_lat, src_lon"), "{pair}");
+        let short = checked("src_lat,src_lon,src_kind,dst_lat,dst_lon").unwrap_err();
+        assert!(short.contains("no column dst_kind;"), "{short}");
+    }
 }
