@@ -1,10 +1,13 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::quantity::{Share, Span};
+use crate::{
+    quantity::{Share, Span},
+    talk::error_document,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -454,7 +457,15 @@ pub(crate) struct NodeProcessArgs {
 
 /// Parses the command line; wrong usage ends the process with exit code 2.
 pub(crate) fn parse() -> Cli {
-    Cli::parse()
+    Cli::try_parse().unwrap_or_else(|error| {
+        // What cannot be parsed may still say how it wants to be answered.
+        let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+        if wants_json && error.use_stderr() {
+            let text = error.to_string();
+            let _ = writeln!(std::io::stdout(), "{}", error_document(text.trim_start_matches("error: ").trim_end()));
+        }
+        error.exit()
+    })
 }
 
 /// Bits per second: a number with an optional k, M or G (and an optional `bps` or `bit`).

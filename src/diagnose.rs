@@ -20,6 +20,17 @@ pub(crate) struct Complaint {
     pub(crate) hint: Option<String>,
 }
 
+impl Complaint {
+    /// Line and column of what it is about, both from 1; `None` where that stands in no file.
+    pub(crate) fn position(&self) -> Option<(usize, usize)> {
+        let (text, span) = self.source.as_ref()?;
+        let before = text.get(..span.start.min(text.len())).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before.get(line_start..).unwrap_or_default().chars().count();
+        Some((before.matches('\n').count() + 1, column + 1))
+    }
+}
+
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
@@ -27,17 +38,16 @@ impl fmt::Display for Complaint {
                 let at = span.start.min(text.len());
                 let before = text.get(..at).unwrap_or_default();
                 let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-                let line_number = before.matches('\n').count() + 1;
+                let (line_number, column) = self.position().unwrap_or((1, 1));
                 let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
-                let column = before.get(line_start..).unwrap_or_default().chars().count();
                 let width = text
                     .get(at..span.end.min(line_start + line.len()))
                     .map_or(1, |marked| marked.chars().count().max(1));
                 let gutter = line_number.to_string().len();
-                writeln!(f, "{}:{line_number}:{}: {}", self.file, column + 1, self.message)?;
+                writeln!(f, "{}:{line_number}:{column}: {}", self.file, self.message)?;
                 writeln!(f, "{:gutter$} |", "")?;
                 writeln!(f, "{line_number} | {line}")?;
-                write!(f, "{:gutter$} | {:column$}{}", "", "", "^".repeat(width))?;
+                write!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(width), before = column - 1)?;
             }
             None => write!(f, "{}: {}", self.file, self.message)?,
         }

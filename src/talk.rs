@@ -6,13 +6,18 @@ use control_plane::wire::ErrorDocument;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::state::{WorldDir, WorldRecord};
+use crate::{
+    diagnose::Complaint,
+    state::{WorldDir, WorldRecord},
+};
 
 /// Why a verb could not do its work. Each kind has its exit code.
 #[derive(Debug)]
 pub(crate) enum VerbError {
     /// Wrong usage or configuration: 2.
     Usage(String),
+    /// A value of a cluster file, or of the command line that is laid over it, is wrong: 2.
+    Config(Box<Complaint>),
     /// No such world is running: 3.
     NotRunning(String),
     /// It was tried and failed: 1.
@@ -28,7 +33,7 @@ impl VerbError {
     pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Config(_) => 2,
             Self::NotRunning(_) => 3,
             Self::Interrupted => 130,
             Self::Exit(code) => *code,
@@ -40,6 +45,7 @@ impl fmt::Display for VerbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::NotRunning(text) => f.write_str(text),
+            Self::Config(complaint) => complaint.fmt(f),
             Self::Failed(error) => write!(f, "{error:#}"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Exit(code) => write!(f, "exit code {code}"),
@@ -51,6 +57,11 @@ impl<E: Into<anyhow::Error>> From<E> for VerbError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// What `--json` prints where a verb failed.
+pub(crate) fn error_document(text: &str) -> String {
+    serde_json::json!({ "error": text }).to_string()
 }
 
 /// A line of talk, on stderr. That nobody listens any more is no failure.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::{
     args::{Cli, Verb},
     node,
-    talk::{Api, VerbError},
+    talk::{Api, VerbError, error_document, tell},
     up,
 };
 
@@ -29,7 +29,12 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !matches!(error, VerbError::Exit(_) | VerbError::Interrupted) {
-                let _ = writeln!(std::io::stderr(), "error: {error}");
+                // What the background process says is for whoever started it, who prints the document.
+                let is_daemon = matches!(&cli.verb, Verb::Up(args) if args.daemon);
+                if cli.json && !is_daemon {
+                    let _ = say(&error_document(&error.to_string()));
+                }
+                tell(&format!("error: {error}"));
             }
             ExitCode::from(error.code())
         }
@@ -86,7 +91,7 @@ fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T) -> String)
 }
 
 /// Prints a line of results.
-fn say(text: &str) -> Result<(), VerbError> {
+pub(crate) fn say(text: &str) -> Result<(), VerbError> {
     unless_nobody_reads(writeln!(std::io::stdout().lock(), "{text}"))
 }
 

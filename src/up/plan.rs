@@ -30,23 +30,23 @@ pub(crate) struct Plan {
 /// Reads and checks what `iso up` was given.
 ///
 /// # Errors
-/// [`VerbError::Usage`] with one complaint.
+/// [`VerbError::Config`] with one complaint.
 pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
     let (source, dir, file) = match &args.config {
         Some(path) => {
-            let source = read_source(path).map_err(usage)?;
-            let file = read_cluster(&source).map_err(usage)?;
+            let source = read_source(path).map_err(config)?;
+            let file = read_cluster(&source).map_err(config)?;
             (source, path.parent().map(Path::to_owned).unwrap_or_default(), file)
         }
         None => (command_line(), PathBuf::new(), ClusterFile::default()),
     };
     let written = file.clone();
     let mut file = absolute_paths(file, &dir)?;
-    lay_over(&mut file, args).map_err(|error| usage(command_line().complaint(error)))?;
+    lay_over(&mut file, args).map_err(|error| config(command_line().complaint(error)))?;
     // A wrong value is shown where it was written: in the file, or on the command line.
     let complain = |error: KeyError| {
         let from_file = error.key.first().is_some_and(|key| is_same_section(key, &written, &file));
-        usage(if from_file { source.complaint(error) } else { command_line().complaint(error) })
+        config(if from_file { source.complaint(error) } else { command_line().complaint(error) })
     };
     let mut warnings = Vec::new();
     let mut inputs = Inputs { base_port: file.base_port, ..Inputs::default() };
@@ -87,8 +87,8 @@ pub(crate) fn check_file(path: &Path) -> Result<Plan, VerbError> {
     plan(&UpArgs { config: Some(path.to_owned()), ..UpArgs::default() })
 }
 
-fn usage(complaint: Complaint) -> VerbError {
-    VerbError::Usage(complaint.to_string())
+fn config(complaint: Complaint) -> VerbError {
+    VerbError::Config(Box::new(complaint))
 }
 
 fn command_line() -> Source {

@@ -173,7 +173,7 @@ pub(super) async fn open(cli: &Cli) -> Result<(), VerbError> {
         .stderr(std::process::Stdio::null())
         .spawn();
     if opened.is_err() {
-        eprintln!("there is no {opener} here; open this address yourself");
+        tell(&format!("there is no {opener} here; open this address yourself"));
     }
     print(cli, &json!({ "dashboard": url }), |_| url.clone())
 }

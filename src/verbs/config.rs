@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     args::{Cli, ConfigVerb},
     cluster_file::ClusterFile,
-    talk::VerbError,
+    talk::{VerbError, tell},
     up::check_file,
     verbs::{print, say, write_out},
 };
@@ -29,14 +29,32 @@ pub(super) fn run(cli: &Cli, verb: &ConfigVerb) -> Result<(), VerbError> {
 }
 
 fn check(cli: &Cli, file: &Path) -> Result<(), VerbError> {
-    let plan = check_file(file)?;
+    let plan = match check_file(file) {
+        Ok(plan) => plan,
+        Err(VerbError::Config(complaint)) if cli.json => {
+            tell(&format!("error: {complaint}"));
+            let (line, column) = complaint.position().unzip();
+            let (message, hint) = (&complaint.message, &complaint.hint);
+            let document = json!({
+                "file": file.display().to_string(),
+                "valid": false,
+                "diagnostics": [{ "line": line, "column": column, "message": message, "hint": hint }],
+                "nodes": [],
+                "warnings": [],
+            });
+            say(&serde_json::to_string_pretty(&document)?)?;
+            return Err(VerbError::Exit(2));
+        }
+        Err(error) => return Err(error),
+    };
     let cluster = &plan.cluster;
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        tell(&format!("warning: {warning}"));
     }
     let document = json!({
         "file": file.display().to_string(),
         "valid": true,
+        "diagnostics": [],
         "nodes": cluster.nodes.iter().map(|plan| plan.id.to_string()).collect::<Vec<_>>(),
         "warnings": plan.warnings,
     });

@@ -151,6 +151,29 @@ fn exit_codes_are_those_of_the_contract() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(world.ok(&["completions", shell]).contains("undrain"), "{shell}");
     }
+    // With --json what went wrong is a document, whatever it was.
+    let bad = world.home().join("bad.toml");
+    std::fs::write(&bad, "seed = 1\n[router]\nanswer = 2\n").unwrap();
+    let bad = bad.to_str().unwrap();
+    for (args, code, words) in [
+        (&["status", "--json"][..], 3, "start one with `iso up`"),
+        (&["kill", "fra", "--world", "nope", "--json"], 3, "no world \"nope\" is running"),
+        (&["kill", "--json"], 2, "NODE|POP"),
+        (&["up", "-d", "--json", "--config", bad], 2, "did you mean `answers`?"),
+        (&["world", "rtt", "tokio", "nrt", "--json"], 2, "did you mean \"Tokyo\"?"),
+    ] {
+        let output = world.iso(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", text(&output.stderr));
+        let error = json_of(&output)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    let output = world.iso(&["config", "check", bad, "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let document = json_of(&output);
+    assert_eq!(document["valid"], false, "{document}");
+    let diagnostic = &document["diagnostics"][0];
+    assert_eq!((&diagnostic["line"], &diagnostic["column"]), (&3.into(), &1.into()), "{document}");
+    assert_eq!(diagnostic["hint"], "did you mean `answers`?", "{document}");
     // Nobody reads any more: no failure, and nothing is said.
     for verb in ["completions bash", "man", "config schema", "world places"] {
         let pipe = format!("{} {verb} | true; echo ${{PIPESTATUS[0]}}", crate::harness::ISO);
@@ -507,6 +530,11 @@ fn the_world_answers_without_running() {
         assert!(said.contains("pairs.csv") && said.contains("line 3") || said.contains("line: 3"), "{row}: {said}");
         assert!(said.contains(says), "{row}: {said}");
     }
+    // A pair is not a head.
+    std::fs::write(&file, "38.9,-77.4,region,50.1,8.6,public\n").unwrap();
+    let headless = world.iso(&["world", "rtt", "--csv", path]);
+    assert_eq!((headless.status.code(), headless.stdout.is_empty()), (Some(2), true));
+    assert!(text(&headless.stderr).contains("src_lat, src_lon"), "{}", text(&headless.stderr));
     assert_eq!(world.iso(&["world", "rtt", "tokyo"]).status.code(), Some(2));
     assert_eq!(world.iso(&["world", "rtt", "--csv", "/no/such.csv"]).status.code(), Some(2));
 }
