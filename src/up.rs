@@ -9,6 +9,7 @@ mod screen;
 mod watch;
 
 use std::{
+    fs::File,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,16 +58,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let began = Instant::now();
     let screen = screen::Screen::new(cli, args.daemon);
     let dir = WorldDir::new(&cli.world).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
-    let Some(_lock) = dir.lock()? else {
-        let name = dir.name();
-        return Err(VerbError::Failed(anyhow::anyhow!(
-            "a world {name:?} is running already; stop it with `iso down --world {name}`, \
-             or start another with `iso up --world OTHER --base-port 0`"
-        )));
-    };
-    if dir.clean() {
-        screen.say("the last run of this world ended without cleaning up; its state was removed");
-    }
+    let _lock = take(&dir, |text| screen.say(text))?;
     let Plan { file, inputs, cluster, warnings } = plan;
     let cluster = Arc::new(cluster);
     let with_disk = cluster.nodes.iter().filter(|node| cluster.has_disk(&node.id));
@@ -190,6 +182,21 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let _ = tokio::time::timeout(Duration::from_millis(300), plane_task).await;
     dir.forget();
     outcome
+}
+
+/// Takes the world for this process, for as long as the file lives, and removes what a run left that was killed.
+fn take(dir: &WorldDir, say: impl FnOnce(&str)) -> Result<File, VerbError> {
+    let Some(lock) = dir.lock()? else {
+        let name = dir.name();
+        return Err(VerbError::Failed(anyhow::anyhow!(
+            "a world {name:?} is running already; stop it with `iso down --world {name}`, \
+             or start another with `iso up --world OTHER --base-port 0`"
+        )));
+    };
+    if dir.clean() {
+        say("the last run of this world ended without cleaning up; its state was removed");
+    }
+    Ok(lock)
 }
 
 fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::Config {

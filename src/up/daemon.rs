@@ -12,9 +12,9 @@ use control_plane::wire::Status;
 use crate::{
     args::{Cli, UpArgs},
     state::WorldDir,
-    talk::{Api, VerbError},
-    up::{Plan, screen},
-    verbs::paint::Paint,
+    talk::{Api, VerbError, tell},
+    up::{Plan, screen, take},
+    verbs::{paint::Paint, say},
 };
 
 /// How long the background process may take until its control API answers.
@@ -27,16 +27,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) fn detach(cli: &Cli, args: &UpArgs, plan: &Plan) -> Result<(), VerbError> {
     let began = Instant::now();
     let dir = WorldDir::new(&cli.world).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
-    if dir.is_running() {
-        let name = dir.name();
-        return Err(VerbError::Failed(anyhow::anyhow!(
-            "a world {name:?} is running already; stop it with `iso down --world {name}`, \
-             or start another with `iso up --world OTHER --base-port 0`"
-        )));
-    }
-    dir.create()?;
+    // The background process takes it again; what there is to say, nobody would hear from there.
+    drop(take(&dir, tell)?);
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        tell(&format!("warning: {warning}"));
     }
     let log_path = dir.up_log();
     let log = OpenOptions::new()
@@ -87,21 +81,17 @@ pub(crate) fn detach(cli: &Cli, args: &UpArgs, plan: &Plan) -> Result<(), VerbEr
         if !args.wait {
             if cli.json {
                 let status: Status = api.read("/v1/status", &()).await?;
-                println!("{}", serde_json::to_string_pretty(&status)?);
-            } else {
-                println!("started in the background; `iso wait` waits until it is healthy, `iso down` stops it");
+                return say(&serde_json::to_string_pretty(&status)?);
             }
-            return Ok(());
+            return say("started in the background; `iso wait` waits until it is healthy, `iso down` stops it");
         }
         let timeout = args.timeout.map_or(Duration::from_secs(60), |span| span.0);
         let status = wait_ready(&api, began + timeout).await?;
         if cli.json {
-            println!("{}", serde_json::to_string_pretty(&status)?);
-        } else {
-            // What could not be measured stands in the log of the background process.
-            println!("{}", screen::first_screen(Paint::of(cli), &plan.cluster, &status, &[], began.elapsed()));
+            return say(&serde_json::to_string_pretty(&status)?);
         }
-        Ok(())
+        // What could not be measured stands in the log of the background process.
+        say(&screen::first_screen(Paint::of(cli), &plan.cluster, &status, &[], began.elapsed()))
     })
 }
 

@@ -86,7 +86,9 @@ fn killing_iso_up_kills_every_node_even_a_paused_one() {
     }
     // What it left is cleaned by the next start, which says so.
     let again = world.iso(&["up", "-d", "--wait", "--preset", "tiny", "--base-port", "0"]);
-    assert!(again.status.success(), "{}", text(&again.stderr));
+    let said = text(&again.stderr);
+    assert!(again.status.success(), "{said}");
+    assert!(said.contains("ended without cleaning up; its state was removed"), "{said}");
 }
 
 #[test]
@@ -110,6 +112,16 @@ fn a_request_in_flight_finishes_while_the_world_stops() {
         let output = curl.wait_with_output().unwrap();
         assert_eq!(text(&output.stdout), "200", "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn a_first_screen_that_nobody_reads_is_no_failure() {
+    let world = World::none();
+    let args = ["up", "-d", "--wait", "--preset", "tiny", "--base-port", "0"];
+    let mut up = world.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(up.stdout.take());
+    let output = up.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).contains("panicked")), (Some(0), false), "{output:?}");
 }
 
 #[test]
