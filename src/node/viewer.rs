@@ -58,7 +58,7 @@ fn config(cluster: &Cluster) -> Config {
     // A viewer's request takes as long as the edge may take with it.
     config.limits.drain_grace = cluster.edge.drain_grace;
     config.edge_http_port = cluster.ports.edge_http();
-    config.edge_https_port = cluster.ports.edge_https();
+    config.edge_https_port = None;
     let edges = cluster.nodes_with(Role::Edge);
     config.edge_names = edges
         .filter_map(|plan| Some((plan.addresses.http?.ip(), plan.id.name().to_owned())))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{Cli, CurlArgs, DigArgs, InArgs},
-    talk::{Api, VerbError},
+    talk::{Api, VerbError, error_document, tell},
     verbs::{api, print, say},
 };
 
@@ -47,10 +47,7 @@ pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
     let api = api(cli)?;
     let proxy = proxy_of(&api).await?;
     let id = format!("{:016x}", rand::random::<u64>());
-    let mut options = Vec::new();
-    if args.ledger {
-        options.push(format!("ledger={id}"));
-    }
+    let mut options = vec![format!("ledger={id}")];
     if args.warm {
         options.push("warm".to_owned());
     }
@@ -63,24 +60,35 @@ pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
     let status = command
         .status()
         .map_err(|error| VerbError::Failed(anyhow::Error::new(error).context("cannot run curl; is it installed?")))?;
-    if args.ledger {
-        // curl has seen the last byte a moment before the proxy has written its ledger.
-        let mut ledger: Result<Value, VerbError> = api.read(&format!("/v1/ledger/{id}"), &()).await;
-        for _ in 0..50 {
-            if ledger.is_ok() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            ledger = api.read(&format!("/v1/ledger/{id}"), &()).await;
-        }
-        match ledger {
-            Ok(ledger) if cli.json => say(&serde_json::to_string_pretty(&ledger)?)?,
-            Ok(ledger) => say(ledger["text"].as_str().unwrap_or_default().trim_end())?,
-            Err(error) if status.success() => return Err(error),
-            Err(_) => {}
+    if args.ledger || cli.json || !status.success() {
+        const NONE: &str = "no request came to the proxy, so there is no ledger";
+        match ledger_of(&api, &id).await {
+            Some(ledger) if cli.json => say(&serde_json::to_string_pretty(&ledger)?)?,
+            Some(ledger) if args.ledger => say(ledger["text"].as_str().unwrap_or_default().trim_end())?,
+            // What a proxy says instead of opening a tunnel, curl keeps to itself.
+            Some(ledger) => match (ledger["reason"].as_str(), ledger["error"].as_str()) {
+                (Some(reason), Some(error)) if !reason.is_empty() => tell(&format!("{error} ({reason})")),
+                _ => {}
+            },
+            None if cli.json => say(&error_document(NONE))?,
+            None if args.ledger => tell(NONE),
+            None => {}
         }
     }
     exit_like(status)
+}
+
+/// The ledger of the last request that carried `id`. curl has seen the last byte, or has left, a moment before the proxy
+/// has written it.
+async fn ledger_of(api: &Api, id: &str) -> Option<Value> {
+    const LOOKS: u32 = 50;
+    for _ in 0..LOOKS {
+        if let Ok(ledger) = api.read(&format!("/v1/ledger/{id}"), &()).await {
+            return Some(ledger);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    None
 }
 
 pub(super) async fn dig(cli: &Cli, args: &DigArgs) -> Result<(), VerbError> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{World, details, header, spent};
+use crate::harness::{World, details, header, json_of, spent, text};
 
 /// The parts of a ledger add up to its total within 1 ms or 1 %.
 fn adds_up(ledger: &Value) {
@@ -115,4 +115,34 @@ fn every_attempt_at_an_origin_is_a_part_with_its_outcome() {
     let attempts = details(&failed, "origin_attempt");
     assert!(attempts.iter().any(|attempt| attempt.contains("response 503")), "{attempts:?}");
     assert!(attempts.last().unwrap().contains("response 200"), "{attempts:?}");
+}
+
+#[test]
+fn a_request_that_fails_has_a_ledger_with_what_was_waited_for_and_why() {
+    let world = World::of_file("pops = [\"FRA\"]\nshield = \"none\"\n");
+    let curl = |options: &[&str], args: &[&str]| {
+        world.iso(&[&["curl", "--from", "berlin"], options, &["--", "-sS", "-o", "/dev/null"], args].concat())
+    };
+    // The client's patience ends first; curl's exit code stays what it is.
+    let impatient = curl(&["--json"], &["-m", "1", "http://www.demo.test/slow?delay=20s"]);
+    assert_eq!(impatient.status.code(), Some(28));
+    let ledger = json_of(&impatient);
+    adds_up(&ledger);
+    assert_eq!(details(&ledger, "request"), ["request, no answer yet"], "{ledger}");
+    assert!(ledger["error"].as_str().unwrap().contains("the client left"), "{ledger}");
+    // What no edge was asked for says why.
+    let foreign = curl(&["--ledger"], &["http://nosuch.test/"]);
+    assert_eq!(foreign.status.code(), Some(0), "{}", text(&foreign.stderr));
+    assert!(text(&foreign.stdout).contains("viewer_foreign_host"), "{}", text(&foreign.stdout));
+    // curl shows nothing of what a proxy says to CONNECT.
+    let https = curl(&[], &["https://www.demo.test/"]);
+    assert_ne!(https.status.code(), Some(0));
+    let said = text(&https.stderr);
+    assert!(said.contains("no HTTPS yet") && said.contains("viewer_no_https"), "{said}");
+    // No request, no ledger, and no other exit code for it.
+    let nothing = curl(&["--ledger"], &["--version"]);
+    assert_eq!(nothing.status.code(), Some(0), "{}", text(&nothing.stderr));
+    // A document without being asked for a ledger, too.
+    let plain = curl(&["--json"], &["http://www.demo.test/"]);
+    assert_eq!(json_of(&plain)["status"], 200);
 }

@@ -21,8 +21,8 @@ pub struct Config {
     pub edges: Ipv4Net,
     /// The port on which every edge serves HTTP; stands in for port 80.
     pub edge_http_port: u16,
-    /// The port on which every edge serves HTTPS; stands in for port 443.
-    pub edge_https_port: u16,
+    /// The port on which every edge serves HTTPS; stands in for port 443. `None` where no edge does.
+    pub edge_https_port: Option<u16>,
     /// What to call the edges in ledgers, such as `fra`. An address without a name is shown as it is.
     pub edge_names: BTreeMap<IpAddr, String>,
     /// Where a client stands that names no place.
@@ -49,7 +49,7 @@ impl Config {
             zones: vec!["demo.test".into(), "cdn.test".into()],
             edges: Ipv4Net::new_assert(Ipv4Addr::new(127, 77, 0, 0), 16),
             edge_http_port: 4480,
-            edge_https_port: 4443,
+            edge_https_port: Some(4443),
             edge_names: BTreeMap::new(),
             default_place: default_place.into(),
             limits: Limits::default(),

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     UnknownPlace(String),
     /// Not of this world.
     ForeignHost(String),
+    /// HTTPS, which the world does not speak.
+    NoHttps(String),
     /// No address.
     Unresolved(String),
     /// The resolver is at its limit.
@@ -39,6 +41,7 @@ impl Failure {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::UnknownPlace(_) => StatusCode::BAD_REQUEST,
+            Self::NoHttps(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ResolverBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimedOut(_) | Self::ResponseTimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::ForeignHost(_) | Self::Unresolved(_) | Self::ConnectFailed(_) | Self::Reset(_) | Self::Invalid(_) => {
@@ -53,6 +56,7 @@ impl Failure {
             Self::BadRequest(_) => Reason::ViewerBadRequest,
             Self::UnknownPlace(_) => Reason::ViewerUnknownPlace,
             Self::ForeignHost(_) => Reason::ViewerForeignHost,
+            Self::NoHttps(_) => Reason::ViewerNoHttps,
             Self::Unresolved(_) => Reason::ViewerResolveFailed,
             Self::ResolverBusy(_) => Reason::ViewerResolverBusy,
             Self::ConnectFailed(_) => Reason::ViewerConnectFailed,
@@ -65,7 +69,7 @@ impl Failure {
 
     /// Whether the client is at fault, and no edge was asked.
     pub(crate) const fn is_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::UnknownPlace(_) | Self::ForeignHost(_))
+        matches!(self, Self::BadRequest(_) | Self::UnknownPlace(_) | Self::ForeignHost(_) | Self::NoHttps(_))
     }
 
     /// The response for the client.
@@ -86,6 +90,7 @@ impl fmt::Display for Failure {
             Self::BadRequest(story)
             | Self::UnknownPlace(story)
             | Self::ForeignHost(story)
+            | Self::NoHttps(story)
             | Self::Unresolved(story)
             | Self::ResolverBusy(story)
             | Self::ConnectFailed(story)

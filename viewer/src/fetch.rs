@@ -144,6 +144,8 @@ impl Fetcher {
             }
             let address = connection.address;
             let request = Request::from_parts(parts.clone(), upload);
+            let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
+            recorder.wait_for(Step::Request, label);
             let sent = timeout(self.config.limits.response_timeout, connection.sender.try_send_request(request)).await;
             let mut error = match sent {
                 Ok(Ok(response)) => return Ok(Fetched { response, connection }),
@@ -228,8 +230,9 @@ impl Fetcher {
         if let Some(address) = target.address {
             return Ok(found(&[address]));
         }
-        let located = who.resolver.locate(&who.standing, &target.host, who.subnet).await;
         let label = format!("{} → resolver", who.standing.place);
+        recorder.wait_for(Step::Dns, label.clone());
+        let located = who.resolver.locate(&who.standing, &target.host, who.subnet).await;
         match located {
             Ok(Located { addresses, how }) => {
                 let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -255,6 +258,8 @@ impl Fetcher {
         story: &mut Vec<String>,
     ) -> Result<Connected, Failure> {
         let place = &who.standing.place;
+        let named: Vec<_> = addresses.iter().map(|address| self.config.edge_name(address.ip())).collect();
+        recorder.wait_for(Step::Connect, format!("{place} → {}", named.join(" or ")));
         let result = self.connector.connect(&who.standing, addresses).await;
         let attempts = match &result {
             Ok(connected) => &connected.attempts,

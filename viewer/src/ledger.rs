@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use cdn_core::Reason;
 use serde::Serialize;
 
 use crate::server_timing::{EdgeTiming, Metric};
@@ -96,6 +97,8 @@ pub struct Ledger {
     pub complete: bool,
     /// What went wrong; empty when nothing did.
     pub error: String,
+    /// The word for it where the proxy answered by itself, as in `x-iso-reason`; empty where an edge answered.
+    pub reason: String,
     /// When the clock started, in milliseconds since the Unix epoch.
     pub started_unix_ms: u64,
     /// Bytes of the response body.
@@ -114,7 +117,8 @@ impl Ledger {
             status => format!("{status}  {} {}", self.method, self.url),
         };
         if !self.error.is_empty() {
-            let _ = write!(title, "  ({})", self.error);
+            let reason = if self.reason.is_empty() { String::new() } else { format!("{}: ", self.reason) };
+            let _ = write!(title, "  ({reason}{})", self.error);
         } else if !self.complete {
             title.push_str("  (broken off)");
         }
@@ -145,6 +149,8 @@ pub(crate) struct Recorder {
     started: Instant,
     started_unix_ms: u64,
     mark: Instant,
+    /// What is waited for, and with whom.
+    waits: Option<(Step, String)>,
     entries: Vec<Entry>,
 }
 
@@ -156,6 +162,7 @@ pub(crate) struct Ending {
     pub(crate) timing: Option<EdgeTiming>,
     pub(crate) complete: bool,
     pub(crate) error: String,
+    pub(crate) reason: Option<Reason>,
     pub(crate) body_bytes: u64,
 }
 
@@ -170,6 +177,7 @@ impl Recorder {
             started: now,
             started_unix_ms: unix_ms(),
             mark: now,
+            waits: None,
             entries: Vec::new(),
         }
     }
@@ -181,6 +189,22 @@ impl Recorder {
         self.started_unix_ms = unix_ms();
         self.mark = self.started;
         self.entries.clear();
+    }
+
+    /// From now on this is waited for.
+    pub(crate) fn wait_for(&mut self, step: Step, label: String) {
+        self.waits = Some((step, label));
+    }
+
+    /// Nobody waits any more: everything since the last entry was spent on what did not come.
+    pub(crate) fn break_off(&mut self) {
+        let Some((step, label)) = self.waits.take() else { return };
+        let what = match step {
+            Step::Dns => "dns",
+            Step::Connect => "connect",
+            _ => "request",
+        };
+        self.step(step, label, format!("{what}, no answer yet"));
     }
 
     /// Everything since the last entry was spent on this.
@@ -222,6 +246,7 @@ impl Recorder {
             warm: self.warm,
             complete: ending.complete,
             error: ending.error,
+            reason: ending.reason.map_or_else(String::new, |reason| reason.to_string()),
             started_unix_ms: self.started_unix_ms,
             body_bytes: ending.body_bytes,
             entries: self
@@ -241,6 +266,7 @@ impl Recorder {
         let now = Instant::now();
         let spent = now.duration_since(self.mark);
         self.mark = now;
+        self.waits = None;
         spent.as_secs_f64() * 1e3
     }
 }

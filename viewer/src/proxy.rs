@@ -18,7 +18,7 @@ use crate::{
     fetch::{Fetched, Viewpoint},
     headers::{restore_upgrade, strip_hop_by_hop, upgrade},
     ledger::{Ending, Recorder, Step},
-    node::Client,
+    node::{Client, Node},
     server_timing::EdgeTiming,
     target::Target,
     tunnel,
@@ -51,18 +51,44 @@ async fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Result<R
     };
     let who = node.viewpoint(&user, client)?;
     let is_connect = request.method() == Method::CONNECT;
-    let target = target(request.uri(), is_connect, client)?;
-    let mut recorder = Recorder::start(&who.standing.place, request.method().as_str(), &request.uri().to_string());
-    let result = if is_connect {
-        open_tunnel(client, &who, &target, &mut request, &mut recorder, user.ledger.as_deref()).await
-    } else {
-        forward(client, &who, &target, request, &mut recorder, user.ledger.as_deref()).await
+    let recorder = Recorder::start(&who.standing.place, request.method().as_str(), &request.uri().to_string());
+    let mut unanswered = Unanswered { node, recorder, ledger: user.ledger.clone() };
+    let recorder = &mut unanswered.recorder;
+    let result = match target(request.uri(), is_connect, client) {
+        Ok(target) if is_connect => {
+            open_tunnel(client, &who, &target, &mut request, recorder, user.ledger.as_deref()).await
+        }
+        Ok(target) => forward(client, &who, &target, request, recorder, user.ledger.as_deref()).await,
+        Err(failure) => Err(failure),
     };
-    if let (Err(failure), Some(id)) = (&result, &user.ledger) {
-        let ending = Ending { status: failure.status().as_u16(), error: failure.to_string(), ..Ending::default() };
-        node.store_ledger(node.next_serial(), recorder.finish(id, ending));
-    }
+    unanswered.settle(result.as_ref().err());
     result
+}
+
+/// A request without a response. Its ledger is written when it fails, and when the client leaves before; that of one
+/// with a response, when that has ended.
+struct Unanswered<'a> {
+    node: &'a Node,
+    recorder: Recorder,
+    ledger: Option<String>,
+}
+
+impl Unanswered<'_> {
+    fn settle(&mut self, failure: Option<&Failure>) {
+        let (Some(id), Some(failure)) = (self.ledger.take(), failure) else { return };
+        let (status, reason) = (failure.status().as_u16(), Some(failure.reason()));
+        let ending = Ending { status, reason, error: failure.to_string(), ..Ending::default() };
+        self.node.store_ledger(self.node.next_serial(), self.recorder.finish(&id, ending));
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.ledger.take() else { return };
+        self.recorder.break_off();
+        let ending = Ending { error: "the client left before there was a response".into(), ..Ending::default() };
+        self.node.store_ledger(self.node.next_serial(), self.recorder.finish(&id, ending));
+    }
 }
 
 /// Where the request goes.
@@ -79,7 +105,7 @@ fn target(uri: &Uri, is_connect: bool, client: &Client) -> Result<Target, Failur
         }
         _ => return Err(Failure::BadRequest(USAGE.into())),
     };
-    Target::of(authority, default_port, &client.node.config).map_err(Failure::ForeignHost)
+    Target::of(authority, default_port, &client.node.config)
 }
 
 async fn forward(

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use http::uri::Authority;
 
-use crate::config::Config;
+use crate::{config::Config, failure::Failure};
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,52 +21,61 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// What `authority` means; `default_port` is the scheme's. The error is a sentence for people.
-    pub(crate) fn of(authority: &Authority, default_port: u16, config: &Config) -> Result<Self, String> {
+    /// What `authority` means; `default_port` is the scheme's.
+    ///
+    /// # Errors
+    /// It is not of this world, or no port of it is.
+    pub(crate) fn of(authority: &Authority, default_port: u16, config: &Config) -> Result<Self, Failure> {
         let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
         // `Authority::port` takes a number that does not fit for no port at all.
         let after_host = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest);
         let port = match after_host.split_once(':').map(|(_, port)| port) {
             None | Some("") => default_port,
-            Some(port) => port.parse().map_err(|_| format!("{authority} has no valid port"))?,
+            Some(port) => port.parse().map_err(|_| Failure::ForeignHost(format!("{authority} has no valid port")))?,
         };
         if let Ok(address) = host.parse::<Ipv4Addr>() {
             return Self::of_address(host, address, port, config);
         }
         if !config.zones.iter().any(|zone| is_inside(&host, zone)) {
-            return Err(format!(
+            return Err(Failure::ForeignHost(format!(
                 "{host} is not of this world: only names in {} are served, and nothing else is ever asked",
                 listed(&config.zones)
-            ));
+            )));
         }
         Ok(Self { port: edge_port(&host, port, config)?, host, address: None })
     }
 
-    fn of_address(host: String, address: Ipv4Addr, port: u16, config: &Config) -> Result<Self, String> {
+    fn of_address(host: String, address: Ipv4Addr, port: u16, config: &Config) -> Result<Self, Failure> {
         let is_router = config.routers.iter().any(|router| router.http == SocketAddr::from((address, port)));
         let port = if is_router {
             port
         } else if config.edges.contains(&address) {
             edge_port(&host, port, config)?
         } else {
-            return Err(format!(
+            return Err(Failure::ForeignHost(format!(
                 "{host} is not an address of this world: edges are in {}, names in {}",
                 config.edges,
                 listed(&config.zones)
-            ));
+            )));
         };
         Ok(Self { host, port, address: Some(address) })
     }
 }
 
 /// The edges' port for the port of a URL: 80 and 443 stand for the ports that the edges share.
-fn edge_port(host: &str, port: u16, config: &Config) -> Result<u16, String> {
-    let (http, https) = (config.edge_http_port, config.edge_https_port);
-    match port {
-        80 => Ok(http),
-        443 => Ok(https),
-        _ if port == http || port == https => Ok(port),
-        _ => Err(format!("{host} serves ports 80 and 443 (on this machine {http} and {https}), not {port}")),
+fn edge_port(host: &str, port: u16, config: &Config) -> Result<u16, Failure> {
+    let http = config.edge_http_port;
+    match (port, config.edge_https_port) {
+        (80, _) => Ok(http),
+        (443, Some(https)) => Ok(https),
+        (443, None) => Err(Failure::NoHttps(format!(
+            "this world speaks no HTTPS yet: nobody listens on port 443 of {host}; ask for http://{host}/"
+        ))),
+        (port, https) if port == http || Some(port) == https => Ok(port),
+        (_, Some(https)) => Err(Failure::ForeignHost(format!(
+            "{host} serves ports 80 and 443 (on this machine {http} and {https}), not {port}"
+        ))),
+        (_, None) => Err(Failure::ForeignHost(format!("{host} serves port 80 (on this machine {http}), not {port}"))),
     }
 }
 
@@ -83,7 +92,7 @@ fn listed(zones: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn of(authority: &str) -> Result<Target, String> {
+    fn of(authority: &str) -> Result<Target, Failure> {
         Target::of(&authority.parse().unwrap(), 80, &Config::with_default_ports("tokyo"))
     }
 
@@ -106,11 +115,22 @@ mod tests {
         for authority in ["example.com", "evildemo.test", ".demo.test", "10.0.0.1", "127.0.0.1:22", "[::1]:80", "test"]
         {
             let Ok(parsed) = authority.parse() else { continue };
-            let error = Target::of(&parsed, 80, &Config::with_default_ports("tokyo")).unwrap_err();
+            let error = Target::of(&parsed, 80, &Config::with_default_ports("tokyo")).unwrap_err().to_string();
             assert!(error.contains("*.demo.test"), "{authority}: {error}");
         }
-        assert!(of("www.demo.test:22").unwrap_err().contains("not 22"));
+        assert!(of("www.demo.test:22").unwrap_err().to_string().contains("not 22"));
         assert!(of("www.demo.test:99999").is_err());
+    }
+
+    #[test]
+    fn a_world_without_https_says_so() {
+        let config = Config { edge_https_port: None, ..Config::with_default_ports("tokyo") };
+        let of = |authority: &str| Target::of(&authority.parse().unwrap(), 443, &config);
+        let refused = of("www.demo.test").unwrap_err();
+        assert_eq!(refused.reason(), cdn_core::Reason::ViewerNoHttps);
+        assert!(refused.to_string().contains("no HTTPS yet"), "{refused}");
+        assert_eq!(of("example.com").unwrap_err().reason(), cdn_core::Reason::ViewerForeignHost);
+        assert!(of("www.demo.test:22").unwrap_err().to_string().contains("port 80 "));
     }
 
     #[test]

@@ -94,6 +94,38 @@ async fn a_request_that_fails_has_a_ledger_too() {
 }
 
 #[tokio::test]
+async fn a_host_outside_the_world_has_a_ledger_with_the_reason() {
+    let (_edges, _router, viewer) = world().await;
+    viewer.fetch("tokyo+ledger=a", "http://nosuch.test/").await;
+    let ledger = viewer.handle.ledger("a").unwrap();
+    assert_eq!((ledger.status, ledger.reason.as_str()), (502, "viewer_foreign_host"));
+    assert!(ledger.render().contains("viewer_foreign_host: nosuch.test is not of this world"), "{}", ledger.render());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_early_has_a_ledger_of_what_it_waited_for() {
+    let edges = TestEdges::start(1, |_, _| std::future::pending()).await;
+    let router = TestRouter::start().await;
+    router.set("www.demo.test", &[[127, 77, 0, 1]]);
+    let viewer = TestViewer::start(edges.port, &[&router], |_| {});
+    let mut client = viewer.client().await;
+    let mut asked = Box::pin(client.send(get("tokyo+ledger=a", URL)));
+    let connected = || viewer.handle.counters().value(cdn_core::Counter::ViewerConnects) == 1;
+    tokio::select! {
+        response = &mut asked => panic!("{response:?}"),
+        () = wait_until("it is connected", connected) => {}
+    }
+    drop(asked);
+    drop(client);
+    wait_until("the ledger is written", || viewer.handle.ledger("a").is_some()).await;
+    let ledger = viewer.handle.ledger("a").unwrap();
+    assert_eq!(steps(&ledger), [Step::Dns, Step::Connect, Step::Request], "{}", ledger.render());
+    assert_eq!((ledger.status, ledger.entries[2].detail.as_str()), (0, "request, no answer yet"));
+    assert!(ledger.error.contains("the client left"), "{}", ledger.render());
+    adds_up(&ledger);
+}
+
+#[tokio::test]
 async fn a_new_client_connection_pays_its_own_handshake_and_an_old_one_does_not() {
     let (_edges, _router, viewer) = world().await;
     for _ in 0..2 {

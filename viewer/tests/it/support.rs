@@ -330,7 +330,7 @@ impl TestViewer {
     pub(crate) fn start(edges_port: u16, routers: &[&TestRouter], change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::with_default_ports("tokyo");
         config.edge_http_port = edges_port;
-        config.edge_https_port = edges_port;
+        config.edge_https_port = Some(edges_port);
         config.routers = routers.iter().map(|router| router.addresses).collect();
         change(&mut config);
         let net = Arc::new(TestNet::default());
