@@ -122,7 +122,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE", env = "ISO_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// PoPs by metro code, comma separated, one edge each.
-    #[arg(long, value_name = "CODES", value_delimiter = ',', env = "ISO_POPS")]
+    #[arg(long, value_name = "CODES", value_delimiter = ',', env = "ISO_POPS", conflicts_with = "preset")]
     pub(crate) pops: Vec<String>,
     /// A named set of PoPs: tiny, world-6, world-18.
     #[arg(long, value_name = "NAME", env = "ISO_PRESET")]

@@ -32,7 +32,7 @@ pub(crate) use self::{
 };
 use crate::{
     cluster_file::ClusterFile,
-    diagnose::{KeyError, did_you_mean},
+    diagnose::{KeyError, did_you_mean, nearest_or_all},
     ports::{PortBlock, Transport},
 };
 
@@ -259,13 +259,20 @@ fn place(atlas: &Atlas, key: &str, name: &str) -> Result<Place, KeyError> {
 }
 
 fn pop(atlas: &Atlas, key: &str, code: &str) -> Result<Place, KeyError> {
-    let parsed: PopCode = code.parse().map_err(|_| {
-        KeyError::new(key, format!("{code:?} is not a PoP code")).hint("three letters, such as IAD, FRA or NRT")
-    })?;
-    atlas.pop(parsed).map(|pop| pop.place.clone()).ok_or_else(|| {
-        let hint = did_you_mean(code, atlas.pops().iter().map(|pop| pop.code.as_str()));
-        KeyError { hint, ..KeyError::new(key, format!("no PoP {code:?}")) }
-    })
+    let parsed = code.parse::<PopCode>().ok();
+    if let Some(pop) = parsed.and_then(|code| atlas.pop(code)) {
+        return Ok(pop.place.clone());
+    }
+    let near = || {
+        let place = atlas.place(code).ok()?;
+        let pop = world::nearest(place.coordinates, atlas.pops().iter().map(|pop| &pop.place))?;
+        Some(format!("the PoP nearest to {} is {}", place.name, pop.pop_code()?))
+    };
+    let hint = near()
+        .or_else(|| did_you_mean(code, atlas.pops().iter().map(|pop| pop.code.as_str())))
+        .or_else(|| Some("three letters, such as IAD, FRA or NRT; `iso world places` lists them".into()));
+    let what = if parsed.is_some() { format!("no PoP {code:?}") } else { format!("{code:?} is not a PoP code") };
+    Err(KeyError { hint, ..KeyError::new(key, what) })
 }
 
 fn pops_of(file: &ClusterFile, atlas: &Atlas) -> Result<Vec<Place>, KeyError> {
@@ -274,7 +281,7 @@ fn pops_of(file: &ClusterFile, atlas: &Atlas) -> Result<Vec<Place>, KeyError> {
         (None, preset) => {
             let name = preset.as_deref().unwrap_or("world-6");
             let preset = world::preset(name).ok_or_else(|| {
-                let hint = did_you_mean(name, world::PRESETS.iter().map(|preset| preset.name));
+                let hint = nearest_or_all(name, world::PRESETS.iter().map(|preset| preset.name));
                 KeyError { hint, ..KeyError::new("preset", format!("no preset {name:?}")) }
             })?;
             ("preset", preset.pops().map(|code| code.to_string()).collect())

@@ -203,6 +203,18 @@ pub(crate) fn did_you_mean<'a>(got: &str, candidates: impl IntoIterator<Item = &
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
 }
 
+/// Names that are listed where none is near; more would hide what was said.
+const LISTED_MAX: usize = 16;
+
+/// A hint for a name that is none of `candidates`: the nearest, else all where they are few.
+pub(crate) fn nearest_or_all<'a>(got: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    did_you_mean(got, candidates.iter().copied()).or_else(|| {
+        let few = (1..=LISTED_MAX).contains(&candidates.len());
+        few.then(|| format!("there are {}", candidates.join(", ")))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};

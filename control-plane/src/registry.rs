@@ -24,6 +24,8 @@ pub(crate) struct UnknownName {
     pub(crate) wanted: &'static str,
     pub(crate) name: String,
     pub(crate) did_you_mean: Vec<String>,
+    /// Where nothing is near: what there is, or where it is listed.
+    pub(crate) hint: Option<String>,
 }
 
 /// What a heal's target stands for.
@@ -257,7 +259,10 @@ impl Registry {
     }
 
     fn unknown(&self, wanted: &'static str, name: &str, known: impl IntoIterator<Item = String>) -> UnknownName {
-        UnknownName { wanted, name: shorten(name), did_you_mean: nearest(name, known) }
+        let known: BTreeSet<String> = known.into_iter().collect();
+        let did_you_mean = nearest(name, &known);
+        let hint = did_you_mean.is_empty().then(|| listed(&known));
+        UnknownName { wanted, name: shorten(name), did_you_mean, hint }
     }
 }
 
@@ -332,7 +337,7 @@ fn fold(name: &str) -> String {
 }
 
 /// The up to three nearest of `known`, best first; none that is too far to be meant.
-fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Vec<String> {
+fn nearest(name: &str, known: &BTreeSet<String>) -> Vec<String> {
     const NAME_CHARS_MAX: usize = 64;
     const LIKENESS_MIN: f64 = 0.6;
     let name = fold(name);
@@ -344,14 +349,22 @@ fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Vec<String> {
         // `iad` typed as `edg.iad` or `edge-iad` is near in letters; `fr` for `fra` is near by its beginning.
         strsim::jaro_winkler(&name, &fold(candidate)).mul_add(0.5, whole * 0.5)
     };
-    let distinct: BTreeSet<String> = known.into_iter().collect();
-    let mut ranked: Vec<_> = distinct
-        .into_iter()
-        .map(|candidate| (likeness(&candidate), candidate))
+    let mut ranked: Vec<_> = known
+        .iter()
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .collect();
     ranked.sort_by(|(a, name_a), (b, name_b)| b.total_cmp(a).then_with(|| name_a.cmp(name_b)));
-    ranked.into_iter().take(3).map(|(_, candidate)| candidate).collect()
+    ranked.into_iter().take(3).map(|(_, candidate)| candidate.clone()).collect()
+}
+
+/// All names, where they are few enough to be read; there are thousands of places.
+fn listed(known: &BTreeSet<String>) -> String {
+    const LISTED_MAX: usize = 40;
+    if known.len() > LISTED_MAX {
+        return "`iso world places` lists every place, `iso status` every node".into();
+    }
+    format!("there are {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
 /// What is quoted back to whoever sent it: not more than a line.
@@ -414,6 +427,15 @@ mod tests {
         check("zzzzzz", &[]);
         check(&"x".repeat(100_000), &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn a_name_that_nothing_is_near_to_comes_with_those_that_there_are() {
+        let far = registry().pop_called("XXX").unwrap_err();
+        assert_eq!((far.did_you_mean.as_slice(), far.hint.as_deref()), (&[][..], Some("there are FRA, IAD")));
+        assert_eq!(registry().pop_called("fro").unwrap_err().hint, None);
+        let node = registry().nodes_called("zzzzzz").unwrap_err().hint.unwrap();
+        assert!(node.contains("edge.fra") && node.contains("primary"), "{node}");
     }
 
     #[test]

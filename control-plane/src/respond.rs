@@ -119,6 +119,7 @@ impl Refusal {
             Self::Unauthorized { .. } => Some("send it as `Authorization: Bearer TOKEN`".into()),
             Self::NoSuchRoute | Self::MethodNotAllowed => Some("GET /v1/openapi.json lists every route".into()),
             Self::Invalid { hint, .. } => hint.clone(),
+            Self::Unknown(unknown) => unknown.hint.clone(),
             Self::FaultsFull(_) => Some("heal some: DELETE /v1/faults?target=all".into()),
             Self::InvalidationsFull { .. } => Some("wait for those under way, or use one wildcard".into()),
             _ => None,

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use super::{OriginPlan, check_id};
 use crate::{
     cluster_file::{BehaviorFile, ClusterFile, DEMO, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
-    diagnose::{KeyError, did_you_mean},
+    diagnose::{KeyError, nearest_or_all},
     quantity::Span,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn groups_of(
         }
         for (at, member) in written.members.iter().enumerate() {
             if !origins.contains_key(member) {
-                let hint = did_you_mean(member, origins.keys().map(String::as_str));
+                let hint = nearest_or_all(member, origins.keys().map(String::as_str));
                 let key = format!("groups.{id}.members.{at}");
                 return Err(KeyError { hint, ..KeyError::new(&key, format!("no origin {member:?}")) });
             }
@@ -167,13 +167,13 @@ fn behavior_of(
     let target = file.target.as_deref().unwrap_or(default_target);
     if !origins.contains_key(target) && !groups.contains_key(target) {
         let names = origins.keys().chain(groups.keys()).map(String::as_str);
-        let hint = did_you_mean(target, names);
+        let hint = nearest_or_all(target, names);
         let message = format!("no origin or group {target:?}");
         return Err(KeyError { hint, ..KeyError::new(&format!("{key}.target"), message) });
     }
     let name = file.cache_policy.as_deref().unwrap_or(policies::ORIGIN_CACHE_CONTROL);
     let mut cache_policy = policies::cache_policy(name).ok_or_else(|| {
-        let hint = did_you_mean(name, policies::cache_policy_names());
+        let hint = nearest_or_all(name, policies::cache_policy_names());
         KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
     })?;
     cache_policy.zstd = file.zstd.unwrap_or(false);
@@ -190,7 +190,7 @@ fn behavior_of(
     let origin_request_policy = match name {
         "none" | "" => OriginRequestPolicy::default(),
         name => policies::origin_request_policy(name).ok_or_else(|| {
-            let hint = did_you_mean(name, ORIGIN_REQUEST_POLICIES.iter().map(|policy| policy.name));
+            let hint = nearest_or_all(name, ORIGIN_REQUEST_POLICIES.iter().map(|policy| policy.name));
             let message = format!("no origin request policy {name:?}");
             KeyError { hint, ..KeyError::new(&format!("{key}.origin_request_policy"), message) }
         })?,

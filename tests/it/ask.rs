@@ -138,6 +138,17 @@ fn exit_codes_are_those_of_the_contract() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stderr));
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}");
     }
+    // A name that is none comes with those that there are, or with the nearest.
+    for (args, says) in [
+        (&["up", "--preset", "huge"][..], "there are tiny, world-6, world-18"),
+        (&["up", "--pops", "IAD,tokyo"], "the PoP nearest to Tokyo is NRT"),
+        (&["up", "--cache", "Nope"], "CachingOptimized"),
+        (&["up", "--pops", "IAD", "--preset", "tiny"], "cannot be used with"),
+    ] {
+        let output = world.iso(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(says), "{args:?}: {}", text(&output.stderr));
+    }
     for args in [&["--help"][..], &["--version"], &["up", "--help"], &["fault", "--help"], &["man"]] {
         let output = world.iso(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
