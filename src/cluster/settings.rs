@@ -9,7 +9,7 @@ use world::{Access, Atlas, Matrix, World, WorldOptions};
 use super::Inputs;
 use crate::{
     cluster_file::{ClusterFile, EdgeFile},
-    diagnose::{KeyError, did_you_mean},
+    diagnose::{KeyError, nearest_or_all},
     quantity::{ByteCount, Span},
 };
 
@@ -75,7 +75,7 @@ pub(crate) fn world_of(file: &ClusterFile, inputs: &Inputs) -> Result<World, Key
     let atlas = Atlas::embedded();
     let access = match &file.world.access {
         Some(name) => name.parse::<Access>().map_err(|error| {
-            let hint = did_you_mean(name, Access::ALL.iter().map(|access| access.as_str()));
+            let hint = nearest_or_all(name, Access::ALL.iter().map(|access| access.as_str()));
             KeyError { hint, ..KeyError::new("world.access", error.to_string()) }
         })?,
         None => Access::Fiber,
@@ -102,7 +102,7 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
     let policy = written.policy.as_deref().unwrap_or("latency");
     const POLICIES: [&str; 5] = ["latency", "geo", "random", "round-robin", "static"];
     if !POLICIES.contains(&policy) {
-        let hint = did_you_mean(policy, POLICIES);
+        let hint = nearest_or_all(policy, POLICIES);
         return Err(KeyError { hint, ..KeyError::new("router.policy", format!("no policy {policy:?}")) });
     }
     let span = |key: &str, written: Option<Span>, default: Duration, least: Duration, most: Duration| match written {
@@ -203,15 +203,46 @@ fn choice<T: Copy + Default, const N: usize>(
 ) -> Result<T, KeyError> {
     let Some(written) = written else { return Ok(T::default()) };
     all.into_iter().find(|one| name_of(*one) == written).ok_or_else(|| {
-        let hint = did_you_mean(written, all.map(name_of))
-            .unwrap_or_else(|| format!("it is one of: {}", all.map(name_of).join(", ")));
-        KeyError::new(key, format!("no {written:?} here")).hint(hint)
+        let hint = nearest_or_all(written, all.map(name_of));
+        KeyError { hint, ..KeyError::new(key, format!("no {written:?} here")) }
     })
 }
 
-/// What nodes log: a level, or levels by target, as `info,access=debug`.
+/// What a log line may come from: the access log, and the crates that log.
+const LOG_TARGETS: [&str; 12] = [
+    "access",
+    "cdn_core",
+    "control_plane",
+    "edge_node",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "isochrone",
+    "origin_sim",
+    "router",
+    "viewer",
+    "wan",
+];
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What nodes log: a level, or levels by target, as `info,access=debug`. A bare word that is no level would be taken for
+/// a target by the filter, and switch everything else off.
 pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
     let level = file.log.level.clone().unwrap_or_else(|| "info".into());
+    // The filter would take white space for a part of the name.
+    let level: String = level.chars().filter(|c| !c.is_whitespace()).collect();
+    for part in level.split(',') {
+        let (target, word) = part.split_once('=').map_or((None, part), |(target, word)| (Some(target), word));
+        let refuse = |what: String, hint| Err(KeyError { hint, ..KeyError::new("log.level", what) });
+        if !LOG_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
+            return refuse(format!("no level {word:?}"), nearest_or_all(word, LOG_LEVELS));
+        }
+        let Some(target) = target else { continue };
+        let root = target.split("::").next().unwrap_or(target);
+        if !LOG_TARGETS.contains(&root) {
+            return refuse(format!("nothing logs as {target:?}"), nearest_or_all(root, LOG_TARGETS));
+        }
+    }
     match level.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(level),
         Err(error) => Err(KeyError::new("log.level", format!("{level:?} is no filter: {error}"))
@@ -239,6 +270,30 @@ mod tests {
             (checked(|file| file.zstd_level = Some(0)), "edge.zstd_level: 0 is not between 1 and 9"),
         ] {
             assert_eq!(refused.unwrap_err(), expected);
+        }
+    }
+
+    fn log_level(level: &str) -> Result<String, String> {
+        let mut file = ClusterFile::default();
+        file.log.level = Some(level.into());
+        log_level_of(&file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn log_levels_are_words_that_exist() {
+        for level in ["info", "WARN", "info,access=debug", "off,edge_node::store=trace"] {
+            assert_eq!(log_level(level).as_deref(), Ok(level));
+        }
+        assert_eq!(log_level(" off, access = info").as_deref(), Ok("off,access=info"));
+        for (level, says) in [
+            ("noisy", "no level \"noisy\"; there are off, error, warn, info, debug, trace"),
+            ("inf", "no level \"inf\"; did you mean `info`?"),
+            ("info,acess=debug", "nothing logs as \"acess\"; did you mean `access`?"),
+            ("info,access=loud", "no level \"loud\""),
+            ("", "no level \"\""),
+        ] {
+            let error = log_level(level).unwrap_err();
+            assert!(error.starts_with(says), "{level}: {error}");
         }
     }
 }
