@@ -166,7 +166,7 @@ impl Fetcher {
             let how = if reused { "a kept connection" } else { "the connection" };
             story.push(format!("{how} to {} ended before a response ({error})", self.named(address)));
             if error.is_user() {
-                return Err(Failure::BadRequest(format!("the request body broke off: {error}")));
+                return Err(broke_off(&error));
             }
             if error.is_parse() {
                 return Err(Failure::Invalid(tell(recorder, target, &story)));
@@ -217,7 +217,7 @@ impl Fetcher {
             return Ok(Body::Streamed(Some(body)));
         }
         let collected = body.collect().await;
-        let whole = collected.map_err(|error| Failure::BadRequest(format!("the request body broke off: {error}")))?;
+        let whole = collected.map_err(|error| broke_off(&error))?;
         Ok(Body::Kept(whole.to_bytes()))
     }
 
@@ -302,6 +302,13 @@ impl Fetcher {
         let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
         recorder.step(Step::Request, label, detail.to_owned());
     }
+}
+
+/// The client's body ended before its time. What hyper calls that is for programmers; what lies beneath is not.
+fn broke_off(error: &hyper::Error) -> Failure {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let cause = causes.last().map_or_else(String::new, |cause| format!(": {cause}"));
+    Failure::BadRequest(format!("the request body broke off{cause}"))
 }
 
 fn tell(recorder: &Recorder, target: &Target, story: &[String]) -> String {

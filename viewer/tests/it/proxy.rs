@@ -215,6 +215,20 @@ async fn an_upgrade_passes_and_carries_bytes_both_ways() {
     assert_eq!(&heard, b"hello");
 }
 
+#[tokio::test]
+async fn a_body_that_is_no_body_is_refused_in_words_for_people() {
+    let (edges, _) = edges_that_note().await;
+    let (_router, viewer) = world(&edges).await;
+    let mut stream = TcpStream::connect(viewer.handle.address()).await.unwrap();
+    let request =
+        "POST http://www.demo.test/ HTTP/1.1\r\nHost: www.demo.test\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("x-iso-reason: viewer_bad_request"), "{answer}");
+    assert!(answer.contains("the request body broke off: ") && !answer.contains("Body stream"), "{answer}");
+}
+
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 4096;
 
