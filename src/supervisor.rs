@@ -435,6 +435,10 @@ async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<(Child, C
         .arg("node")
         .arg(id.role().as_str())
         .arg(id.name())
+        // glibc raises its threshold for mappings of their own as large blocks are freed, after which the blocks of bodies
+        // come from a heap that never shrinks. Fixed, their memory goes back when they do.
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .env("MALLOC_TRIM_THRESHOLD_", "131072")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
