@@ -10,12 +10,13 @@ use std::{
 
 use cdn_core::{Counters, Reason};
 use hyper::rt::{Read as _, ReadBuf};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     chunks::Chunks,
-    guard::{Guard, GuardLimits, Wire},
+    guard::{Guard, GuardLimits, ShortWay, Wire},
     head::HeadLimits,
+    outgoing::Outgoing,
 };
 
 /// What became of a client's bytes.
@@ -38,7 +39,7 @@ pub fn guard(pieces: &[&[u8]]) -> Passed {
         write_timeout: Duration::from_secs(1),
     };
     let wire = Arc::new(Wire::new());
-    let mut guard = Guard::new(Pieces(pieces), Arc::clone(&wire), limits, Arc::new(Counters::default()));
+    let mut guard = Guard::new(Pieces(pieces), NoHits, Arc::clone(&wire), limits, Arc::new(Counters::default()));
     let mut passed = Passed { bytes: Vec::new(), refused: None, failed: false };
     let mut cx = Context::from_waker(Waker::noop());
     loop {
@@ -96,5 +97,29 @@ impl AsyncRead for Pieces<'_> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Nothing is written where nothing is answered.
+impl AsyncWrite for Pieces<'_> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Leaves every request to hyper.
+struct NoHits;
+
+impl ShortWay for NoHits {
+    fn answer(&self, _: &[u8]) -> Option<Outgoing> {
+        None
     }
 }
