@@ -162,7 +162,8 @@ async fn long_faults_end_at_their_time_and_not_a_second_before() {
         tokio::task::yield_now().await;
     }
     assert_eq!(kinds(), ["status", "stall"]);
-    tokio::time::advance(Duration::from_secs(10)).await;
+    // Timers tick in milliseconds and round up.
+    tokio::time::advance(Duration::from_millis(10_002)).await;
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
