@@ -37,7 +37,7 @@ use crate::{node::Node, service::ViewerService};
 /// What a client beyond the limit is told, if it listens.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nServer: CloudFront\r\nX-Cache: LimitExceeded from cloudfront\r\n\
-    x-iso-reason: connection_limit\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    x-iso-reason: connection_limit\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Accepts and serves until `shutdown`, then lets requests finish for the drain grace.
 pub(crate) async fn serve(
