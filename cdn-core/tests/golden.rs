@@ -98,7 +98,7 @@ impl Edge {
         self.distribution.behavior_for("/").spec().clone()
     }
 
-    fn sleep(&mut self, secs: u64) {
+    fn advance(&mut self, secs: u64) {
         self.now += Duration::from_secs(secs);
     }
 
@@ -261,23 +261,23 @@ fn golden_4_to_6_miss_hit_refresh_hit_and_stale_while_the_origin_is_down() {
     let mut edge = Edge::new("CachingOptimized");
     edge.origin_says(200, &[("cache-control", "max-age=60"), ("etag", "\"v1\"")], "v1");
     check(&edge.get("/a"), 200, "Miss", None);
-    edge.sleep(5);
+    edge.advance(5);
     check(&edge.get("/a"), 200, "Hit", Some(5));
     assert_eq!(edge.asked(), 1);
-    edge.sleep(56);
+    edge.advance(56);
     edge.origin_says(304, &[], "");
     let reply = edge.get("/a");
     check(&reply, 200, "RefreshHit", None);
     assert_eq!(reply.body, "v1");
     assert_eq!(edge.origin.borrow().asked[1].1[header::IF_NONE_MATCH], "\"v1\"");
     check(&edge.get("/a"), 200, "Hit", Some(0));
-    edge.sleep(61);
+    edge.advance(61);
     edge.origin_is_down();
     check(&edge.get("/a"), 200, "Hit", Some(61));
-    edge.sleep(9);
+    edge.advance(9);
     check(&edge.get("/a"), 200, "Hit", Some(70));
     assert_eq!(edge.asked(), 3, "for 10 s the origin is left alone");
-    edge.sleep(1);
+    edge.advance(1);
     check(&edge.get("/a"), 200, "Hit", Some(71));
     assert_eq!(edge.asked(), 4);
 }
@@ -287,7 +287,7 @@ fn golden_7_stale_if_error_zero_shows_the_error() {
     let mut edge = Edge::new("CachingOptimized");
     edge.origin_says(200, &[("cache-control", "max-age=60, stale-if-error=0")], "v1");
     edge.get("/a");
-    edge.sleep(61);
+    edge.advance(61);
     edge.origin_is_down();
     check(&edge.get("/a"), 502, "Error", None);
 }
@@ -298,7 +298,7 @@ fn golden_8_and_10_errors_are_stored_for_ten_seconds_unless_caching_is_disabled(
         let mut edge = Edge::new(policy);
         edge.origin_says(500, &[], "oops");
         let asked = [0, 9, 2].map(|secs| {
-            edge.sleep(secs);
+            edge.advance(secs);
             let reply = edge.get("/a");
             assert_eq!((reply.status, reply.x_cache.as_str()), (500, "Error"));
             edge.asked()
@@ -348,7 +348,7 @@ fn stale_while_revalidate_answers_at_once_and_the_next_request_gets_the_new_obje
     let mut edge = Edge::new("CachingOptimized");
     edge.origin_says(200, &[("cache-control", "max-age=10, stale-while-revalidate=30")], "old");
     edge.get("/a");
-    edge.sleep(15);
+    edge.advance(15);
     edge.origin_says(200, &[("cache-control", "max-age=10, stale-while-revalidate=30")], "new");
     assert_eq!(edge.get("/a").body, "old");
     assert_eq!(edge.get("/a").body, "new");

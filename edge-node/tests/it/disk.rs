@@ -381,9 +381,9 @@ impl Node {
     }
 }
 
-/// Not a test by itself.
+/// The child process of the kill loop, which runs and asks for it by name.
 #[tokio::test]
-#[ignore = "the node of the kill loop"]
+#[ignore = "no test: the kill loop starts it as the process that it kills"]
 async fn the_node_that_is_killed() {
     let Ok(origin) = std::env::var("EDGE_DISK_ORIGIN") else { return };
     let dir = std::env::var_os("EDGE_DISK_DIR").unwrap();
