@@ -206,5 +206,6 @@ fn log_to_stderr(level: &str) {
     // The cluster was checked, so the text is a filter.
     let filter: Targets = level.parse().unwrap_or_default();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = lines.event_format(edge_node::LogFormat::default());
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }

@@ -203,19 +203,20 @@ impl Case {
         let node = Arc::clone(&service.node);
         let request_id = node.request_id();
         let log = access_log::Entry::is_wanted().then(|| {
-            let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+            let host = parts.headers.get(header::HOST).cloned();
+            let of_target = || HeaderValue::from_str(parts.uri.host().unwrap_or_default()).ok();
             Box::new(access_log::Entry {
                 node: Arc::clone(&node.name),
                 clock: node.clock,
                 began,
                 method: parts.method.clone(),
-                host: host.map_or_else(|| parts.uri.host().unwrap_or_default().to_owned(), Into::into),
+                host: host.or_else(of_target).unwrap_or(HeaderValue::from_static("")),
                 uri: parts.uri.clone(),
                 client: service.peer.ip(),
                 status: StatusCode::OK,
                 x_cache: "",
                 reason: "",
-                request_id: String::new(),
+                request_id: HeaderValue::from_static(""),
             })
         });
         let head = parts.method == Method::HEAD;
@@ -295,7 +296,7 @@ impl Case {
             log.status = status;
             log.x_cache = x_cache.as_str();
             log.reason = reason.as_str();
-            log.request_id = self.request_id.to_str().unwrap_or_default().to_owned();
+            log.request_id = self.request_id.clone();
         }
         let bodyless = self.head || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
         if bodyless {

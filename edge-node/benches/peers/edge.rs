@@ -64,6 +64,7 @@ fn log_as_nodes_do() {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
     let filter: Targets = "info".parse().expect("a filter");
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = lines.event_format(edge_node::LogFormat::default());
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
