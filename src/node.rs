@@ -24,6 +24,7 @@ use axum::{
     routing::{get, put},
 };
 use cdn_core::{Counters, NodeId, Role};
+use edge_node::{LogFormat, LogWriter};
 use tokio_util::sync::CancellationToken;
 use wan::Wan;
 
@@ -55,12 +56,14 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     tie_to_parent();
     raise_descriptor_limit();
     let cluster = Cluster::check(&config.file, &config.inputs).map_err(|error| VerbError::Usage(error.to_string()))?;
-    log_to_stderr(&cluster.log_level);
+    let log = log_to_stderr(&cluster.log_level);
     let cluster = Arc::new(cluster);
     let plan = cluster.node(&id).cloned().ok_or_else(|| VerbError::Usage(format!("the config has no node {id}")))?;
     let stop = CancellationToken::new();
     end_with_stdin(stop.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let idle = log.clone();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(move || idle.flush()).build()?;
     let generation = config.generation();
     let frame = Frame { cluster, plan, token: config.token, stop, world: config.world, generation };
     let served = runtime.block_on(async {
@@ -72,6 +75,7 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
         }
     });
     runtime.shutdown_background();
+    log.flush();
     Ok(served?)
 }
 
@@ -201,11 +205,14 @@ fn end_with_stdin(stop: CancellationToken) {
     }
 }
 
-fn log_to_stderr(level: &str) {
+/// Lines on stderr; those of the access log when the writer is flushed.
+fn log_to_stderr(level: &str) -> LogWriter {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
     // The cluster was checked, so the text is a filter.
     let filter: Targets = level.parse().unwrap_or_default();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = lines.event_format(edge_node::LogFormat::default());
+    let writer = LogWriter::stderr();
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone()).with_ansi(false);
+    let lines = lines.event_format(LogFormat::default());
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    writer
 }

@@ -3,13 +3,17 @@
 //! Nothing is gathered unless somebody listens.
 
 mod format;
+mod writer;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cdn_core::Instant;
 use http::{HeaderValue, Method, StatusCode, Uri};
 
-pub use self::format::LogFormat;
+pub use self::{
+    format::LogFormat,
+    writer::{LineWriter, LogWriter},
+};
 use crate::clock::Clock;
 
 /// What lines of the access log come from.

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(fuzzing)]
 pub use crate::connection::fuzzing;
 pub use crate::{
-    access_log::LogFormat,
+    access_log::{LineWriter, LogFormat, LogWriter},
     config::{Compression, Config, DiskConfig, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,

@@ -10,7 +10,7 @@ use cdn_core::{
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
-use edge_node::{Compression, Config, Edge, Limits, Tier};
+use edge_node::{Compression, Config, Edge, Limits, LogFormat, LogWriter, Tier};
 use tokio_util::sync::CancellationToken;
 
 use crate::load::HOST;
@@ -41,8 +41,9 @@ pub(crate) fn options(args: &[String]) -> Option<Options> {
 
 /// Serves on one thread until stdin ends.
 pub(crate) fn serve(options: Options) {
+    let log = LogWriter::stderr();
     if options.log {
-        log_as_nodes_do();
+        log_as_nodes_do(&log);
     }
     let config = config(options.origin, options.diagnostics);
     let stop = CancellationToken::new();
@@ -51,7 +52,8 @@ pub(crate) fn serve(options: Options) {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         stopped.cancel();
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_park(move || log.flush()).build().expect("a runtime");
     runtime.block_on(async {
         let listener = std::net::TcpListener::bind(options.address).expect("the port is free");
         let (edge, _handle) = Edge::build(config, vec![listener], edge_node::tcp()).expect("a node");
@@ -60,11 +62,11 @@ pub(crate) fn serve(options: Options) {
 }
 
 /// Lines on stderr, which is a file here, filtered by target: what `iso node` does.
-fn log_as_nodes_do() {
+fn log_as_nodes_do(writer: &LogWriter) {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
     let filter: Targets = "info".parse().expect("a filter");
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = lines.event_format(edge_node::LogFormat::default());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone()).with_ansi(false);
+    let lines = lines.event_format(LogFormat::default());
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
