@@ -117,6 +117,9 @@ counters! {
     EdgeShieldRequests, "edge", "edge_shield_requests_total", Counter, "requests sent to the shield";
     EdgeShieldHits, "edge", "edge_shield_hits_total", Counter, "requests that the shield answered from its store";
     EdgeShieldBypasses, "edge", "edge_shield_bypasses_total", Counter, "requests that went past the shield because it was of no use";
+    EdgePurges, "edge", "edge_purges_total", Counter, "targets that another cache had this one forget, because an unsafe method changed them";
+    EdgePurgesFailed, "edge", "edge_purges_failed_total", Counter, "times that a regional cache or shield could not be told what to forget; until it is, requests for it go past it";
+    EdgePurgesFull, "edge", "edge_purges_full_total", Counter, "times that a regional cache or shield had to be told of so much that it is told to forget a whole distribution";
     EdgeOriginRequests, "edge", "edge_origin_requests_total", Counter, "requests sent to origins";
     EdgeOriginConnects, "edge", "edge_origin_connects_total", Counter, "connections opened to origins, regional caches and shields";
     EdgeOriginConnectFailures, "edge", "edge_origin_connect_failures_total", Counter, "attempts to connect to an origin that failed";

@@ -4,6 +4,7 @@
 //! (`Content-Length`, `Transfer-Encoding`) belongs to the HTTP library of the shell.
 
 mod hop;
+mod purge;
 mod request;
 mod response;
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub use self::{
     hop::{HOP_HEADER, Hop, parent_request_headers},
+    purge::Purge,
     request::{
         CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_path_and_query, origin_request_headers,
         receive_viewer_headers,

@@ -53,6 +53,7 @@ reasons! {
     PassDisabled = "pass_disabled", "the cache policy disables caching";
     PassWaitersFull = "pass_waiters_full", "as many requests as allowed already wait for this object";
     PassUpgrade = "pass_upgrade", "the connection was upgraded (WebSocket)";
+    Purged = "purged", "what was stored of it is forgotten, because an unsafe method changed it";
     // The edge: what it refused.
     BadRequest = "bad_request", "the request is malformed";
     HeadersTooLarge = "headers_too_large", "the request's headers exceed the limit";
