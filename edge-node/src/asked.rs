@@ -59,20 +59,14 @@ impl Asked {
     /// A plain GET for a path and query of the same host, with the same headers but for preconditions.
     pub(crate) fn as_get_of(&self, path_and_query: &str) -> Self {
         let uri = Uri::try_from(path_and_query).unwrap_or_default();
-        let behavior = self.distribution.behavior_for(uri.path());
+        let root_object = self.distribution.root_object_for(uri.path());
+        let behavior = self.distribution.behavior_for(root_object.as_deref().unwrap_or_else(|| uri.path()));
         let place = self.distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior));
         let mut headers = self.headers.clone();
         for name in PRECONDITIONS {
             headers.remove(name);
         }
-        Self {
-            method: Method::GET,
-            root_object: None,
-            behavior: place.unwrap_or(usize::MAX),
-            uri,
-            headers,
-            ..self.clone()
-        }
+        Self { method: Method::GET, root_object, behavior: place.unwrap_or(usize::MAX), uri, headers, ..self.clone() }
     }
 
     /// The target as it was sent, for a cache behind, which does the same with it as the edge.

@@ -164,6 +164,10 @@ pub struct Limits {
     pub origin_header_bytes_max: usize,
     /// How long a regional cache or shield that was silent is left alone. Default 10 s.
     pub parent_retry: Duration,
+    /// Targets that a regional cache or shield may owe to be told to forget, because an unsafe method changed them while
+    /// it could not be told; beyond, it is told to forget whole distributions (`edge_purges_full_total`). About 40 bytes
+    /// each. Default 65,536.
+    pub purges_owed_max: usize,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
     /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
@@ -195,6 +199,7 @@ impl Default for Limits {
             stream_window_bytes: 1 << 20,
             origin_header_bytes_max: 32_768,
             parent_retry: Duration::from_secs(10),
+            purges_owed_max: 1 << 16,
             origin_idle_max: 64,
             disk_queue_bytes_max: 64 << 20,
             disk_read_bytes_max: 64 << 20,

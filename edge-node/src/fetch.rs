@@ -25,6 +25,7 @@ use crate::{
     lead::is_origin_failure,
     node::Node,
     pool::{Lease, SendError},
+    purge,
     respond::{CACHE_STATUS, Refusal},
     timing::Ledger,
 };
@@ -96,26 +97,20 @@ pub(crate) async fn fetch(
     if want.by_parents
         && let Some(origin) = asked.origins().next()
     {
-        for (parent, health) in node.parents.iter().zip(&node.parent_health) {
+        for (place, (parent, health)) in node.parents.iter().zip(&node.parent_health).enumerate() {
             if parent.tier == Tier::Shield && !origin.shield {
                 continue;
             }
             let health = || health.lock().unwrap_or_else(PoisonError::into_inner);
             let began = node.clock.now();
             if health().is_worth_asking(began) {
-                if let Some(fetched) = ask_parent(node, asked, want, parent, origin, &mut ledger).await {
+                if purge::settle(node, place, asked, origin).await
+                    && let Some(fetched) = ask_parent(node, asked, want, parent, origin, &mut ledger).await
+                {
                     health().on_answer();
                     return as_failure(fetched);
                 }
-                // What refuses or says that it is draining costs nothing to ask again.
-                let now = node.clock.now();
-                if now - began >= origin.connection_timeout {
-                    health().on_silence(now, node.limits.parent_retry);
-                    tracing::warn!(
-                        parent = %parent.pop, tier = parent.tier.as_str(), left_alone = ?node.limits.parent_retry,
-                        "silent until the connection timeout; misses go past it for a while"
-                    );
-                }
+                left_alone(node, place, origin, began);
             }
             node.counters.bump(match parent.tier {
                 Tier::Shield => Counter::EdgeShieldBypasses,
@@ -124,6 +119,20 @@ pub(crate) async fn fetch(
         }
     }
     ask_origins(node, asked, want, body, ledger).await
+}
+
+/// A cache between that was asked at `began` was of no use: it is left alone for a while where it was silent. What refuses
+/// or says that it is draining costs nothing to ask again.
+pub(crate) fn left_alone(node: &Node, place: usize, origin: &Origin, began: Instant) {
+    let (Some(parent), Some(health)) = (node.parents.get(place), node.parent_health.get(place)) else { return };
+    let now = node.clock.now();
+    if now - began >= origin.connection_timeout {
+        health.lock().unwrap_or_else(PoisonError::into_inner).on_silence(now, node.limits.parent_retry);
+        tracing::warn!(
+            parent = %parent.pop, tier = parent.tier.as_str(), left_alone = ?node.limits.parent_retry,
+            "silent until the connection timeout; misses go past it for a while"
+        );
+    }
 }
 
 /// An error page that a cache between made itself is an error of the fetch: the edge makes its own page, or has something stale.
@@ -406,6 +415,16 @@ async fn ask_parent(
         fetched.headers.remove(name);
     }
     Some(fetched)
+}
+
+/// Has a cache between forget something; whether it says that it has.
+pub(crate) async fn tell_parent(node: &Node, purge: &Asked, parent: &Parent, origin: &Origin) -> bool {
+    let want = Want { conditions: Conditions::None, by_parents: true, upgrade: None, interims: None };
+    let Some((response, lease)) = parent_answer(node, purge, want, parent, origin).await else { return false };
+    let told = response.status() == StatusCode::NO_CONTENT;
+    // It has no body, so its connection goes home at once.
+    drop(receive(response, longest_silence(purge), None, (node, lease, PARENT_KEEP), Ledger::default()));
+    told
 }
 
 /// How long an idle connection to a cache between is kept: as long as an origin's may be at most.

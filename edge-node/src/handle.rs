@@ -92,9 +92,7 @@ impl Handle {
     pub fn invalidate(&self, distribution: &str, pattern: &str) -> Result<u64, InvalidateError> {
         let distribution = self.distribution(distribution).ok_or(InvalidateError::UnknownDistribution)?;
         let pattern = distribution.invalidation(pattern).map_err(InvalidateError::Pattern)?;
-        // The disk first: what comes back from there after this is in flight, and does not outlive the other.
-        let on_disk = self.node.disk.as_ref().map_or(0, |disk| disk.invalidate(distribution.id(), &pattern));
-        Ok(on_disk + self.node.store.invalidate(distribution.id(), &pattern))
+        Ok(self.node.invalidate(&distribution, &pattern))
     }
 
     /// What is stored under `path` of a distribution (by id or host), with any query string.

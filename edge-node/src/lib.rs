@@ -32,6 +32,7 @@ mod object;
 mod pass;
 mod pool;
 mod promote;
+mod purge;
 mod respond;
 mod service;
 mod short_way;

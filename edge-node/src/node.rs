@@ -10,8 +10,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counter, Counters, cache_key::KeySeed, distribution::Distributions, forward, parent_health::ParentHealth,
-    source_nat::SourceNat, store::StoreSettings,
+    Counter, Counters,
+    cache_key::KeySeed,
+    distribution::{Distribution, Distributions},
+    forward::{self, Purge},
+    invalidation::InvalidationPattern,
+    parent_debts::ParentDebts,
+    parent_health::ParentHealth,
+    source_nat::SourceNat,
+    store::StoreSettings,
 };
 use http::{HeaderValue, uri::Authority};
 use rand::{RngExt as _, SeedableRng as _};
@@ -20,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     BuildError,
+    asked::Asked,
     clock::Clock,
     config::{Config, Limits, Parent, Tier},
     dial::BoxConnect,
@@ -43,6 +51,8 @@ pub(crate) struct Node {
     pub(crate) parents: Vec<Parent>,
     /// What is known of each of them, in their order.
     pub(crate) parent_health: Vec<Mutex<ParentHealth>>,
+    /// What each of them has yet to be told to forget, in their order.
+    pub(crate) parent_debts: Vec<Mutex<ParentDebts>>,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) store: Store,
     /// What is kept of the store beyond this process, where anything is.
@@ -89,6 +99,7 @@ impl Node {
         let disk = config.disk.as_ref().map(|disk| Disk::open(disk, limits, config.object_bytes_max, &counters));
         let disk = disk.transpose().map_err(BuildError::Disk)?;
         let distributions = Distributions::new(config.distributions).map_err(BuildError::Distributions)?;
+        let debts = config.parents.iter().map(|_| Mutex::new(ParentDebts::new(config.limits.purges_owed_max)));
         let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
@@ -96,6 +107,7 @@ impl Node {
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
             parent_health: config.parents.iter().map(|_| Mutex::default()).collect(),
+            parent_debts: debts.collect(),
             parents: config.parents,
             source_nat: config.source_nat,
             // Keys of what is kept beyond a process have to mean the same in the next.
@@ -114,6 +126,32 @@ impl Node {
             counters,
             name,
         })
+    }
+
+    /// Removes what `pattern` covers from memory and disk; how many responses that were. Fetches that are under way will
+    /// not be stored.
+    pub(crate) fn invalidate(&self, distribution: &Distribution, pattern: &InvalidationPattern) -> u64 {
+        // The disk first: what comes back from there after this is in flight, and does not outlive the other.
+        let on_disk = self.disk.as_ref().map_or(0, |disk| disk.invalidate(distribution.id(), pattern));
+        on_disk + self.store.invalidate(distribution.id(), pattern)
+    }
+
+    /// The same for everything that a target, or its distribution, has in memory and on disk.
+    pub(crate) fn forget(&self, purge: Purge, asked: &Asked) {
+        match purge {
+            Purge::Target => {
+                let key = asked.head().key(self.store.seed());
+                if let Some(disk) = &self.disk {
+                    disk.forget_object(key);
+                }
+                self.store.forget(key);
+            }
+            Purge::Distribution => {
+                if let Ok(all) = asked.distribution.invalidation("/*") {
+                    self.invalidate(&asked.distribution, &all);
+                }
+            }
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use cdn_core::{
     Counter, Reason,
-    forward::{self, Conditions, XCache},
+    forward::{self, Conditions, Purge, XCache},
     unsafe_method,
 };
 use http::{Response, StatusCode};
@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     fetch::{FetchFailure, Fetched, Want, fetch},
     lead, miss,
+    purge::purge,
     respond::{Refusal, Story},
     service::Case,
 };
@@ -42,14 +43,8 @@ pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reaso
 async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
     let node = std::sync::Arc::clone(&case.node);
     let target = asked.target_of_references();
-    for target in unsafe_method::invalidates(&asked.method, target, fetched.status, &fetched.headers) {
-        let key = asked.as_get_of(&target).head().key(node.store.seed());
-        // The disk first: what comes back from there after this is in flight, and does not outlive the other.
-        if let Some(disk) = &node.disk {
-            disk.forget_object(key);
-        }
-        node.store.forget(key);
-    }
+    let changed = unsafe_method::invalidates(&asked.method, target, fetched.status, &fetched.headers);
+    purge(&node, Purge::Target, changed.iter().map(|target| asked.as_get_of(target)).collect()).await;
     let rules = asked.behavior().cache_policy().rules;
     if !unsafe_method::answers_get(&asked.method, target, fetched.status, &fetched.headers, rules) {
         return relay(case, &asked, fetched, story);

@@ -16,7 +16,7 @@ use cdn_core::{
     Counter, Instant, Reason,
     distribution::{Diagnostics, Distribution, Distributions},
     fields::Fields,
-    forward::{self, Hop, Viewer, XCache},
+    forward::{self, Hop, Purge, Viewer, XCache},
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use http_body::Body as _;
@@ -29,7 +29,7 @@ use crate::{
     config::Tier,
     connection::{InFlight, Wire},
     node::Node,
-    respond::{self, Occasion, Refusal, X_ISO_REASON},
+    respond::{self, Occasion, Refusal, Story, X_ISO_REASON},
     timing::Ledger,
 };
 
@@ -112,7 +112,10 @@ impl ViewerService {
                 return Answer::Now(Some(case.refuse(Refusal::new(reason))));
             }
         };
-        let Admitted { asked, upgrade } = admitted;
+        let Admitted { asked, upgrade, purge } = admitted;
+        if let Some(purge) = purge {
+            return Answer::Later(Box::pin(forget(case, asked, purge)));
+        }
         if let Some(protocol) = upgrade {
             // From here on the connection may become a tunnel; hyper needs its request back for that.
             let client = Request::from_parts(parts, ());
@@ -141,6 +144,7 @@ impl ViewerService {
             return Err(Reason::UriTooLong);
         }
         let distributions = node.distributions.load();
+        let purge = if node.tier == Tier::Edge { None } else { Purge::of(&parts.method) };
         let (distribution, viewer) = match node.tier {
             Tier::Edge => {
                 let distribution =
@@ -148,7 +152,8 @@ impl ViewerService {
                 let request_id = case.request_id.clone();
                 (distribution, Viewer { address: self.peer, https: false, version: parts.version, request_id })
             }
-            _ if node.is_draining() => return Err(Reason::Draining),
+            // One that is to be asked no more has things to forget all the same: it may come back.
+            _ if node.is_draining() && purge.is_none() => return Err(Reason::Draining),
             Tier::Regional | Tier::Shield => {
                 let hop = Hop::take(&mut parts.headers).ok_or(Reason::UnknownHost)?;
                 case.request_id = hop.viewer.request_id.clone();
@@ -159,7 +164,7 @@ impl ViewerService {
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
         let behavior = distribution.behavior_for(path);
-        if !behavior.allows(&parts.method) {
+        if purge.is_none() && !behavior.allows(&parts.method) {
             return Err(Reason::MethodNotAllowed);
         }
         if matches!(parts.method, Method::GET | Method::HEAD) && has_body && !behavior.follows_origin() {
@@ -176,6 +181,7 @@ impl ViewerService {
         Ok(Admitted {
             asked: Asked { distribution, method, host, uri, root_object, behavior: place, headers, viewer },
             upgrade,
+            purge,
         })
     }
 }
@@ -183,6 +189,8 @@ impl ViewerService {
 pub(crate) struct Admitted {
     pub(crate) asked: Asked,
     pub(crate) upgrade: Option<HeaderValue>,
+    /// What another cache wants forgotten.
+    pub(crate) purge: Option<Purge>,
 }
 
 /// One request from its head to its response: what the response's headers and the log will want to know.
@@ -256,7 +264,7 @@ impl Case {
     }
 
     /// The error page for an error that is repeated from the store.
-    pub(crate) fn repeat_error(self, refusal: Refusal, story: respond::Story) -> Response<ResponseBody> {
+    pub(crate) fn repeat_error(self, refusal: Refusal, story: Story) -> Response<ResponseBody> {
         let page = respond::page(refusal, self.request_id.to_str().unwrap_or_default());
         let mut response = Response::new(ResponseBody::whole(page));
         *response.status_mut() = refusal.status;
@@ -265,20 +273,14 @@ impl Case {
     }
 
     /// Puts the headers of this request's story on a response, and its accounts under the body.
-    pub(crate) fn answer(self, response: Response<ResponseBody>, story: respond::Story) -> Response<ResponseBody> {
+    pub(crate) fn answer(self, response: Response<ResponseBody>, story: Story) -> Response<ResponseBody> {
         let (mut parts, mut body) = response.into_parts();
         self.complete(parts.status, &mut parts.headers, &mut body, story);
         with_phrase(Response::from_parts(parts, body))
     }
 
     /// The same, wherever the response's fields are.
-    pub(crate) fn complete(
-        self,
-        status: StatusCode,
-        fields: &mut impl Fields,
-        body: &mut ResponseBody,
-        story: respond::Story,
-    ) {
+    pub(crate) fn complete(self, status: StatusCode, fields: &mut impl Fields, body: &mut ResponseBody, story: Story) {
         let (x_cache, reason) = (story.x_cache, story.reason);
         respond::finish(self.occasion(), story, status, fields);
         self.settle(status, fields, body, x_cache, reason);
@@ -328,6 +330,17 @@ fn with_phrase(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
         response.extensions_mut().insert(ReasonPhrase::from_static(b""));
     }
     response
+}
+
+/// Forgets what another cache says was changed, and has those behind forget it.
+async fn forget(case: Case, asked: Asked, purge: Purge) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    node.counters.bump(Counter::EdgePurges);
+    let story = Story::new(XCache::Miss, Reason::Purged, node.clock.now() - case.began);
+    crate::purge::purge(&node, purge, vec![asked]).await;
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    case.answer(response, story)
 }
 
 /// The probe of routers; not a request of anybody.

@@ -20,7 +20,9 @@ impl ShortWay for ViewerService {
         let mut parts = read(head)?;
         let began = self.node.clock.now();
         let mut case = Case::new(self, began, self.wire.begin(), &parts);
-        let Admitted { asked, upgrade: None } = self.admit(&mut case, &mut parts, false).ok()? else { return None };
+        let Admitted { asked, upgrade: None, purge: None } = self.admit(&mut case, &mut parts, false).ok()? else {
+            return None;
+        };
         asked.behavior().method_class(&asked.method).ok()?;
         miss::look_for_hit(case, &asked)
     }

@@ -6,6 +6,7 @@ mod disk;
 mod failover;
 mod hostile;
 mod passing;
+mod purge;
 mod ranges;
 mod regional;
 mod shared_cache;
