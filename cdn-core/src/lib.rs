@@ -16,6 +16,7 @@ pub mod distribution;
 pub mod estimate;
 pub mod fields;
 pub mod forward;
+pub mod framing;
 pub mod freshness;
 pub mod geo;
 pub mod health;

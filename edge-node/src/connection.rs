@@ -2,13 +2,12 @@
 //!
 //! Knows sockets and hyper's connections. What a request means is the service's business.
 
-mod chunks;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guard;
-pub(crate) mod head;
 mod interim;
 mod outgoing;
+mod wire;
 
 use std::{
     future::poll_fn,
@@ -18,19 +17,17 @@ use std::{
     sync::Arc,
 };
 
-use cdn_core::{Counter, Counters, Reason};
+use cdn_core::{Counter, Counters, Reason, framing::HeadLimits};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{
-    guard::{Guard, GuardLimits, Protocol},
-    head::HeadLimits,
-};
+use self::guard::{Guard, GuardLimits, Protocol};
 pub(crate) use self::{
-    guard::{InFlight, ShortWay, Wire},
+    guard::ShortWay,
     outgoing::Outgoing,
+    wire::{InFlight, Wire},
 };
 use crate::{node::Node, service::ViewerService};
 

@@ -109,7 +109,12 @@ impl ViewerService {
             Ok(admitted) => admitted,
             Err(reason) => {
                 node.counters.bump(Counter::EdgeRejected);
-                return Answer::Now(Some(case.refuse(Refusal::new(reason))));
+                let mut response = case.refuse(Refusal::new(reason));
+                if parts.method == Method::CONNECT && parts.version <= Version::HTTP_11 {
+                    // What came behind it was meant for a tunnel, and is no request.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                return Answer::Now(Some(response));
             }
         };
         let Admitted { asked, upgrade, purge } = admitted;

@@ -7,10 +7,11 @@
 //! looked.
 
 use bytes::Bytes;
+use cdn_core::framing::HeadLines;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
 
 use crate::{
-    connection::{Outgoing, ShortWay, head},
+    connection::{Outgoing, ShortWay},
     miss,
     service::{Admitted, Case, HEALTH_PATH, ViewerService},
 };
@@ -32,7 +33,7 @@ impl ShortWay for ViewerService {
 /// stays.
 fn read(head: &[u8]) -> Option<Parts> {
     let head = Bytes::copy_from_slice(head);
-    let mut lines = head::Lines::of(&head);
+    let mut lines = HeadLines::of(&head);
     let mut words = lines.next()?.split(|&byte| byte == b' ');
     let method = match words.next()? {
         b"GET" => Method::GET,

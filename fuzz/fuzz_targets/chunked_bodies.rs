@@ -1,7 +1,7 @@
 //! Chunked bodies: their end does not depend on how bytes were divided into reads, and what is framed well passes whole.
 #![no_main]
 
-use edge_node::fuzzing::chunked;
+use cdn_core::framing::Chunks;
 use isochrone_fuzz::pieces;
 use libfuzzer_sys::fuzz_target;
 
@@ -25,3 +25,18 @@ fuzz_target!(|data: &[u8]| {
     framed.extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(chunked(&pieces(cuts, &framed)), Ok((length, true)));
 });
+
+/// Follows a chunked body through these reads: how many bytes of it were fine, and whether it has ended; how many came
+/// before the wrong one where it is framed wrongly.
+fn chunked(pieces: &[&[u8]]) -> Result<(usize, bool), usize> {
+    let mut chunks = Chunks::new();
+    let mut fine = 0;
+    for piece in pieces {
+        let (len, ended) = chunks.advance(piece).map_err(|bad| fine + bad.fine)?;
+        fine += len;
+        if ended {
+            return Ok((fine, true));
+        }
+    }
+    Ok((fine, false))
+}

@@ -8,15 +8,14 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Counters, Reason};
+use cdn_core::{Counters, Reason, framing::HeadLimits};
 use hyper::rt::{Read as _, ReadBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    chunks::Chunks,
-    guard::{Guard, GuardLimits, ShortWay, Wire},
-    head::HeadLimits,
+    guard::{Guard, GuardLimits, ShortWay},
     outgoing::Outgoing,
+    wire::Wire,
 };
 
 /// What became of a client's bytes.
@@ -57,24 +56,6 @@ pub fn guard(pieces: &[&[u8]]) -> Passed {
     }
     passed.refused = wire.refusal();
     passed
-}
-
-/// Follows a chunked body through these reads: how many bytes of it were fine, and whether it has ended; the error where
-/// it is framed wrongly.
-///
-/// # Errors
-/// How many bytes before the wrong one were fine.
-pub fn chunked(pieces: &[&[u8]]) -> Result<(usize, bool), usize> {
-    let mut chunks = Chunks::new();
-    let mut fine = 0;
-    for piece in pieces {
-        let (len, ended) = chunks.advance(piece).map_err(|bad| fine + bad.fine)?;
-        fine += len;
-        if ended {
-            return Ok((fine, true));
-        }
-    }
-    Ok((fine, false))
 }
 
 /// A socket that has one piece ready per read.

@@ -1,8 +1,9 @@
 //! The stream between a client's socket and hyper: lets only requests through that are beyond doubt, and only in time.
 //!
-//! It follows the framing of HTTP/1.1 requests byte by byte. A head that is malformed, too large or too slow is replaced
-//! by a harmless one; the service sees in [`Wire`] which request that was and answers it with the proper page. HTTP/2
-//! (by its preface) and tunnels pass unread. Idle time, slow heads and readers that do not read end here too.
+//! What may pass is [`Screen`]'s to say: it follows the framing of HTTP/1.1 requests byte by byte. A head that is malformed,
+//! too large or too slow is replaced by a harmless one; the service sees in [`Wire`] which request that was and answers it
+//! with the proper page. HTTP/2 (by its preface) and tunnels pass unread. Idle time, slow heads and readers that do not
+//! read end here too.
 //!
 //! While hyper has nothing to do, a [`ShortWay`] is asked about each head without a body first; what it answers is written
 //! from here, and hyper does not hear of that request. The guard itself knows neither hosts nor methods.
@@ -11,28 +12,22 @@ use std::{
     cell::RefCell,
     io,
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
-use cdn_core::{Counter, Counters, Reason};
+use cdn_core::{
+    Counter, Counters, Reason,
+    framing::{HeadLimits, Next, Requests, Screen, Stage},
+};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
 };
 
-use super::{
-    chunks::Chunks,
-    head::{self, Framing, HeadLimits},
-    interim::Interims,
-    outgoing::Outgoing,
-};
+use super::{outgoing::Outgoing, wire::Wire};
 
 /// Answers what needs no waiting.
 pub(crate) trait ShortWay {
@@ -61,92 +56,6 @@ pub(crate) struct GuardLimits {
     pub(crate) write_timeout: Duration,
 }
 
-/// What guard and service of one connection tell each other.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    started: Instant,
-    /// The place of the refused head among the heads of this connection, and why it was refused.
-    refusal: OnceLock<(u64, Reason)>,
-    /// From now on bytes belong to no HTTP.
-    tunnel: AtomicBool,
-    in_flight: AtomicUsize,
-    /// Nanoseconds after `started` at which the last request ended.
-    idle_since: AtomicU64,
-    /// Heads that reached the service.
-    served: AtomicU64,
-    /// Interim responses that hyper does not send.
-    pub(crate) interims: Interims,
-}
-
-impl Wire {
-    pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            refusal: OnceLock::new(),
-            tunnel: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(0),
-            served: AtomicU64::new(0),
-            interims: Interims::default(),
-        }
-    }
-
-    /// A request reached the service; the reason if it stands for one that was refused. Ends with the [`InFlight`].
-    pub(crate) fn on_request(self: &Arc<Self>) -> (InFlight, Option<Reason>) {
-        let place = self.served.fetch_add(1, Relaxed);
-        let refused = self.refusal.get().filter(|(at, _)| *at == place).map(|(_, reason)| *reason);
-        (self.begin(), refused)
-    }
-
-    /// A request is being answered, until the [`InFlight`] ends.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Relaxed);
-        InFlight(Arc::clone(self))
-    }
-
-    /// Why the connection was refused in the middle of a body, if it was.
-    pub(crate) fn refusal(&self) -> Option<Reason> {
-        self.refusal.get().map(|(_, reason)| *reason)
-    }
-
-    /// The connection becomes a tunnel; called before the client can know.
-    pub(crate) fn on_tunnel(&self) {
-        self.tunnel.store(true, Relaxed);
-    }
-
-    /// Whether all of the first `heads` heads were served and answered.
-    fn is_quiet_after(&self, heads: u64) -> bool {
-        self.in_flight.load(Relaxed) == 0 && self.served.load(Relaxed) == heads
-    }
-
-    fn idle_since(&self) -> Option<Instant> {
-        (self.in_flight.load(Relaxed) == 0).then(|| self.started + Duration::from_nanos(self.idle_since.load(Relaxed)))
-    }
-}
-
-/// Lives as long as a request is being answered.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Wire>);
-
-impl InFlight {
-    pub(crate) fn wire(&self) -> &Arc<Wire> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let nanos = u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.0.idle_since.store(nanos, Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What hyper reads in place of a refused head.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
-
 /// After the last byte was written, a client may still be sending; closing at once would reset the connection and take
 /// the answer with it (RFC 9112 section 9.6). This long, and for this many bytes, we listen and forget.
 const LINGER: Duration = Duration::from_secs(1);
@@ -160,25 +69,6 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
 
-#[derive(Debug)]
-enum State {
-    /// The first bytes of the connection: which protocol?
-    Sniff,
-    /// Between requests, or in a head of which the first `searched` bytes were seen.
-    Head {
-        searched: usize,
-        since: Option<Instant>,
-    },
-    /// This many bytes of a body are still to come.
-    Length(u64),
-    Chunked(Chunks),
-    /// HTTP/2 or a tunnel.
-    Opaque {
-        h2: bool,
-    },
-    Refused,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Guard<T, S> {
@@ -187,12 +77,9 @@ pub(crate) struct Guard<T, S> {
     wire: Arc<Wire>,
     limits: GuardLimits,
     counters: Arc<Counters>,
-    state: State,
-    /// Bytes that were read; the first `approved` of them may go on.
-    held: BytesMut,
-    approved: usize,
-    /// Heads that went on to hyper.
-    heads: u64,
+    screen: Screen,
+    /// Which head has begun but not ended, and since when.
+    head_since: Option<(u64, Instant)>,
     /// What the short way answers; the head that asked for it is gone.
     outgoing: Option<Box<Outgoing>>,
     /// Hyper has written since it last flushed, so it may have more to write.
@@ -207,16 +94,15 @@ pub(crate) struct Guard<T, S> {
 
 impl<T, S: ShortWay> Guard<T, S> {
     pub(crate) fn new(io: T, short_way: S, wire: Arc<Wire>, limits: GuardLimits, counters: Arc<Counters>) -> Self {
+        let screen = Screen::new(Requests::or_http2(limits.head), Arc::clone(wire.stand_in()));
         Self {
             io,
             short_way,
             wire,
             limits,
             counters,
-            state: State::Sniff,
-            held: BytesMut::new(),
-            approved: 0,
-            heads: 0,
+            screen,
+            head_since: None,
             outgoing: None,
             hyper_writes: false,
             timer: None,
@@ -227,126 +113,37 @@ impl<T, S: ShortWay> Guard<T, S> {
         }
     }
 
-    /// What of `bytes` may go on, and what is answered already; the rest is held until more is known.
-    fn approve(&mut self, bytes: &[u8]) -> Approved {
-        let mut at = 0;
-        loop {
-            let rest = bytes.get(at..).unwrap_or_default();
-            match &mut self.state {
-                State::Refused => return Approved::on(at),
-                State::Opaque { .. } => return Approved::on(bytes.len()),
-                _ if rest.is_empty() => return Approved::on(at),
-                State::Sniff => {
-                    if rest.len() < PREFACE.len() && PREFACE.starts_with(rest) {
-                        return Approved::on(at);
-                    }
-                    self.state = if rest.starts_with(PREFACE) {
-                        State::Opaque { h2: true }
-                    } else {
-                        State::Head { searched: 0, since: None }
-                    };
-                }
-                State::Head { searched: 0, .. } if rest.starts_with(b"\r\n") => at += 2,
-                State::Head { searched, since } => {
-                    let verdict = head::end_of_head(rest, *searched).and_then(|end| match end {
-                        Some(len) => {
-                            let head = rest.get(..len).unwrap_or_default();
-                            head::judge(head, &self.limits.head).map(|framing| Some((len, framing)))
-                        }
-                        None => head::judge_oversized(rest, &self.limits.head).map_or(Ok(None), Err),
-                    });
-                    match verdict {
-                        Ok(Some((len, framing))) => {
-                            if self.approved + at == 0
-                                && framing == Framing::Length(0)
-                                && self.answer(rest.get(..len).unwrap_or_default())
-                            {
-                                self.state = State::Head { searched: 0, since: None };
-                                return Approved { answered: len, on: 0 };
-                            }
-                            at += len;
-                            self.heads += 1;
-                            self.state = match framing {
-                                Framing::Length(0) => State::Head { searched: 0, since: None },
-                                Framing::Length(len) => State::Length(len),
-                                Framing::Chunked => State::Chunked(Chunks::new()),
-                            };
-                        }
-                        Ok(None) => {
-                            *searched = head::searched(rest);
-                            since.get_or_insert_with(Instant::now);
-                            return Approved::on(at);
-                        }
-                        Err(reason) => {
-                            self.refuse(reason);
-                            return Approved::on(at);
-                        }
-                    }
-                }
-                State::Length(left) => {
-                    let take = (*left).min(rest.len() as u64);
-                    *left -= take;
-                    at += usize::try_from(take).unwrap_or(usize::MAX);
-                    if *left == 0 {
-                        self.state = State::Head { searched: 0, since: None };
-                    }
-                }
-                State::Chunked(chunks) => match chunks.advance(rest) {
-                    Ok((len, ended)) => {
-                        at += len;
-                        if ended {
-                            self.state = State::Head { searched: 0, since: None };
-                        }
-                    }
-                    Err(bad) => {
-                        self.refuse(Reason::BadRequest);
-                        return Approved::on(at + bad.fine);
-                    }
-                },
-            }
-        }
-    }
-
-    /// Asks the short way, where hyper has nothing left to do: answers leave in the order of their questions.
-    fn answer(&mut self, head: &[u8]) -> bool {
-        if self.outgoing.is_none() && !self.hyper_writes && self.wire.is_quiet_after(self.heads) {
-            self.outgoing = self.short_way.answer(head).map(Box::new);
-        }
-        self.outgoing.is_some()
-    }
-
-    fn refuse(&mut self, reason: Reason) {
-        // In a body the request has reached the service, which learns from the error of the body.
-        let in_head = matches!(self.state, State::Head { .. } | State::Sniff);
-        let place = if in_head { self.heads } else { u64::MAX };
-        let _ = self.wire.refusal.set((place, reason));
-        self.state = State::Refused;
-    }
-
     /// An idle client is taken for one that has left, a slow one is refused.
     fn on_deadline(&mut self) {
-        if self.held.is_empty() {
+        if self.screen.is_empty() {
             self.counters.bump(Counter::EdgeIdleTimeouts);
             self.eof = true;
         } else {
-            self.refuse(Reason::HeaderTimeout);
+            self.screen.refuse(Reason::HeaderTimeout);
+        }
+    }
+
+    /// Since when the head that is coming has been, if one is.
+    fn head_since(&mut self) -> Option<Instant> {
+        let head = self.screen.unfinished_head()?;
+        match self.head_since {
+            Some((of, since)) if of == head => Some(since),
+            _ => Some(self.head_since.insert((head, Instant::now())).1),
         }
     }
 
     /// Whether a deadline of the current state has passed; arms the timer for the next one otherwise.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let deadline = match &self.state {
-                State::Head { since: Some(since), .. } => *since + self.limits.head_timeout,
-                State::Sniff if !self.held.is_empty() => self.wire.started + self.limits.head_timeout,
-                State::Sniff | State::Head { .. } | State::Opaque { h2: true } => match self.wire.idle_since() {
+            let deadline = match (self.screen.stage(), self.head_since()) {
+                (Stage::Head, Some(since)) => since + self.limits.head_timeout,
+                (Stage::Start, _) if !self.screen.is_empty() => self.wire.started() + self.limits.head_timeout,
+                (Stage::Start | Stage::Head | Stage::Http2, _) => match self.wire.idle_since() {
                     Some(since) => since + self.limits.idle_timeout,
                     // Looked at again when the timer rings.
                     None => Instant::now() + self.limits.idle_timeout,
                 },
-                State::Length(_) | State::Chunked(_) | State::Opaque { h2: false } | State::Refused => {
-                    return Poll::Pending;
-                }
+                (Stage::Body | Stage::Connect | Stage::Tunnel | Stage::Refused, _) => return Poll::Pending,
             };
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if deadline < timer.deadline() {
@@ -361,25 +158,13 @@ impl<T, S: ShortWay> Guard<T, S> {
     }
 }
 
-/// A verdict on some bytes: the first `answered` of them are done with, the next `on` go on to hyper.
-struct Approved {
-    answered: usize,
-    on: usize,
-}
-
-impl Approved {
-    const fn on(on: usize) -> Self {
-        Self { answered: 0, on }
-    }
-}
-
 impl<T: AsyncRead + Unpin, S: ShortWay> Guard<T, S> {
-    /// Takes what the socket has into `held`, or straight on to `cursor` where all of it may pass.
+    /// Takes what the socket has: to be held, or straight on to `cursor` where all of it may pass.
     fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<bool>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let room = cursor.remaining().clamp(1, scratch.len());
             // In a head more may be read than hyper has room for: it is held until it is judged.
-            let room = if matches!(self.state, State::Sniff | State::Head { .. }) { scratch.len() } else { room };
+            let room = if matches!(self.screen.stage(), Stage::Start | Stage::Head) { scratch.len() } else { room };
             let (buffer, _) = scratch.split_at_mut(room);
             let mut buffer = ReadBuf::new(buffer);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
@@ -387,70 +172,13 @@ impl<T: AsyncRead + Unpin, S: ShortWay> Guard<T, S> {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(false));
             }
-            if self.held.is_empty() {
-                let approved = self.approve(bytes);
-                let rest = bytes.get(approved.answered..).unwrap_or_default();
-                if approved.on == rest.len() && approved.on <= cursor.remaining() {
-                    cursor.put_slice(rest);
-                    return Poll::Ready(Ok(true));
-                }
-                self.held.extend_from_slice(rest);
-                self.approved = approved.on;
-            } else {
-                self.held.extend_from_slice(bytes);
-                self.approve_held();
-            }
+            let Self { screen, short_way, outgoing, wire, hyper_writes, .. } = self;
+            let passed = screen.offer(bytes, cursor.remaining(), |head| {
+                answer(head, short_way, outgoing, !*hyper_writes && wire.is_quiet())
+            });
+            cursor.put_slice(passed);
             Poll::Ready(Ok(true))
         })
-    }
-
-    /// Judges what is held once more, after bytes or knowledge were added.
-    fn approve_held(&mut self) {
-        let mut held = std::mem::take(&mut self.held);
-        let approved = self.approve(held.get(self.approved..).unwrap_or_default());
-        // Only what nothing stands before is answered.
-        held.advance(approved.answered);
-        self.approved += approved.on;
-        if matches!(self.state, State::Refused) {
-            held.truncate(self.approved);
-        }
-        self.held = held;
-    }
-
-    /// Gives `cursor` what is approved; whether that was anything.
-    fn give(&mut self, cursor: &mut ReadBufCursor<'_>) -> bool {
-        let len = self.approved.min(cursor.remaining());
-        if len == 0 {
-            return false;
-        }
-        cursor.put_slice(self.held.get(..len).unwrap_or_default());
-        self.held.advance(len);
-        self.approved -= len;
-        if self.held.is_empty() {
-            self.held = BytesMut::new();
-        }
-        true
-    }
-
-    fn poll_read_refused(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        match self.wire.refusal.get() {
-            Some((place, _)) if *place == self.heads => {
-                self.heads += 1;
-                self.held.clear();
-                self.held.extend_from_slice(STAND_IN);
-                self.approved = STAND_IN.len();
-                self.give(cursor);
-                Poll::Ready(Ok(()))
-            }
-            Some((u64::MAX, _)) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the body is not framed as RFC 9112 says")))
-            }
-            // The stand-in was read. Nothing more is; an end of the stream would take hyper's mind off the answer.
-            _ => {
-                let _ = self.poll_forget(cx);
-                Poll::Pending
-            }
-        }
     }
 
     /// Reads and forgets; ready at the end of the stream, or when it was enough.
@@ -474,7 +202,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Guard<T, S> {
     /// Reads the first bytes of the connection, until they say what the client speaks.
     pub(crate) fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<Protocol> {
         let mut nowhere = hyper::rt::ReadBuf::new(&mut []);
-        while matches!(self.state, State::Sniff) && !self.eof {
+        while self.screen.stage() == Stage::Start && !self.eof {
             match self.poll_fill(cx, &mut nowhere.unfilled()) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false) | Err(_)) => self.eof = true,
@@ -484,7 +212,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Guard<T, S> {
                 }
             }
         }
-        Poll::Ready(if matches!(self.state, State::Opaque { h2: true }) { Protocol::Http2 } else { Protocol::Http1 })
+        Poll::Ready(if self.screen.stage() == Stage::Http2 { Protocol::Http2 } else { Protocol::Http1 })
     }
 
     /// Writes what the short way has answered, then looks at what came behind it.
@@ -493,9 +221,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Guard<T, S> {
             let outcome = outgoing.poll_write(&mut self.io, cx);
             if ready!(self.watch_write(cx, outcome))? {
                 self.outgoing = None;
-                if !self.held.is_empty() {
-                    self.approve_held();
-                }
+                let Self { screen, short_way, outgoing, wire, hyper_writes, .. } = self;
+                screen.look_again(|head| answer(head, short_way, outgoing, !*hyper_writes && wire.is_quiet()));
             }
         }
         Poll::Ready(Ok(()))
@@ -505,20 +232,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Guard<T, S> {
 impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Read for Guard<T, S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.wire.tunnel.load(Relaxed) && !matches!(this.state, State::Opaque { .. }) {
-            this.state = State::Opaque { h2: false };
-            this.approved = this.held.len();
+        if this.wire.is_tunnel() && this.screen.stage() != Stage::Tunnel {
+            this.screen.on_tunnel();
         }
         loop {
             ready!(this.poll_outgoing(cx))?;
-            if this.give(&mut cursor) {
-                return Poll::Ready(Ok(()));
-            }
-            if matches!(this.state, State::Refused) {
-                return this.poll_read_refused(cx, &mut cursor);
-            }
-            if this.eof {
-                return Poll::Ready(Ok(()));
+            match this.screen.next() {
+                Next::Bytes(bytes) => {
+                    let len = bytes.len().min(cursor.remaining());
+                    cursor.put_slice(bytes.get(..len).unwrap_or_default());
+                    this.screen.advance(len);
+                    return Poll::Ready(Ok(()));
+                }
+                Next::Socket if this.eof => return Poll::Ready(Ok(())),
+                Next::Socket => {}
+                Next::Answer => return Poll::Pending,
+                Next::Silence => {
+                    let _ = this.poll_forget(cx);
+                    return Poll::Pending;
+                }
+                Next::Error => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             }
             let before = cursor.remaining();
             match this.poll_fill(cx, &mut cursor) {
@@ -616,10 +349,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: ShortWay + Unpin> Write for Guard<T, 
     }
 }
 
+/// Asks the short way, where hyper has nothing left to do: answers leave in the order of their questions.
+fn answer(head: &[u8], short_way: &impl ShortWay, outgoing: &mut Option<Box<Outgoing>>, is_quiet: bool) -> bool {
+    if outgoing.is_none() && is_quiet {
+        *outgoing = short_way.answer(head).map(Box::new);
+    }
+    outgoing.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{collections::VecDeque, task::Waker};
 
+    use cdn_core::framing::StandIn;
     use http::{Method, StatusCode};
     use hyper::rt::ReadBuf as HyperBuf;
     use proptest::prelude::*;
@@ -675,7 +417,7 @@ mod tests {
     }
 
     /// What hyper would read, in reads of `room` bytes, and why it was refused.
-    fn read(pieces: impl IntoIterator<Item = Vec<u8>>, room: usize) -> (Vec<u8>, Option<(u64, Reason)>) {
+    fn read(pieces: impl IntoIterator<Item = Vec<u8>>, room: usize) -> (Vec<u8>, Option<Reason>) {
         let (passed, _, refused) = serve(Answers("nothing"), pieces, room);
         (passed, refused)
     }
@@ -685,7 +427,7 @@ mod tests {
         short_way: Answers,
         pieces: impl IntoIterator<Item = Vec<u8>>,
         room: usize,
-    ) -> (Vec<u8>, String, Option<(u64, Reason)>) {
+    ) -> (Vec<u8>, String, Option<Reason>) {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         let limits = GuardLimits {
             head: HeadLimits { head_bytes_max: 1_000, target_bytes_max: 100, headers_max: 10 },
@@ -705,7 +447,7 @@ mod tests {
             }
         }
         let written = String::from_utf8(guard.io.written).expect("text");
-        (all, written, wire.refusal.get().copied())
+        (all, written, wire.refusal())
     }
 
     const REQUESTS: [&str; 9] = [
@@ -741,8 +483,8 @@ mod tests {
         fn nothing_is_changed_that_passes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let (passed, refused) = read([bytes.clone()], 128);
             let passed = match refused {
-                Some((place, _)) if place != u64::MAX => passed.strip_suffix(STAND_IN).expect("a stand-in"),
-                _ => &passed,
+                Some(_) => passed.strip_suffix(StandIn::HEAD).unwrap_or(&passed),
+                None => &passed,
             };
             prop_assert!(bytes.starts_with(passed));
         }
@@ -751,7 +493,7 @@ mod tests {
     #[test]
     fn what_came_before_a_bad_chunk_passes_however_it_was_divided() {
         let [head, body] = ["POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "5\nhello"];
-        let expected = (format!("{head}5").into_bytes(), Some((u64::MAX, Reason::BadRequest)));
+        let expected = (format!("{head}5").into_bytes(), Some(Reason::BadRequest));
         let whole = [head, body].concat();
         for cut in 1..whole.len() {
             let (first, second) = whole.as_bytes().split_at(cut);
@@ -782,7 +524,7 @@ mod tests {
     #[test]
     fn a_refused_head_is_replaced_and_what_follows_is_forgotten() {
         let stream = [REQUESTS[0], REQUESTS[4], REQUESTS[0]].concat();
-        let expected = [REQUESTS[0].as_bytes(), STAND_IN].concat();
-        assert_eq!(read([stream.into_bytes()], 4096), (expected, Some((1, Reason::BadRequest))));
+        let expected = [REQUESTS[0].as_bytes(), StandIn::HEAD].concat();
+        assert_eq!(read([stream.into_bytes()], 4096), (expected, Some(Reason::BadRequest)));
     }
 }

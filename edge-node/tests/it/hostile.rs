@@ -79,6 +79,18 @@ async fn what_follows_a_refused_request_is_not_served() {
 }
 
 #[tokio::test]
+async fn what_follows_a_connect_that_was_refused_is_no_request() {
+    let (origin, node) = node().await;
+    let mut client = Client::connect(node.address).await;
+    let get = "GET / HTTP/1.1\r\nHost: www.demo.test\r\n\r\n";
+    client.send(format!("CONNECT www.demo.test:443 HTTP/1.1\r\nHost: www.demo.test\r\n\r\n{get}")).await;
+    let reply = client.reply(false).await;
+    assert_eq!((reply.status, reply.header("connection").as_str()), (403, "close"));
+    assert!(client.is_closed().await);
+    assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
 async fn oversized_heads_have_their_own_statuses() {
     let (_origin, node) = node().await;
     let uri = format!("GET /{} HTTP/1.1\r\nHost: www.demo.test\r\n\r\n", "a".repeat(8_192));

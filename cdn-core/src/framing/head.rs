@@ -5,26 +5,28 @@
 //! `Transfer-Encoding`, lengths that differ, folded lines, bare CR or LF, white space before a colon, a missing or second
 //! `Host`. Knows bytes of one head; does not know hosts, methods or limits other than those it is given.
 
-use cdn_core::Reason;
+use crate::Reason;
 
 /// How the body after a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// This many bytes follow.
     Length(u64),
+    /// No body: what follows belongs to the tunnel, if there is to be one (RFC 9110 section 9.3.6).
+    Connect,
     /// Chunks follow (RFC 9112 section 7.1).
     Chunked,
 }
 
 /// How large a head may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
     /// Bytes of the whole head, request line included.
-    pub(crate) head_bytes_max: usize,
+    pub head_bytes_max: usize,
     /// Bytes of the request target.
-    pub(crate) target_bytes_max: usize,
-    /// Lines of headers.
-    pub(crate) headers_max: usize,
+    pub target_bytes_max: usize,
+    /// HeadLines of headers.
+    pub headers_max: usize,
 }
 
 /// Looks for the end of a head in `bytes`, of which the first `searched` were seen before. The length of the head with
@@ -32,7 +34,7 @@ pub(crate) struct HeadLimits {
 ///
 /// # Errors
 /// [`Reason::BadRequest`] for a CR or LF that stands alone.
-pub(crate) fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Reason> {
+pub(super) fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Reason> {
     let mut at = searched;
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest)) {
         let cr = at + offset;
@@ -49,7 +51,7 @@ pub(crate) fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>
 }
 
 /// Where the search for the end of an incomplete head continues.
-pub(crate) fn searched(bytes: &[u8]) -> usize {
+pub(super) fn searched(bytes: &[u8]) -> usize {
     // A CR at the end may be half of a CRLF.
     bytes.len() - usize::from(bytes.ends_with(b"\r"))
 }
@@ -58,8 +60,8 @@ pub(crate) fn searched(bytes: &[u8]) -> usize {
 ///
 /// # Errors
 /// [`Reason::BadRequest`], [`Reason::UriTooLong`] or [`Reason::HeadersTooLarge`].
-pub(crate) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason> {
-    let mut lines = Lines(head);
+pub(super) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason> {
+    let mut lines = HeadLines(head);
     let line = lines.next().ok_or(Reason::BadRequest)?;
     let version = judge_request_line(line, limits)?;
     if head.len() > limits.head_bytes_max {
@@ -104,6 +106,9 @@ pub(crate) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason>
     }
     match (chunked, length) {
         (true, Some(_)) => Err(Reason::BadRequest),
+        (false, None | Some(0)) if head.starts_with(b"CONNECT ") => Ok(Framing::Connect),
+        // What came behind it would be a body to some and the tunnel's to others.
+        _ if head.starts_with(b"CONNECT ") => Err(Reason::BadRequest),
         (true, None) => Ok(Framing::Chunked),
         (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
     }
@@ -111,7 +116,7 @@ pub(crate) fn judge(head: &[u8], limits: &HeadLimits) -> Result<Framing, Reason>
 
 /// Judges an incomplete head that is already too large. Whatever comes after, [`judge`] would refuse it as well, so that it
 /// makes no difference how a head is divided into reads.
-pub(crate) fn judge_oversized(head: &[u8], limits: &HeadLimits) -> Option<Reason> {
+pub(super) fn judge_oversized(head: &[u8], limits: &HeadLimits) -> Option<Reason> {
     if head.len() <= limits.head_bytes_max.min(limits.target_bytes_max) {
         return None;
     }
@@ -161,17 +166,18 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Lines of a judged head up to the empty one, without their CRLF.
+/// HeadLines of a judged head up to the empty one, without their CRLF.
 #[derive(Clone, Debug)]
-pub(crate) struct Lines<'a>(&'a [u8]);
+pub struct HeadLines<'a>(&'a [u8]);
 
-impl<'a> Lines<'a> {
-    pub(crate) const fn of(head: &'a [u8]) -> Self {
+impl<'a> HeadLines<'a> {
+    /// The lines of `head`.
+    pub const fn of(head: &'a [u8]) -> Self {
         Self(head)
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for HeadLines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -216,6 +222,8 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n", Framing::Length(7)),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Framing::Chunked),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\nX: \u{e9}\tb\r\n\r\n", Framing::Length(0)),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Framing::Connect),
+            ("CONNECT a:443 HTTP/1.0\r\nContent-Length: 0\r\n\r\n", Framing::Connect),
         ] {
             assert_eq!(verdict(head), Ok(framing), "{head:?}");
         }
@@ -259,6 +267,8 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
             "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert_eq!(verdict(head), Err(Reason::BadRequest), "{head:?}");
         }

@@ -7,7 +7,7 @@ const OVERHEAD_BYTES_MAX: u32 = 16 * 1024;
 
 /// Follows a chunked body through any division into reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     state: State,
     overhead: u32,
 }
@@ -28,21 +28,28 @@ enum State {
 
 /// The body is not framed as the RFC says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadChunk {
+pub struct BadChunk {
     /// How many bytes before the wrong one were fine.
-    pub(crate) fine: usize,
+    pub fine: usize,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0 }
+    }
 }
 
 impl Chunks {
-    pub(crate) const fn new() -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, overhead: 0 }
+    /// At the first byte of a body.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Reads on; how many bytes belong to the body, and whether it has ended.
     ///
     /// # Errors
     /// [`BadChunk`] where the framing is wrong.
-    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BadChunk> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BadChunk> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if let State::Data { left } = self.state {

@@ -1,0 +1,18 @@
+//! Where HTTP/1.1 messages begin and end, read so strictly that no other implementation can read them differently.
+//!
+//! Every node that takes requests puts a [`Screen`] between its socket and its HTTP library, so that request smuggling
+//! has one answer everywhere. Knows bytes; what they ask for is for others.
+
+mod chunks;
+mod head;
+mod requests;
+mod screen;
+mod stand_in;
+
+pub use self::{
+    chunks::{BadChunk, Chunks},
+    head::{Framing, HeadLimits, HeadLines},
+    requests::{Part, Requests, Stage},
+    screen::{Next, Screen},
+    stand_in::StandIn,
+};
