@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use cdn_core::{
     NodeId, SourceNat,
+    framing::HeadLimits,
     geo::GeoPrefix,
     routing::{Pop, RoutingOptions},
     zone::{InvalidDomainName, Name, OutsideZones},
@@ -87,6 +88,8 @@ pub struct Limits {
     pub tcp_timeout: Duration,
     /// Open HTTP connections. Default 1024.
     pub http_connections_max: usize,
+    /// How large the head of an HTTP request may be. Default 16 KiB, 8192 bytes of target and 100 header lines.
+    pub http_head: HeadLimits,
     /// How long a client may take for a request's headers, and be idle. Default 10 s.
     pub http_header_timeout: Duration,
     /// How long a client may take for the body of a beacon. Default 5 s.
@@ -104,6 +107,7 @@ impl Default for Limits {
             tcp_connections_max: 1024,
             tcp_timeout: Duration::from_secs(10),
             http_connections_max: 1024,
+            http_head: HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8_192, headers_max: 100 },
             http_header_timeout: Duration::from_secs(10),
             http_body_timeout: Duration::from_secs(5),
             beacon_bytes_max: 4096,

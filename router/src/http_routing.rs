@@ -14,11 +14,12 @@ use bytes::Bytes;
 use cdn_core::{
     Counter, Reason,
     estimate::BeaconRefused,
+    framing::{Requests, Screen, StandIn},
     routing::{AskedBy, ExplainOptions},
     zone::Name,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
@@ -34,11 +35,9 @@ use crate::{
     answer,
     config::RedirectTo,
     control::{Control, Published},
+    screened::Screened,
     tcp::ACCEPT_PAUSE,
 };
-
-/// Headers of a request, in bytes; also the size of a connection's buffer.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// Accepts until told to stop.
 pub(crate) async fn run(control: Arc<Control>, listener: TcpListener, stop: CancellationToken) {
@@ -72,19 +71,32 @@ pub(crate) async fn run(control: Arc<Control>, listener: TcpListener, stop: Canc
 async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let peer = answer::translated(control.source_nat.as_ref(), peer);
-    let service = service_fn(|request| async move {
+    let stand_in = Arc::new(StandIn::default());
+    let service = service_fn(|request| {
         control.counters.bump(Counter::RouterHttpRequests);
-        Ok::<_, Infallible>(handle_request(control, request, peer).await)
+        let refused = stand_in.on_request();
+        async move {
+            Ok::<_, Infallible>(match refused {
+                Some(reason) => rejected(control, status_of(reason), reason),
+                None => handle_request(control, request, peer).await,
+            })
+        }
     });
+    let limits = &control.limits.http_head;
+    let screen = Screen::new(Requests::new(*limits), Arc::clone(&stand_in));
+    let (reads, writes) = stream.into_split();
+    let stream = tokio::io::join(Screened::new(reads, screen), writes);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(control.limits.http_header_timeout)
-        .max_buf_size(HEADER_BYTES_MAX)
+        // Heads were judged before hyper sees them, so its own limits are only wide enough never to bite.
+        .max_buf_size((limits.head_bytes_max + 1024).max(8_192))
+        .max_headers(limits.headers_max + 1)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {
-            // hyper has answered a malformed or oversized head by itself.
+            // It took what hyper did not, which has answered by itself.
             if ended.is_err_and(|error| error.is_parse()) {
                 control.counters.bump(Counter::RouterHttpRejected);
             }
@@ -98,7 +110,10 @@ async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &C
 
 async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     if request.method() == Method::CONNECT {
-        return rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
+        let mut response = rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
+        // What came behind it was meant for a tunnel, and is no request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
     }
     if !is_well_formed(&request) {
         return rejected(control, StatusCode::BAD_REQUEST, Reason::BadRequest);
@@ -217,7 +232,8 @@ async fn handle_beacon(control: &Control, request: Request<Incoming>, peer: IpAd
     let body = Limited::new(request.into_body(), control.limits.beacon_bytes_max).collect();
     let (status, reason) = match timeout(control.limits.http_body_timeout, body).await {
         Err(_) => (StatusCode::REQUEST_TIMEOUT, Reason::BodyTimeout),
-        Ok(Err(_)) => (StatusCode::PAYLOAD_TOO_LARGE, Reason::BadRequest),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => (StatusCode::PAYLOAD_TOO_LARGE, Reason::BadRequest),
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, Reason::BadRequest),
         Ok(Ok(body)) => match take_beacon(control, &body.to_bytes(), peer) {
             Ok(()) => return reply(StatusCode::NO_CONTENT, Reason::BeaconTaken, Bytes::new()),
             Err(status) => (status, Reason::BeaconRefused),
@@ -247,6 +263,15 @@ fn take_beacon(control: &Control, body: &[u8], peer: IpAddr) -> Result<(), Statu
         BeaconRefused::RttOutOfRange => StatusCode::UNPROCESSABLE_ENTITY,
         BeaconRefused::Full => StatusCode::SERVICE_UNAVAILABLE,
     })
+}
+
+/// The status of a request that the screen refused.
+const fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::UriTooLong => StatusCode::URI_TOO_LONG,
+        Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn unknown_host(control: &Control) -> Response<Full<Bytes>> {

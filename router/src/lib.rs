@@ -21,6 +21,7 @@ mod names;
 mod node;
 mod prober;
 mod respond;
+mod screened;
 mod tcp;
 mod udp;
 mod wire;

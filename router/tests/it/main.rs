@@ -4,4 +4,5 @@ mod dns;
 mod health;
 mod http;
 mod malformed;
+mod smuggling;
 mod world;
