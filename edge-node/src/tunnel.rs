@@ -28,7 +28,7 @@ use crate::{
     fetch::{Want, fetch},
     node::Node,
     pass::{fail, relay},
-    respond::Story,
+    respond::{Refusal, Story},
     service::Case,
 };
 
@@ -50,6 +50,11 @@ pub(crate) async fn open(
         Err(failure) => return fail(case, failure, story),
     };
     let Some(origin) = fetched.upgraded.take() else { return relay(case, &asked, fetched, story) };
+    if let Some(reason) = case.wire().refusal() {
+        // It did not wait for the 101, and what it sent was read as a request.
+        node.counters.bump(Counter::EdgeRejected);
+        return case.refuse(Refusal::new(reason));
+    }
     // The client may send its first frame the moment it has the 101, so the guard must know before.
     case.wire().on_tunnel();
     node.tasks.spawn(join(Arc::clone(&node), on_upgrade, origin));

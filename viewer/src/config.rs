@@ -71,6 +71,8 @@ pub struct Limits {
     pub client_idle_timeout: Duration,
     /// Bytes of one request head. Default 64 KiB.
     pub head_bytes_max: usize,
+    /// Header lines of one request. Default 100.
+    pub headers_max: usize,
     /// How long one connection attempt may take. Default 3 s.
     pub connect_timeout: Duration,
     /// How long an attempt may be silent before the next address is tried beside it; the first that connects wins.
@@ -124,6 +126,7 @@ impl Default for Limits {
             connections_max: 4096,
             client_idle_timeout: Duration::from_secs(60),
             head_bytes_max: 64 * 1024,
+            headers_max: 100,
             connect_timeout: Duration::from_secs(3),
             connect_attempt_delay: Duration::from_secs(1),
             dead_for: Duration::from_secs(5),

@@ -12,6 +12,8 @@ use http_body_util::Full;
 /// Why a request was not answered by an edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
+    /// The request's framing is in doubt, or its head too large.
+    Refused(Reason),
     /// Not a request that a forward proxy can serve.
     BadRequest(String),
     /// Nobody can stand there.
@@ -40,7 +42,9 @@ impl Failure {
     /// The status that the client gets.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::UnknownPlace(_) => StatusCode::BAD_REQUEST,
+            Self::Refused(Reason::UriTooLong) => StatusCode::URI_TOO_LONG,
+            Self::Refused(Reason::HeadersTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Refused(_) | Self::BadRequest(_) | Self::UnknownPlace(_) => StatusCode::BAD_REQUEST,
             Self::NoHttps(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ResolverBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimedOut(_) | Self::ResponseTimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -53,6 +57,7 @@ impl Failure {
     /// The word that logs and the header carry.
     pub(crate) const fn reason(&self) -> Reason {
         match self {
+            Self::Refused(reason) => *reason,
             Self::BadRequest(_) => Reason::ViewerBadRequest,
             Self::UnknownPlace(_) => Reason::ViewerUnknownPlace,
             Self::ForeignHost(_) => Reason::ViewerForeignHost,
@@ -69,7 +74,10 @@ impl Failure {
 
     /// Whether the client is at fault, and no edge was asked.
     pub(crate) const fn is_clients(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::UnknownPlace(_) | Self::ForeignHost(_) | Self::NoHttps(_))
+        matches!(
+            self,
+            Self::Refused(_) | Self::BadRequest(_) | Self::UnknownPlace(_) | Self::ForeignHost(_) | Self::NoHttps(_)
+        )
     }
 
     /// The response for the client.
@@ -87,6 +95,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Refused(reason) => f.write_str(reason.help()),
             Self::BadRequest(story)
             | Self::UnknownPlace(story)
             | Self::ForeignHost(story)

@@ -20,6 +20,7 @@ mod node;
 mod place;
 mod pool;
 mod proxy;
+mod screened;
 mod server_timing;
 mod target;
 mod tunnel;
@@ -27,7 +28,10 @@ mod user;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use cdn_core::{Counter, Counters};
+use cdn_core::{
+    Counter, Counters,
+    framing::{HeadLimits, Requests, Screen},
+};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -38,13 +42,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use world::UnknownPlace;
 
-use crate::node::{Client, Node};
 pub use crate::{
     config::{Config, Limits, RouterAddresses},
     dns::{DigError, DigOptions, DigRecord, DigReply, DigSubnet},
     ledger::{Entry, Ledger, Step},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
     place::{Places, Standing},
+};
+use crate::{
+    node::{Client, Node},
+    screened::Screened,
 };
 
 /// A viewer node, ready to serve.
@@ -129,12 +136,22 @@ async fn serve_connection(client: Arc<Client>, stream: TcpStream, stop: Cancella
     let _ = stream.set_nodelay(true);
     let node = Arc::clone(&client.node);
     let limits = &node.config.limits;
+    let head = HeadLimits {
+        head_bytes_max: limits.head_bytes_max,
+        target_bytes_max: limits.head_bytes_max,
+        headers_max: limits.headers_max,
+    };
+    let (reads, writes) = stream.into_split();
+    let screen = Screen::new(Requests::new(head), Arc::clone(&client.stand_in));
+    let stream = tokio::io::join(Screened::new(reads, screen, Arc::clone(&client)), writes);
     let service = service_fn(move |request| proxy::handle(Arc::clone(&client), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper waits this long for the next request too, so it also bounds idle connections.
         .header_read_timeout(limits.client_idle_timeout)
-        .max_buf_size(limits.head_bytes_max.max(8192))
+        // Heads were judged before hyper sees them, so its own limits are only wide enough never to bite.
+        .max_buf_size((limits.head_bytes_max + 1024).max(8192))
+        .max_headers(limits.headers_max + 1)
         .preserve_header_case(true)
         // A `Date` that the edge did not send would be ours.
         .auto_date_header(false)
@@ -143,7 +160,7 @@ async fn serve_connection(client: Arc<Client>, stream: TcpStream, stop: Cancella
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {
-            // hyper has answered a malformed or oversized head by itself.
+            // It took what hyper did not, which has answered by itself.
             if ended.is_err_and(|error| error.is_parse()) {
                 node.counters.bump(Counter::ViewerRejected);
             }

@@ -2,10 +2,10 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use cdn_core::{Counter, Counters};
+use cdn_core::{Counter, Counters, framing::StandIn};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -107,13 +107,34 @@ impl Node {
 pub(crate) struct Client {
     pub(crate) node: Arc<Node>,
     pub(crate) id: u64,
+    /// Which of its requests was refused before it was one.
+    pub(crate) stand_in: Arc<StandIn>,
+    /// From now on its bytes belong to no HTTP.
+    tunnel: AtomicBool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Client {
     pub(crate) fn new(node: Arc<Node>, permit: OwnedSemaphorePermit) -> Self {
         node.counters.add(Counter::ViewerConnections, 1);
-        Self { id: node.next_serial(), node, _permit: permit }
+        let (stand_in, tunnel) = (Arc::default(), AtomicBool::new(false));
+        Self { id: node.next_serial(), node, stand_in, tunnel, _permit: permit }
+    }
+
+    /// The connection becomes a tunnel; called before the client can know.
+    ///
+    /// # Errors
+    /// What came behind the request that asks for it was refused already.
+    pub(crate) fn on_tunnel(&self) -> Result<(), Failure> {
+        if let Some(reason) = self.stand_in.reason() {
+            return Err(Failure::Refused(reason));
+        }
+        self.tunnel.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 }
 

@@ -35,11 +35,20 @@ const USAGE: &str = "this is a forward proxy; the user name is the place to stan
 pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
     let counters = &client.node.counters;
     counters.bump(Counter::ViewerRequests);
-    let result = serve(&client, request).await;
+    let is_connect = request.method() == Method::CONNECT;
+    let result = match client.stand_in.on_request() {
+        Some(reason) => Err(Failure::Refused(reason)),
+        None => serve(&client, request).await,
+    };
     Ok(result.unwrap_or_else(|failure| {
         counters.bump(if failure.is_clients() { Counter::ViewerRejected } else { Counter::ViewerErrors });
         tracing::debug!(reason = %failure.reason(), "{failure}");
-        failure.respond().map(Either::Left)
+        let mut response = failure.respond();
+        if is_connect {
+            // What came behind it was meant for the tunnel that there is none of, and is no request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(Either::Left)
     }))
 }
 
@@ -167,6 +176,7 @@ async fn forward(
         };
         return Ok(response.map(|incoming| Either::Right(Download::new(incoming, silence_max, at_end))));
     };
+    client.on_tunnel()?;
     if let Some(id) = ledger {
         node.store_ledger(node.next_serial(), recorder.finish(id, Ending { complete: true, ..ending }));
     }
@@ -189,6 +199,7 @@ async fn open_tunnel(
 ) -> Result<Response<Reply>, Failure> {
     let node = &client.node;
     let (edge_side, address) = node.fetcher.tunnel(who, target, recorder).await?;
+    client.on_tunnel()?;
     if who.warm {
         recorder.restart_warm();
     }

@@ -5,5 +5,6 @@ mod dns;
 mod fallback;
 mod ledger;
 mod proxy;
+mod smuggling;
 mod support;
 mod wan;
