@@ -1,11 +1,12 @@
 //! Where HTTP/1.1 messages begin and end, read so strictly that no other implementation can read them differently.
 //!
 //! Every node that takes requests puts a [`Screen`] between its socket and its HTTP library, so that request smuggling
-//! has one answer everywhere. Knows bytes; what they ask for is for others.
+//! has one answer everywhere; [`response`] judges what a server sent. Knows bytes; what they ask for is for others.
 
 mod chunks;
 mod head;
 mod requests;
+pub mod response;
 mod screen;
 mod stand_in;
 

@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Counter, Counters, origin_group::Failure};
-use http::{Request, Response, Uri, uri::Authority};
+use cdn_core::{Counter, Counters, framing::response, origin_group::Failure};
+use http::{Request, Response, Uri, header, uri::Authority};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -180,8 +180,14 @@ impl Lease {
     /// # Errors
     /// [`SendError`]; the connection is of no further use.
     pub(crate) async fn send(&mut self, request: Request<OriginRequestBody>) -> Result<Response<Incoming>, SendError> {
+        let upgrade = request.headers().get(header::UPGRADE).cloned();
         match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response),
+            Ok(mut response) => {
+                let status = response.status();
+                response::judge(status, response.headers_mut(), upgrade.as_ref())
+                    .map_err(|_| SendError::Failed(Failure::Invalid))?;
+                Ok(response)
+            }
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => SendError::Unsent(Box::new(request)),
                 None => SendError::Failed(response_failure(error.error())),

@@ -10,8 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use cdn_core::{Counter, Counters};
-use http::{Request, Response, request::Parts};
+use cdn_core::{Counter, Counters, framing::response};
+use http::{Request, Response, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{body::Incoming, client::conn::http1};
@@ -148,7 +148,14 @@ impl Fetcher {
             recorder.wait_for(Step::Request, label);
             let sent = timeout(self.config.limits.response_timeout, connection.sender.try_send_request(request)).await;
             let mut error = match sent {
-                Ok(Ok(response)) => return Ok(Fetched { response, connection }),
+                Ok(Ok(mut response)) => {
+                    let status = response.status();
+                    let asked = parts.headers.get(header::UPGRADE);
+                    return match response::judge(status, response.headers_mut(), asked) {
+                        Ok(()) => Ok(Fetched { response, connection }),
+                        Err(doubt) => Err(Failure::Invalid(format!("{}: {doubt}", self.named(address)))),
+                    };
+                }
                 Ok(Err(error)) => error,
                 Err(_elapsed) => {
                     self.record_request(recorder, address, "no response in time");

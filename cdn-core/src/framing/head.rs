@@ -159,7 +159,7 @@ fn judge_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Reaso
 }
 
 /// Digits only: no sign, no list, no white space inside.
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }

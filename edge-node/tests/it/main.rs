@@ -5,6 +5,7 @@ mod compression;
 mod disk;
 mod failover;
 mod hostile;
+mod origin_bytes;
 mod passing;
 mod purge;
 mod ranges;

@@ -87,6 +87,7 @@ pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
 }
 
 impl Scripted {
@@ -95,13 +96,18 @@ impl Scripted {
     pub(crate) async fn start(script: impl Fn(&str, usize) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let origin = Self { address, heads: Arc::default(), connections: Arc::default() };
+        let origin = Self { address, heads: Arc::default(), connections: Arc::default(), closed: Arc::default() };
         let (this, script) = (origin.clone(), Arc::new(script));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 this.connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(this.clone().converse(stream, Arc::clone(&script)));
+                let (this, script) = (this.clone(), Arc::clone(&script));
+                tokio::spawn(async move {
+                    let closed = Arc::clone(&this.closed);
+                    this.converse(stream, script).await;
+                    closed.fetch_add(1, Ordering::Relaxed);
+                });
             }
         });
         origin
@@ -123,6 +129,11 @@ impl Scripted {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that have ended.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// The head of the request of this number.

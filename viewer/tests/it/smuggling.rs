@@ -161,6 +161,33 @@ async fn what_comes_behind_a_connect_belongs_to_the_tunnel_or_to_nobody() {
 }
 
 #[tokio::test]
+async fn what_an_edge_sends_in_doubt_is_refused_and_its_connection_with_it() {
+    let listener = TcpListener::bind("127.77.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut asked).await.unwrap();
+            }
+            let head = if number == 0 { "Content-Length: 3\r\nTransfer-Encoding: chunked" } else { "X: y" };
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let router = TestRouter::start().await;
+    router.set("www.demo.test", &[[127, 77, 0, 1]]);
+    let viewer = TestViewer::start(port, &[&router], |_| {});
+    let mut client = viewer.client().await;
+    let response = client.send(get("tokyo", "http://www.demo.test/")).await;
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.headers()["x-iso-reason"], "viewer_edge_invalid");
+    drop(response);
+    assert_eq!(client.fetch("tokyo", "http://www.demo.test/").await.0, 200, "on another connection");
+}
+
+#[tokio::test]
 async fn heads_beyond_the_limits_have_their_statuses() {
     let bench = Bench::start().await;
     let target = format!("GET http://www.demo.test/{} HTTP/1.1\r\nHost: www.demo.test\r\n\r\n", "a".repeat(70_000));
