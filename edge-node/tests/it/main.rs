@@ -12,4 +12,5 @@ mod ranges;
 mod regional;
 mod shared_cache;
 mod shield;
+mod splitting;
 mod support;

@@ -91,6 +91,22 @@ fn what_follows_a_refused_connect_is_no_request() {
 }
 
 #[test]
+fn an_encoded_end_of_line_stays_encoded_in_the_location() {
+    let world = world().healthy();
+    let target = "/a%0d%0aX-Injected:%201?b=%0D%0A%0D%0AHTTP/1.1%20200%20OK";
+    let answer =
+        world.http(BERLIN, &format!("GET {target} HTTP/1.1\r\nHost: www.demo.test\r\nConnection: close\r\n\r\n"));
+    assert!(answer.contains(&format!("{target}\r\n")), "{answer}");
+    assert_eq!(statuses(&answer), ["307"]);
+    assert!(!answer.lines().any(|line| line.starts_with("X-Injected")), "{answer}");
+    for ending in ["\r", "\n", "\0"] {
+        let raw = format!("GET /a{ending}X-Injected: HTTP/1.1\r\nHost: www.demo.test\r\n\r\n");
+        let answer = world.http(BERLIN, &raw);
+        assert_eq!(statuses(&answer), ["400"], "{answer}");
+    }
+}
+
+#[test]
 fn heads_beyond_the_limits_have_their_statuses() {
     let world = world().healthy();
     let target = format!("GET /{} HTTP/1.1\r\nHost: www.demo.test\r\n\r\n", "a".repeat(9_000));
