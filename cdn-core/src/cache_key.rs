@@ -5,7 +5,7 @@
 //! once per tier), so nobody can craft a collision. Scheme, alias and peer take no part. Every part carries a tag and its
 //! length, so that no two different requests have one canonical form.
 
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 
 use http::{HeaderMap, HeaderName, Method, header};
 use siphasher::{
@@ -48,8 +48,13 @@ pub struct KeySeed(u64, u64);
 
 /// Names a stored object of one process. Equal exactly where requests share a stored response (variants by `Vary`
 /// apart).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey(u128);
+///
+/// In two halves: a `u128` would make whatever holds a key a multiple of 16 bytes, and a store holds each key twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CacheKey {
+    high: u64,
+    low: u64,
+}
 
 impl KeySeed {
     /// A seed from 128 random bits.
@@ -96,18 +101,25 @@ impl KeySeed {
 impl CacheKey {
     /// The key with these bits, for tests and simulations that need no request.
     pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
+        Self { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
     /// Its bits.
     pub const fn bits(self) -> u128 {
-        self.0
+        (self.high as u128) << 64 | self.low as u128
     }
 
     /// Which of `shards` (at least one) stores the object.
     pub const fn shard(self, shards: usize) -> usize {
         // The high half: a shard's own table uses the low one.
-        ((self.0 >> 64) as u64 % if shards == 0 { 1 } else { shards as u64 }) as usize
+        (self.high % if shards == 0 { 1 } else { shards as u64 }) as usize
+    }
+}
+
+impl Hash for CacheKey {
+    /// Hands on the low half, which is as good a hash as any: the key is one already.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low);
     }
 }
 
@@ -156,7 +168,7 @@ impl RequestHead<'_> {
                 canonical.part(Tag::Cookie, pair.as_bytes());
             }
         }
-        CacheKey(canonical.finish())
+        CacheKey::from_bits(canonical.finish())
     }
 
     /// The path, and `?` with the keyed part of the query string where that is not empty. Invalidations match this.

@@ -28,7 +28,7 @@ use http::Method;
 
 use self::{
     admission::{Admission, AdmissionPolicy},
-    entry::{Content, Entry},
+    entry::{Content, Entry, Selector},
     eviction::{Eviction, EvictionPolicy},
     fetch::Fetch,
     slots::{NONE, Slots},
@@ -206,7 +206,7 @@ impl<B: Clone> CacheShard<B> {
             return None;
         }
         entry.last_hit = now;
-        if response.complete {
+        if response.is_complete() {
             self.eviction.on_hit(at);
         } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
             fetch.admitted = true;
@@ -241,17 +241,17 @@ impl<B: Clone> CacheShard<B> {
         let served = response.serve(now);
         let fresh = now < response.fresh_until();
         // A response that outlived its freshness while still arriving cannot be confirmed.
-        if !fresh && !response.complete {
+        if !fresh && !response.is_complete() {
             return self.ask(now, key, request, &control, Wanted::new(Reason::MissExpired));
         }
         let accepted = control.accepts(response.freshness(now));
-        let stands_in =
-            response.stands_in_until.is_some_and(|(until, error)| now < until && response.usable_on(error, now));
-        let may_revalidate_later = now < response.fresh_until() + response.lifetime.while_revalidate;
+        let stands_in = (response.stands_in_until.as_deref())
+            .is_some_and(|&(until, error)| now < until && response.usable_on(error, now));
+        let may_revalidate_later = now < response.fresh_until() + response.lifetime.unpacked().while_revalidate;
         let alone = !response.shareable();
         let has_failed = response.head.status().is_client_error() || response.head.status().is_server_error();
         entry.last_hit = now;
-        if response.complete {
+        if response.is_complete() {
             self.eviction.on_hit(at);
         } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
             fetch.admitted = true;
@@ -317,12 +317,18 @@ impl<B: Clone> CacheShard<B> {
         // Variants nearly always differ by the same headers, so one hash does for the whole chain.
         let mut hashed: Option<(&Vary, Option<u128>)> = None;
         while let Some(entry) = self.entries.at(at) {
-            let variant = match hashed {
-                Some((vary, variant)) if *vary == entry.vary => variant,
-                _ => entry.vary.variant(self.seed, request.headers),
+            let selected = match entry.selector.as_deref() {
+                None => true,
+                Some(Selector { vary, variant: wanted }) => {
+                    let variant = match hashed {
+                        Some((same, variant)) if same == vary => variant,
+                        _ => vary.variant(self.seed, request.headers),
+                    };
+                    hashed = Some((vary, variant));
+                    variant.is_some() && variant == *wanted
+                }
             };
-            hashed = Some((&entry.vary, variant));
-            if (head || !entry.head_only) && variant.is_some() && variant == entry.variant {
+            if selected && (head || !entry.head_only) {
                 return at;
             }
             at = entry.next;
@@ -402,7 +408,7 @@ impl<B: Clone> CacheShard<B> {
     fn begin(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>, wanted: Wanted<B>) -> Begun<B> {
         let object = *self.objects.entry(key).or_insert(Object::EMPTY);
         // What is known of this object's variants tells which other requests this fetch will serve.
-        let vary = self.entries.at(object.first_entry).map(|entry| entry.vary.clone()).unwrap_or_default();
+        let vary = self.entries.at(object.first_entry).map(Entry::vary).unwrap_or_default();
         // Where something is stored, or arriving, it was asked for before.
         let admitted = self.admission.on_request(key, &self.counters) || object.first_entry != NONE;
         let (stale_entry, stale) = wanted.stale.map_or((None, None), |(id, served)| (id, Some(served)));
@@ -456,7 +462,7 @@ impl<B> Wanted<B> {
     }
 }
 
-/// Takes the low half of a key, or what was made from keys, as it is: the key is a keyed hash already.
+/// Takes what keys hash to, or what was made from keys, as it is: a key is a keyed hash already.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -473,9 +479,5 @@ impl Hasher for KeyHasher {
 
     fn write_u64(&mut self, bits: u64) {
         self.0 = bits;
-    }
-
-    fn write_u128(&mut self, bits: u128) {
-        self.0 = bits as u64;
     }
 }

@@ -43,6 +43,11 @@ impl Vary {
         Self::Names(names.into())
     }
 
+    /// Whether every request may reuse the response.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Names(names) if names.is_empty())
+    }
+
     /// The names, for people.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {

@@ -65,9 +65,8 @@ pub(super) struct Entry<B> {
     pub(super) next: u32,
     pub(super) distribution: Arc<str>,
     pub(super) uri: Box<str>,
-    pub(super) vary: Vary,
-    /// The request's values of what `vary` names.
-    pub(super) variant: Option<u128>,
+    /// Which requests it answers among those of its key; `None` for all of them, which is nearly every entry's.
+    pub(super) selector: Option<Box<Selector>>,
     /// The response to a HEAD: it cannot answer a GET.
     pub(super) head_only: bool,
     pub(super) content: Content<B>,
@@ -76,11 +75,19 @@ pub(super) struct Entry<B> {
     pub(super) last_hit: Instant,
 }
 
+/// What tells the variants of one key apart.
+#[derive(Debug)]
+pub(super) struct Selector {
+    pub(super) vary: Vary,
+    /// The request's values of what `vary` names.
+    pub(super) variant: Option<u128>,
+}
+
 #[derive(Debug)]
 pub(super) enum Content<B> {
     Response(Response<B>),
-    /// Ranges of a response to GET.
-    Parts(StoredParts<B>),
+    /// Ranges of a response to GET. Rare, and larger than a response.
+    Parts(Box<StoredParts<B>>),
     /// A response could not be shared: until then requests do not wait for each other.
     Unshared {
         until: Instant,
@@ -105,29 +112,82 @@ pub(super) struct Response<B> {
     pub(super) head: Arc<StoredHead>,
     pub(super) body: B,
     pub(super) body_bytes: u64,
-    pub(super) complete: bool,
     /// When its head arrived, or a 304 confirmed it.
     pub(super) since: Instant,
-    pub(super) lifetime: Lifetime,
-    /// The origin failed like this: until then it is left alone.
-    pub(super) stands_in_until: Option<(Instant, FetchError)>,
-    /// Who is bringing the body.
+    pub(super) lifetime: PackedLifetime,
+    /// The origin failed like this: until then it is left alone. Rare.
+    pub(super) stands_in_until: Option<Box<(Instant, FetchError)>>,
+    /// Who is bringing the body; `None` once it is complete.
     pub(super) fetch: Option<SlotId>,
+}
+
+/// A [`Lifetime`] in half of its space. Nanoseconds reach 584 years, further than any lifetime; beyond that it is the
+/// longest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PackedLifetime {
+    initial_age: u64,
+    fresh_for: u64,
+    while_revalidate: u64,
+    if_error: u64,
+    if_gone: u64,
+    retry_after: u64,
+}
+
+impl From<Lifetime> for PackedLifetime {
+    fn from(lifetime: Lifetime) -> Self {
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            initial_age: nanos(lifetime.initial_age),
+            fresh_for: nanos(lifetime.fresh_for),
+            while_revalidate: nanos(lifetime.while_revalidate),
+            if_error: nanos(lifetime.if_error),
+            if_gone: nanos(lifetime.if_gone),
+            retry_after: nanos(lifetime.retry_after),
+        }
+    }
+}
+
+impl PackedLifetime {
+    pub(super) const fn unpacked(self) -> Lifetime {
+        Lifetime {
+            initial_age: Duration::from_nanos(self.initial_age),
+            fresh_for: Duration::from_nanos(self.fresh_for),
+            while_revalidate: Duration::from_nanos(self.while_revalidate),
+            if_error: Duration::from_nanos(self.if_error),
+            if_gone: Duration::from_nanos(self.if_gone),
+            retry_after: Duration::from_nanos(self.retry_after),
+        }
+    }
+}
+
+impl Selector {
+    /// `None` where `vary` names nothing that could differ.
+    pub(super) fn new(vary: Vary, variant: Option<u128>) -> Option<Box<Self>> {
+        (!vary.is_empty()).then(|| Box::new(Self { vary, variant }))
+    }
 }
 
 impl<B: Clone> Entry<B> {
     /// Whether a request with these headers gets this one among the variants.
     pub(super) fn selected_by(&self, seed: KeySeed, request: &HeaderMap) -> bool {
-        self.variant.is_some() && self.vary.variant(seed, request) == self.variant
+        self.selector.as_ref().is_none_or(|selector| {
+            selector.variant.is_some() && selector.vary.variant(seed, request) == selector.variant
+        })
+    }
+
+    /// What its response's `Vary` demands.
+    pub(super) fn vary(&self) -> Vary {
+        self.selector.as_ref().map(|selector| selector.vary.clone()).unwrap_or_default()
+    }
+
+    /// Its request's values of that, as [`Vary::variant`] has them.
+    pub(super) fn variant(&self) -> Option<u128> {
+        self.selector.as_ref().map_or(Some(0), |selector| selector.variant)
     }
 
     /// What tells it from every other response, for the eviction policy: its key, and which variant it is.
-    pub(super) const fn identity(&self) -> u64 {
-        let variant = match self.variant {
-            Some(variant) => variant as u64,
-            None => 0,
-        };
-        self.key.bits() as u64 ^ variant
+    pub(super) fn identity(&self) -> u64 {
+        (self.key.bits() ^ self.variant().unwrap_or_default()) as u64
     }
 
     /// What it counts in the store's bytes.
@@ -147,7 +207,7 @@ impl<B: Clone> Response<B> {
             head: Arc::clone(&self.head),
             body: self.body.clone(),
             bytes: self.body_bytes,
-            complete: self.complete,
+            complete: self.is_complete(),
             age: self.age(now),
             fresh_for: self.fresh_until().saturating_since(now),
         }
@@ -155,8 +215,12 @@ impl<B: Clone> Response<B> {
 }
 
 impl<B> Response<B> {
+    pub(super) const fn is_complete(&self) -> bool {
+        self.fetch.is_none()
+    }
+
     pub(super) fn age(&self, now: Instant) -> Duration {
-        self.lifetime.initial_age.saturating_add(now.saturating_since(self.since))
+        self.lifetime.unpacked().initial_age.saturating_add(now.saturating_since(self.since))
     }
 
     pub(super) fn freshness(&self, now: Instant) -> Freshness {
@@ -169,20 +233,20 @@ impl<B> Response<B> {
     }
 
     pub(super) fn fresh_until(&self) -> Instant {
-        self.since + self.lifetime.fresh_for
+        self.since + self.lifetime.unpacked().fresh_for
     }
 
     /// Whether it may stand in for an origin that failed like this.
     pub(super) fn usable_on(&self, error: FetchError, now: Instant) -> bool {
         let span = match error {
-            FetchError::NoResponse => self.lifetime.if_gone,
-            FetchError::Status(_) => self.lifetime.if_error,
+            FetchError::NoResponse => self.lifetime.unpacked().if_gone,
+            FetchError::Status(_) => self.lifetime.unpacked().if_error,
         };
-        self.complete && now < self.fresh_until() + span
+        self.is_complete() && now < self.fresh_until() + span
     }
 
     /// Whether requests may wait for one another's fetch of it: not where each must ask the origin anyway.
     pub(super) const fn shareable(&self) -> bool {
-        !self.lifetime.fresh_for.is_zero()
+        self.lifetime.fresh_for > 0
     }
 }

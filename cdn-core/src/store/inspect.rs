@@ -203,10 +203,11 @@ fn detail<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryDetail {
     let response = match &entry.content {
         Content::Response(response) => Some(ResponseDetail {
             head: Arc::clone(&response.head),
-            lifetime: response.lifetime,
+            lifetime: response.lifetime.unpacked(),
             resident: now.saturating_since(response.since),
             origin_left_alone_for: response
                 .stands_in_until
+                .as_deref()
                 .map_or(Duration::ZERO, |(until, _)| until.saturating_since(now)),
             lacking: Vec::new(),
         }),
@@ -240,7 +241,7 @@ fn report<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryReport {
         kept_in: Medium::Memory,
         uri: entry.uri.to_string(),
         state: EntryState::Unshared,
-        vary: entry.vary.names(),
+        vary: entry.vary().names(),
         status: None,
         etag: None,
         age: Duration::ZERO,
@@ -255,9 +256,11 @@ fn report<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryReport {
         Content::Unshared { .. } => return blank,
     };
     let state = match now < response.fresh_until() {
-        true if response.complete => EntryState::Fresh,
+        true if response.is_complete() => EntryState::Fresh,
         true => EntryState::Arriving,
-        false if now < response.fresh_until() + response.lifetime.while_revalidate => EntryState::StaleWhileRevalidate,
+        false if now < response.fresh_until() + response.lifetime.unpacked().while_revalidate => {
+            EntryState::StaleWhileRevalidate
+        }
         false if response.usable_on(FetchError::NoResponse, now) => EntryState::StaleIfError,
         false => EntryState::Stale,
     };

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::{
     CacheShard, FetchId, Growth, Lookup, NotStored, StoredHead, Wanted,
-    entry::{Content, Entry, StoredParts},
+    entry::{Content, Entry, Selector, StoredParts},
     parts::{Parts, Run},
     slots::NONE,
 };
@@ -196,7 +196,7 @@ impl<B: Clone> CacheShard<B> {
         let mut at = self.objects.get(&fetch.key).map_or(NONE, |object| object.first_entry);
         while let Some(entry) = self.entries.at(at) {
             let next = entry.next;
-            if entry.variant == variant && entry.selected_by(self.seed, part.request) {
+            if entry.variant() == variant && entry.selected_by(self.seed, part.request) {
                 match &entry.content {
                     // Somebody brought the whole meanwhile.
                     Content::Response(response) if now < response.fresh_until() && !entry.head_only => {
@@ -224,16 +224,15 @@ impl<B: Clone> CacheShard<B> {
             next: NONE,
             distribution: fetch.distribution,
             uri: fetch.uri,
-            vary: part.vary,
-            variant,
+            selector: Selector::new(part.vary, variant),
             head_only: false,
-            content: Content::Parts(StoredParts {
+            content: Content::Parts(Box::new(StoredParts {
                 head: part.head,
                 validator,
                 parts,
                 since: part.since,
                 lifetime: part.lifetime,
-            }),
+            })),
             bytes: 0,
             last_hit: now,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     CacheShard, FetchError, FetchId, Served, Storable, StoredHead,
-    entry::{Content, Entry, Response},
+    entry::{Content, Entry, Response, Selector},
     eviction::Newcomer,
     fetch::Fetch,
     slots::{NONE, SlotId},
@@ -103,9 +103,8 @@ impl<B: Clone> CacheShard<B> {
             head: storable.head,
             body: storable.body,
             body_bytes: storable.bytes,
-            complete: storable.complete,
             since: now,
-            lifetime: storable.lifetime,
+            lifetime: storable.lifetime.into(),
             stands_in_until: None,
             fetch: (!storable.complete).then_some(id.0),
         };
@@ -115,8 +114,7 @@ impl<B: Clone> CacheShard<B> {
             next: NONE,
             distribution,
             uri,
-            vary: storable.vary,
-            variant,
+            selector: Selector::new(storable.vary, variant),
             head_only,
             content: Content::Response(response),
             bytes: 0,
@@ -155,7 +153,7 @@ impl<B: Clone> CacheShard<B> {
             return Outcome::NotStored(NotStored::Gone);
         };
         let Content::Response(response) = &mut entry.content else { return Outcome::NotStored(NotStored::Gone) };
-        (response.head, response.since, response.lifetime) = (head, now, lifetime);
+        (response.head, response.since, response.lifetime) = (head, now, lifetime.into());
         response.stands_in_until = None;
         let served = response.serve(now);
         self.recount(at.index);
@@ -189,8 +187,7 @@ impl<B: Clone> CacheShard<B> {
             next: NONE,
             distribution: fetch.distribution,
             uri: fetch.uri,
-            vary: fetch.vary,
-            variant: fetch.variant,
+            selector: Selector::new(fetch.vary, fetch.variant),
             head_only: fetch.head_only,
             content: Content::Unshared { until },
             bytes: 0,
@@ -217,7 +214,8 @@ impl<B: Clone> CacheShard<B> {
         let Some(entry) = stale.and_then(|at| self.entries.get_mut(at)) else { return Failed::Answer };
         match &mut entry.content {
             Content::Response(response) if response.usable_on(error, now) => {
-                response.stands_in_until = Some((now + response.lifetime.retry_after, error));
+                let until = now + response.lifetime.unpacked().retry_after;
+                response.stands_in_until = Some(Box::new((until, error)));
                 let served = response.serve(now);
                 self.end_fetch(id);
                 Failed::Stale(served)
@@ -265,7 +263,6 @@ impl<B: Clone> CacheShard<B> {
         let Some(entry) = self.entries.get_mut(at) else { return growth };
         if let Content::Response(response) = &mut entry.content {
             response.body_bytes = bytes;
-            response.complete = true;
             response.fetch = None;
             self.recount(at.index);
             self.offer(at.index);
@@ -289,7 +286,7 @@ impl<B: Clone> CacheShard<B> {
             return None;
         }
         response.head = Arc::new(response.head.updated_by(&storable.head));
-        (response.since, response.lifetime) = (now, storable.lifetime);
+        (response.since, response.lifetime) = (now, storable.lifetime.into());
         response.stands_in_until = None;
         let served = response.serve(now);
         self.recount(at.index);
