@@ -23,7 +23,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use self::shared::{Reader, SharedBody};
+pub(crate) use self::shared::{Reader, SharedBody, Subscription};
 use crate::{
     access_log::Entry,
     connection::{InFlight, Wire},

@@ -61,7 +61,7 @@ pub(crate) struct OnDisk {
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) record: RecordHead,
-    pub(crate) object: Arc<Object>,
+    pub(crate) object: Object,
 }
 
 struct Shared {
@@ -367,5 +367,5 @@ fn restore(seed: KeySeed, located: &Located, record: Vec<u8>) -> Result<Restored
     let head = header.head(seed, &record)?;
     let body = header.body(seed, &record)?;
     let blocks = if body.is_empty() { Vec::new() } else { vec![Bytes::from(record).slice(body)] };
-    Ok(Restored { record: head, object: Arc::new(Object::whole(blocks)) })
+    Ok(Restored { record: head, object: Object::whole(blocks) })
 }

@@ -19,14 +19,14 @@ use tokio::sync::oneshot;
 
 use crate::{
     asked::Asked,
-    body::OriginBody,
+    body::{OriginBody, Subscription},
     clock::Clock,
     connection::Wire,
     disk::Disk,
     encode,
     fetch::{FetchFailure, Fetched, FromParent, Want, fetch},
     node::Node,
-    object::{Following, Object, Subscription},
+    object::{Following, Object},
     store::{Fetch, Lead, Parts, Response},
     timing::Ledger,
 };
@@ -115,7 +115,7 @@ struct Flight {
     /// What a 304 would confirm.
     stale: Option<Response>,
     validators: Option<Validators>,
-    object: Arc<Object>,
+    object: Object,
     /// When it began, as invalidations of the disk tier count.
     ticket: Option<Ticket>,
     tell: Option<oneshot::Sender<Flown>>,
@@ -123,7 +123,7 @@ struct Flight {
     own: HeaderMap,
     interims: Option<Arc<Wire>>,
     /// What of the answer is stored, and what lacks.
-    lacking: Option<Lacking<Arc<Object>>>,
+    lacking: Option<Lacking<Object>>,
 }
 
 impl Flight {
@@ -278,7 +278,7 @@ impl Flight {
         let draft = self.draft(&head, lifetime, vary.clone());
         let storable = Storable {
             head,
-            body: Arc::clone(&self.object),
+            body: self.object.clone(),
             bytes: announced.unwrap_or(0),
             complete,
             lifetime,
@@ -344,7 +344,7 @@ impl Flight {
         let part = StorablePart {
             head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
             range,
-            body: Arc::clone(&self.object),
+            body: self.object.clone(),
             lifetime,
             since: now,
             vary,
@@ -421,7 +421,7 @@ impl Flight {
     fn store_error(&self, now: Instant, failure: &FetchFailure, lifetime: Lifetime) {
         let storable = Storable {
             head: Arc::new(StoredHead::new(failure.status, HeaderMap::new())),
-            body: Arc::new(Object::error(failure.reason)),
+            body: Object::error(failure.reason),
             bytes: 0,
             complete: true,
             lifetime,

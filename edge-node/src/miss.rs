@@ -426,7 +426,7 @@ struct Runs {
 }
 
 impl Runs {
-    fn new(runs: Vec<Run<Arc<Object>>>, following: Option<Following>) -> Self {
+    fn new(runs: Vec<Run<Object>>, following: Option<Following>) -> Self {
         let mut these = Self { before: VecDeque::new(), middle: None, after: VecDeque::new() };
         let (mut following, mut passed) = (following, false);
         for run in runs {

@@ -22,13 +22,16 @@ use cdn_core::{
 };
 use tokio::sync::watch;
 
-use crate::object::{Following, Object, Subscription};
+use crate::{
+    body::Subscription,
+    object::{Following, Object},
+};
 
 /// A stored response as it is handed out.
-pub(crate) type Response = Served<Arc<Object>>;
+pub(crate) type Response = Served<Object>;
 
 /// Parts of one.
-pub(crate) type Parts = ServedParts<Arc<Object>>;
+pub(crate) type Parts = ServedParts<Object>;
 
 const SHARDS_MAX: u64 = 16;
 
@@ -40,13 +43,13 @@ pub(crate) struct Store {
 }
 
 struct Shard {
-    cache: CacheShard<Arc<Object>>,
+    cache: CacheShard<Object>,
     /// Fetches whose outcome others may wait for.
     flights: HashMap<FetchId, Flight>,
 }
 
 struct Flight {
-    object: Arc<Object>,
+    object: Object,
     /// Says "ask again", by a change or by its end.
     again: watch::Sender<()>,
 }
@@ -69,8 +72,8 @@ pub(crate) enum Found {
 /// A fetch to carry out and to resolve.
 #[derive(Debug)]
 pub(crate) struct Lead {
-    pub(crate) begun: Begun<Arc<Object>>,
-    pub(crate) object: Arc<Object>,
+    pub(crate) begun: Begun<Object>,
+    pub(crate) object: Object,
     pub(crate) wants: Subscription,
     place: usize,
 }
@@ -153,7 +156,7 @@ impl Store {
                     again: flight.again.subscribe(),
                     place,
                     fetch,
-                    _wants: Some(flight.object.subscribe()),
+                    _wants: Some(flight.object.body.subscribe()),
                 }),
                 None => Found::Alone(Reason::Internal),
             },
@@ -201,8 +204,8 @@ impl Store {
         &self,
         now: Instant,
         fetch: Fetch,
-        storable: Storable<'_, Arc<Object>>,
-    ) -> Outcome<Arc<Object>> {
+        storable: Storable<'_, Object>,
+    ) -> Outcome<Object> {
         let complete = storable.complete;
         let mut shard = self.lock(fetch.place);
         let outcome = shard.cache.fetched(now, fetch.id, storable);
@@ -219,8 +222,8 @@ impl Store {
         &self,
         now: Instant,
         fetch: Fetch,
-        storable: Storable<'_, Arc<Object>>,
-    ) -> Outcome<Arc<Object>> {
+        storable: Storable<'_, Object>,
+    ) -> Outcome<Object> {
         self.resolve(fetch, |cache| cache.restored(now, fetch.id, storable))
     }
 
@@ -230,7 +233,7 @@ impl Store {
         fetch: Fetch,
         head: Arc<StoredHead>,
         lifetime: Lifetime,
-    ) -> Outcome<Arc<Object>> {
+    ) -> Outcome<Object> {
         self.resolve(fetch, |cache| cache.refreshed(now, fetch.id, head, lifetime))
     }
 
@@ -267,7 +270,7 @@ impl Store {
         self.lock(fetch.place).cache.reserve(fetch.id, bytes)
     }
 
-    pub(crate) fn part_completed(&self, now: Instant, fetch: Fetch, part: StorablePart<'_, Arc<Object>>) -> Growth {
+    pub(crate) fn part_completed(&self, now: Instant, fetch: Fetch, part: StorablePart<'_, Object>) -> Growth {
         self.resolve(fetch, |cache| cache.part_completed(now, fetch.id, part))
     }
 
@@ -278,7 +281,7 @@ impl Store {
     /// Gives a fetch up if still nobody wants it; whether it did. Nobody can begin to want it in between.
     pub(crate) fn abandon(&self, fetch: Fetch, object: &Object) -> bool {
         let mut shard = self.lock(fetch.place);
-        let unwanted = !object.is_wanted();
+        let unwanted = !object.body.is_wanted();
         if unwanted {
             shard.cache.aborted(fetch.id);
             shard.flights.remove(&fetch.id);
@@ -301,7 +304,7 @@ impl Store {
         (0..self.shards.len()).flat_map(|place| self.lock(place).cache.details(now, distribution, path)).collect()
     }
 
-    fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut CacheShard<Arc<Object>>) -> T) -> T {
+    fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut CacheShard<Object>) -> T) -> T {
         let mut shard = self.lock(fetch.place);
         let outcome = act(&mut shard.cache);
         shard.flights.remove(&fetch.id);
@@ -315,10 +318,10 @@ impl Store {
 }
 
 impl Shard {
-    fn begin(&mut self, place: usize, begun: Begun<Arc<Object>>) -> Lead {
-        let object = Arc::<Object>::default();
-        let wants = object.subscribe();
-        self.flights.insert(begun.id, Flight { object: Arc::clone(&object), again: watch::Sender::new(()) });
+    fn begin(&mut self, place: usize, begun: Begun<Object>) -> Lead {
+        let object = Object::default();
+        let wants = object.body.subscribe();
+        self.flights.insert(begun.id, Flight { object: object.clone(), again: watch::Sender::new(()) });
         Lead { begun, object, wants, place }
     }
 }

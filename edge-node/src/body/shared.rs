@@ -2,7 +2,10 @@
 //!
 //! While everything is kept, readers lag as they like and late ones start at the first byte. Once the body turns out to
 //! be too large to keep it becomes a window: what every reader has passed is dropped, and the producer waits for the
-//! slowest reader. Knows bytes; does not know where they come from or who stores them.
+//! slowest reader. Whoever wants the body says so, so that a producer whom nobody wants can stop. Knows bytes; does not
+//! know where they come from or who stores them.
+//!
+//! There is one for each stored object, so what matters only while it arrives is let go at its end.
 
 use std::{
     collections::VecDeque,
@@ -55,11 +58,24 @@ struct Inner {
     kept: bool,
     readings: Vec<Option<Reading>>,
     producer: Option<Waker>,
+    /// How many want it.
+    wanted: usize,
+    /// Whom to wake once nobody does.
+    unwanted: Option<Waker>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { pieces: VecDeque::new(), len: 0, end: End::Open, kept: true, readings: Vec::new(), producer: None }
+        Self {
+            pieces: VecDeque::new(),
+            len: 0,
+            end: End::Open,
+            kept: true,
+            readings: Vec::new(),
+            producer: None,
+            wanted: 0,
+            unwanted: None,
+        }
     }
 }
 
@@ -259,9 +275,51 @@ impl SharedBody {
         Some(reader)
     }
 
+    /// Says that one more wants it.
+    pub(crate) fn subscribe(&self) -> Subscription {
+        if let Some(inner) = self.lock().as_mut() {
+            inner.wanted += 1;
+        }
+        Subscription(self.clone())
+    }
+
+    /// Whether anybody wants it; what is sealed has nothing to be given up.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().as_ref().is_none_or(|inner| inner.wanted > 0)
+    }
+
+    /// Ready once nobody wants it.
+    pub(crate) fn poll_unwanted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.lock().as_mut() {
+            Some(inner) if inner.wanted == 0 => Poll::Ready(()),
+            Some(inner) => {
+                inner.unwanted = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Box<Inner>>> {
         // A panic elsewhere cannot leave the list half changed: each change is complete before anything may panic.
         self.0.arriving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody wants the body as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Subscription(SharedBody);
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.lock().as_mut() {
+            inner.wanted -= 1;
+            if inner.wanted == 0
+                && let Some(waker) = inner.unwanted.take()
+            {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -433,6 +491,23 @@ mod tests {
         assert_eq!(drained(&mut body.reader().unwrap()), b"one two");
         assert_eq!((body.sealed().unwrap().concat(), body.len()), (b"one two".to_vec(), 7));
         assert_eq!(SharedBody::whole(Vec::new()).sealed(), Some(&[][..]));
+    }
+
+    #[test]
+    fn a_body_is_unwanted_when_the_last_one_leaves() {
+        let body = SharedBody::default();
+        let unwanted = || body.poll_unwanted(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(unwanted() && !body.is_wanted());
+        let (one, two) = (body.subscribe(), body.subscribe());
+        drop(one);
+        assert!(!unwanted() && body.is_wanted());
+        drop(two);
+        assert!(unwanted() && !body.is_wanted());
+        let early = body.subscribe();
+        body.finish();
+        let late = body.subscribe();
+        drop((early, late));
+        assert!(!unwanted() && body.is_wanted(), "a sealed body is not given up");
     }
 
     #[test]
