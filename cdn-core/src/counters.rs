@@ -71,6 +71,7 @@ counters! {
     EdgeStoreBytes, "edge", "edge_store_bytes", Gauge, "bytes of bodies, headers and bookkeeping in the store";
     EdgeStoreBytesMax, "edge", "edge_store_bytes_max", Gauge, "bytes that the store may hold";
     EdgeStoreObjects, "edge", "edge_store_objects", Gauge, "responses in the store";
+    EdgeBodyBytes, "edge", "edge_body_bytes", Gauge, "bytes of bodies in memory: in the store, arriving, or gone from the store while a client still reads them";
     EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
     EdgeDiskHits, "edge", "edge_disk_hits_total", Counter, "responses taken back into the store from its disk tier";
     EdgeDiskWrites, "edge", "edge_disk_writes_total", Counter, "responses written to the disk tier";

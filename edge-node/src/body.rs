@@ -3,6 +3,7 @@
 //! Each piece is handed on as it comes and only when the other side has room; a piece that does not come in time ends
 //! the body with an error.
 
+mod counted;
 mod shared;
 
 use std::{
@@ -23,7 +24,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use self::shared::{Reader, SharedBody, Subscription};
+pub(crate) use self::{
+    counted::counted,
+    shared::{Reader, SharedBody, Subscription},
+};
 use crate::{
     access_log::Entry,
     connection::{InFlight, Wire},

@@ -38,6 +38,7 @@ use cdn_core::{
 
 use self::files::Directory;
 use crate::{
+    body::counted,
     clock::Clock,
     config::{DiskConfig, Limits},
     object::Object,
@@ -342,7 +343,7 @@ impl Shared {
                 return None;
             }
         };
-        match restore(self.seed, located, record) {
+        match restore(self.seed, located, record, &self.counters) {
             Ok(restored) => Some(restored),
             Err(Damaged) => {
                 self.on_damaged(located);
@@ -359,13 +360,13 @@ impl Shared {
 }
 
 /// Checks every byte of a record and takes it apart. The body is not copied.
-fn restore(seed: KeySeed, located: &Located, record: Vec<u8>) -> Result<Restored, Damaged> {
+fn restore(seed: KeySeed, located: &Located, record: Vec<u8>, counters: &Arc<Counters>) -> Result<Restored, Damaged> {
     let header = RecordHeader::parse(seed, &record)?;
     if !header.live || !located.is(&header) {
         return Err(Damaged);
     }
     let head = header.head(seed, &record)?;
     let body = header.body(seed, &record)?;
-    let blocks = if body.is_empty() { Vec::new() } else { vec![Bytes::from(record).slice(body)] };
+    let blocks = if body.is_empty() { Vec::new() } else { vec![counted(record, counters).slice(body)] };
     Ok(Restored { record: head, object: Object::whole(blocks) })
 }

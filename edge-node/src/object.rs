@@ -2,15 +2,15 @@
 //!
 //! A viewer who leaves only stops wanting. A fetch that nobody wants is told so, and stops.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
-use cdn_core::Reason;
+use cdn_core::{Counters, Reason};
 
 use crate::body::{Reader, SharedBody, Subscription};
 
 /// See the module. Clones are the same object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Object {
     pub(crate) body: SharedBody,
     /// It stands for an error that this network made itself: the page is made anew for each viewer.
@@ -25,6 +25,11 @@ pub(crate) struct Following {
 }
 
 impl Object {
+    /// An object whose body is yet to arrive.
+    pub(crate) fn arriving(counters: &Arc<Counters>) -> Self {
+        Self { body: SharedBody::new(counters), error: None }
+    }
+
     /// An error of our own, which has no body to keep.
     pub(crate) fn error(reason: Reason) -> Self {
         Self { body: SharedBody::whole(Vec::new()), error: Some(reason) }

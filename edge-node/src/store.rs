@@ -43,6 +43,7 @@ pub(crate) struct Store {
 }
 
 struct Shard {
+    counters: Arc<Counters>,
     cache: CacheShard<Object>,
     /// Fetches whose outcome others may wait for.
     flights: HashMap<FetchId, Flight>,
@@ -120,7 +121,7 @@ impl Store {
         };
         let shard = |_| {
             let cache = CacheShard::new(each, seed, Arc::clone(counters));
-            Mutex::new(Shard { cache, flights: HashMap::new() })
+            Mutex::new(Shard { counters: Arc::clone(counters), cache, flights: HashMap::new() })
         };
         Self { shards: (0..shards).map(shard).collect(), seed, wait_max: settings.wait_max }
     }
@@ -200,12 +201,7 @@ impl Store {
     }
 
     /// The head of a storable response is there; see [`CacheShard::fetched`].
-    pub(crate) fn fetched(
-        &self,
-        now: Instant,
-        fetch: Fetch,
-        storable: Storable<'_, Object>,
-    ) -> Outcome<Object> {
+    pub(crate) fn fetched(&self, now: Instant, fetch: Fetch, storable: Storable<'_, Object>) -> Outcome<Object> {
         let complete = storable.complete;
         let mut shard = self.lock(fetch.place);
         let outcome = shard.cache.fetched(now, fetch.id, storable);
@@ -218,12 +214,7 @@ impl Store {
     }
 
     /// A fetch found its response on the disk tier; see [`CacheShard::restored`].
-    pub(crate) fn restored(
-        &self,
-        now: Instant,
-        fetch: Fetch,
-        storable: Storable<'_, Object>,
-    ) -> Outcome<Object> {
+    pub(crate) fn restored(&self, now: Instant, fetch: Fetch, storable: Storable<'_, Object>) -> Outcome<Object> {
         self.resolve(fetch, |cache| cache.restored(now, fetch.id, storable))
     }
 
@@ -319,7 +310,7 @@ impl Store {
 
 impl Shard {
     fn begin(&mut self, place: usize, begun: Begun<Object>) -> Lead {
-        let object = Object::default();
+        let object = Object::arriving(&self.counters);
         let wants = object.body.subscribe();
         self.flights.insert(begun.id, Flight { object: object.clone(), again: watch::Sender::new(()) });
         Lead { begun, object, wants, place }

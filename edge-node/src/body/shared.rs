@@ -15,6 +15,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use cdn_core::Counters;
+
+use super::counted::counted;
 
 /// Pieces smaller than this are joined, so that a body sent byte by byte costs no more than one sent at once.
 const SMALL_BYTES: usize = 2 * 1024;
@@ -62,10 +65,11 @@ struct Inner {
     wanted: usize,
     /// Whom to wake once nobody does.
     unwanted: Option<Waker>,
+    counters: Arc<Counters>,
 }
 
-impl Default for Inner {
-    fn default() -> Self {
+impl Inner {
+    const fn new(counters: Arc<Counters>) -> Self {
         Self {
             pieces: VecDeque::new(),
             len: 0,
@@ -75,11 +79,10 @@ impl Default for Inner {
             producer: None,
             wanted: 0,
             unwanted: None,
+            counters,
         }
     }
-}
 
-impl Inner {
     fn slowest(&self) -> Option<u64> {
         self.readings.iter().flatten().map(|reading| reading.at).min()
     }
@@ -100,12 +103,12 @@ impl Inner {
         const BLOCK_BYTES: u64 = 256 * 1024;
         let mut blocks = Vec::new();
         let mut left = self.len;
-        let mut block = BytesMut::new();
+        let mut block = Vec::new();
         for piece in &self.pieces {
             let mut bytes: &[u8] = &piece.bytes;
             while !bytes.is_empty() {
                 if block.capacity() == 0 {
-                    block = BytesMut::with_capacity(usize::try_from(left.min(BLOCK_BYTES)).unwrap_or(usize::MAX));
+                    block = Vec::with_capacity(usize::try_from(left.min(BLOCK_BYTES)).unwrap_or(usize::MAX));
                 }
                 let take = bytes.len().min(block.capacity() - block.len());
                 let (head, rest) = bytes.split_at(take);
@@ -113,12 +116,12 @@ impl Inner {
                 left -= take as u64;
                 bytes = rest;
                 if block.len() == block.capacity() {
-                    blocks.push(std::mem::take(&mut block).freeze());
+                    blocks.push(counted(std::mem::take(&mut block).into_boxed_slice(), &self.counters));
                 }
             }
         }
         if !block.is_empty() {
-            blocks.push(block.freeze());
+            blocks.push(counted(block.into_boxed_slice(), &self.counters));
         }
         blocks
     }
@@ -139,7 +142,7 @@ impl Inner {
 }
 
 /// See the module. The producer's side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct SharedBody(Arc<Shared>);
 
 #[derive(Debug)]
@@ -148,12 +151,6 @@ struct Shared {
     arriving: Mutex<Option<Box<Inner>>>,
     /// The complete body: set once, then read without a lock.
     sealed: OnceLock<Blocks>,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self { arriving: Mutex::new(Some(Box::default())), sealed: OnceLock::new() }
-    }
 }
 
 /// Bytes in bounded pieces. Most bodies are one.
@@ -173,6 +170,12 @@ impl From<Vec<Bytes>> for Blocks {
 }
 
 impl SharedBody {
+    /// A body that is yet to arrive. What is held of it is counted.
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        let arriving = Box::new(Inner::new(Arc::clone(counters)));
+        Self(Arc::new(Shared { arriving: Mutex::new(Some(arriving)), sealed: OnceLock::new() }))
+    }
+
     /// A body that is complete already.
     pub(crate) fn whole(blocks: Vec<Bytes>) -> Self {
         let shared = Shared { arriving: Mutex::new(None), sealed: OnceLock::from(Blocks::from(blocks)) };
@@ -190,9 +193,9 @@ impl SharedBody {
                 let mut joined = BytesMut::with_capacity(last.bytes.len() + bytes.len());
                 joined.extend_from_slice(&last.bytes);
                 joined.extend_from_slice(&bytes);
-                last.bytes = joined.freeze();
+                last.bytes = counted(joined, &inner.counters);
             }
-            _ => inner.pieces.push_back(Piece { at, bytes }),
+            _ => inner.pieces.push_back(Piece { at, bytes: counted(bytes, &inner.counters) }),
         }
         inner.trim();
         inner.wake_readers();
@@ -424,6 +427,10 @@ impl Drop for Reader {
 mod tests {
     use super::*;
 
+    fn arriving() -> SharedBody {
+        SharedBody::new(&Arc::default())
+    }
+
     fn read(reader: &mut Reader) -> Poll<Option<Result<Bytes, Truncated>>> {
         reader.poll_bytes(&mut Context::from_waker(Waker::noop()))
     }
@@ -442,7 +449,7 @@ mod tests {
 
     #[test]
     fn late_readers_get_every_byte_and_early_ones_do_not_wait() {
-        let body = SharedBody::default();
+        let body = arriving();
         let mut early = body.reader().unwrap();
         assert_eq!(read(&mut early), Poll::Pending);
         body.push(Bytes::from_static(b"one "));
@@ -456,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_body_cut_short_ends_in_an_error_after_what_came() {
-        let body = SharedBody::default();
+        let body = arriving();
         let mut reader = body.reader().unwrap();
         body.push(Bytes::from_static(b"half"));
         body.truncate();
@@ -468,7 +475,7 @@ mod tests {
 
     #[test]
     fn a_window_drops_what_all_have_read_and_holds_the_producer_back() {
-        let body = SharedBody::default();
+        let body = arriving();
         let (mut fast, mut slow) = (body.reader().unwrap(), body.reader().unwrap());
         body.keep_no_longer();
         let piece = Bytes::from(vec![7; 4096]);
@@ -495,7 +502,7 @@ mod tests {
 
     #[test]
     fn a_body_is_unwanted_when_the_last_one_leaves() {
-        let body = SharedBody::default();
+        let body = arriving();
         let unwanted = || body.poll_unwanted(&mut Context::from_waker(Waker::noop())).is_ready();
         assert!(unwanted() && !body.is_wanted());
         let (one, two) = (body.subscribe(), body.subscribe());
@@ -512,7 +519,7 @@ mod tests {
 
     #[test]
     fn tiny_pieces_are_joined() {
-        let body = SharedBody::default();
+        let body = arriving();
         let mut reader = body.reader().unwrap();
         for byte in 0..10_000_u32 {
             body.push(Bytes::from(vec![byte as u8]));
@@ -524,7 +531,7 @@ mod tests {
 
     #[test]
     fn blocks_are_the_same_bytes_in_bounded_pieces() {
-        let body = SharedBody::default();
+        let body = arriving();
         let all: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
         for piece in all.chunks(10_007) {
             body.push(Bytes::copy_from_slice(piece));
