@@ -272,6 +272,10 @@ pub(crate) struct EdgeFile {
     /// Largest response that is stored. Default 64MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) object_bytes: Option<ByteCount>,
+    /// Bytes of bodies that may be in memory beside the store, such as those that clients read slowly; beyond it misses
+    /// are refused with 503. Default 256MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inflight_bytes: Option<ByteCount>,
     /// Who goes when the store is full: `sieve`, `lru` or `s3-fifo`. Default `sieve`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) eviction: Option<String>,

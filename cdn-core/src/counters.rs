@@ -72,6 +72,7 @@ counters! {
     EdgeStoreBytesMax, "edge", "edge_store_bytes_max", Gauge, "bytes that the store may hold";
     EdgeStoreObjects, "edge", "edge_store_objects", Gauge, "responses in the store";
     EdgeBodyBytes, "edge", "edge_body_bytes", Gauge, "bytes of bodies in memory: in the store, arriving, or gone from the store while a client still reads them";
+    EdgeFetchesShed, "edge", "edge_fetches_shed_total", Counter, "fetches refused because bodies beside the store had as much memory as allowed";
     EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
     EdgeDiskHits, "edge", "edge_disk_hits_total", Counter, "responses taken back into the store from its disk tier";
     EdgeDiskWrites, "edge", "edge_disk_writes_total", Counter, "responses written to the disk tier";

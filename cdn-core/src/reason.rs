@@ -64,6 +64,7 @@ reasons! {
     LoopDetected = "loop_detected", "the request has already passed this cache (CDN-Loop)";
     Draining = "draining", "the node is being taken out of service";
     ConnectionLimit = "connection_limit", "the node has as many connections as its limit allows";
+    InflightLimit = "inflight_limit", "bodies beside the store have as much memory as the limit allows";
     HeaderTimeout = "header_timeout", "the client did not finish its headers in time";
     BodyTimeout = "body_timeout", "the client stopped sending its body";
     ClientGone = "client_gone", "the client left before its request was complete";

@@ -158,6 +158,10 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Keys that the admission rule remembers at least, where it remembers any. Default 131,072.
     pub admission_keys_max: usize,
+    /// Bytes of bodies that may be in memory beside the store: too large to keep, or gone from it while a client still
+    /// reads them. Beyond it no fetch is begun (`edge_fetches_shed_total`), and those under way that are not stored bring
+    /// only what is read at once. Default 256 MiB.
+    pub inflight_bytes_max: u64,
     /// Bytes that a stream which is not stored may run ahead of its slowest reader. Default 1 MiB.
     pub stream_window_bytes: u64,
     /// Bytes of the head of an origin's response. Default 32,768, CloudFront's quota.
@@ -196,6 +200,7 @@ impl Default for Limits {
             waiters_max: 10_000,
             wait_max: Duration::from_secs(60),
             admission_keys_max: 1 << 17,
+            inflight_bytes_max: 256 << 20,
             stream_window_bytes: 1 << 20,
             origin_header_bytes_max: 32_768,
             parent_retry: Duration::from_secs(10),

@@ -95,8 +95,17 @@ pub(crate) async fn deliver(node: Arc<Node>, asked: Arc<Asked>, lead: Lead, fetc
     told.await.ok()
 }
 
+/// Does not carry a fetch out, because there is no memory for what it would bring. Whoever waits asks again.
+pub(crate) fn shed(node: &Node, lead: Lead) {
+    node.counters.bump(Counter::EdgeFetchesShed);
+    node.store.released(lead.fetch());
+}
+
 /// Carries a fetch out in the background: it is wanted for itself.
 pub(crate) fn refresh(node: Arc<Node>, mut asked: Asked, lead: Lead) {
+    if node.is_full_of_bodies() {
+        return shed(&node, lead);
+    }
     // The viewer's own preconditions are no business of others.
     for name in PRECONDITIONS {
         asked.headers.remove(name);
@@ -373,17 +382,19 @@ impl Flight {
             match bytes {
                 Some(Ok(bytes)) => {
                     shared.push(bytes);
-                    // Room for an announced length was made when the head arrived.
-                    if kept && (announced.is_none() || shared.len() > announced.unwrap_or(0)) {
+                    // Room for an announced length was made when the head arrived. Whether it is still there (an
+                    // invalidation takes it) matters where memory is short.
+                    let is_beyond = announced.is_none_or(|length| shared.len() > length);
+                    if kept && (is_beyond || node.is_full_of_bodies()) {
                         kept = node.store.grew(self.fetch, shared.len()) == Growth::Kept;
                         if !kept {
                             shared.keep_no_longer();
                         }
                     }
                     if !kept {
-                        let window = node.limits.stream_window_bytes;
+                        let window = || if node.is_full_of_bodies() { 1 } else { node.limits.stream_window_bytes };
                         tokio::select! {
-                            () = poll_fn(|cx| shared.poll_room(cx, window)) => {}
+                            () = poll_fn(|cx| shared.poll_room(cx, window())) => {}
                             () = self.object.unwanted() => {}
                         }
                     }

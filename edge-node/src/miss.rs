@@ -86,6 +86,11 @@ pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
 /// Finds it on the disk tier, or fetches it, for this viewer and whoever joins.
 async fn take_lead(case: Case, asked: Asked, key: CacheKey, lead: Lead, mut story: Story) -> Response<ResponseBody> {
     let node = Arc::clone(&case.node);
+    if node.is_full_of_bodies() {
+        lead::shed(&node, lead);
+        node.counters.bump(Counter::EdgeMisses);
+        return case.fail(Refusal::new(Reason::InflightLimit), story.lookup, story.ledger);
+    }
     let asked = Arc::new(asked);
     let began = node.clock.now();
     let mut reason = lead.begun.reason;

@@ -158,6 +158,16 @@ impl Node {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether bodies have as much memory beside the store as they may.
+    ///
+    /// The store counts heads and bookkeeping too, and what is announced before it arrives. So this errs on the generous
+    /// side by that, and bodies in all never have more than the two limits together.
+    pub(crate) fn is_full_of_bodies(&self) -> bool {
+        let stored = self.counters.value(Counter::EdgeStoreBytes);
+        let beside = self.counters.value(Counter::EdgeBodyBytes).saturating_sub(stored);
+        beside >= self.limits.inflight_bytes_max
+    }
+
     pub(crate) fn request_id(&self) -> HeaderValue {
         forward::request_id(self.request_ids.draw())
     }

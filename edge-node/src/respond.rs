@@ -52,6 +52,15 @@ impl Refusal {
         )
     }
 
+    pub(crate) const fn x_cache(self) -> XCache {
+        if matches!(self.reason, Reason::InflightLimit) { XCache::LimitExceeded } else { XCache::Error }
+    }
+
+    /// Seconds after which it is worth asking again, where that can be said.
+    const fn retry_after(self) -> Option<u64> {
+        if matches!(self.reason, Reason::InflightLimit) { Some(1) } else { None }
+    }
+
     /// The sentences of the error page.
     const fn explanation(self) -> &'static str {
         match self.reason {
@@ -79,6 +88,7 @@ impl Refusal {
             Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "The origin did not answer in time.",
             Reason::OnlyIfCached => "The request wants a stored response, and there is none that is good enough.",
             Reason::Draining => "This server is being taken out of service.",
+            Reason::InflightLimit => "This server has as much to send as it can hold. Try again in a moment.",
             Reason::Internal => "Something went wrong inside this server.",
             _ => "Bad request.",
         }
@@ -126,7 +136,7 @@ fn status_of(reason: Reason) -> StatusCode {
         | Reason::OriginUnreachable
         | Reason::OriginInvalid
         | Reason::OriginHeadersTooLarge => StatusCode::BAD_GATEWAY,
-        Reason::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Draining | Reason::InflightLimit => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -203,13 +213,16 @@ pub(crate) fn error_page(
     if refusal.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if let Some(seconds) = refusal.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if (occasion.diagnostics.proxy_status || node.tier != Tier::Edge)
         && let Some(error) = refusal.proxy_error()
         && let Ok(value) = HeaderValue::from_str(&format!("{}; error={error}", node.name))
     {
         headers.insert(PROXY_STATUS, value);
     }
-    let mut story = Story::new(XCache::Error, refusal.reason, lookup);
+    let mut story = Story::new(refusal.x_cache(), refusal.reason, lookup);
     story.ledger = ledger;
     finish(occasion, story, refusal.status, response.headers_mut());
     response
@@ -301,7 +314,7 @@ fn append_server_timing(
             match story.x_cache {
                 XCache::Hit => "cdn-cache-hit",
                 XCache::RefreshHit => "cdn-cache-refresh",
-                XCache::Miss | XCache::Error | XCache::Redirect => "cdn-cache-miss",
+                XCache::Miss | XCache::Error | XCache::LimitExceeded | XCache::Redirect => "cdn-cache-miss",
             },
             None,
         );
@@ -382,6 +395,7 @@ mod tests {
             (Reason::GetWithBody, 403),
             (Reason::OriginConnectTimeout, 504),
             (Reason::OriginReset, 502),
+            (Reason::InflightLimit, 503),
         ] {
             assert_eq!(Refusal::new(reason).status.as_u16(), status, "{reason}");
         }

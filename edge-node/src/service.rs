@@ -264,7 +264,7 @@ impl Case {
     /// The error page.
     pub(crate) fn fail(self, refusal: Refusal, lookup: std::time::Duration, ledger: Ledger) -> Response<ResponseBody> {
         let (mut parts, mut body) = respond::error_page(self.occasion(), refusal, lookup, ledger).into_parts();
-        self.settle(parts.status, &mut parts.headers, &mut body, XCache::Error, refusal.reason);
+        self.settle(parts.status, &mut parts.headers, &mut body, refusal.x_cache(), refusal.reason);
         with_phrase(Response::from_parts(parts, body))
     }
 

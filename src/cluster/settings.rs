@@ -44,6 +44,8 @@ pub(crate) struct EdgePlan {
     pub(crate) cache_bytes: u64,
     /// Largest stored response.
     pub(crate) object_bytes: u64,
+    /// Bytes of bodies in memory beside the store.
+    pub(crate) inflight_bytes: u64,
     /// Who goes when the store is full.
     pub(crate) eviction: EvictionPolicy,
     /// Which responses stay once they have arrived.
@@ -148,6 +150,7 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
     let plan = EdgePlan {
         cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),
         object_bytes: written.object_bytes.map_or(64 << 20, |bytes| bytes.0),
+        inflight_bytes: written.inflight_bytes.map_or(256 << 20, |bytes| bytes.0),
         eviction: choice("edge.eviction", written.eviction.as_deref(), EvictionPolicy::ALL, EvictionPolicy::as_str)?,
         admission: choice(
             "edge.admission",
@@ -169,6 +172,9 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         let (asked, least) = (ByteCount(bytes), ByteCount(DISK_BYTES_MIN));
         return Err(KeyError::new("edge.disk", format!("{asked} is less than the {least} that a disk tier needs"))
             .hint("without the key there is no disk tier"));
+    }
+    if plan.inflight_bytes == 0 {
+        return Err(KeyError::new("edge.inflight_bytes", "without any, no miss could be answered"));
     }
     if plan.object_bytes > plan.cache_bytes {
         return Err(KeyError::new("edge.object_bytes", "one object cannot be larger than the whole store"));

@@ -74,6 +74,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     let plan = &cluster.edge;
     let limits = Limits {
         connections_max: plan.connections,
+        inflight_bytes_max: plan.inflight_bytes,
         header_timeout: plan.header_timeout,
         body_idle_timeout: plan.body_timeout,
         drain_grace: plan.drain_grace,

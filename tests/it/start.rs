@@ -184,6 +184,7 @@ fn wrong_config_names_file_line_caret_and_the_nearest_name() {
         ("[edge]\nadmission = \"twice\"\n", ["wrong.toml:2:13", "all, second-request", "^^^^^^^"]),
         ("pops = [\"IAD\", \"FRX\"]\n", ["wrong.toml:1:16", "FRX", "^^^^^"]),
         ("[origins.app]\nsite = \"us-east-9\"\n", ["wrong.toml:2:8", "us-east-", "^^^"]),
+        ("[edge]\ninflight_bytes = \"0MiB\"\n", ["wrong.toml:2:18", "no miss could be answered", "^^^^"]),
         ("[edge]\ndisk = \"1MiB\"\n", ["wrong.toml:2:8", "less than the 16MiB that a disk tier needs", "^^^^"]),
     ] {
         std::fs::write(&file, wrong).unwrap();

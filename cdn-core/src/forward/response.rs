@@ -24,6 +24,8 @@ pub enum XCache {
     RefreshHit,
     /// The answer is an error.
     Error,
+    /// The node has as much to do as it may.
+    LimitExceeded,
     /// The viewer is sent to HTTPS.
     Redirect,
 }
@@ -36,6 +38,7 @@ impl XCache {
             Self::Miss => "Miss from cloudfront",
             Self::RefreshHit => "RefreshHit from cloudfront",
             Self::Error => "Error from cloudfront",
+            Self::LimitExceeded => "LimitExceeded from cloudfront",
             Self::Redirect => "Redirect from cloudfront",
         }
     }

@@ -227,6 +227,10 @@ impl<B: Clone> CacheShard<B> {
     /// The body of a stored response has reached `bytes` bytes.
     pub fn grew(&mut self, id: FetchId, bytes: u64) -> Growth {
         let Some(fetch) = self.fetches.get(id.0) else { return Growth::Dropped(NotStored::Unknown) };
+        // A part has its room until the fetch is resolved.
+        if fetch.reserved > 0 && bytes <= fetch.reserved {
+            return Growth::Kept;
+        }
         let dropped = if fetch.invalidated { NotStored::Invalidated } else { NotStored::NoRoom };
         let Some((at, entry)) = fetch.entry.and_then(|at| Some((at, self.entries.get_mut(at)?))) else {
             return Growth::Dropped(dropped);

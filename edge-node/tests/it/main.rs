@@ -6,6 +6,7 @@ mod disk;
 mod failover;
 mod hostile;
 mod origin_bytes;
+mod inflight;
 mod passing;
 mod purge;
 mod ranges;

@@ -23,7 +23,7 @@ use edge_node::{Compression, Config, Edge, Handle, Limits, Parent, Tier};
 use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
 use tokio_util::sync::CancellationToken;
@@ -234,6 +234,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    /// One that holds little of what it does not read.
+    pub(crate) async fn narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, raw: impl AsRef<[u8]>) {

@@ -49,6 +49,18 @@ fn parts(found: Lookup<&'static str>) -> ServedParts<&'static str> {
 }
 
 #[test]
+fn a_part_has_its_room_until_its_fetch_is_resolved() {
+    let mut world = World::new(StoreSettings::default());
+    let id = begun(world.ask("/a", &bytes("0-29"))).id;
+    assert_eq!(world.shard.reserve(id, 30), Growth::Kept);
+    assert_eq!((world.shard.grew(id, 30), world.shard.bytes()), (Growth::Kept, 30));
+    world.invalidate("/*");
+    assert_eq!(world.shard.grew(id, 30), Growth::Kept);
+    world.shard.released(id);
+    assert_eq!((world.shard.grew(id, 30), world.shard.bytes()), (Growth::Dropped(NotStored::Unknown), 0));
+}
+
+#[test]
 fn what_lies_in_stored_parts_is_served_from_them() {
     let mut world = World::new(StoreSettings::default());
     world.fill_part(10, 49);
