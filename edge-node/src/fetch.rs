@@ -471,7 +471,7 @@ async fn parent_answer(
             }
         };
         match answer {
-            Ok(response) if is_draining(&response) => return None,
+            Ok(response) if turns_away(&response) => return None,
             Ok(response) => return Some((response, lease)),
             Err(_) if reused => {}
             Err(_) => return None,
@@ -480,10 +480,12 @@ async fn parent_answer(
     None
 }
 
-/// A cache that is being taken out of service says so.
-fn is_draining(response: &Response<Incoming>) -> bool {
+/// A cache that is being taken out of service, or has as much to do as it may, says so.
+fn turns_away(response: &Response<Incoming>) -> bool {
+    const REASONS: [Reason; 3] = [Reason::Draining, Reason::ConnectionLimit, Reason::InflightLimit];
+    let word = response.headers().get("x-iso-reason");
     response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && response.headers().get("x-iso-reason").is_some_and(|reason| reason == Reason::Draining.as_str())
+        && word.is_some_and(|word| REASONS.iter().any(|reason| word == reason.as_str()))
 }
 
 /// Whether a node answers the probe that routers send, on a connection of its own.

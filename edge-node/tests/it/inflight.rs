@@ -1,8 +1,9 @@
 //! Bodies beside the store: what slow clients pin is bounded, and what is shed for it comes back.
 
-use cdn_core::Counter;
+use cdn_core::{Counter, NodeId, Role};
+use edge_node::{Config, Limits, Tier};
 
-use crate::support::{Act, Client, Running, Scripted, Setup, get, ok, wait_until};
+use crate::support::{Act, Client, Running, Scripted, Setup, get, ok, parent, wait_until};
 
 const MINUTE: &str = "Cache-Control: max-age=60\r\n";
 const MIB: u64 = 1 << 20;
@@ -103,4 +104,18 @@ async fn what_has_left_the_store_counts_while_somebody_reads_it() {
     drop(reader);
     wait_until("it is gone", || beside(&node) == 0).await;
     assert_eq!(get(node.address, "/two").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_edge_goes_past_a_shield_that_sheds() {
+    let origin = origin().await;
+    let mut setup = Setup::new(origin.address).app(|app| app.shield = true);
+    let limits = Limits { inflight_bytes_max: 0, ..Limits::default() };
+    let config = Config { id: NodeId::new(Role::Shield, "iad"), tier: Tier::Shield, limits, ..setup.config.clone() };
+    let shield = Setup { spec: setup.spec.clone(), config }.start().await;
+    setup.config.parents = vec![parent(Tier::Shield, "IAD", shield.address)];
+    let edge = setup.start().await;
+    let reply = get(edge.address, "/").await;
+    assert_eq!((reply.status, reply.reason().as_str()), (200, "miss_absent"));
+    assert_eq!((shield.count(Counter::EdgeFetchesShed), edge.count(Counter::EdgeShieldBypasses)), (1, 1));
 }
