@@ -2,6 +2,8 @@
 //!
 //! Knows framing only: what is in the chunks passes unseen.
 
+use super::head::TOKEN;
+
 /// Most bytes of chunk extensions and trailers of one body; nobody needs them, attackers like them.
 const OVERHEAD_BYTES_MAX: u32 = 16 * 1024;
 
@@ -21,7 +23,8 @@ enum State {
     DataCr,
     DataLf,
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     EndLf,
 }
@@ -76,11 +79,17 @@ impl Chunks {
                 (State::DataCr, b'\r') => State::DataLf,
                 (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
                 (State::TrailerStart, b'\r') => State::EndLf,
-                (State::Trailer, b'\r') => State::TrailerLf,
+                (State::TrailerValue, b'\r') => State::TrailerLf,
                 (State::TrailerLf, b'\n') => State::TrailerStart,
-                (State::TrailerStart, b'!'..=b'~') | (State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => {
+                // A field line like any other (RFC 9112 section 5), so that no line passes for a trailer here and for a
+                // request line elsewhere.
+                (State::TrailerStart | State::TrailerName, _) if TOKEN[usize::from(byte)] => {
                     self.count_overhead().ok_or(bad)?;
-                    State::Trailer
+                    State::TrailerName
+                }
+                (State::TrailerName, b':') | (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
+                    self.count_overhead().ok_or(bad)?;
+                    State::TrailerValue
                 }
                 (State::EndLf, b'\n') => return Ok((at, true)),
                 _ => return Err(bad),
@@ -138,6 +147,11 @@ mod tests {
             "11112222333344445\r\n",
             "0\r\n\n",
             "0\r\n folded\r\n\r\n",
+            "0\r\n0\r\n\r\n",
+            "0\r\n: x\r\n\r\n",
+            "0\r\nX : y\r\n\r\n",
+            "0\r\nX: y\r\n folded\r\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\n\r\n",
         ] {
             let bad = whole(body.as_bytes()).expect_err(body);
             let (fine, wrong) = body.as_bytes().split_at(bad.fine);

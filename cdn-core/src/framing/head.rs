@@ -189,7 +189,7 @@ impl<'a> Iterator for HeadLines<'a> {
 }
 
 /// The characters of a token (RFC 9110 section 5.6.2).
-const TOKEN: [bool; 256] = {
+pub(super) const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {
