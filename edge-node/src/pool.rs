@@ -3,6 +3,9 @@
 //! It knows HTTP/1.1 connections and how long they lay idle. Which origin to ask, how often and for how long is decided
 //! by [`Exchange`](cdn_core::origin_group::Exchange); a connection here is either given or not.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod chunked_bodies;
+
 use std::{
     collections::HashMap,
     io,

@@ -58,6 +58,14 @@ pub fn guard(pieces: &[&[u8]]) -> Passed {
     passed
 }
 
+/// Reads these pieces as the chunked body of an origin.
+///
+/// # Panics
+/// Other bytes come out than those that a slow and obvious decoder finds, or something is taken for whole that is not.
+pub fn origin_body(pieces: &[&[u8]]) {
+    crate::pool::chunked_bodies::check(pieces);
+}
+
 /// A socket that has one piece ready per read.
 struct Pieces<'a>(&'a [&'a [u8]]);
 
