@@ -24,6 +24,10 @@ pub struct Newcomer {
 pub trait Eviction: Debug + Send {
     /// A response was stored in this slot, which was free.
     fn on_insert(&mut self, slot: u32, newcomer: Newcomer);
+    /// It counts this many bytes from now on. Slots that were never inserted are ignored.
+    fn on_resize(&mut self, slot: u32, bytes: u64) {
+        let _ = (slot, bytes);
+    }
     /// It was asked for.
     fn on_hit(&mut self, slot: u32);
     /// It is gone. Slots that were never inserted are ignored.

@@ -57,6 +57,11 @@ impl Queue {
         true
     }
 
+    /// Whether a slot is listed.
+    pub(super) fn has(&self, slot: u32) -> bool {
+        self.links.get(slot as usize).is_some_and(|link| link.listed)
+    }
+
     /// The oldest slot.
     pub(super) fn oldest(&self) -> Option<u32> {
         (self.oldest != NONE).then_some(self.oldest)

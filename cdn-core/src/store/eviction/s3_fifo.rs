@@ -65,6 +65,16 @@ impl Eviction for S3Fifo {
         }
     }
 
+    fn on_resize(&mut self, slot: u32, bytes: u64) {
+        let (small, main) = (self.small.has(slot), self.main.has(slot));
+        let Some(place) = self.places.get_mut(slot as usize).filter(|_| small || main) else { return };
+        let before = std::mem::replace(&mut place.bytes, bytes);
+        self.bytes = self.bytes - before + bytes;
+        if small {
+            self.small_bytes = self.small_bytes - before + bytes;
+        }
+    }
+
     fn on_hit(&mut self, slot: u32) {
         if let Some(place) = self.places.get_mut(slot as usize) {
             place.hits = HITS_MAX.min(place.hits + 1);
@@ -137,5 +147,27 @@ impl Ghosts {
     /// Whether it is remembered; it is not any more then.
     fn take(&mut self, identity: u64) -> bool {
         self.left.remove(&identity).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grows_or_shrinks_counts_as_it_is_in_either_queue() {
+        let mut policy = S3Fifo::default();
+        for slot in 0..3 {
+            policy.on_insert(slot, Newcomer { identity: slot.into(), bytes: 10 });
+        }
+        (policy.on_hit(0), policy.on_hit(0));
+        assert_eq!((policy.victim(), policy.main.has(0)), (Some(1), true));
+        policy.on_remove(1);
+        for (slot, bytes) in [(0, 100), (2, 5), (1, 7), (9, 7)] {
+            policy.on_resize(slot, bytes);
+        }
+        assert_eq!((policy.small_bytes, policy.bytes), (5, 105));
+        (policy.on_remove(0), policy.on_remove(2));
+        assert_eq!((policy.small_bytes, policy.bytes, policy.listed), (0, 0, 0));
     }
 }
