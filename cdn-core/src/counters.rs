@@ -131,7 +131,9 @@ counters! {
     // router
     RouterDnsQueriesUdp, "router", "router_dns_queries_udp_total", Counter, "DNS messages received over UDP";
     RouterDnsQueriesTcp, "router", "router_dns_queries_tcp_total", Counter, "DNS messages received over TCP";
+    RouterDnsQueriesHttps, "router", "router_dns_queries_https_total", Counter, "DNS messages received over HTTP";
     RouterDnsQueriesSubnet, "router", "router_dns_queries_subnet_total", Counter, "questions that carried a client subnet";
+    RouterDnsSubnetsMalformed, "router", "router_dns_subnets_malformed_total", Counter, "questions whose client subnet is malformed";
     RouterDnsSlow, "router", "router_dns_slow_total", Counter, "DNS messages of an unusual shape, read by the complete parser";
     RouterDnsRouted, "router", "router_dns_routed_total", Counter, "answers with addresses of edges, chosen for the client";
     RouterDnsRecords, "router", "router_dns_records_total", Counter, "answers with fixed records";
@@ -141,12 +143,24 @@ counters! {
     RouterDnsMalformed, "router", "router_dns_malformed_total", Counter, "messages answered with a format error";
     RouterDnsNotImplemented, "router", "router_dns_not_implemented_total", Counter, "messages with an operation that is not implemented";
     RouterDnsBadVersion, "router", "router_dns_bad_version_total", Counter, "messages with an unknown version of EDNS";
+    RouterDnsBadCookie, "router", "router_dns_bad_cookie_total", Counter, "questions to ask again with the cookie that is sent, where one is required";
     RouterDnsServerFailure, "router", "router_dns_server_failure_total", Counter, "questions that could not be answered, for want of any edge";
     RouterDnsTruncated, "router", "router_dns_truncated_total", Counter, "answers that did not fit and ask the client to come by TCP";
     RouterDnsDropped, "router", "router_dns_dropped_total", Counter, "messages left without an answer: too short, or answers themselves";
+    RouterDnsCookiesValid, "router", "router_dns_cookies_valid_total", Counter, "questions with a server cookie that was made for their sender";
+    RouterDnsCookiesAsked, "router", "router_dns_cookies_asked_total", Counter, "questions that ask for a server cookie and have none";
+    RouterDnsCookiesInvalid, "router", "router_dns_cookies_invalid_total", Counter, "questions with a server cookie of another sender, too old, or not of this world";
+    RouterDnsCookiesMalformed, "router", "router_dns_cookies_malformed_total", Counter, "questions whose cookie is malformed";
+    RouterDnsCookiesMissing, "router", "router_dns_cookies_missing_total", Counter, "answers truncated because a cookie is required and there was none";
+    RouterDnsLimitedTruncated, "router", "router_dns_limited_truncated_total", Counter, "answers beyond the rate of their network, truncated so that a true client comes by TCP";
+    RouterDnsLimitedDropped, "router", "router_dns_limited_dropped_total", Counter, "answers beyond the rate of their network, not sent";
+    RouterQueryLogLines, "router", "router_query_log_lines_total", Counter, "lines written to the query log";
+    RouterQueryLogDropped, "router", "router_query_log_dropped_total", Counter, "lines left out of the query log because its queue was full or its file failed";
     RouterDnsSendErrors, "router", "router_dns_send_errors_total", Counter, "answers that the system did not take";
     RouterTcpConnections, "router", "router_tcp_connections", Gauge, "DNS connections that are open";
     RouterTcpConnectionsRefused, "router", "router_tcp_connections_refused_total", Counter, "DNS connections closed at once because the limit was reached";
+    RouterTcpConnectionsRefusedClient, "router", "router_tcp_connections_refused_client_total", Counter, "DNS connections closed at once because the client has as many as it may";
+    RouterTcpQueriesFull, "router", "router_tcp_queries_full_total", Counter, "DNS connections closed because they had asked as much as they may";
     RouterTcpTimeouts, "router", "router_tcp_timeouts_total", Counter, "DNS connections closed because nothing came or went in time";
     RouterHttpConnections, "router", "router_http_connections", Gauge, "HTTP connections that are open";
     RouterHttpConnectionsRefused, "router", "router_http_connections_refused_total", Counter, "HTTP connections closed at once because the limit was reached";

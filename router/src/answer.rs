@@ -12,7 +12,7 @@ use cdn_core::{
 
 use crate::{control::Published, ecs::Subnet};
 
-/// A response code (RFC 1035, 6891).
+/// A response code (RFC 1035, 6891, 7873).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     NoError,
@@ -22,6 +22,7 @@ pub(crate) enum Code {
     NotImp,
     Refused,
     BadVers,
+    BadCookie,
 }
 
 impl Code {
@@ -34,6 +35,7 @@ impl Code {
             Self::NotImp => 4,
             Self::Refused => 5,
             Self::BadVers => 16,
+            Self::BadCookie => 23,
         }
     }
 }
@@ -82,6 +84,7 @@ impl Reply<'_> {
             (Code::NotImp, _) => Counter::RouterDnsNotImplemented,
             (Code::Refused, _) => Counter::RouterDnsRefused,
             (Code::BadVers, _) => Counter::RouterDnsBadVersion,
+            (Code::BadCookie, _) => Counter::RouterDnsBadCookie,
         }
     }
 }

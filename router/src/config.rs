@@ -1,14 +1,21 @@
 //! What a router is told at start, checked, and the limits it keeps.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use cdn_core::{
     NodeId, SourceNat,
+    dns_cookie::CookieSecret,
     framing::HeadLimits,
     geo::GeoPrefix,
+    response_rate::ResponseRateOptions,
     routing::{Pop, RoutingOptions},
     zone::{InvalidDomainName, Name, OutsideZones},
 };
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// What a router is told at start.
 #[derive(Clone, Debug)]
@@ -33,6 +40,12 @@ pub struct Config {
     pub source_nat: Option<SourceNat>,
     /// What NSID (RFC 5001) and `id.server` (RFC 4892) answer; `None` for nothing.
     pub server_id: Option<String>,
+    /// What `version.bind` and `version.server` answer; `None` for nothing.
+    pub version: Option<String>,
+    /// DNS cookies; `None` for none.
+    pub cookies: Option<Cookies>,
+    /// Where sampled questions are written; `None` for nowhere.
+    pub query_log: Option<QueryLogOptions>,
     /// Limits.
     pub limits: Limits,
 }
@@ -52,6 +65,9 @@ impl Config {
             routing: RoutingOptions::default(),
             redirect_to: RedirectTo::default(),
             source_nat: None,
+            version: None,
+            cookies: None,
+            query_log: None,
             limits: Limits::default(),
         }
     }
@@ -65,6 +81,29 @@ pub struct DistributionNames {
     /// Alternate domain names; `*.` is allowed as the left-most label. Each lies in a zone that the router serves for
     /// it: the last two labels of the name, unless that is in the CDN's own zone.
     pub aliases: Vec<String>,
+}
+
+/// DNS cookies (RFC 7873).
+#[derive(Clone, Debug)]
+pub struct Cookies {
+    /// What they are made with; routers with one secret know each other's.
+    pub secret: CookieSecret,
+    /// Whether clients over UDP must have one. Those who have a wrong one or none yet are told so (BADCOOKIE); those who
+    /// do not know cookies get truncated answers, and come by TCP. Trusted networks need none.
+    pub is_required: bool,
+}
+
+/// The query log: a file of JSON lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryLogOptions {
+    /// Where it is written. At its largest size it is renamed to end in `.1`, in place of the one before.
+    pub path: PathBuf,
+    /// The share of messages that are written, 0 to 1.
+    pub share: f64,
+    /// The largest size of the file, in bytes.
+    pub bytes_max: u64,
+    /// Lines that may wait to be written; beyond them lines are left out.
+    pub queue_max: usize,
 }
 
 /// What HTTP routing sends clients to.
@@ -82,8 +121,19 @@ pub enum RedirectTo {
 pub struct Limits {
     /// The largest UDP answer, and what we advertise (RFC 6891). Default 1232, which fits everywhere; 512 or more.
     pub udp_payload_max: u16,
+    /// The largest UDP answer to senders that have not shown to be where they say; larger ones are truncated. Default
+    /// 512; smaller counts as 512.
+    pub udp_unproven_bytes_max: u16,
+    /// Answers per second over UDP to senders that have not shown to be where they say. All workers share them.
+    pub response_rate: ResponseRateOptions,
+    /// Networks whose senders are where they say. Default: loopback, which no other machine can forge.
+    pub trusted_networks: Vec<IpNet>,
     /// Open DNS connections. Default 1024.
     pub tcp_connections_max: usize,
+    /// Open DNS connections of one client address. Default 256.
+    pub tcp_connections_per_client_max: usize,
+    /// Messages that are answered on one DNS connection before it is closed. Default 100,000.
+    pub tcp_queries_max: usize,
     /// How long a DNS connection may be idle, and a message take (RFC 7766). Default 10 s.
     pub tcp_timeout: Duration,
     /// Open HTTP connections. Default 1024.
@@ -104,7 +154,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             udp_payload_max: 1232,
+            udp_unproven_bytes_max: 512,
+            response_rate: ResponseRateOptions::default(),
+            trusted_networks: vec![
+                IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+                IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+            ],
             tcp_connections_max: 1024,
+            tcp_connections_per_client_max: 256,
+            tcp_queries_max: 100_000,
             tcp_timeout: Duration::from_secs(10),
             http_connections_max: 1024,
             http_head: HeadLimits { head_bytes_max: 16 * 1024, target_bytes_max: 8_192, headers_max: 100 },
@@ -131,6 +189,9 @@ pub enum BuildError {
     /// No name server was given.
     #[error("a zone needs a name server")]
     NoNameServer,
+    /// The query log cannot be written.
+    #[error("cannot write the query log: {0}")]
+    QueryLog(std::io::Error),
     /// A socket could not be used.
     #[error("cannot use the router's socket: {0}")]
     Socket(#[from] std::io::Error),

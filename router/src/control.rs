@@ -4,6 +4,7 @@
 //! no lock: it loads the published snapshot, which is replaced and never edited.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,14 +19,16 @@ use cdn_core::{
     estimate::BeaconRefused,
     geo::GeoMap,
     health::ProbeError,
+    response_rate::{ResponseRate, ResponseRateOptions},
     routing::{EdgeHealth, EdgeKey, Planner, Pop, Probe, Snapshot},
     zone::Zones,
 };
 use tokio::sync::Notify;
 
 use crate::{
-    config::{BuildError, Config, Limits, RedirectTo},
+    config::{BuildError, Config, Cookies, Limits, RedirectTo},
     names,
+    query_log::QueryLog,
 };
 
 /// What answers are made from.
@@ -42,6 +45,9 @@ pub(crate) struct Control {
     pub(crate) limits: Limits,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) server_id: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) cookies: Option<Cookies>,
+    pub(crate) query_log: Option<QueryLog>,
     pub(crate) redirect_to: RedirectTo,
     pub(crate) zone: cdn_core::zone::Name,
     state: Mutex<State>,
@@ -68,11 +74,22 @@ impl Control {
         let hosts = config.distributions.iter().map(|distribution| distribution.id.clone()).collect();
         let mut planner = Planner::new(Instant::ZERO, config.routing.clone(), geo, pops, hosts);
         let snapshot = planner.build_snapshot(Instant::ZERO);
+        let counters = Arc::<Counters>::default();
+        let query_log = match config.query_log.take() {
+            Some(options) => {
+                let node = config.id.to_string();
+                Some(QueryLog::start(options, node, Arc::clone(&counters)).map_err(BuildError::QueryLog)?)
+            }
+            None => None,
+        };
         Ok(Self {
-            counters: Arc::default(),
+            counters,
             limits: config.limits.clone(),
             source_nat: config.source_nat,
             server_id: config.server_id.clone(),
+            version: config.version.clone(),
+            cookies: config.cookies.clone(),
+            query_log,
             redirect_to: config.redirect_to,
             zone: config.zone.clone(),
             published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
@@ -106,6 +123,22 @@ impl Control {
     /// The turn that a new worker begins with.
     pub(crate) fn first_turn(&self) -> u64 {
         self.next_turn()
+    }
+
+    /// The memory of one of `workers` that answer over UDP; `None` where answers are not limited.
+    pub(crate) fn response_rate(&self, workers: usize) -> Option<ResponseRate> {
+        let options = &self.limits.response_rate;
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+        let share = |rate: u32| rate.div_ceil(workers);
+        let options = ResponseRateOptions {
+            network_per_s: share(options.network_per_s),
+            all_per_s: share(options.all_per_s),
+            slip: options.slip,
+        };
+        // std draws the keys of its hasher at random, which is all that is wanted here.
+        let draw = || u128::from(RandomState::new().hash_one(0));
+        let is_limited = options.network_per_s != 0 || options.all_per_s != 0;
+        is_limited.then(|| ResponseRate::new(options, draw() << 64 | draw()))
     }
 
     /// The probes that are due, and when to ask again.

@@ -1,10 +1,8 @@
 //! The slow and complete path: DNS messages of unusual shape, read and written by hickory-proto, which only this file
 //! knows. Decisions are the same as on the fast path: both ask [`answer::reply`].
 
-use std::net::IpAddr;
-
 use cdn_core::{
-    Counter,
+    response_rate::Sending,
     zone::{Data, Name, RecordSet, RecordType, Soa, Zone},
 };
 use hickory_proto::{
@@ -21,93 +19,104 @@ use hickory_proto::{
 use crate::{
     answer::{self, Body, Code, Question, Reply},
     control::Published,
-    respond::{Transport, bare},
-    wire::{self, Options, ServerSays},
+    edns::Options,
+    exchange::Exchange,
+    respond::{Sent, Silence, bare},
+    walk::Walk,
 };
 
-/// An answer was written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
-    pub(crate) counter: Counter,
-    pub(crate) is_truncated: bool,
-}
-
-/// Writes the answer to `message`; `None` if it deserves none.
+/// Writes the answer to `message`.
 pub(crate) fn handle_message(
     published: &Published,
     message: &[u8],
-    peer: IpAddr,
-    transport: Transport,
-    server: &ServerSays<'_>,
+    exchange: &mut Exchange<'_>,
     turn: u64,
     out: &mut Vec<u8>,
-) -> Option<Sent> {
+) -> Result<Sent, Silence> {
     let Ok(query) = Message::from_vec(message) else {
         // What cannot be read may still be an operation that we do not have.
         let opcode = message.get(2).map_or(0, |flags| flags >> 3 & 0xf);
-        return bare(message, if opcode == 0 { Code::FormErr } else { Code::NotImp }, out);
+        return bare(message, if opcode == 0 { Code::FormErr } else { Code::NotImp }, exchange, out);
     };
     if query.metadata.message_type == MessageType::Response {
-        return None;
+        return Err(Silence::Undeserved);
     }
+    let error =
+        |code, exchange: &mut Exchange<'_>, out: &mut Vec<u8>| write(&query, &Reply::error(code), None, exchange, out);
     if query.metadata.op_code != OpCode::Query {
-        return write(&query, &Reply::error(Code::NotImp), None, transport, server, out);
+        return error(Code::NotImp, exchange, out);
     }
-    let Ok(options) = wire::opt_data(message).map(Options::parse).transpose() else {
-        return write(&query, &Reply::error(Code::FormErr), None, transport, server, out);
+    // hickory passes over what follows the last record.
+    let Some(walk) = Walk::through(message).filter(|walk| walk.rest.is_empty()) else {
+        return error(Code::FormErr, exchange, out);
     };
     if query.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
-        return write(&query, &Reply::error(Code::BadVers), None, transport, server, out);
+        return error(Code::BadVers, exchange, out);
     }
-    let [question] = query.queries.as_slice() else {
-        return write(&query, &Reply::error(Code::FormErr), None, transport, server, out);
+    let options = walk.opt.map(Options::parse);
+    let refused = options.as_ref().and_then(|options| exchange.handle_options(options));
+    let options = options.and_then(Result::ok);
+    if let Some(code) = refused {
+        return write(&query, &Reply::error(code), options.as_ref(), exchange, out);
+    }
+    let question = match query.queries.as_slice() {
+        [question] => question,
+        // No question but a cookie: this asks for a server cookie (RFC 7873, section 5.4).
+        [] if exchange.cookie().is_some() => {
+            let reply = Reply { code: Code::NoError, body: Body::Empty, scope_len: 0 };
+            return write(&query, &reply, options.as_ref(), exchange, out);
+        }
+        _ => return error(Code::FormErr, exchange, out),
     };
     let wanted = RecordType(u16::from(question.query_type()));
-    let server_id;
+    let text;
     let name = canonical(question.name());
     let reply = match question.query_class() {
         DNSClass::IN => {
             let subnet = options.and_then(|options| options.subnet);
-            answer::reply(published, Question { name: &name, wanted, subnet, peer }, turn)
+            answer::reply(published, Question { name: &name, wanted, subnet, peer: exchange.peer() }, turn)
         }
-        DNSClass::CH if wanted == RecordType::TXT && is_server_id(&name) => match server.id {
-            Some(id) => {
-                let text = id.as_bytes().get(..id.len().min(255)).unwrap_or_default();
-                server_id = RecordSet { ttl_s: 0, data: vec![Data::Txt(text.into())] };
-                Reply { code: Code::NoError, body: Body::Records(&server_id), scope_len: 0 }
+        DNSClass::CH if wanted == RecordType::TXT => match of_the_server(&name, exchange) {
+            Some(words) => {
+                let words = words.as_bytes().get(..words.len().min(255)).unwrap_or_default();
+                text = RecordSet { ttl_s: 0, data: vec![Data::Txt(words.into())] };
+                Reply { code: Code::NoError, body: Body::Records(&text), scope_len: 0 }
             }
             None => Reply::error(Code::Refused),
         },
         _ => Reply::error(Code::Refused),
     };
-    write(&query, &reply, options.as_ref(), transport, server, out)
+    write(&query, &reply, options.as_ref(), exchange, out)
 }
 
-/// `id.server` (RFC 4892) and its forerunner.
-fn is_server_id(name: &[u8]) -> bool {
-    [&b"\x02id\x06server"[..], b"\x08hostname\x04bind"].contains(&name)
+/// `id.server` (RFC 4892), `version.server`, and their forerunners.
+fn of_the_server<'e>(name: &[u8], exchange: &Exchange<'e>) -> Option<&'e str> {
+    match name {
+        b"\x02id\x06server" | b"\x08hostname\x04bind" => exchange.server_id(),
+        b"\x07version\x06server" | b"\x07version\x04bind" => exchange.version(),
+        _ => None,
+    }
 }
 
 fn write(
     query: &Message,
     reply: &Reply<'_>,
     options: Option<&Options>,
-    transport: Transport,
-    server: &ServerSays<'_>,
+    exchange: &mut Exchange<'_>,
     out: &mut Vec<u8>,
-) -> Option<Sent> {
-    let sent = |is_truncated| Some(Sent { counter: reply.counter(), is_truncated });
-    let bytes_max = match transport {
-        Transport::Udp => server.udp_bytes_max(query.edns.as_ref().map(Edns::max_payload)),
-        Transport::Tcp => usize::from(u16::MAX),
+) -> Result<Sent, Silence> {
+    let bytes_max = match exchange.sending(reply) {
+        Sending::Whole => exchange.bytes_max(query.edns.as_ref().map(Edns::max_payload)),
+        Sending::Truncated => 0,
+        Sending::Nothing => return Err(Silence::Limited),
     };
     let mut response = Message::new(query.metadata.id, MessageType::Response, query.metadata.op_code);
     response.metadata.recursion_desired = query.metadata.recursion_desired;
     response.metadata.authoritative = reply.is_authoritative();
-    response.metadata.response_code = ResponseCode::from(0, reply.code.number() as u8);
-    if reply.code == Code::BadVers {
-        response.metadata.response_code = ResponseCode::BADVERS;
-    }
+    response.metadata.response_code = match reply.code {
+        Code::BadVers => ResponseCode::BADVERS,
+        code => ResponseCode::from(0, code.number() as u8),
+    };
     // Several questions are echoed only as far as there is one that was answered.
     if let [question] = query.queries.as_slice() {
         response.add_query(question.clone());
@@ -115,35 +124,59 @@ fn write(
             return bare_from(query, Code::ServFail, out);
         }
     }
-    if let Some(asked) = &query.edns {
-        let mut edns = Edns::new();
-        edns.set_max_payload(server.udp_payload_max).set_dnssec_ok(asked.flags().dnssec_ok);
-        if let Some(options) = options {
-            add_options(&mut edns, options, reply, server);
-        }
-        response.set_edns(edns);
+    let sent = |is_truncated| Ok(Sent { counter: reply.counter(), is_truncated });
+    if encode(&mut response, query, reply, options, exchange, out).is_none() {
+        return bare_from(query, Code::ServFail, out);
     }
-    let Ok(bytes) = response.to_vec() else { return bare_from(query, Code::ServFail, out) };
-    out.clear();
-    if bytes.len() <= bytes_max {
-        out.extend_from_slice(&bytes);
+    if out.len() <= bytes_max {
         return sent(false);
     }
     response.answers.clear();
     response.authorities.clear();
     response.metadata.truncation = true;
-    let Ok(bytes) = response.to_vec() else { return bare_from(query, Code::ServFail, out) };
-    out.extend_from_slice(&bytes);
+    if encode(&mut response, query, reply, options, exchange, out).is_none() {
+        return bare_from(query, Code::ServFail, out);
+    }
     sent(true)
 }
 
+/// Writes `response` with its OPT record, padded where that was asked for.
+fn encode(
+    response: &mut Message,
+    query: &Message,
+    reply: &Reply<'_>,
+    options: Option<&Options>,
+    exchange: &Exchange<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    if let Some(asked) = &query.edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(exchange.udp_payload_max()).set_dnssec_ok(asked.flags().dnssec_ok);
+        let mut data = vec![];
+        if let Some(options) = options {
+            options.answer(reply, exchange, &mut data);
+        }
+        add_options(&mut edns, &data);
+        response.set_edns(edns);
+    }
+    let mut bytes = response.to_vec().ok()?;
+    let padding = options.and_then(|options| options.padding(exchange, bytes.len()));
+    if let (Some(padding), Some(edns)) = (padding, response.edns.as_mut()) {
+        add_options(edns, &padding);
+        bytes = response.to_vec().ok()?;
+    }
+    out.clear();
+    out.extend_from_slice(&bytes);
+    Some(())
+}
+
 /// A header alone, for an answer that could not be written.
-fn bare_from(query: &Message, code: Code, out: &mut Vec<u8>) -> Option<Sent> {
+fn bare_from(query: &Message, code: Code, out: &mut Vec<u8>) -> Result<Sent, Silence> {
     let response =
         Message::error_msg(query.metadata.id, query.metadata.op_code, ResponseCode::from(0, code.number() as u8));
     out.clear();
-    out.extend_from_slice(&response.to_vec().ok()?);
-    Some(Sent { counter: Reply::error(code).counter(), is_truncated: false })
+    out.extend_from_slice(&response.to_vec().map_err(|_| Silence::Undeserved)?);
+    Ok(Sent { counter: Reply::error(code).counter(), is_truncated: false })
 }
 
 /// `None` if a name of ours is none to hickory.
@@ -171,14 +204,12 @@ fn add_records(response: &mut Message, owner: &rr::Name, class: DNSClass, reply:
     Some(())
 }
 
-fn add_options(edns: &mut Edns, options: &Options, reply: &Reply<'_>, server: &ServerSays<'_>) {
-    // The bytes are those of the fast path; hickory only carries them.
-    let mut data = vec![];
-    options.answer(reply, server, &mut data);
-    let mut rest = data.as_slice();
+/// Adds the options in `data`: the bytes are those of the fast path, hickory only carries them.
+fn add_options(edns: &mut Edns, data: &[u8]) {
+    let mut rest = data;
     while let &[code_high, code_low, len_high, len_low, ref after @ ..] = rest {
         let len = usize::from(u16::from_be_bytes([len_high, len_low]));
-        let (Some(value), Some(next)) = (after.get(..len), after.get(len..)) else { return };
+        let Some((value, next)) = after.split_at_checked(len) else { return };
         let code = u16::from_be_bytes([code_high, code_low]);
         let option = EdnsOption::Unknown(code, value.to_vec());
         edns.options_mut().options.push((EdnsCode::from(code), option));

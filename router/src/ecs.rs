@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cdn_core::routing::AskedBy;
+use ipnet::IpNet;
 
 /// The option's number.
 pub(crate) const OPTION: u16 = 8;
@@ -65,6 +66,23 @@ impl Subnet {
         out.push(self.source_len);
         out.push(scope_len);
         out.extend(self.octets.iter().take(usize::from(self.source_len).div_ceil(8)));
+    }
+}
+
+/// Subnet and scope in the options of one of our own answers.
+pub(crate) fn echoed(mut options: &[u8]) -> Option<(IpNet, u8)> {
+    loop {
+        let &[code_high, code_low, len_high, len_low, ref rest @ ..] = options else { return None };
+        let (value, after) = rest.split_at_checked(usize::from(u16::from_be_bytes([len_high, len_low])))?;
+        if u16::from_be_bytes([code_high, code_low]) == OPTION {
+            let &[family_high, family_low, source_len, scope_len, ref address @ ..] = value else { return None };
+            let mut query = vec![family_high, family_low, source_len, 0];
+            query.extend_from_slice(address);
+            let subnet = Subnet::parse(&query).ok()?;
+            let address = subnet.client().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(address, _)| address);
+            return Some((IpNet::new(address, source_len).ok()?, scope_len));
+        }
+        options = after;
     }
 }
 

@@ -14,12 +14,7 @@ use cdn_core::{
 };
 use ipnet::IpNet;
 
-use crate::{
-    answer,
-    config::BuildError,
-    control::Control,
-    respond::{Responder, Transport},
-};
+use crate::{answer, config::BuildError, control::Control, exchange::Transport, respond::Responder};
 
 /// A running router, from outside. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,7 +96,7 @@ impl Handle {
         self.control.published().snapshot.version()
     }
 
-    /// Answers one DNS message as if it came from `peer` by UDP, into `out`; `false` if it deserves no answer.
+    /// Answers one DNS message as if it came from `peer` by UDP and within the rate, into `out`; `false` if it deserves no answer.
     pub fn answer(&self, message: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> bool {
         let published = self.control.published();
         let mut responder = Responder::new(Arc::clone(&self.control));

@@ -14,20 +14,24 @@ mod connect;
 mod control;
 mod dns;
 mod ecs;
+mod edns;
+mod exchange;
 mod handle;
 mod http_routing;
 pub mod json;
 mod names;
 mod node;
 mod prober;
+mod query_log;
 mod respond;
 mod screened;
 mod tcp;
 mod udp;
+mod walk;
 mod wire;
 
 pub use crate::{
-    config::{BuildError, Config, DistributionNames, Limits, RedirectTo},
+    config::{BuildError, Config, Cookies, DistributionNames, Limits, QueryLogOptions, RedirectTo},
     handle::{Asker, Handle, UnknownName},
     node::{Router, Sockets},
 };

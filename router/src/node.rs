@@ -127,9 +127,9 @@ impl Router {
             tokio::net::TcpListener::from_std(listener)
         };
         let (tcp, http) = (listener(sockets.tcp)?, listener(sockets.http)?);
-        let mut workers = vec![];
+        let (mut workers, count) = (vec![], sockets.udp.len());
         for socket in sockets.udp {
-            workers.push(udp::spawn(Arc::clone(&control), socket, stop.clone())?);
+            workers.push(udp::spawn(Arc::clone(&control), socket, count, stop.clone())?);
         }
         tokio::join!(
             prober::run(Arc::clone(&control), connect, probe, stop.clone()),

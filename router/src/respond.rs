@@ -2,37 +2,60 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use cdn_core::Counter;
+use cdn_core::{
+    Counter,
+    response_rate::{ResponseRate, Sending},
+};
 
 use crate::{
     answer::{self, Code, Question, Reply},
     control::{Control, Published},
     dns,
-    wire::{self, Query, ServerSays},
+    exchange::{Exchange, Transport},
+    query_log,
+    wire::{self, Query},
 };
 
-/// What carried a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Udp,
-    Tcp,
+/// An answer was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) counter: Counter,
+    pub(crate) is_truncated: bool,
+}
+
+/// No answer was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Silence {
+    /// The message deserves none.
+    Undeserved,
+    /// Its sender's network has had its share.
+    Limited,
 }
 
 /// Answers messages. Each worker and each connection has its own.
 #[derive(Debug)]
 pub(crate) struct Responder {
     control: Arc<Control>,
+    /// Where senders' addresses may be forged.
+    rate: Option<ResponseRate>,
     /// For policies that answer in turn.
     turn: u64,
 }
 
 impl Responder {
+    /// For whoever asks over a connection, or is not limited.
     pub(crate) fn new(control: Arc<Control>) -> Self {
         let turn = control.first_turn();
-        Self { control, turn }
+        Self { control, rate: None, turn }
     }
 
-    /// Writes the answer to `message` into `out`; `false` if it deserves none.
+    /// For one of `workers` that answer over UDP and share the rate.
+    pub(crate) fn limited(control: Arc<Control>, workers: usize) -> Self {
+        let rate = control.response_rate(workers);
+        Self { rate, ..Self::new(control) }
+    }
+
+    /// Writes the answer to `message` into `out`; `false` if it gets none.
     pub(crate) fn handle_message(
         &mut self,
         published: &Published,
@@ -41,57 +64,83 @@ impl Responder {
         transport: Transport,
         out: &mut Vec<u8>,
     ) -> bool {
-        let counters = &self.control.counters;
+        let Self { control, rate, turn } = self;
+        let counters = &control.counters;
         counters.bump(match transport {
             Transport::Udp => Counter::RouterDnsQueriesUdp,
             Transport::Tcp => Counter::RouterDnsQueriesTcp,
+            Transport::Https => Counter::RouterDnsQueriesHttps,
         });
-        let peer = answer::translated(self.control.source_nat.as_ref(), peer);
-        let server =
-            ServerSays { udp_payload_max: self.control.limits.udp_payload_max, id: self.control.server_id.as_deref() };
-        let turn = self.turn;
-        self.turn = self.turn.wrapping_add(1);
-
+        let peer = answer::translated(control.source_nat.as_ref(), peer);
+        let mut exchange = Exchange::new(control, rate.as_mut(), transport, peer);
+        *turn = turn.wrapping_add(1);
         let answered = if let Some(query) = Query::parse(message) {
-            let subnet = query.edns.as_ref().and_then(|edns| edns.options.as_ref().ok()?.subnet);
-            if subnet.is_some() {
-                counters.bump(Counter::RouterDnsQueriesSubnet);
-            }
-            let reply = match &query.edns {
-                Some(edns) if edns.version != 0 => Reply::error(Code::BadVers),
-                Some(edns) if edns.options.is_err() => Reply::error(Code::FormErr),
-                _ => {
-                    let question = Question { name: query.name(), wanted: query.wanted, subnet, peer };
-                    answer::reply(published, question, turn)
-                }
-            };
-            let bytes_max = match transport {
-                Transport::Udp => server.udp_bytes_max(query.edns.map(|edns| edns.payload_max)),
-                Transport::Tcp => usize::from(u16::MAX),
-            };
-            Some(dns::Sent { counter: reply.counter(), is_truncated: query.answer(&reply, &server, bytes_max, out) })
+            answer_usual(published, &query, &mut exchange, *turn, out)
         } else {
             counters.bump(Counter::RouterDnsSlow);
-            dns::handle_message(published, message, peer, transport, &server, turn, out)
+            dns::handle_message(published, message, &mut exchange, *turn, out)
         };
         match answered {
-            Some(sent) => {
+            Ok(sent) => {
                 counters.bump(sent.counter);
                 if sent.is_truncated {
                     counters.bump(Counter::RouterDnsTruncated);
                 }
-                true
             }
-            None => {
-                counters.bump(Counter::RouterDnsDropped);
-                false
-            }
+            Err(Silence::Undeserved) => counters.bump(Counter::RouterDnsDropped),
+            // The exchange has counted it.
+            Err(Silence::Limited) => {}
         }
+        if let Some(log) = &control.query_log
+            && log.is_wanted(*turn)
+        {
+            let answer = answered.is_ok().then_some(out.as_slice());
+            log.write(query_log::Entry { peer, transport, version: published.snapshot.version(), message, answer });
+        }
+        answered.is_ok()
     }
 }
 
+/// The fast path: the question has been read without a detour.
+fn answer_usual(
+    published: &Published,
+    query: &Query<'_>,
+    exchange: &mut Exchange<'_>,
+    turn: u64,
+    out: &mut Vec<u8>,
+) -> Result<Sent, Silence> {
+    let refused = query.edns.as_ref().and_then(|edns| match edns.version {
+        0 => exchange.handle_options(&edns.options),
+        _ => Some(Code::BadVers),
+    });
+    let reply = match refused {
+        Some(code) => Reply::error(code),
+        None => {
+            let subnet = query.edns.as_ref().and_then(|edns| edns.options.as_ref().ok()?.subnet);
+            let question = Question { name: query.name(), wanted: query.wanted, subnet, peer: exchange.peer() };
+            answer::reply(published, question, turn)
+        }
+    };
+    let bytes_max = match exchange.sending(&reply) {
+        Sending::Whole => exchange.bytes_max(query.edns.map(|edns| edns.payload_max)),
+        Sending::Truncated => 0,
+        Sending::Nothing => return Err(Silence::Limited),
+    };
+    Ok(Sent { counter: reply.counter(), is_truncated: query.answer(&reply, exchange, bytes_max, out) })
+}
+
 /// The answer that says only that a message was not understood.
-pub(crate) fn bare(message: &[u8], code: Code, out: &mut Vec<u8>) -> Option<dns::Sent> {
-    wire::bare(message, code, out)?;
-    Some(dns::Sent { counter: Reply::error(code).counter(), is_truncated: false })
+pub(crate) fn bare(
+    message: &[u8],
+    code: Code,
+    exchange: &mut Exchange<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Sent, Silence> {
+    wire::bare(message, code, out).ok_or(Silence::Undeserved)?;
+    let reply = Reply::error(code);
+    match exchange.sending(&reply) {
+        // It is as short as an answer can be.
+        Sending::Whole | Sending::Truncated => Ok(Sent { counter: reply.counter(), is_truncated: false }),
+        Sending::Nothing => Err(Silence::Limited),
+    }
 }

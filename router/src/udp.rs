@@ -17,10 +17,7 @@ use cdn_core::Counter;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    control::Control,
-    respond::{Responder, Transport},
-};
+use crate::{control::Control, exchange::Transport, respond::Responder};
 
 /// Messages per system call. From 16 on the gain is small; 32 buffers are 64 KiB.
 const BATCH: usize = 32;
@@ -31,18 +28,26 @@ const MESSAGE_BYTES_MAX: usize = 2048;
 /// How often an idle worker looks whether it should stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Starts a worker on `socket`. It ends soon after `stop`.
-pub(crate) fn spawn(control: Arc<Control>, socket: UdpSocket, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+/// Starts one of `workers` on `socket`. It ends soon after `stop`.
+pub(crate) fn spawn(
+    control: Arc<Control>,
+    socket: UdpSocket,
+    workers: usize,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(STOP_INTERVAL))?;
     // A client that takes nothing must not hold up the others for long.
     socket.set_write_timeout(Some(STOP_INTERVAL))?;
-    thread::Builder::new().name("dns".into()).stack_size(256 * 1024).spawn(move || run(&control, &socket, &stop))
+    thread::Builder::new()
+        .name("dns".into())
+        .stack_size(256 * 1024)
+        .spawn(move || run(&control, &socket, workers, &stop))
 }
 
-fn run(control: &Arc<Control>, socket: &UdpSocket, stop: &CancellationToken) {
+fn run(control: &Arc<Control>, socket: &UdpSocket, workers: usize, stop: &CancellationToken) {
     let mut published = Cache::new(control.published_swap());
-    let mut responder = Responder::new(Arc::clone(control));
+    let mut responder = Responder::limited(Arc::clone(control), workers);
     let mut buffers = vec![[0u8; MESSAGE_BYTES_MAX]; BATCH];
     let mut answers: Vec<(Vec<u8>, Option<SockaddrStorage>)> = vec![(Vec::with_capacity(512), None); BATCH];
     let mut incoming: MultiHeaders<SockaddrStorage> = MultiHeaders::preallocate(BATCH, None);

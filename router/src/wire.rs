@@ -7,14 +7,12 @@ use cdn_core::zone::{Data, NAME_BYTES_MAX, Name, RecordSet, RecordType, Soa, Zon
 
 use crate::{
     answer::{Body, Code, Reply},
-    ecs::{self, Subnet},
+    edns::{Edns, Options},
+    exchange::Exchange,
 };
 
 /// Length of a message's header.
 pub(crate) const HEADER: usize = 12;
-
-/// The name server identifier option (RFC 5001).
-const NSID: u16 = 3;
 
 /// A question of the usual shape.
 #[derive(Debug)]
@@ -27,22 +25,6 @@ pub(crate) struct Query<'m> {
     name_len: usize,
     pub(crate) wanted: RecordType,
     pub(crate) edns: Option<Edns>,
-}
-
-/// What the OPT record says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Edns {
-    pub(crate) payload_max: u16,
-    pub(crate) version: u8,
-    pub(crate) dnssec_ok: bool,
-    pub(crate) options: Result<Options, ecs::Malformed>,
-}
-
-/// The options that we know.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) subnet: Option<Subnet>,
-    pub(crate) wants_nsid: bool,
 }
 
 impl<'m> Query<'m> {
@@ -111,7 +93,7 @@ impl<'m> Query<'m> {
     pub(crate) fn answer(
         &self,
         reply: &Reply<'_>,
-        server: &ServerSays<'_>,
+        exchange: &Exchange<'_>,
         bytes_max: usize,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -135,13 +117,13 @@ impl<'m> Query<'m> {
             Body::Records(records) => write_records(records, out),
             Body::Denial(zone) => self.write_denial(zone, out),
         }
-        self.opt(reply, server, out);
+        self.opt(reply, exchange, out);
         if out.len() <= bytes_max {
             return false;
         }
         out.clear();
         self.head(reply, Counts { answers: 0, authorities: 0, is_truncated: true }, out);
-        self.opt(reply, server, out);
+        self.opt(reply, exchange, out);
         true
     }
 
@@ -166,65 +148,22 @@ impl<'m> Query<'m> {
         with_length(out, |out| write_soa(&zone.soa, out));
     }
 
-    fn opt(&self, reply: &Reply<'_>, server: &ServerSays<'_>, out: &mut Vec<u8>) {
+    /// The OPT record. It is the last one, so that the padding knows how long the message is.
+    fn opt(&self, reply: &Reply<'_>, exchange: &Exchange<'_>, out: &mut Vec<u8>) {
         let Some(edns) = &self.edns else { return };
         out.extend_from_slice(&[0, 0, 41]);
-        out.extend_from_slice(&server.udp_payload_max.to_be_bytes());
+        out.extend_from_slice(&exchange.udp_payload_max().to_be_bytes());
         out.push((reply.code.number() >> 4) as u8);
         out.push(0);
         out.extend_from_slice(&[if edns.dnssec_ok { 0x80 } else { 0 }, 0]);
         with_length(out, |out| {
             // A version that we do not know says nothing that we understand, and so do options that cannot be read.
             let (Ok(options), 0) = (&edns.options, edns.version) else { return };
-            options.answer(reply, server, out);
-        });
-    }
-}
-
-impl Options {
-    /// Reads the data of an OPT record.
-    pub(crate) fn parse(mut data: &[u8]) -> Result<Self, ecs::Malformed> {
-        let mut options = Self::default();
-        while !data.is_empty() {
-            let &[code_high, code_low, len_high, len_low, ref rest @ ..] = data else { return Err(ecs::Malformed) };
-            let len = usize::from(u16::from_be_bytes([len_high, len_low]));
-            let (Some(value), Some(after)) = (rest.get(..len), rest.get(len..)) else { return Err(ecs::Malformed) };
-            match u16::from_be_bytes([code_high, code_low]) {
-                ecs::OPTION if options.subnet.is_some() => return Err(ecs::Malformed),
-                ecs::OPTION => options.subnet = Some(Subnet::parse(value)?),
-                NSID => options.wants_nsid = true,
-                _ => {}
+            options.answer(reply, exchange, out);
+            if let Some(padding) = options.padding(exchange, out.len()) {
+                out.extend_from_slice(&padding);
             }
-            data = after;
-        }
-        Ok(options)
-    }
-
-    /// Writes the options of the answer.
-    pub(crate) fn answer(&self, reply: &Reply<'_>, server: &ServerSays<'_>, out: &mut Vec<u8>) {
-        if let Some(subnet) = &self.subnet {
-            push_u16(usize::from(ecs::OPTION), out);
-            with_length(out, |out| subnet.answer(reply.scope_len, out));
-        }
-        if let (true, Some(id)) = (self.wants_nsid, server.id) {
-            push_u16(usize::from(NSID), out);
-            with_length(out, |out| out.extend(id.bytes().take(128)));
-        }
-    }
-}
-
-/// What the server says of itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ServerSays<'s> {
-    pub(crate) udp_payload_max: u16,
-    pub(crate) id: Option<&'s str>,
-}
-
-impl ServerSays<'_> {
-    /// How long an answer over UDP may be: 512 bytes for those without EDNS (RFC 1035, section 4.2.1), else what they
-    /// advertise, within what we are ready to send.
-    pub(crate) fn udp_bytes_max(&self, edns_payload_max: Option<u16>) -> usize {
-        usize::from(edns_payload_max.unwrap_or(512).clamp(512, self.udp_payload_max.max(512)))
+        });
     }
 }
 
@@ -233,40 +172,6 @@ struct Counts {
     answers: usize,
     authorities: usize,
     is_truncated: bool,
-}
-
-/// The raw data of the OPT record of any message, by walking all its records; `None` if there is none or the walk fails.
-pub(crate) fn opt_data(message: &[u8]) -> Option<&[u8]> {
-    let header = message.first_chunk::<HEADER>()?;
-    let count = |at: usize| Some(u16::from_be_bytes([*header.get(at)?, *header.get(at + 1)?]));
-    let (questions, records) = (count(4)?, u32::from(count(6)?) + u32::from(count(8)?) + u32::from(count(10)?));
-    let mut rest = message.get(HEADER..)?;
-    for _ in 0..questions {
-        rest = skip_name(rest)?.get(4..)?;
-    }
-    for _ in 0..records {
-        let &[type_high, type_low, _, _, _, _, _, _, len_high, len_low, ref after @ ..] = skip_name(rest)? else {
-            return None;
-        };
-        let len = usize::from(u16::from_be_bytes([len_high, len_low]));
-        if [type_high, type_low] == [0, 41] {
-            return after.get(..len);
-        }
-        rest = after.get(len..)?;
-    }
-    None
-}
-
-fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (&len, rest) = bytes.split_first()?;
-        match len {
-            0 => return Some(rest),
-            1..=63 => bytes = rest.get(usize::from(len)..)?,
-            0xc0.. => return rest.get(1..),
-            _ => return None,
-        }
-    }
 }
 
 fn write_records(records: &RecordSet, out: &mut Vec<u8>) {
@@ -307,7 +212,7 @@ fn write_name(name: &Name, out: &mut Vec<u8>) {
 }
 
 /// Writes what `write` writes, preceded by its length in two bytes.
-fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend_from_slice(&[0, 0]);
     write(out);
@@ -317,8 +222,45 @@ fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-fn push_u16(number: usize, out: &mut Vec<u8>) {
+pub(crate) fn push_u16(number: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+/// A question for people, be it of the usual shape or not.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AskedFor {
+    pub(crate) name: String,
+    pub(crate) wanted: u16,
+    pub(crate) class: u16,
+}
+
+/// The first question of a message; `None` where it has none that can be read.
+pub(crate) fn first_question(message: &[u8]) -> Option<AskedFor> {
+    let (header, mut rest) = message.split_first_chunk::<HEADER>()?;
+    let &[_, _, _, _, count_high, count_low, ..] = header;
+    if [count_high, count_low] == [0, 0] {
+        return None;
+    }
+    let mut name = String::new();
+    loop {
+        let (&len, after) = rest.split_first()?;
+        if len > 63 {
+            return None;
+        }
+        let (label, after) = after.split_at_checked(usize::from(len))?;
+        rest = after;
+        if len == 0 {
+            break;
+        }
+        name.extend(label.escape_ascii().map(char::from));
+        name.push('.');
+    }
+    let &[type_high, type_low, class_high, class_low, ..] = rest else { return None };
+    if name.is_empty() {
+        name.push('.');
+    }
+    let (wanted, class) = (u16::from_be_bytes([type_high, type_low]), u16::from_be_bytes([class_high, class_low]));
+    Some(AskedFor { name, wanted, class })
 }
 
 /// The answer to a message that cannot be understood: its id, opcode and RD, and the code. `None` for what deserves no

@@ -1,8 +1,11 @@
 //! A router over real sockets: questions by UDP, TCP and HTTP, edges that live and die.
 
 mod dns;
+mod edns;
+mod flood;
 mod health;
 mod http;
 mod malformed;
+mod query_log;
 mod smuggling;
 mod world;
