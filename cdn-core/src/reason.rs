@@ -94,6 +94,7 @@ reasons! {
     RouteTurn = "route_turn", "the next in turn among the eligible";
     RouteStatic = "route_static", "the first of a stated order that is eligible";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
+    DnsAnswer = "dns_answer", "a DNS question was answered over HTTP";
     BeaconTaken = "beacon_taken", "a reported round trip was taken in";
     BeaconRefused = "beacon_refused", "a reported round trip was not taken in";
     NoCandidate = "no_candidate", "there is no edge to choose";

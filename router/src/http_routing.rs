@@ -1,12 +1,16 @@
 //! HTTP routing: 307 to an edge, by the same decision as DNS; and the place where viewers report round trips.
 //!
-//! The client is known by its own address here, so no resolver stands between. Serves nothing else: no admin, and no
-//! explanations, which tell too much.
+//! The client is known by its own address here, so no resolver stands between. Speaks HTTP/1.1 and cleartext HTTP/2, and
+//! carries DNS (`doh`) for those who ask for it. Serves nothing else: no admin, and no explanations, which tell
+//! too much.
 
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddrV4},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,8 +24,12 @@ use cdn_core::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -35,9 +43,16 @@ use crate::{
     answer,
     config::RedirectTo,
     control::{Control, Published},
+    doh,
     screened::Screened,
     tcp::ACCEPT_PAUSE,
 };
+
+/// Requests of one HTTP/2 connection that are answered at once.
+const STREAMS_MAX: u32 = 100;
+
+/// How long to wait for more of a client's first bytes.
+const PEEK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Accepts until told to stop.
 pub(crate) async fn run(control: Arc<Control>, listener: TcpListener, stop: CancellationToken) {
@@ -71,6 +86,70 @@ pub(crate) async fn run(control: Arc<Control>, listener: TcpListener, stop: Canc
 async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let peer = answer::translated(control.source_nat.as_ref(), peer);
+    let is_http2 = tokio::select! {
+        () = stop.cancelled() => return,
+        is_http2 = timeout(control.limits.http_header_timeout, begins_as_http2(&stream)) => is_http2,
+    };
+    match is_http2 {
+        Ok(Ok(true)) => serve_http2(control, stream, peer, stop).await,
+        Ok(Ok(false)) => serve_http1(control, stream, peer, stop).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Whether a client's first bytes are those of HTTP/2 with prior knowledge (RFC 9113, section 3.4). No method of HTTP/1.1
+/// begins as its preface does.
+async fn begins_as_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let len = stream.peek(&mut first).await?;
+        let seen = first.get(..len).unwrap_or_default();
+        if seen.is_empty() || len == PREFACE.len() || !PREFACE.starts_with(seen) {
+            return Ok(seen == PREFACE);
+        }
+        // Who sends a byte at a time is not waited for by a wake-up: the bytes that are there would be one.
+        tokio::time::sleep(PEEK_PAUSE).await;
+    }
+}
+
+async fn serve_http2(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &CancellationToken) {
+    // How many requests have begun.
+    let seen = AtomicU64::new(0);
+    let service = service_fn(|request| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        control.counters.bump(Counter::RouterHttpRequests);
+        // hyper gives each request a task of its own.
+        let control = Arc::clone(control);
+        async move { Ok::<_, Infallible>(handle_request(&control, request, peer).await) }
+    });
+    let limits = &control.limits.http_head;
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    loop {
+        let before = seen.load(Ordering::Relaxed);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(control.limits.drain_grace, connection).await;
+                return;
+            }
+            // hyper has no limit for idle connections of HTTP/2. A request takes less than this.
+            () = tokio::time::sleep(control.limits.http_header_timeout + control.limits.http_body_timeout) => {
+                if seen.load(Ordering::Relaxed) == before {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_http1(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &CancellationToken) {
     let stand_in = Arc::new(StandIn::default());
     let service = service_fn(|request| {
         control.counters.bump(Counter::RouterHttpRequests);
@@ -108,7 +187,7 @@ async fn serve(control: &Arc<Control>, stream: TcpStream, peer: IpAddr, stop: &C
     }
 }
 
-async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+async fn handle_request(control: &Arc<Control>, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     if request.method() == Method::CONNECT {
         let mut response = rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
         // What came behind it was meant for a tunnel, and is no request.
@@ -125,16 +204,22 @@ async fn handle_request(control: &Control, request: Request<Incoming>, peer: IpA
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             response
         }
+        doh::PATH => doh::handle_request(control, request, peer).await,
         "/.iso/route" => list(control, &request, peer),
         _ => redirect(control, &request, peer),
     }
 }
 
-/// One `Host` and no second, HTTP/1.0 excepted (RFC 9112, section 3.2), and a target that has a path: what is in
+/// One `Host` and no second, HTTP/1.0 excepted (RFC 9112, section 3.2) and what HTTP/2 has in its place, and a target that has a path: what is in
 /// authority or asterisk form is not a thing that an edge has.
 fn is_well_formed(request: &Request<Incoming>) -> bool {
     let hosts = request.headers().get_all(header::HOST).iter().count();
-    let has_host = hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10);
+    let may_lack_one = match request.version() {
+        Version::HTTP_10 => true,
+        Version::HTTP_2 => request.uri().authority().is_some(),
+        _ => false,
+    };
+    let has_host = hosts == 1 || (hosts == 0 && may_lack_one);
     has_host && request.uri().path().starts_with('/')
 }
 
@@ -278,12 +363,12 @@ fn unknown_host(control: &Control) -> Response<Full<Bytes>> {
     rejected(control, StatusCode::NOT_FOUND, Reason::UnknownHost)
 }
 
-fn rejected(control: &Control, status: StatusCode, reason: Reason) -> Response<Full<Bytes>> {
+pub(crate) fn rejected(control: &Control, status: StatusCode, reason: Reason) -> Response<Full<Bytes>> {
     control.counters.bump(Counter::RouterHttpRejected);
     reply(status, reason, Bytes::from(format!("{}\n", reason.help())))
 }
 
-fn reply(status: StatusCode, reason: Reason, body: Bytes) -> Response<Full<Bytes>> {
+pub(crate) fn reply(status: StatusCode, reason: Reason, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

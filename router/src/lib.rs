@@ -13,6 +13,7 @@ mod config;
 mod connect;
 mod control;
 mod dns;
+mod doh;
 mod ecs;
 mod edns;
 mod exchange;

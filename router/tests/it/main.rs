@@ -1,6 +1,7 @@
 //! A router over real sockets: questions by UDP, TCP and HTTP, edges that live and die.
 
 mod dns;
+mod doh;
 mod edns;
 mod flood;
 mod health;
