@@ -5,6 +5,7 @@
 //! telling one another. Knows no process and no socket.
 
 mod distributions;
+mod dns;
 mod origins;
 mod settings;
 mod tiers;
@@ -22,11 +23,13 @@ use world::{Atlas, Place, World};
 
 use self::{
     distributions::{distributions_of, groups_of},
+    dns::dns_of,
     origins::origins_of,
     settings::router_of,
     tiers::{regional_of, shield_of},
 };
 pub(crate) use self::{
+    dns::{CookiePolicy, DnsPlan, QueryLogPlan},
     origins::{AppUrl, OriginKind, OriginPlan},
     settings::{EdgePlan, RouterPlan, edge_of, world_of},
 };
@@ -62,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) distributions: Vec<Arc<Distribution>>,
     /// The router's settings.
     pub(crate) router: RouterPlan,
+    /// The router's settings of DNS.
+    pub(crate) dns: DnsPlan,
     /// Settings of edges.
     pub(crate) edge: EdgePlan,
     /// Settings of viewers.
@@ -159,6 +164,7 @@ impl Cluster {
             origins,
             distributions,
             router: router_of(file)?,
+            dns: dns_of(file)?,
             edge: edge_of(file)?,
             viewer: ViewerPlan {
                 place: default_place,

@@ -260,6 +260,78 @@ pub(crate) struct RouterFile {
     /// Share of answers that try the runner-up to learn, 0 to 1. Default 0.02.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) explore: Option<f64>,
+    /// DNS: what it says of itself, and what it keeps from whom.
+    #[serde(skip_serializing_if = "DnsFile::is_silent")]
+    pub(crate) dns: DnsFile,
+}
+
+/// Settings of the router's DNS.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DnsFile {
+    /// DNS cookies (RFC 7873): `on` gives one to whoever asks, `required` wants one of every client over UDP that is not
+    /// trusted, `off`. Default `on`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cookies: Option<String>,
+    /// What `version.bind` and `version.server` answer; empty for nothing. Default `isochrone` and its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// Answers per second and kind (records, denials, errors) that a client network, a /24 of IPv4 or a /56 of IPv6, gets
+    /// over UDP while it shows no valid cookie; 0 for no limit. Default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answers_per_network: Option<u32>,
+    /// The same for all networks together; 0 for no limit. Default 50000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) answers_over_all: Option<u32>,
+    /// Beyond a rate each how-many-th answer is truncated, so that a true client comes by TCP, and the others are dropped;
+    /// 0 drops all. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slip: Option<u32>,
+    /// Networks whose clients need no cookie and have no rate. Default loopback, whose addresses no other machine can
+    /// forge; clients of the world have addresses of 198.18.0.0/15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trusted: Option<Vec<String>>,
+    /// The largest answer over UDP to clients that are not trusted and show no valid cookie, 512 or more. Default 512.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unproven_bytes: Option<ByteCount>,
+    /// The largest answer over UDP, 512 to 4096. Default 1232.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) udp_bytes: Option<ByteCount>,
+    /// TCP connections that may be open. Default 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections: Option<usize>,
+    /// TCP connections that one client may have open. Default 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connections_per_client: Option<usize>,
+    /// Messages that are answered on a TCP connection before it is closed. Default 100000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queries_per_connection: Option<usize>,
+    /// How long a TCP connection may be idle. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle_timeout: Option<Span>,
+    /// The query log: messages and what was answered, as JSON lines in the world's state directory. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) query_log: Option<QueryLogFile>,
+}
+
+impl DnsFile {
+    fn is_silent(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Settings of the query log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueryLogFile {
+    /// Share of messages that are written, 0 to 1.
+    pub(crate) share: f64,
+    /// Size at which the file is begun anew; one before it is kept. Default 64MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<ByteCount>,
+    /// Lines that may wait to be written; more are left out and counted. Default 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<usize>,
 }
 
 /// Settings of every edge, regional cache and of the shield.

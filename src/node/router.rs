@@ -14,26 +14,29 @@ use axum::{
 };
 use cdn_core::{
     PopCode, Role,
+    dns_cookie::CookieSecret,
     geo::{self, GeoPrefix},
     routing::{EdgeSite, ExplainOptions, PolicyKind, Pop, RoutingOptions},
 };
 use ipnet::IpNet;
 use router::{
-    Asker, Config, DistributionNames, Handle, Router, Sockets,
+    Asker, Config, Cookies, DistributionNames, Handle, QueryLogOptions, Router, Sockets,
     json::{EdgeHealthJson, ExplanationJson},
 };
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use world::{Atlas, Place};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, CookiePolicy, QueryLogPlan},
     links,
     node::{
         Common, Frame,
         edge::source_nat,
         wire::{DrainedAsk, EdgeSeen},
     },
+    state::WorldDir,
 };
 
 /// Serves until the parent wants it to end.
@@ -112,7 +115,26 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     routing.probe.down_after = plan.down_after;
     routing.probe.up_after = plan.up_after;
     config.routing = routing;
+    let dns = &cluster.dns;
+    config.limits = dns.limits.clone();
+    config.version.clone_from(&dns.version);
+    config.cookies = match dns.cookies {
+        CookiePolicy::Off => None,
+        CookiePolicy::On => Some(Cookies { secret: cookie_secret(&frame.token), is_required: false }),
+        CookiePolicy::Required => Some(Cookies { secret: cookie_secret(&frame.token), is_required: true }),
+    };
+    if let Some(log) = &dns.query_log {
+        let path = WorldDir::new(&frame.world)?.logs().join(format!("{}.queries.jsonl", frame.plan.id));
+        let QueryLogPlan { share, bytes, queue } = *log;
+        config.query_log = Some(QueryLogOptions { path, share, bytes_max: bytes, queue_max: queue });
+    }
     Ok(config)
+}
+
+/// All routers of a world have its token, so they make the same of it; nobody learns the token from a cookie.
+fn cookie_secret(token: &str) -> CookieSecret {
+    let digest = Sha256::digest(format!("dns cookies {token}"));
+    CookieSecret::new(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
 }
 
 #[derive(Clone)]
