@@ -4,37 +4,30 @@
 //! `cargo bench -p router` prints nanoseconds per question, their ratio, and questions per second over UDP with one
 //! worker and one client that keeps 64 questions under way.
 
+mod world;
+
 use std::{
     hint::black_box,
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
-use cdn_core::{
-    NodeId, Role,
-    geo::{GeoPrefix, Place, Point},
-    routing::{EdgeSite, Pop},
-};
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query},
-    rr::{Name, RData, Record, RecordType, rdata::A, rdata::opt::EdnsOption},
+    op::{Message, MessageType, OpCode},
+    rr::{RData, Record, rdata::A},
 };
 use hyper_util::rt::TokioIo;
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-use router::{Config, DistributionNames, Handle, Router, Sockets};
+use router::{Handle, Router, Sockets};
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-const PREFIXES: u32 = 100_000;
 /// An unoptimised build is only there to see that this runs.
 const QUESTIONS: usize = if cfg!(debug_assertions) { 5_000 } else { 1_000_000 };
 
 fn main() {
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    let (router, handle, dns) = router(&mut random);
-    let questions: Vec<Vec<u8>> = (0..4096).map(|_| question(&mut random)).collect();
+    let (router, handle, dns) = router();
+    let questions = world::questions(4096);
 
     let ours = per_question(&questions, |message, out| {
         black_box(handle.answer(message, SocketAddr::from(([127, 0, 0, 1], 5353)), out));
@@ -58,32 +51,8 @@ fn main() {
     drop(server.join());
 }
 
-fn router(random: &mut ChaCha8Rng) -> (Router, Handle, SocketAddr) {
-    let zone = "cdn.test".parse().expect("a name");
-    let mut config = Config::new(NodeId::new(Role::Router, "bench"), zone, Ipv4Addr::LOCALHOST);
-    config.distributions = vec![DistributionNames { id: "demo".into(), aliases: vec!["www.demo.test".into()] }];
-    let mut place = || Place {
-        point: Point::new(random.random_range(-60.0..70.0), random.random_range(-180.0..180.0)).expect("on the map"),
-        country: "".into(),
-        label: "".into(),
-    };
-    config.pops = (0..18u8)
-        .map(|at| Pop {
-            code: format!("P{}{}", char::from(b'A' + at / 26), char::from(b'A' + at % 26)).parse().expect("a code"),
-            place: place(),
-            edges: vec![EdgeSite {
-                id: NodeId::new(Role::Edge, &format!("p{at}")),
-                address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at), 1),
-            }],
-        })
-        .collect();
-    let places: Vec<Place> = (0..1000).map(|_| place()).collect();
-    config.prefixes = (0..PREFIXES)
-        .map(|at| GeoPrefix {
-            net: ipnet::Ipv4Net::new_assert(Ipv4Addr::from_bits(at.wrapping_mul(0x9e37_79b9)), 24).into(),
-            place: places[at as usize % places.len()].clone(),
-        })
-        .collect();
+fn router() -> (Router, Handle, SocketAddr) {
+    let config = world::config();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let sockets = Sockets::bind(any, any, 1).expect("sockets");
     let connect = service_fn(|_: http::Uri| async {
@@ -91,20 +60,10 @@ fn router(random: &mut ChaCha8Rng) -> (Router, Handle, SocketAddr) {
     });
     let started = Instant::now();
     let (router, handle) = Router::build(config, sockets, connect).expect("a router");
-    println!("map and snapshot     {:>7.0} ms for {PREFIXES} prefixes", started.elapsed().as_secs_f64() * 1e3);
+    let prefixes = world::PREFIXES;
+    println!("map and snapshot     {:>7.0} ms for {prefixes} prefixes", started.elapsed().as_secs_f64() * 1e3);
     let dns = router.dns_address().expect("an address");
     (router, handle, dns)
-}
-
-fn question(random: &mut ChaCha8Rng) -> Vec<u8> {
-    let mut message = Message::new(random.random(), MessageType::Query, OpCode::Query);
-    message.add_query(Query::query(Name::from_ascii("www.demo.test.").expect("a name"), RecordType::A));
-    let mut edns = Edns::new();
-    edns.set_max_payload(1232);
-    let subnet = ipnet::Ipv4Net::new_assert(Ipv4Addr::from_bits(random.random()), 24).trunc();
-    edns.options_mut().insert(EdnsOption::Subnet(ipnet::IpNet::V4(subnet).into()));
-    message.set_edns(edns);
-    message.to_vec().expect("a message")
 }
 
 /// What hickory-proto takes to read the question and write an answer of the same shape, with no decision in between.

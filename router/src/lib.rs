@@ -17,6 +17,8 @@ mod doh;
 mod ecs;
 mod edns;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod http_routing;
 pub mod json;
