@@ -114,8 +114,9 @@ fn write(
     response.metadata.recursion_desired = query.metadata.recursion_desired;
     response.metadata.authoritative = reply.is_authoritative();
     response.metadata.response_code = match reply.code {
+        // Sixteen is BADSIG too, and hickory reads it so.
         Code::BadVers => ResponseCode::BADVERS,
-        code => ResponseCode::from(0, code.number() as u8),
+        code => code.number().into(),
     };
     // Several questions are echoed only as far as there is one that was answered.
     if let [question] = query.queries.as_slice() {

@@ -262,7 +262,8 @@ pub(crate) async fn totals(cluster: &Cluster, supervisor: &Supervisor, hands: &R
             }
             Role::Origin => totals.origin_requests += sum(&[Counter::OriginRequests]),
             Role::Router => {
-                totals.dns_queries += sum(&[Counter::RouterDnsQueriesUdp, Counter::RouterDnsQueriesTcp]);
+                totals.dns_queries +=
+                    sum(&[Counter::RouterDnsQueriesUdp, Counter::RouterDnsQueriesTcp, Counter::RouterDnsQueriesHttps]);
             }
             Role::Regional | Role::Shield | Role::Viewer => {}
         }
