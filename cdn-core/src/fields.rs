@@ -3,7 +3,7 @@
 //! What is put on a response is decided once, over [`Fields`]. [`Lines`] costs one piece of memory and no hashing, which
 //! is why stored heads are kept so and why plain hits leave so.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Where the fields of a response are put.
@@ -86,8 +86,8 @@ impl Lines {
     }
 
     /// The lines alone, in memory of just their size, and which names may be in them.
-    pub(crate) fn freeze(&self) -> (Box<[u8]>, Names) {
-        (self.lines().into(), self.names)
+    pub(crate) fn freeze(&self) -> (Bytes, Names) {
+        (Bytes::copy_from_slice(self.lines()), self.names)
     }
 
     fn push(&mut self, name: &HeaderName, value: &[u8]) {

@@ -1,8 +1,7 @@
 //! The head of a stored response: a status, and its header lines as they stand on the wire, in one piece of memory.
 //!
 //! A header map costs about a kilobyte and a half beside what it says; a store has one for each object. So the lines are
-//! written down once, and read again where somebody asks for them by name. Whoever wants a map gets one whose values
-//! share a copy of the lines: a block that could be shared itself would cost each object the memory of a counter.
+//! written down once, and read again where somebody asks for them by name. Values that are handed out share the block.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHead {
     status: StatusCode,
-    lines: Box<[u8]>,
+    lines: Bytes,
     names: Names,
 }
 
@@ -51,14 +50,13 @@ impl StoredHead {
         self.lines.is_empty()
     }
 
-    /// The headers, made anew with each call.
+    /// The headers. Values are not copied, but the map is made anew with each call.
     pub fn headers(&self) -> HeaderMap {
-        let lines = Bytes::copy_from_slice(&self.lines);
-        let count = memchr::memchr_iter(b'\n', &lines).count();
+        let count = memchr::memchr_iter(b'\n', &self.lines).count();
         // Room for what is put on every response that leaves.
         let mut headers = HeaderMap::with_capacity(count + 8);
-        for (name, value) in fields(&lines) {
-            let value = HeaderValue::from_maybe_shared(lines.slice_ref(value));
+        for (name, value) in fields(&self.lines) {
+            let value = HeaderValue::from_maybe_shared(self.lines.slice_ref(value));
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
                 headers.append(name, value);
             }
