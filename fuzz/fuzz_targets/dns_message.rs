@@ -11,7 +11,20 @@ use router::{
     fuzzing::{answers, handle, usual_question},
 };
 
+const COOKIE: u16 = 10;
+const PADDING: u16 = 12;
+
 static ROUTER: LazyLock<Handle> = LazyLock::new(handle);
+
+/// An answer without what may differ: a cookie has the time in it, and padding makes up for the names that hickory
+/// compresses.
+fn comparable(answer: &[u8]) -> Option<Message> {
+    let mut answer = Message::from_vec(answer).ok()?;
+    if let Some(edns) = &mut answer.edns {
+        edns.options_mut().options.retain(|(code, _)| !matches!(u16::from(*code), COOKIE | PADDING));
+    }
+    Some(answer)
+}
 
 // The first byte says what carries the message; the rest is the message.
 fuzz_target!(|data: &[u8]| {
@@ -48,12 +61,12 @@ fuzz_target!(|data: &[u8]| {
     assert!(is_stream || answer.len() <= 1232, "{} bytes", answer.len());
     assert_eq!(answer[..2], message[..2], "the id");
     assert_eq!(message[2] & 0x80, 0, "an answer to an answer");
-    let ours = Message::from_vec(answer).expect("an answer that can be read");
+    let ours = comparable(answer).expect("an answer that can be read");
     assert_eq!(ours.metadata.message_type, MessageType::Response);
     if read.is_err() && usual.is_none() {
         assert!(matches!(u16::from(ours.metadata.response_code), 1 | 4), "{ours}");
     }
-    let complete = complete.and_then(|bytes| Message::from_vec(&bytes).ok()).expect("the complete parser answers too");
+    let complete = complete.and_then(|bytes| comparable(&bytes)).expect("the complete parser answers too");
     if read.is_ok() {
         assert_eq!(ours, complete);
     } else {
