@@ -112,7 +112,7 @@ fn write_gdnsd(folder: &Path, port: u16) -> io::Result<()> {
     }
     for pair in &pairs {
         let [first, second] = pair.map(address_of);
-        write!(addresses, "{} => [ {first}, {second} ]\n", name(*pair)).map_err(io::Error::other)?;
+        writeln!(addresses, "{} => [ {first}, {second} ]", name(*pair)).map_err(io::Error::other)?;
     }
     let config = format!(
         "options => {{\n listen => 127.0.0.1\n dns_port => {port}\n udp_threads => 1\n tcp_threads => 1\n \
