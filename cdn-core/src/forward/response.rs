@@ -143,7 +143,10 @@ pub fn request_id(random: [u8; 40]) -> HeaderValue {
     if let ([one], Some([first, second, ..])) = (rest, fours.last_mut()) {
         (*first, *second) = (digit(one >> 2), digit(one << 4));
     }
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+    let mut value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""));
+    // HPACK then leaves it out of its table (RFC 7541 section 6.2.3), where it would take the place of what comes again.
+    value.set_sensitive(true);
+    value
 }
 
 #[cfg(test)]
