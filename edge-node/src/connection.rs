@@ -2,8 +2,10 @@
 //!
 //! Knows sockets and hyper's connections. What a request means is the service's business.
 
+mod at_once;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gather;
 mod guard;
 mod interim;
 mod outgoing;
@@ -15,15 +17,20 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
+    task::Context,
 };
 
 use cdn_core::{Counter, Counters, Reason, framing::HeadLimits};
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::guard::{Guard, GuardLimits, Protocol};
+use self::{
+    at_once::AtOnce,
+    gather::Gathered,
+    guard::{Guard, GuardLimits, Protocol},
+};
 pub(crate) use self::{
     guard::ShortWay,
     outgoing::Outgoing,
@@ -77,14 +84,14 @@ pub(crate) async fn serve(
 struct Front {
     node: Arc<Node>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<AtOnce>,
     limits: GuardLimits,
 }
 
 impl Front {
     fn new(node: &Arc<Node>) -> Self {
         let limits = &node.limits;
-        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
+        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(AtOnce));
         // The guard has judged a head before hyper sees it, so hyper's own limits are only wide enough never to bite.
         http1
             .timer(TokioTimer::new())
@@ -166,11 +173,13 @@ async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Ope
     let outcome = match protocol {
         Protocol::Http1 => {
             let connection = pin!(front.http1.serve_connection(guard, service).with_upgrades());
-            until_drained(&front, connection, |connection| connection.graceful_shutdown()).await
+            until_drained(&front, connection, |connection| connection.graceful_shutdown(), |_| {}).await
         }
         Protocol::Http2 => {
-            let connection = pin!(front.http2.serve_connection(guard, service));
-            until_drained(&front, connection, |connection| connection.graceful_shutdown()).await
+            let stream = Gathered::new(guard);
+            let connection = pin!(front.http2.serve_connection(stream.clone(), service));
+            let send = |cx: &mut Context<'_>| stream.poll_send(cx);
+            until_drained(&front, connection, |connection| connection.graceful_shutdown(), send).await
         }
     };
     if let Some(Err(error)) = outcome {
@@ -185,20 +194,27 @@ async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Ope
     drop(open);
 }
 
-/// Drives a connection to its end: by itself, by the node's drain, or (`None`) when the grace is over.
+/// Drives a connection to its end: by itself, by the node's drain, or (`None`) when the grace is over. `after_turn` follows
+/// each turn of the connection.
 async fn until_drained<C: Future<Output = hyper::Result<()>>>(
     front: &Front,
     mut connection: Pin<&mut C>,
     finish: impl FnOnce(Pin<&mut C>),
+    after_turn: impl Fn(&mut Context<'_>),
 ) -> Option<hyper::Result<()>> {
+    let turn = |connection: &mut Pin<&mut C>, cx: &mut Context<'_>| {
+        let outcome = connection.as_mut().poll(cx);
+        after_turn(cx);
+        outcome
+    };
     tokio::select! {
         biased;
-        outcome = connection.as_mut() => return Some(outcome),
+        outcome = poll_fn(|cx| turn(&mut connection, cx)) => return Some(outcome),
         () = front.node.stopping.cancelled() => finish(connection.as_mut()),
     }
     tokio::select! {
         biased;
-        outcome = connection => Some(outcome),
+        outcome = poll_fn(|cx| turn(&mut connection, cx)) => Some(outcome),
         () = front.node.closing.cancelled() => None,
     }
 }

@@ -5,6 +5,7 @@ mod compression;
 mod disk;
 mod failover;
 mod hostile;
+mod http2;
 mod inflight;
 mod origin_bytes;
 mod passing;
