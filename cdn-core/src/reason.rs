@@ -90,9 +90,14 @@ reasons! {
     RouteHeldByHysteresis = "route_held_by_hysteresis", "a better estimate exists, but not by the margin that a switch needs";
     RouteFailOpen = "route_fail_open", "too few candidates are healthy, so health was ignored";
     RouteNearest = "route_nearest", "the shortest distance among the eligible";
+    RouteNearestBiased = "route_nearest_biased", "the shortest distance among the eligible, bent by the PoPs' biases";
+    RouteCatchment = "route_catchment", "the eligible one in whose anycast catchment the client is";
+    RouteNotConverged = "route_not_converged", "withdrawn, but the client's network has not heard of it yet (anycast)";
+    RouteWeighted = "route_weighted", "a seeded draw by weight among the eligible, always the same for one client network";
     RouteRandom = "route_random", "a seeded draw among the eligible";
     RouteTurn = "route_turn", "the next in turn among the eligible";
     RouteStatic = "route_static", "the first of a stated order that is eligible";
+    RouteSpilled = "route_spilled", "better candidates are at their capacity, so this client network's share goes on to the next";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
     DnsAnswer = "dns_answer", "a DNS question was answered over HTTP";
     BeaconTaken = "beacon_taken", "a reported round trip was taken in";
@@ -101,6 +106,9 @@ reasons! {
     RejectedDown = "rejected_down", "health checks failed";
     RejectedUnknown = "rejected_unknown", "not yet seen healthy";
     RejectedDraining = "rejected_draining", "being drained";
+    RejectedFull = "rejected_full", "at its capacity, so this client network's share goes elsewhere";
+    RejectedNotListed = "rejected_not_listed", "not among the PoPs that the distribution names";
+    RejectedPriceClass = "rejected_price_class", "outside the distribution's price class";
     RejectedSlower = "rejected_slower", "a better candidate exists";
     // The viewer: why the proxy itself answered.
     ViewerBadRequest = "viewer_bad_request", "the request is not one that a forward proxy can serve";

@@ -1,36 +1,50 @@
 //! Which edge for whom: policies, the snapshot that answers come from, and why it says what it says.
 //!
-//! A [`Planner`] takes in probes, beacons and drains and makes [`Snapshot`]s; a snapshot is never edited, and an answer
-//! is a pure function of snapshot and client, so DNS, HTTP, `explain` and the simulator agree. Knows no wire format, and
-//! not the network: it learns from what is reported to it.
+//! A [`Planner`] takes in probes, beacons, loads and drains and makes [`Snapshot`]s; a snapshot is never edited, and an
+//! answer is a pure function of snapshot, host and client, so DNS, HTTP, `explain` and the simulator agree. Knows no wire
+//! format, and not the network: it learns from what is reported to it.
 
+mod anycast;
+mod decide;
+mod explain;
 mod explanation;
 mod fixed;
+mod geoproximity;
+mod host;
 mod latency;
+mod load;
 mod nearest;
+mod options;
 mod planner;
 mod pops;
+mod price_class;
 mod random;
 mod ranking;
 mod round_robin;
+mod scoring;
 mod snapshot;
+mod table;
+mod weighted;
 
 use std::{fmt::Debug, str::FromStr, sync::Arc, time::Duration};
 
 pub use self::{
+    anycast::AnycastOptions,
+    explain::ExplainOptions,
     explanation::{CandidateExplained, ChosenEdge, Explanation},
+    geoproximity::BIAS_MAX,
+    host::Host,
+    load::SpillOptions,
+    options::RoutingOptions,
     planner::{EdgeHealth, EdgeKey, Planner, Probe},
     pops::{EdgeSite, Pop, PopIndex},
+    price_class::{PriceClass, UnknownPriceClass},
     ranking::Hysteresis,
-    snapshot::{Answer, AnswerId, AskedBy, ExplainOptions, Snapshot},
+    snapshot::{Answer, AnswerId, AskedBy, Snapshot},
 };
-use crate::{
-    PopCode, Reason,
-    estimate::{Estimate, EstimateOptions},
-    health::ProbeOptions,
-};
+use crate::{PopCode, Reason, estimate::Estimate};
 
-/// Orders candidates. Health is not its business: those who may not be chosen are left out afterwards.
+/// Orders candidates. Health, load and limits are not its business: those who may not be chosen are left out afterwards.
 pub trait Policy: Debug + Send + Sync {
     /// The word in configuration and explanations.
     fn name(&self) -> &'static str;
@@ -49,9 +63,35 @@ pub trait Policy: Debug + Send + Sync {
         true
     }
 
+    /// Whether the order differs between client blocks of one place. If not, one order is kept for all of them.
+    fn is_per_block(&self) -> bool {
+        false
+    }
+
     /// Whether scores move with measurements, so that switching needs a margin and exploring makes sense.
     fn learns(&self) -> bool {
         false
+    }
+
+    /// Addresses per answer at most.
+    fn answers_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// How long resolvers may keep an answer at most.
+    fn ttl_max(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// How long a client block goes on to a PoP that was withdrawn; never longer than
+    /// [`convergence_max`](Self::convergence_max). Zero where the router's word counts at once.
+    fn convergence(&self, _seed: u64, _block_key: u64) -> Duration {
+        Duration::ZERO
+    }
+
+    /// When even the last block has heard of a withdrawal.
+    fn convergence_max(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// How bad the candidate would be; the lowest is chosen, and of equals the one listed first.
@@ -71,107 +111,97 @@ pub struct Candidate<'a> {
     pub distance_km: Option<f64>,
     /// The round trip that is believed.
     pub estimate: &'a Estimate,
+    /// A number that stands for the client's block, for draws; 0 for clients in none.
+    pub block_key: u64,
     /// Which of the policy's orders is asked for, below [`Policy::turns`].
     pub turn: u64,
     /// The router's seed.
     pub seed: u64,
 }
 
+impl Candidate<'_> {
+    /// A draw of its own for each pair of client block and PoP, above 0 and below 1. It hangs on network and code and not
+    /// on positions in lists, so that it stays the same when others come and go.
+    fn draw(&self, what: &str) -> f64 {
+        unit(draw(self.seed, what, [self.block_key, pop_key(self.pop.code)]))
+    }
+}
+
 /// The policies by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {
     /// The lowest estimated round trip.
     #[default]
     Latency,
     /// The shortest distance.
     Nearest,
+    /// The shortest distance, with a bias per PoP.
+    Geoproximity,
+    /// Where a network of networks would carry the client.
+    Anycast,
+    /// By weight, the same for one client network.
+    Weighted,
     /// Any, by seeded draw.
     Random,
     /// One after the other.
     RoundRobin,
-    /// These in this order, then the rest as listed.
-    Static(Vec<PopCode>),
+    /// A stated order, then the rest as listed.
+    Static,
 }
 
 impl PolicyKind {
-    /// The names of all policies.
-    pub const NAMES: [&'static str; 5] = ["latency", "geo", "random", "round_robin", "static"];
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Latency,
+        Self::Nearest,
+        Self::Geoproximity,
+        Self::Anycast,
+        Self::Weighted,
+        Self::Random,
+        Self::RoundRobin,
+        Self::Static,
+    ];
 
-    /// The policy itself. A new one adds its file and a line here.
-    pub fn build(&self) -> Arc<dyn Policy> {
+    /// The word in configuration and explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Nearest => "geo",
+            Self::Geoproximity => "geoproximity",
+            Self::Anycast => "anycast",
+            Self::Weighted => "weighted",
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::Static => "static",
+        }
+    }
+
+    /// The policy itself, with its settings. A new one adds its file and a line here.
+    pub fn build(self, options: &RoutingOptions) -> Arc<dyn Policy> {
         match self {
             Self::Latency => Arc::new(latency::Latency),
             Self::Nearest => Arc::new(nearest::Nearest),
+            Self::Geoproximity => Arc::new(geoproximity::Geoproximity::new(options.bias.clone())),
+            Self::Anycast => Arc::new(anycast::Anycast::new(options.anycast.clone())),
+            Self::Weighted => Arc::new(weighted::Weighted::new(options.weights.clone())),
             Self::Random => Arc::new(random::Random),
             Self::RoundRobin => Arc::new(round_robin::RoundRobin),
-            Self::Static(order) => Arc::new(fixed::Fixed::new(order.clone())),
+            Self::Static => Arc::new(fixed::Fixed::new(options.order.clone())),
         }
     }
 }
 
 /// No policy has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a routing policy: latency, geo, random, round_robin or static")]
+#[error("{0:?} is not a routing policy: {names}", names = PolicyKind::ALL.map(PolicyKind::as_str).join(", "))]
 pub struct UnknownPolicy(String);
 
 impl FromStr for PolicyKind {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        Ok(match text {
-            "latency" => Self::Latency,
-            "geo" => Self::Nearest,
-            "random" => Self::Random,
-            "round_robin" => Self::RoundRobin,
-            "static" => Self::Static(vec![]),
-            _ => return Err(UnknownPolicy(text.into())),
-        })
-    }
-}
-
-/// How a router chooses.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RoutingOptions {
-    /// Default latency.
-    pub policy: PolicyKind,
-    /// Addresses per answer, each in another PoP; 1 or more. Default 2.
-    pub answers: usize,
-    /// How long resolvers may keep an answer. Default 60 s, as CloudFront. Halved while a candidate is degraded.
-    pub ttl: Duration,
-    /// How much better another PoP must be before a client block moves there.
-    pub hysteresis: Hysteresis,
-    /// The share of client blocks whose answers put the runner-up first, to learn: 0 to 1. Only where it might turn out
-    /// to be the better one. Default 0.02.
-    pub explore_share: f64,
-    /// How long a block explores before others take their turn. Default 60 s.
-    pub explore_period: Duration,
-    /// Below this share of healthy edges health is ignored, 0 to 1. Default 0.5.
-    pub healthy_share_min: f64,
-    /// Beacons are put into a new snapshot at most this often. Default 100 ms. Health and drains do not wait.
-    pub learn_interval: Duration,
-    /// How edges are probed.
-    pub probe: ProbeOptions,
-    /// How round trips are estimated.
-    pub estimate: EstimateOptions,
-    /// Seed of everything that is drawn.
-    pub seed: u64,
-}
-
-impl Default for RoutingOptions {
-    fn default() -> Self {
-        Self {
-            policy: PolicyKind::default(),
-            answers: 2,
-            ttl: Duration::from_secs(60),
-            hysteresis: Hysteresis::default(),
-            explore_share: 0.02,
-            explore_period: Duration::from_secs(60),
-            healthy_share_min: 0.5,
-            learn_interval: Duration::from_millis(100),
-            probe: ProbeOptions::default(),
-            estimate: EstimateOptions::default(),
-            seed: 0,
-        }
+        let named = |kind: &Self| kind.as_str() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| UnknownPolicy(text.into()))
     }
 }
 
@@ -184,6 +214,16 @@ fn draw(seed: u64, what: &str, values: [u64; 2]) -> u64 {
         hasher.write_u64(value);
     }
     hasher.finish()
+}
+
+/// A draw as a number above 0 and below 1, so that its logarithm exists.
+fn unit(draw: u64) -> f64 {
+    ((draw >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// A number that stands for a PoP in draws, wherever it is listed.
+fn pop_key(code: PopCode) -> u64 {
+    code.as_str().bytes().fold(0, |key, byte| key << 8 | u64::from(byte))
 }
 
 #[cfg(test)]

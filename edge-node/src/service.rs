@@ -36,6 +36,9 @@ use crate::{
 /// Where routers ask whether a node serves.
 pub(crate) const HEALTH_PATH: &str = "/.iso/health";
 
+/// In the answer to a probe: requests received since the node began.
+const X_ISO_REQUESTS: &str = "x-iso-requests";
+
 /// Answers the requests of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ViewerService {
@@ -348,7 +351,8 @@ async fn forget(case: Case, asked: Asked, purge: Purge) -> Response<ResponseBody
     case.answer(response, story)
 }
 
-/// The probe of routers; not a request of anybody.
+/// The answer to a router's probe, which is a request of nobody: whether the node serves, and how many requests it has
+/// received, of which routers make its load.
 fn health(node: &Node, method: &Method) -> Response<ResponseBody> {
     let (status, text) = match node.is_draining() {
         false => (StatusCode::OK, "ok"),
@@ -357,6 +361,7 @@ fn health(node: &Node, method: &Method) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_ISO_REQUESTS, node.counters.value(Counter::EdgeRequests).into());
     if node.is_draining() {
         response.headers_mut().insert(X_ISO_REASON, HeaderValue::from_static(Reason::Draining.as_str()));
     }

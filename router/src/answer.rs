@@ -113,7 +113,7 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
         Found::Routed(host) => {
             let snapshot = &published.snapshot;
             let (client, asked_by) = client(question.subnet, question.peer);
-            let (answer, scope_len) = snapshot.answer(client, turn);
+            let (answer, scope_len) = snapshot.answer(host, client, turn);
             if snapshot.addresses(host, answer).next().is_none() {
                 return Reply::error(Code::ServFail);
             }

@@ -12,7 +12,7 @@ use cdn_core::{
     framing::HeadLimits,
     geo::GeoPrefix,
     response_rate::ResponseRateOptions,
-    routing::{Pop, RoutingOptions},
+    routing::{Host, Pop, RoutingOptions},
     zone::{InvalidDomainName, Name, OutsideZones},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -28,6 +28,8 @@ pub struct Config {
     pub name_servers: Vec<(Name, Ipv4Addr)>,
     /// The distributions and their other names.
     pub distributions: Vec<DistributionNames>,
+    /// How distributions are routed, by id; one that is not here is routed as the router routes, to any PoP.
+    pub routes: Vec<Host>,
     /// The candidates.
     pub pops: Vec<Pop>,
     /// Client networks and where they are.
@@ -60,6 +62,7 @@ impl Config {
             name_servers: vec![(name_server, address)],
             zone,
             distributions: vec![],
+            routes: vec![],
             pops: vec![],
             prefixes: vec![],
             routing: RoutingOptions::default(),
@@ -146,6 +149,8 @@ pub struct Limits {
     pub http_body_timeout: Duration,
     /// The largest beacon in bytes. Default 4096.
     pub beacon_bytes_max: usize,
+    /// Explained decisions that can be replayed; the snapshots that they were made from are kept with them. Default 64.
+    pub decisions_kept: usize,
     /// How long open connections may finish what they are at when the router stops. Default 100 ms.
     pub drain_grace: Duration,
 }
@@ -169,6 +174,7 @@ impl Default for Limits {
             http_header_timeout: Duration::from_secs(10),
             http_body_timeout: Duration::from_secs(5),
             beacon_bytes_max: 4096,
+            decisions_kept: 64,
             drain_grace: Duration::from_millis(100),
         }
     }

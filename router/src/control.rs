@@ -4,6 +4,7 @@
 //! no lock: it loads the published snapshot, which is replaced and never edited.
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{
@@ -20,13 +21,14 @@ use cdn_core::{
     geo::GeoMap,
     health::ProbeError,
     response_rate::{ResponseRate, ResponseRateOptions},
-    routing::{EdgeHealth, EdgeKey, Planner, Pop, Probe, Snapshot},
+    routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot},
     zone::Zones,
 };
 use tokio::sync::Notify;
 
 use crate::{
     config::{BuildError, Config, Cookies, Limits, RedirectTo},
+    decisions::Decisions,
     names,
     query_log::QueryLog,
 };
@@ -52,6 +54,7 @@ pub(crate) struct Control {
     pub(crate) zone: cdn_core::zone::Name,
     state: Mutex<State>,
     published: ArcSwap<Published>,
+    pub(crate) decisions: Mutex<Decisions>,
     /// Wakes the prober when the planner's next time may have changed.
     pub(crate) wake: Notify,
     started: std::time::Instant,
@@ -71,7 +74,11 @@ impl Control {
         let pops = std::mem::take(&mut config.pops);
         let zones = Arc::new(names::build(&config, &pops, 1)?);
         let geo = GeoMap::build(std::mem::take(&mut config.prefixes));
-        let hosts = config.distributions.iter().map(|distribution| distribution.id.clone()).collect();
+        let route = |id: &String| {
+            let written = config.routes.iter().find(|host| host.id == *id).cloned();
+            written.unwrap_or_else(|| Host::new(id.clone()))
+        };
+        let hosts = config.distributions.iter().map(|distribution| route(&distribution.id)).collect();
         let mut planner = Planner::new(Instant::ZERO, config.routing.clone(), geo, pops, hosts);
         let snapshot = planner.build_snapshot(Instant::ZERO);
         let counters = Arc::<Counters>::default();
@@ -82,6 +89,7 @@ impl Control {
             }
             None => None,
         };
+        let (config_id, kept) = (config.id.clone(), config.limits.decisions_kept);
         Ok(Self {
             counters,
             limits: config.limits.clone(),
@@ -94,6 +102,7 @@ impl Control {
             zone: config.zone.clone(),
             published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
             state: Mutex::new(State { config, planner, zones, serial: 1 }),
+            decisions: Mutex::new(Decisions::new(&config_id, kept)),
             wake: Notify::new(),
             started: std::time::Instant::now(),
             turns: AtomicU64::new(0),
@@ -149,9 +158,15 @@ impl Control {
         })
     }
 
-    pub(crate) fn handle_probe(&self, probe: Probe, outcome: Result<Duration, ProbeError>) {
+    /// A probe ended; `requests` is what the edge says to have served since it began.
+    pub(crate) fn handle_probe(&self, probe: Probe, outcome: Result<Duration, ProbeError>, requests: Option<u64>) {
         self.counters.bump(if outcome.is_ok() { Counter::RouterProbesOk } else { Counter::RouterProbesFailed });
-        let change = self.tell(|planner, now| planner.handle_probe(now, probe, outcome));
+        let change = self.tell(|planner, now| {
+            if let Some(total) = requests {
+                planner.handle_requests(now, probe.edge, total);
+            }
+            planner.handle_probe(now, probe, outcome)
+        });
         if let Some((edge, change)) = change {
             self.counters.bump(Counter::RouterHealthChanges);
             let error = outcome.err().map(tracing::field::display);
@@ -174,6 +189,12 @@ impl Control {
 
     pub(crate) fn set_drained(&self, drained: Vec<PopCode>) {
         self.tell(|planner, _| planner.set_drained(drained));
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn set_policies(&self, policy: PolicyKind, of_hosts: &BTreeMap<String, PolicyKind>) {
+        self.tell(|planner, _| planner.set_policies(policy, of_hosts));
+        self.wake.notify_one();
     }
 
     pub(crate) fn set_pops(&self, pops: Vec<Pop>) -> Result<(), BuildError> {
@@ -207,6 +228,7 @@ impl Control {
         self.counters.set(Counter::RouterSnapshotVersion, snapshot.version());
         self.counters.set(Counter::RouterFailOpen, u64::from(snapshot.is_fail_open()));
         self.counters.set(Counter::RouterEdgesHealthy, healthy as u64);
+        self.counters.set(Counter::RouterPopsSpilling, snapshot.spilling_pops() as u64);
         self.published.store(Arc::new(Published { snapshot, zones: Arc::clone(&state.zones) }));
     }
 

@@ -23,6 +23,7 @@ use crate::{
     exchange::Exchange,
     respond::{Sent, Silence, bare},
     walk::Walk,
+    why,
 };
 
 /// Writes the answer to `message`.
@@ -70,11 +71,13 @@ pub(crate) fn handle_message(
     };
     let wanted = RecordType(u16::from(question.query_type()));
     let text;
+    let mut told = RecordSet::default();
     let name = canonical(question.name());
     let reply = match question.query_class() {
         DNSClass::IN => {
             let subnet = options.and_then(|options| options.subnet);
-            answer::reply(published, Question { name: &name, wanted, subnet, peer: exchange.peer() }, turn)
+            let question = Question { name: &name, wanted, subnet, peer: exchange.peer() };
+            why::reply(published, question, turn, &mut told).unwrap_or_else(|| answer::reply(published, question, turn))
         }
         DNSClass::CH if wanted == RecordType::TXT => match of_the_server(&name, exchange) {
             Some(words) => {
@@ -185,7 +188,7 @@ fn add_records(response: &mut Message, owner: &rr::Name, class: DNSClass, reply:
     match reply.body {
         Body::Empty => {}
         Body::Routed { snapshot, host, answer } => {
-            let ttl_s = u32::try_from(snapshot.ttl().as_secs()).unwrap_or(u32::MAX);
+            let ttl_s = u32::try_from(snapshot.ttl(host).as_secs()).unwrap_or(u32::MAX);
             for address in snapshot.addresses(host, answer) {
                 response.add_answer(Record::from_rdata(owner.clone(), ttl_s, RData::A(A(*address.ip()))));
             }

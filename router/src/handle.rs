@@ -1,20 +1,28 @@
 //! What others may ask of a running router, and tell it.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cdn_core::{
-    Counters, Instant, PopCode,
+    Counter, Counters, Instant, PopCode,
     estimate::BeaconRefused,
-    routing::{AskedBy, EdgeHealth, ExplainOptions, Explanation, Pop},
+    routing::{AskedBy, EdgeHealth, ExplainOptions, Explanation, PolicyKind, Pop},
     zone::Name,
 };
 use ipnet::IpNet;
 
-use crate::{answer, config::BuildError, control::Control, exchange::Transport, respond::Responder};
+use crate::{
+    answer,
+    config::BuildError,
+    control::Control,
+    decisions::{Decision, Decisions},
+    exchange::Transport,
+    respond::Responder,
+};
 
 /// A running router, from outside. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +37,23 @@ pub struct Asker {
     pub peer: IpAddr,
     /// The client's network, if the resolver passes it on; a prefix length of 0 is an opt-out.
     pub subnet: Option<IpNet>,
+}
+
+/// An explanation, and the id under which it can be told again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// The decision's id.
+    pub id: String,
+    /// Why it was decided so.
+    pub explanation: Explanation,
+}
+
+/// No decision has this id, or it is no longer kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no decision {id:?} here; the last {kept_max} that were explained can be replayed")]
+pub struct UnknownDecision {
+    id: String,
+    kept_max: usize,
 }
 
 /// Not the name of a distribution.
@@ -52,6 +77,12 @@ impl Handle {
         self.control.set_drained(drained);
     }
 
+    /// Replaces the policies: that of distributions which have none of their own, and those of distributions by id. When
+    /// this returns, answers are theirs.
+    pub fn set_policies(&self, policy: PolicyKind, of_distributions: &BTreeMap<String, PolicyKind>) {
+        self.control.set_policies(policy, of_distributions);
+    }
+
     /// Replaces the candidates. Edges that stay keep their health.
     ///
     /// # Errors
@@ -68,11 +99,12 @@ impl Handle {
         self.control.handle_beacon(client.addr(), edge, rtt)
     }
 
-    /// Why `asker` gets the answer it gets for `name`. Has no side effects.
+    /// Why `asker` gets the answer it gets for `name`. Changes no answer; the decision is kept, so that
+    /// [`replay`](Self::replay) can tell it again.
     ///
     /// # Errors
     /// [`UnknownName`] where the router does not choose edges for `name`.
-    pub fn explain(&self, asker: Asker, name: &str, options: &ExplainOptions) -> Result<Explanation, UnknownName> {
+    pub fn explain(&self, asker: Asker, name: &str, options: &ExplainOptions) -> Result<Explained, UnknownName> {
         let unknown = || UnknownName(name.to_owned());
         let canonical: Name = name.parse().map_err(|_| unknown())?;
         let published = self.control.published();
@@ -83,7 +115,25 @@ impl Handle {
             Some(subnet) => (subnet.network(), AskedBy::Subnet { source_len: subnet.prefix_len() }),
             None => (peer, AskedBy::Peer),
         };
-        Ok(published.snapshot.explain(host, &canonical.to_string(), client, asked_by, options))
+        let options = options.clone();
+        let decision = Decision { published, host, name: canonical.to_string(), client, asked_by, options };
+        let explanation = decision.explain();
+        let (id, one_went) = self.decisions().keep(decision);
+        if one_went {
+            self.control.counters.bump(Counter::RouterDecisionsForgotten);
+        }
+        Ok(Explained { id, explanation })
+    }
+
+    /// Tells the decision `id` again, from the snapshot it was made from.
+    ///
+    /// # Errors
+    /// [`UnknownDecision`] where there was none, or it is no longer kept.
+    pub fn replay(&self, id: &str) -> Result<Explained, UnknownDecision> {
+        let decision = self.decisions().find(id);
+        let kept_max = self.control.limits.decisions_kept;
+        let decision = decision.ok_or_else(|| UnknownDecision { id: id.to_owned(), kept_max })?;
+        Ok(Explained { id: id.to_owned(), explanation: decision.explain() })
     }
 
     /// The health of every edge, PoP by PoP.
@@ -101,5 +151,9 @@ impl Handle {
         let published = self.control.published();
         let mut responder = Responder::new(Arc::clone(&self.control));
         responder.handle_message(&published, message, peer.ip(), Transport::Udp, out)
+    }
+
+    fn decisions(&self) -> MutexGuard<'_, Decisions> {
+        self.control.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -255,7 +255,7 @@ fn list(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Respons
         return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
     };
     control.counters.bump(Counter::RouterHttpLists);
-    let body = RouteList { ttl_s: published.snapshot.ttl().as_secs(), edges: choice.edges };
+    let body = RouteList { ttl_s: published.snapshot.ttl(host).as_secs(), edges: choice.edges };
     let mut response = reply(StatusCode::OK, choice.reason, serde_json::to_vec(&body).unwrap_or_default().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -2,15 +2,20 @@
 
 use cdn_core::{
     Instant,
-    routing::{AskedBy, CandidateExplained, EdgeHealth, Explanation},
+    routing::{AskedBy, CandidateExplained, EdgeHealth},
 };
 use serde::Serialize;
 
-/// An [`Explanation`] as JSON.
+use crate::Explained;
+
+/// An [`Explained`] decision as JSON.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of Explanation")]
+#[expect(missing_docs, reason = "the fields are those of cdn_core's Explanation")]
 pub struct ExplanationJson {
+    /// Under which the decision can be replayed.
+    pub decision: String,
     pub name: String,
+    pub distribution: String,
     pub client: ClientJson,
     pub policy: &'static str,
     pub snapshot_version: u64,
@@ -19,13 +24,15 @@ pub struct ExplanationJson {
     pub fail_open: bool,
     pub degraded: bool,
     pub healthy_share: f64,
+    /// PoPs that were supposed to be drained too.
+    pub what_if_drained: Vec<String>,
     pub chosen: Vec<ChosenJson>,
     pub candidates: Vec<CandidateJson>,
 }
 
 /// Who asked.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of Explanation")]
+#[expect(missing_docs, reason = "the fields are those of cdn_core's Explanation")]
 pub struct ClientJson {
     pub address: String,
     /// `peer`, `subnet` or `opt_out`.
@@ -45,6 +52,7 @@ pub struct ChosenJson {
     pub edge: String,
     pub address: String,
     pub reason: &'static str,
+    pub reason_help: &'static str,
 }
 
 /// One PoP.
@@ -52,6 +60,7 @@ pub struct ChosenJson {
 #[expect(missing_docs, reason = "the fields are those of CandidateExplained and Estimate")]
 pub struct CandidateJson {
     pub pop: String,
+    pub place: String,
     pub chosen: Option<usize>,
     pub reason: &'static str,
     pub reason_help: &'static str,
@@ -64,6 +73,9 @@ pub struct CandidateJson {
     pub distance_km: Option<f64>,
     pub health: &'static str,
     pub draining: bool,
+    pub load_rps: Option<f64>,
+    pub capacity_rps: Option<f64>,
+    pub acceptance: f64,
     pub edges: Vec<EdgeStateJson>,
 }
 
@@ -92,8 +104,8 @@ pub struct EdgeHealthJson {
     pub failures: usize,
 }
 
-impl From<&Explanation> for ExplanationJson {
-    fn from(explanation: &Explanation) -> Self {
+impl From<&Explained> for ExplanationJson {
+    fn from(Explained { id, explanation }: &Explained) -> Self {
         let (from, source_len) = match explanation.asked_by {
             AskedBy::Peer => ("peer", None),
             AskedBy::Subnet { source_len } => ("subnet", Some(source_len)),
@@ -101,7 +113,9 @@ impl From<&Explanation> for ExplanationJson {
         };
         let place = explanation.place.as_ref();
         Self {
+            decision: id.clone(),
             name: explanation.name.clone(),
+            distribution: explanation.host.clone(),
             client: ClientJson {
                 address: explanation.client.to_string(),
                 from,
@@ -117,6 +131,7 @@ impl From<&Explanation> for ExplanationJson {
             fail_open: explanation.fail_open,
             degraded: explanation.degraded,
             healthy_share: explanation.healthy_share,
+            what_if_drained: explanation.assume_drained.iter().map(ToString::to_string).collect(),
             chosen: explanation
                 .chosen
                 .iter()
@@ -125,6 +140,7 @@ impl From<&Explanation> for ExplanationJson {
                     edge: chosen.edge.to_string(),
                     address: chosen.address.to_string(),
                     reason: chosen.reason.as_str(),
+                    reason_help: chosen.reason.help(),
                 })
                 .collect(),
             candidates: explanation.candidates.iter().map(CandidateJson::from).collect(),
@@ -137,6 +153,7 @@ impl From<&CandidateExplained> for CandidateJson {
         let estimate = &candidate.estimate;
         Self {
             pop: candidate.pop.to_string(),
+            place: candidate.place.to_string(),
             chosen: candidate.chosen,
             reason: candidate.reason.as_str(),
             reason_help: candidate.reason.help(),
@@ -145,10 +162,13 @@ impl From<&CandidateExplained> for CandidateJson {
             source: estimate.source.as_str(),
             samples: estimate.samples,
             age_ms: estimate.age.map(ms),
-            confidence: (estimate.confidence * 1000.0).round() / 1000.0,
+            confidence: thousandths(estimate.confidence),
             distance_km: candidate.distance_km.map(f64::round),
             health: candidate.health.as_str(),
             draining: candidate.draining,
+            load_rps: candidate.load_rps.map(thousandths),
+            capacity_rps: candidate.capacity_rps,
+            acceptance: thousandths(candidate.acceptance),
             edges: candidate
                 .edges
                 .iter()
@@ -175,6 +195,11 @@ impl EdgeHealthJson {
             failures: health.failures,
         }
     }
+}
+
+/// With three decimals.
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 /// Milliseconds with three decimals.

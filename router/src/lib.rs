@@ -12,6 +12,7 @@ mod answer;
 mod config;
 mod connect;
 mod control;
+mod decisions;
 mod dns;
 mod doh;
 mod ecs;
@@ -31,10 +32,11 @@ mod screened;
 mod tcp;
 mod udp;
 mod walk;
+mod why;
 mod wire;
 
 pub use crate::{
     config::{BuildError, Config, Cookies, DistributionNames, Limits, QueryLogOptions, RedirectTo},
-    handle::{Asker, Handle, UnknownName},
+    handle::{Asker, Explained, Handle, UnknownDecision, UnknownName},
     node::{Router, Sockets},
 };

@@ -30,6 +30,9 @@ use crate::{
 /// Bytes of a probe's answer that are read so that its connection can be kept; a longer answer costs the connection.
 const BODY_BYTES_MAX: usize = 4096;
 
+/// In which an edge says how many requests it has received since it began.
+const REQUESTS: &str = "x-iso-requests";
+
 type Sender = SendRequest<Empty<Bytes>>;
 
 /// The kept connection of an edge.
@@ -85,11 +88,13 @@ impl Prober {
             () = stop.cancelled() => return,
             outcome = timeout(limit, self.probe(probe)) => outcome.unwrap_or(Err(ProbeError::TimedOut)),
         };
-        self.control.handle_probe(probe, outcome);
+        let (outcome, requests) =
+            outcome.map_or_else(|error| (Err(error), None), |(rtt, requests)| (Ok(rtt), requests));
+        self.control.handle_probe(probe, outcome, requests);
     }
 
-    /// The time from the request to the head of its answer.
-    async fn probe(&mut self, probe: Probe) -> Result<Duration, ProbeError> {
+    /// The time from the request to the head of its answer, and how many requests the edge says to have served.
+    async fn probe(&mut self, probe: Probe) -> Result<(Duration, Option<u64>), ProbeError> {
         let kept = take(&self.slot).filter(|sender| !sender.is_closed() && sender.is_ready());
         let mut sender = match kept {
             Some(sender) => sender,
@@ -104,10 +109,11 @@ impl Prober {
         let response = sender.send_request(request).await.map_err(|error| probe_error(&error))?;
         let rtt = sent_at.elapsed();
         let status = response.status();
+        let requests = response.headers().get(REQUESTS).and_then(|total| total.to_str().ok()?.parse().ok());
         if Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.is_ok() && sender.ready().await.is_ok() {
             *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         }
-        if status == StatusCode::OK { Ok(rtt) } else { Err(ProbeError::BadStatus(status.as_u16())) }
+        if status == StatusCode::OK { Ok((rtt, requests)) } else { Err(ProbeError::BadStatus(status.as_u16())) }
     }
 
     async fn open(&mut self, probe: Probe) -> Result<Sender, ProbeError> {

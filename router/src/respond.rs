@@ -12,7 +12,7 @@ use crate::{
     control::{Control, Published},
     dns,
     exchange::{Exchange, Transport},
-    query_log,
+    query_log, why,
     wire::{self, Query},
 };
 
@@ -74,7 +74,9 @@ impl Responder {
         let peer = answer::translated(control.source_nat.as_ref(), peer);
         let mut exchange = Exchange::new(control, rate.as_mut(), transport, peer);
         *turn = turn.wrapping_add(1);
-        let answered = if let Some(query) = Query::parse(message) {
+        // What is asked about a name is told by the complete path, which has room for it.
+        let usual = Query::parse(message).filter(|query| !why::is_why(query.name()));
+        let answered = if let Some(query) = usual {
             answer_usual(published, &query, &mut exchange, *turn, out)
         } else {
             counters.bump(Counter::RouterDnsSlow);

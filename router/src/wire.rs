@@ -108,7 +108,7 @@ impl<'m> Query<'m> {
         match reply.body {
             Body::Empty => {}
             Body::Routed { snapshot, host, answer } => {
-                let ttl_s = u32::try_from(snapshot.ttl().as_secs()).unwrap_or(u32::MAX);
+                let ttl_s = u32::try_from(snapshot.ttl(host).as_secs()).unwrap_or(u32::MAX);
                 for address in snapshot.addresses(host, answer) {
                     record_head(0, RecordType::A, ttl_s, out);
                     with_length(out, |out| out.extend_from_slice(&address.ip().octets()));

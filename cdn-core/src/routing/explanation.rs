@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddrV4},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +16,8 @@ use crate::{Instant, NodeId, PopCode, Reason, estimate::Estimate, geo::Place, he
 pub struct Explanation {
     /// The name that was asked for.
     pub name: String,
+    /// The id of the distribution that the name belongs to.
+    pub host: String,
     /// The address that was judged.
     pub client: IpAddr,
     /// Where that address came from.
@@ -39,6 +42,8 @@ pub struct Explanation {
     pub healthy_share: f64,
     /// Something among the candidates is drained, down or unknown, so the TTL is halved.
     pub degraded: bool,
+    /// What was supposed: these PoPs as if they were drained too.
+    pub assume_drained: Vec<PopCode>,
     /// Every PoP, best first.
     pub candidates: Vec<CandidateExplained>,
     /// The answer, best first.
@@ -50,6 +55,8 @@ pub struct Explanation {
 pub struct CandidateExplained {
     /// The PoP.
     pub pop: PopCode,
+    /// Where it is, for people.
+    pub place: Arc<str>,
     /// Great-circle distance from the client, where its place is known.
     pub distance_km: Option<f64>,
     /// The round trip that is believed, and on what grounds.
@@ -60,6 +67,12 @@ pub struct CandidateExplained {
     pub draining: bool,
     /// Its edges and their states.
     pub edges: Vec<(NodeId, HealthState)>,
+    /// Requests per second, where its edges report.
+    pub load_rps: Option<f64>,
+    /// Requests per second that it can bear, where there is a limit.
+    pub capacity_rps: Option<f64>,
+    /// The share of the clients coming to it that it takes, 0 to 1; the others go on to the next best.
+    pub acceptance: f64,
     /// Its place in the answer, from 0; `None` where it was rejected.
     pub chosen: Option<usize>,
     /// Why it was kept or rejected.

@@ -1,4 +1,4 @@
-//! The router's memory: takes in probes, beacons and drains, and says when a new [`Snapshot`] is due.
+//! The router's memory: takes in probes, beacons, loads, drains and policies, and says when a new [`Snapshot`] is due.
 //!
 //! Waits for nothing and sends nothing. The shell asks [`Planner::poll_timeout`] when to come back, sends the probes of
 //! [`Planner::poll_probe`], reports what happened, and publishes what [`Planner::poll_snapshot`] yields.
@@ -11,21 +11,22 @@ use std::{
 };
 
 use super::{
-    Policy, Pop, PopIndex, RoutingOptions,
-    pops::{Eligibility, Fitness},
-    ranking::{self, Ranking},
-    snapshot::{Facts, Snapshot, distances_km, scores},
+    EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot,
+    decide::{Facts, TableFacts},
+    load::Loads,
+    pops::Fitness,
+    table::{Around, Table},
 };
 use crate::{
-    Instant, NodeId, PopCode,
+    Instant, NodeId, PopCode, Reason,
     estimate::{BeaconRefused, Estimates},
-    geo::{BlockId, GeoMap, PlaceId},
+    geo::{BlockId, GeoMap},
     health::{Change, Health, HealthState, ProbeError, ProbeId},
 };
 
 /// An edge for as long as it stays in the list; a new edge, or one that moved, has a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EdgeKey(u64);
+pub struct EdgeKey(pub(super) u64);
 
 /// A probe to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,21 +64,32 @@ pub struct EdgeHealth {
     pub failures: usize,
 }
 
+/// While networks hear of a withdrawal one by one, a snapshot is made this often.
+const CONVERGENCE_STEP: Duration = Duration::from_millis(250);
+
 /// The router's memory. See the module for the calling order.
 #[derive(Debug)]
 pub struct Planner {
     options: Arc<RoutingOptions>,
-    policy: Arc<dyn Policy>,
-    hosts: Arc<[String]>,
+    /// Of hosts that have none of their own.
+    policy: PolicyKind,
+    hosts: Arc<[Host]>,
     geo: Arc<GeoMap>,
     pops: Arc<[Pop]>,
     edges: BTreeMap<EdgeKey, Edge>,
     drained: BTreeSet<PopCode>,
     estimates: Estimates,
-    by_place: Arc<[Arc<Ranking>]>,
-    by_block: BTreeMap<BlockId, Arc<Ranking>>,
-    /// Blocks with samples that are not in `by_block` yet.
+    loads: Loads,
+    /// One for all hosts that are routed alike.
+    tables: Vec<Table>,
+    /// For each host the position of its table.
+    table_of: Arc<[usize]>,
+    /// Blocks with samples that the tables do not know of yet.
     fresh: BTreeSet<BlockId>,
+    /// By PoP: when it was last seen to stop serving, for as long as it does not.
+    withdrawn_at: Vec<Option<Instant>>,
+    /// By PoP: whether it served in the last snapshot.
+    announced: Vec<bool>,
     version: u64,
     next_key: u64,
     /// Something changed that must not wait.
@@ -94,20 +106,23 @@ struct Edge {
 }
 
 impl Planner {
-    /// A router that knows its map, its candidates and the names it answers for, and nobody's health.
-    pub fn new(now: Instant, options: RoutingOptions, geo: GeoMap, pops: Vec<Pop>, hosts: Vec<String>) -> Self {
+    /// A router that knows its map, its candidates and the hosts it answers for, and nobody's health.
+    pub fn new(now: Instant, options: RoutingOptions, geo: GeoMap, pops: Vec<Pop>, hosts: Vec<Host>) -> Self {
         let mut planner = Self {
-            policy: options.policy.build(),
+            policy: options.policy,
             estimates: Estimates::new(options.estimate.clone()),
+            loads: Loads::new(options.spill.clone(), options.ttl, &[]),
             options: Arc::new(options),
             hosts: hosts.into(),
             geo: Arc::new(geo),
             pops: Arc::new([]),
             edges: BTreeMap::new(),
             drained: BTreeSet::new(),
-            by_place: Arc::new([]),
-            by_block: BTreeMap::new(),
+            tables: vec![],
+            table_of: Arc::new([]),
             fresh: BTreeSet::new(),
+            withdrawn_at: vec![],
+            announced: vec![],
             version: 0,
             next_key: 0,
             is_urgent: true,
@@ -184,6 +199,47 @@ impl Planner {
         Ok(())
     }
 
+    /// The key of an edge, while it is in the list.
+    pub fn key_of(&self, edge: &NodeId) -> Option<EdgeKey> {
+        self.edges.iter().find_map(|(&key, known)| (known.id == *edge).then_some(key))
+    }
+
+    /// An edge serves so many requests per second.
+    pub fn handle_load(&mut self, now: Instant, edge: EdgeKey, rps: f64) {
+        let Some(known) = self.edges.get(&edge) else { return };
+        self.loads.handle_load(now, edge, known.pop, rps);
+        self.is_urgent |= self.balance(now);
+    }
+
+    /// An edge has served so many requests since it began; loads are made from the differences.
+    pub fn handle_requests(&mut self, now: Instant, edge: EdgeKey, total: u64) {
+        let Some(known) = self.edges.get(&edge) else { return };
+        self.loads.handle_requests(now, edge, known.pop, total);
+        self.is_urgent |= self.balance(now);
+    }
+
+    /// Replaces the policies: that of hosts which have none of their own, and those of hosts by id. Measurements and
+    /// loads stay.
+    pub fn set_policies(&mut self, policy: PolicyKind, of_hosts: &BTreeMap<String, PolicyKind>) {
+        let hosts = self.hosts.iter().map(|host| Host { policy: of_hosts.get(&host.id).copied(), ..host.clone() });
+        let hosts: Vec<Host> = hosts.collect();
+        if policy != self.policy || hosts.as_slice() != &*self.hosts {
+            self.policy = policy;
+            self.hosts = hosts.into();
+            self.lay_tables();
+        }
+    }
+
+    /// The hosts, with their policies.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The policy of hosts that have none of their own.
+    pub const fn policy(&self) -> PolicyKind {
+        self.policy
+    }
+
     /// Replaces the set of drained PoPs. Codes that no PoP has are kept for the day one comes.
     pub fn set_drained(&mut self, drained: impl IntoIterator<Item = PopCode>) {
         let drained = drained.into_iter().collect();
@@ -202,8 +258,14 @@ impl Planner {
         let codes = |pops: &[Pop]| pops.iter().map(|pop| pop.code).collect::<Vec<_>>();
         if codes(&pops) != codes(&self.pops) {
             self.estimates.clear();
-            self.by_block.clear();
             self.fresh.clear();
+            self.loads = Loads::new(self.options.spill.clone(), self.options.ttl, &pops);
+            self.withdrawn_at = vec![None; pops.len()];
+            self.announced = vec![false; pops.len()];
+        }
+        let places = |pops: &[Pop]| pops.iter().map(|pop| (pop.code, pop.place.clone())).collect::<Vec<_>>();
+        if places(&pops) != places(&self.pops) {
+            self.tables.clear();
         }
         let mut before: Vec<(EdgeKey, Edge)> = std::mem::take(&mut self.edges).into_iter().collect();
         for (index, pop) in PopIndex::all(pops.len()).zip(&pops) {
@@ -221,9 +283,7 @@ impl Planner {
             }
         }
         self.pops = pops.into();
-        let places = (0..self.geo.places().len()).map(PlaceId::new).map(Some);
-        self.by_place = places.chain([None]).map(|place| Arc::new(self.rank_place(place))).collect();
-        self.is_urgent = true;
+        self.lay_tables();
     }
 
     /// The health of every edge, PoP by PoP.
@@ -260,39 +320,93 @@ impl Planner {
 
     /// A new snapshot, due or not.
     pub fn build_snapshot(&mut self, now: Instant) -> Snapshot {
-        if self.is_new_period(now) {
+        let is_new_period = self.is_new_period(now);
+        if is_new_period {
             self.estimates.forget(now);
-            self.by_block.retain(|&block, _| self.estimates.knows(block));
             self.fresh.extend(self.estimates.blocks());
         }
-        for block in std::mem::take(&mut self.fresh) {
-            let ranking = self.rank_block(now, block);
-            self.by_block.insert(block, Arc::new(ranking));
-        }
-        let mut states: Vec<Vec<HealthState>> = vec![vec![]; self.pops.len()];
-        for (at, pop) in self.pops.iter().enumerate() {
-            for site in &pop.edges {
-                let edge = self.edges.values().find(|edge| edge.pop.index() == at && edge.id == site.id);
-                states[at].push(edge.map_or(HealthState::Unknown, |edge| edge.health.state()));
+        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates: &self.estimates };
+        let fresh = std::mem::take(&mut self.fresh);
+        for table in &mut self.tables {
+            if is_new_period {
+                table.forget(now, around);
+            }
+            for &block in &fresh {
+                table.rank(now, around, block);
             }
         }
-        let fitness = self.pops.iter().zip(states);
-        let fitness = fitness.map(|(pop, edges)| Fitness { edges, draining: self.drained.contains(&pop.code) });
+        self.balance(now);
+        let fitness = self.fitness();
+        for ((withdrawn_at, announced), fitness) in self.withdrawn_at.iter_mut().zip(&mut self.announced).zip(&fitness)
+        {
+            let serves = fitness.is_healthy();
+            if serves {
+                *withdrawn_at = None;
+            } else if *announced {
+                *withdrawn_at = Some(now);
+            }
+            *announced = serves;
+        }
         self.version += 1;
         self.is_urgent = false;
         self.published_at = now;
+        let share_min = self.options.healthy_share_min;
         Snapshot::build(Facts {
             version: self.version,
             at: now,
             options: Arc::clone(&self.options),
-            policy: Arc::clone(&self.policy),
             pops: Arc::clone(&self.pops),
-            hosts: Arc::clone(&self.hosts),
             geo: Arc::clone(&self.geo),
-            eligibility: Eligibility::new(fitness.collect(), self.options.healthy_share_min),
-            by_place: Arc::clone(&self.by_place),
-            by_block: self.by_block.clone(),
+            hosts: Arc::clone(&self.hosts),
+            table_of: Arc::clone(&self.table_of),
+            tables: self.tables.iter().map(|table| TableFacts::new(table, &fitness, share_min)).collect(),
+            loads: self.loads.report(),
+            withdrawn_at: self.withdrawn_at.clone(),
+            fitness,
         })
+    }
+
+    /// Whether each PoP serves.
+    fn fitness(&self) -> Vec<Fitness> {
+        let of_pop = |(at, pop): (usize, &Pop)| {
+            let state = |site: &EdgeSite| {
+                let edge = self.edges.values().find(|edge| edge.pop.index() == at && edge.id == site.id);
+                edge.map_or(HealthState::Unknown, |edge| edge.health.state())
+            };
+            let edges = pop.edges.iter().map(state).collect();
+            Fitness { edges, draining: self.drained.contains(&pop.code), rejected: None }
+        };
+        self.pops.iter().enumerate().map(of_pop).collect()
+    }
+
+    /// Works out anew which share of its clients each PoP takes, if that is due; whether any changed.
+    fn balance(&mut self, now: Instant) -> bool {
+        let fitness = self.fitness();
+        self.loads.balance(now, |pop| fitness.get(pop.index()).is_some_and(Fitness::is_healthy))
+    }
+
+    /// Makes the tables that the hosts need, out of those that are there where they are alike.
+    fn lay_tables(&mut self) {
+        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates: &self.estimates };
+        let before = std::mem::take(&mut self.tables);
+        let router_wide = [Host::new("")];
+        // Where there is no host there is a table all the same, for whoever asks the planner itself.
+        let hosts: &[Host] = if self.hosts.is_empty() { &router_wide } else { &self.hosts };
+        let mut table_of = vec![];
+        for host in hosts {
+            let kind = host.policy.unwrap_or(self.policy);
+            let rejected: Box<[Option<Reason>]> = self.pops.iter().map(|pop| host.rejected(pop)).collect();
+            let is_it = |table: &&Table| table.kind == kind && table.rejected == rejected;
+            let at = self.tables.iter().position(|table| is_it(&table));
+            if at.is_none() {
+                let kept = before.iter().find(is_it).cloned();
+                self.tables.push(kept.unwrap_or_else(|| Table::new(around, kind, rejected)));
+            }
+            table_of.push(at.unwrap_or(self.tables.len() - 1));
+        }
+        self.table_of = table_of.into();
+        self.fresh.extend(self.estimates.blocks());
+        self.is_urgent = true;
     }
 
     fn snapshot_due_at(&self) -> Instant {
@@ -300,12 +414,20 @@ impl Planner {
             Instant::ZERO
         } else if !self.fresh.is_empty() {
             self.published_at + self.options.learn_interval
-        } else if self.policy.learns() {
+        } else if self.is_converging() {
+            self.published_at + CONVERGENCE_STEP
+        } else if self.tables.iter().any(|table| table.policy.learns()) {
             let period = self.period_nanos();
             Instant::from_nanos((self.published_at.as_nanos() / period).saturating_add(1).saturating_mul(period))
         } else {
             Instant::MAX
         }
+    }
+
+    /// Whether some network had not heard of a withdrawal when the last snapshot was made.
+    fn is_converging(&self) -> bool {
+        let max = self.tables.iter().map(|table| table.policy.convergence_max()).max().unwrap_or_default();
+        self.withdrawn_at.iter().flatten().any(|&at| self.published_at < at + max)
     }
 
     fn is_new_period(&self, now: Instant) -> bool {
@@ -314,28 +436,5 @@ impl Planner {
 
     fn period_nanos(&self) -> u64 {
         u64::try_from(self.options.explore_period.as_nanos()).unwrap_or(u64::MAX).max(1_000_000)
-    }
-
-    fn rank_place(&self, place: Option<PlaceId>) -> Ranking {
-        let distances_km = distances_km(&self.geo, &self.pops, place);
-        // Blocks of this place that have samples are ranked on their own, so this is the prior whatever the time.
-        let estimates = self.estimates.estimate(Instant::ZERO, None, &distances_km);
-        let scores = scores(&*self.policy, &self.pops, &distances_km, &estimates, 0, self.options.seed);
-        Ranking { place, order: ranking::order(&scores), measured: None, held: false }
-    }
-
-    fn rank_block(&self, now: Instant, block: BlockId) -> Ranking {
-        let place = self.geo.block(block).place;
-        let distances_km = distances_km(&self.geo, &self.pops, Some(place));
-        let estimates = self.estimates.estimate(now, Some(block), &distances_km);
-        let scores = scores(&*self.policy, &self.pops, &distances_km, &estimates, 0, self.options.seed);
-        let previous = self.by_block.get(&block).or_else(|| self.by_place.get(place.index()));
-        let (order, held) = match previous {
-            Some(previous) if self.policy.learns() => {
-                ranking::order_after(&scores, &previous.order, self.options.hysteresis)
-            }
-            _ => (ranking::order(&scores), false),
-        };
-        Ranking { place: Some(place), order, measured: Some(estimates.into()), held }
     }
 }

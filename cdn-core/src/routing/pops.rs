@@ -57,12 +57,14 @@ pub(super) struct Fitness {
     /// The states of its edges, in their order.
     pub(super) edges: Vec<HealthState>,
     pub(super) draining: bool,
+    /// Why it never may be, whatever its health: it is outside the host's limits.
+    pub(super) rejected: Option<Reason>,
 }
 
 impl Fitness {
-    /// At least one edge serves.
+    /// At least one edge serves, and clients may be sent there.
     pub(super) fn is_healthy(&self) -> bool {
-        !self.draining && self.edges.iter().any(|state| state.is_healthy())
+        self.rejected.is_none() && !self.draining && self.edges.iter().any(|state| state.is_healthy())
     }
 
     /// The best state among its edges.
@@ -73,7 +75,9 @@ impl Fitness {
 
     /// Why it may not be chosen.
     fn rejected(&self) -> Option<Reason> {
-        if self.draining {
+        if self.rejected.is_some() {
+            self.rejected
+        } else if self.draining {
             Some(Reason::RejectedDraining)
         } else if self.is_healthy() {
             None
@@ -85,7 +89,7 @@ impl Fitness {
     }
 }
 
-/// Which PoPs may be chosen, all together.
+/// Which PoPs may be chosen, all together. Shares are those among candidates.
 #[derive(Clone, Debug)]
 pub(super) struct Eligibility {
     pub(super) pops: Vec<Fitness>,
@@ -101,11 +105,12 @@ pub(super) struct Eligibility {
 
 impl Eligibility {
     pub(super) fn new(pops: Vec<Fitness>, healthy_share_min: f64) -> Self {
-        let all_drained = pops.iter().all(|pop| pop.draining);
-        let candidates = || pops.iter().filter(|pop| all_drained || !pop.draining).flat_map(|pop| &pop.edges);
+        let inside = || pops.iter().filter(|pop| pop.rejected.is_none());
+        let all_drained = inside().all(|pop| pop.draining);
+        let candidates = || inside().filter(|pop| all_drained || !pop.draining).flat_map(|pop| &pop.edges);
         let healthy = candidates().filter(|state| state.is_healthy()).count();
         let healthy_share = healthy as f64 / candidates().count().max(1) as f64;
-        let degraded = pops.iter().any(|pop| pop.draining || pop.edges.iter().any(|state| !state.is_healthy()));
+        let degraded = inside().any(|pop| pop.draining || pop.edges.iter().any(|state| !state.is_healthy()));
         let fail_open = healthy == 0 || healthy_share < healthy_share_min;
         Self { fail_open, all_drained, healthy_share, degraded, pops }
     }
@@ -121,6 +126,11 @@ impl Eligibility {
 
     pub(super) fn is_healthy(&self, pop: PopIndex) -> bool {
         self.pops[pop.index()].is_healthy()
+    }
+
+    /// Whether `pop` is no candidate at all.
+    pub(super) fn is_outside(&self, pop: PopIndex) -> bool {
+        self.pops[pop.index()].rejected.is_some()
     }
 }
 
@@ -148,7 +158,7 @@ mod tests {
     use crate::{Role, geo::Point};
 
     fn fitness(edges: &[HealthState], draining: bool) -> Fitness {
-        Fitness { edges: edges.to_vec(), draining }
+        Fitness { edges: edges.to_vec(), draining, rejected: None }
     }
 
     #[test]
@@ -162,6 +172,18 @@ mod tests {
         assert_eq!(eligibility.rejected(PopIndex(3)), Some(Reason::RejectedDraining));
         let eligibility = Eligibility::new(pops, 0.3);
         assert_eq!(eligibility.rejected(PopIndex(1)), Some(Reason::RejectedDown));
+    }
+
+    #[test]
+    fn who_is_outside_counts_neither_as_healthy_nor_as_degraded() {
+        use HealthState::{Down, Up};
+        let outside = |edges| Fitness { rejected: Some(Reason::RejectedPriceClass), ..fitness(edges, false) };
+        let eligibility = Eligibility::new(vec![fitness(&[Up], false), outside(&[Down]), outside(&[Down])], 0.5);
+        assert!(!eligibility.fail_open && !eligibility.degraded);
+        assert_eq!(eligibility.rejected(PopIndex(2)), Some(Reason::RejectedPriceClass));
+        let eligibility = Eligibility::new(vec![fitness(&[Down], false), outside(&[Up])], 0.5);
+        assert!(eligibility.fail_open);
+        assert_eq!(eligibility.rejected(PopIndex(1)), Some(Reason::RejectedPriceClass), "open to candidates only");
     }
 
     #[test]

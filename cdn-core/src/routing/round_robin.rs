@@ -8,7 +8,7 @@ pub(super) struct RoundRobin;
 
 impl Policy for RoundRobin {
     fn name(&self) -> &'static str {
-        "round_robin"
+        "round-robin"
     }
 
     fn reason(&self) -> Reason {

@@ -240,10 +240,11 @@ fn answers_of_others_are_left_alone() {
 fn an_explanation_tells_what_dns_answers() {
     let world = world().healthy();
     let asker = Asker { peer: ip("127.0.0.1"), subnet: Some("198.18.3.0/24".parse().unwrap()) };
-    let explanation = world.handle.explain(asker, "WWW.demo.test.", &ExplainOptions::default()).unwrap();
+    let explained = world.handle.explain(asker, "WWW.demo.test.", &ExplainOptions::default()).unwrap();
+    let explanation = &explained.explanation;
     assert_eq!(explanation.chosen[0].address, world.edges[1].address);
     assert_eq!((explanation.scope_len, explanation.ttl), (24, Duration::from_secs(60)));
-    let json = serde_json::to_value(router::json::ExplanationJson::from(&explanation)).unwrap();
+    let json = serde_json::to_value(router::json::ExplanationJson::from(&explained)).unwrap();
     assert_eq!(json["client"]["place"], "Osaka");
     assert_eq!(json["chosen"][0]["pop"], "NRT");
     assert_eq!(json["chosen"][0]["reason"], "route_lowest_estimate");

@@ -74,12 +74,12 @@ fn reported_round_trips_move_a_network() {
 #[test]
 fn candidates_can_be_replaced() {
     let world = world().healthy();
-    let mut pops = world.handle.explain(
+    let explained = world.handle.explain(
         router::Asker { peer: crate::world::ip("198.18.1.1"), subnet: None },
         "www.demo.test",
         &cdn_core::routing::ExplainOptions::default(),
     );
-    assert_eq!(pops.as_mut().unwrap().candidates.len(), 2);
+    assert_eq!(explained.unwrap().explanation.candidates.len(), 2);
     world.handle.set_pops(vec![]).unwrap();
     let answer = world.ask(&crate::world::question("www.demo.test", hickory_proto::rr::RecordType::A));
     assert_eq!(answer.metadata.response_code, hickory_proto::op::ResponseCode::ServFail);

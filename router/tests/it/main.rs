@@ -7,6 +7,7 @@ mod flood;
 mod health;
 mod http;
 mod malformed;
+mod policy;
 mod query_log;
 mod smuggling;
 mod world;

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -228,6 +228,8 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) struct Edge {
     pub(crate) address: SocketAddrV4,
     pub(crate) status: Arc<AtomicU16>,
+    /// Requests that it claims to serve for each probe that it answers.
+    pub(crate) requests_per_probe: Arc<AtomicU64>,
     stop: Option<(CancellationToken, thread::JoinHandle<()>)>,
 }
 
@@ -240,7 +242,8 @@ impl Edge {
         let [high, low] = number.to_be_bytes();
         let listener = TcpListener::bind((Ipv4Addr::new(127, 78, high, low), 0)).unwrap();
         let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!("bound to IPv4") };
-        let mut edge = Self { address, status: Arc::new(AtomicU16::new(200)), stop: None };
+        let mut edge =
+            Self { address, status: Arc::new(AtomicU16::new(200)), requests_per_probe: Arc::default(), stop: None };
         edge.serve(listener);
         edge
     }
@@ -261,6 +264,7 @@ impl Edge {
     fn serve(&mut self, listener: TcpListener) {
         listener.set_nonblocking(true).unwrap();
         let (stop, status) = (CancellationToken::new(), Arc::clone(&self.status));
+        let (per_probe, requests) = (Arc::clone(&self.requests_per_probe), Arc::new(AtomicU64::new(0)));
         let stopped = stop.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -269,13 +273,17 @@ impl Edge {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
                     let status = Arc::clone(&status);
+                    let (per_probe, requests) = (Arc::clone(&per_probe), Arc::clone(&requests));
                     let service = hyper::service::service_fn(move |request: ::http::Request<hyper::body::Incoming>| {
                         let status = Arc::clone(&status);
+                        let now = per_probe.load(Ordering::Relaxed);
+                        let total = now + requests.fetch_add(now, Ordering::Relaxed);
                         async move {
                             assert_eq!(request.uri().path(), "/.iso/health");
                             let mut response = ::http::Response::new("ok\n".to_owned());
                             *response.status_mut() =
                                 ::http::StatusCode::from_u16(status.load(Ordering::Relaxed)).unwrap();
+                            response.headers_mut().insert("x-iso-requests", total.into());
                             Ok::<_, std::convert::Infallible>(response)
                         }
                     });

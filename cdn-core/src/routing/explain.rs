@@ -1,0 +1,109 @@
+//! A snapshot's decision, told: the same call that filled its answers, with everything that it looked at.
+
+use std::net::IpAddr;
+
+use super::{AskedBy, CandidateExplained, ChosenEdge, Explanation, PopIndex, Snapshot, decide::For, pops::edge_for};
+use crate::{PopCode, Reason};
+
+/// What an explanation may suppose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExplainOptions {
+    /// As if these were drained too, and everybody had heard of it.
+    pub assume_drained: Vec<PopCode>,
+    /// For policies that answer in turn: which turn.
+    pub turn: u64,
+}
+
+impl Snapshot {
+    /// Why a client gets the answer it gets. The same as [`answer`](Self::answer), unless `options` suppose something.
+    /// `host` is the position in the list of what `name` is routed to.
+    pub fn explain(
+        &self,
+        host: usize,
+        name: &str,
+        client: IpAddr,
+        asked_by: AskedBy,
+        options: &ExplainOptions,
+    ) -> Explanation {
+        let facts = &self.facts;
+        let table = &facts.tables[facts.table(host)];
+        let policy = table.policy();
+        let host_id = facts.hosts.get(host).map_or("", |host| host.id.as_str());
+        let client = client.to_canonical();
+        let block = facts.geo.block_of(client);
+        let ranking = table.ranking(&facts.geo, block);
+
+        let assumed =
+            (!options.assume_drained.is_empty()).then(|| facts.assume_drained(table, &options.assume_drained));
+        let eligibility = assumed.as_ref().unwrap_or(&table.eligibility);
+        let turn = options.turn % facts.turns(table);
+        let (order, key): (Vec<PopIndex>, u64) = match ranking {
+            Some(ranking) if policy.is_tailored() => (ranking.order.to_vec(), facts.key(block)),
+            _ => (facts.order_of_turn(table, turn).into(), turn),
+        };
+        let explores = block.zip(ranking).is_some_and(|(block, ranking)| {
+            facts.is_explorable(table, eligibility, ranking) && facts.is_turn_to_explore(block)
+        });
+        let decision = facts.decide(table, eligibility, &order, For { key, explores });
+        let held = ranking.is_some_and(|ranking| ranking.held);
+        let distances_km = facts.distances_km(ranking.and_then(|ranking| ranking.place));
+        let estimates = ranking.map_or_else(Vec::new, |ranking| facts.estimates(ranking));
+
+        let reason = |pop: PopIndex, position: usize| match (position, decision.because) {
+            (0, Some(because)) => because,
+            (0, None) if held && order.first() == Some(&pop) => Reason::RouteHeldByHysteresis,
+            (0, None) => policy.reason(),
+            _ => Reason::RouteSecondAddress,
+        };
+        let rejected = |pop: PopIndex| match eligibility.rejected(pop) {
+            Some(rejected) => rejected,
+            None if !facts.accepts(pop, key) => Reason::RejectedFull,
+            None => Reason::RejectedSlower,
+        };
+        let candidates = order.iter().filter_map(|&pop| {
+            let fitness = &eligibility.pops[pop.index()];
+            let site = &facts.pops[pop.index()];
+            let load = facts.loads.get(pop.index());
+            let chosen = decision.picks.iter().position(|&pick| pick == pop);
+            Some(CandidateExplained {
+                pop: site.code,
+                place: site.place.label.clone(),
+                distance_km: *distances_km.get(pop.index())?,
+                estimate: *estimates.get(pop.index())?,
+                health: fitness.state(),
+                draining: fitness.draining,
+                edges: site.edges.iter().map(|edge| edge.id.clone()).zip(fitness.edges.iter().copied()).collect(),
+                load_rps: load.and_then(|load| load.load_rps),
+                capacity_rps: load.and_then(|load| load.capacity_rps),
+                acceptance: load.map_or(1.0, |load| load.acceptance),
+                chosen,
+                reason: chosen.map_or_else(|| rejected(pop), |position| reason(pop, position)),
+            })
+        });
+        let chosen = decision.picks.iter().enumerate().filter_map(|(position, &pop)| {
+            let site = &facts.pops[pop.index()];
+            let edge = edge_for(site, &facts.fitness[pop.index()], host_id)?;
+            let reason = reason(pop, position);
+            Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address: edge.address, reason })
+        });
+        Explanation {
+            name: name.to_owned(),
+            host: host_id.to_owned(),
+            client,
+            asked_by,
+            block: block.map(|block| facts.geo.block(block).net),
+            place: block.map(|block| facts.geo.place_of(block).clone()),
+            policy: policy.name(),
+            snapshot_version: facts.version,
+            snapshot_at: facts.at,
+            scope_len: self.answer(host, client, options.turn).1,
+            ttl: facts.ttl(table, eligibility),
+            fail_open: eligibility.fail_open,
+            healthy_share: eligibility.healthy_share,
+            degraded: eligibility.degraded,
+            assume_drained: options.assume_drained.clone(),
+            candidates: candidates.collect(),
+            chosen: chosen.collect(),
+        }
+    }
+}
