@@ -19,6 +19,13 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 130 interrupted.";
 
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  iso route                                   what is in force
+  iso route policy anycast                    every distribution without a policy of its own
+  iso route policy geo --distribution shop    one distribution
+  iso route policy default --distribution shop   back to the world's";
+
 /// A global CDN on one machine: real edges, router and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
 #[command(name = "iso", version, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
@@ -90,6 +97,9 @@ pub(crate) enum Verb {
     Drain(PopArgs),
     /// Put a PoP back into the router's answers.
     Undrain(PopArgs),
+    /// Show by which policy clients are routed, or switch it while the world runs.
+    #[command(after_help = ROUTE_EXAMPLES)]
+    Route(RouteArgs),
     /// Say why, without side effects.
     #[command(subcommand)]
     Explain(Explain),
@@ -347,23 +357,58 @@ pub(crate) struct PopArgs {
     pub(crate) pops: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<RouteVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteVerb {
+    /// Route by another policy, at every router.
+    Policy {
+        /// latency, geo, geoproximity, anycast, weighted, random, round-robin or static; for one distribution also
+        /// default, which is the world's.
+        name: String,
+        /// Only this distribution, by id or host name; without it, all that have no policy of their own.
+        #[arg(long, value_name = "ID")]
+        distribution: Option<String>,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Explain {
-    /// Why this edge: candidates, estimates, health, and the reason each was kept or rejected.
-    Route {
-        /// A city, a PoP code or a region.
-        #[arg(long, value_name = "PLACE")]
-        from: String,
-        /// Where the resolver stands.
-        #[arg(long, value_name = "PLACE")]
-        resolver: Option<String>,
-        /// The resolver does not send the client subnet.
-        #[arg(long)]
-        no_ecs: bool,
-        /// A URL or a name; without one, the first name of the world.
-        #[arg(value_name = "URL")]
-        url: Option<String>,
-    },
+    /// Why this edge: candidates, estimates, health, load, and the reason each was kept or rejected.
+    Route(ExplainRouteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainRouteArgs {
+    /// A city, a PoP code or a region.
+    #[arg(long, value_name = "PLACE", required_unless_present = "replay")]
+    pub(crate) from: Option<String>,
+    /// Where the resolver stands.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) resolver: Option<String>,
+    /// The resolver does not send the client subnet.
+    #[arg(long)]
+    pub(crate) no_ecs: bool,
+    /// Suppose something without doing it: drain=FRA. Can be given several times.
+    #[arg(long, value_name = "WHAT", value_parser = parse_what_if)]
+    pub(crate) what_if: Vec<WhatIf>,
+    /// Tell a decision again that was explained before, by its id, from what was known then.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "resolver", "no_ecs", "what_if", "url"])]
+    pub(crate) replay: Option<String>,
+    /// A URL or a name; without one, the first name of the world.
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
+/// Something to suppose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WhatIf {
+    /// A PoP, by code, is drained.
+    Drain(String),
 }
 
 #[derive(Debug, Args)]
@@ -480,6 +525,14 @@ fn parse_bps(text: &str) -> Result<u64, String> {
     };
     let rate = number.trim().parse::<f64>().map_err(|_| refuse())? * scale;
     if rate.is_finite() && (1.0..1e15).contains(&rate) { Ok(rate as u64) } else { Err(refuse()) }
+}
+
+/// `drain=POP`.
+fn parse_what_if(text: &str) -> Result<WhatIf, String> {
+    match text.split_once('=') {
+        Some(("drain", pop)) if !pop.is_empty() => Ok(WhatIf::Drain(pop.to_owned())),
+        _ => Err(format!("{text:?} cannot be supposed; write drain=FRA")),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod distributions;
 mod dns;
 mod origins;
+mod routing;
 mod settings;
 mod tiers;
 
@@ -25,12 +26,14 @@ use self::{
     distributions::{distributions_of, groups_of},
     dns::dns_of,
     origins::origins_of,
+    routing::{candidates, routing_of},
     settings::router_of,
     tiers::{regional_of, shield_of},
 };
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
     origins::{AppUrl, OriginKind, OriginPlan},
+    routing::RoutingPlan,
     settings::{EdgePlan, RouterPlan, edge_of, world_of},
 };
 use crate::{
@@ -67,6 +70,8 @@ pub(crate) struct Cluster {
     pub(crate) router: RouterPlan,
     /// The router's settings of DNS.
     pub(crate) dns: DnsPlan,
+    /// How clients are routed.
+    pub(crate) routing: RoutingPlan,
     /// Settings of edges.
     pub(crate) edge: EdgePlan,
     /// Settings of viewers.
@@ -165,6 +170,7 @@ impl Cluster {
             distributions,
             router: router_of(file)?,
             dns: dns_of(file)?,
+            routing: routing_of(file, &pops)?,
             edge: edge_of(file)?,
             viewer: ViewerPlan {
                 place: default_place,
@@ -191,6 +197,13 @@ impl Cluster {
     /// Whether a node's store has a disk tier.
     pub(crate) fn has_disk(&self, id: &NodeId) -> bool {
         self.edge.disk.is_some() && matches!(id.role(), Role::Edge | Role::Regional | Role::Shield)
+    }
+
+    /// The PoPs that may serve a distribution.
+    pub(crate) fn candidates(&self, distribution: &str) -> Vec<PopCode> {
+        let edges: Vec<Place> = self.nodes_with(Role::Edge).map(|plan| plan.place.clone()).collect();
+        let host = self.routing.hosts.iter().find(|host| host.id == distribution);
+        host.map_or_else(Vec::new, |host| candidates(host, &edges))
     }
 
     /// Who lives at `address`: the place whose links lead there.

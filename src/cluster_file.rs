@@ -152,6 +152,16 @@ pub(crate) struct DistributionFile {
     /// Names it answers to, besides `<id>.cdn.test`. Default: `www.demo.test` for `demo`, none for any other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hosts: Option<Vec<String>>,
+    /// How its clients are routed: a policy as in `[router]`. Default: the router's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) routing: Option<String>,
+    /// PoPs that may serve it, as in CloudFront: `PriceClass_100`, `PriceClass_200` or `PriceClass_All`. Default
+    /// `PriceClass_All`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) price_class: Option<String>,
+    /// The only PoPs that may serve it, by code. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pops: Option<Vec<String>>,
     /// Served for `/`, such as `index.html`. Default: `/` goes to the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_root_object: Option<String>,
@@ -236,7 +246,8 @@ pub(crate) struct RouterFile {
     /// PoP or region where it stands. Default: where the shield stands, else the first PoP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) site: Option<String>,
-    /// `latency`, `geo`, `random`, `round-robin` or `static`. Default `latency`.
+    /// `latency`, `geo`, `geoproximity`, `anycast`, `weighted`, `random`, `round-robin` or `static` (in the order of
+    /// `pops`). Default `latency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
     /// How long resolvers may keep an answer. Default 60s, CloudFront's.
@@ -260,6 +271,23 @@ pub(crate) struct RouterFile {
     /// Share of answers that try the runner-up to learn, 0 to 1. Default 0.02.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) explore: Option<f64>,
+    /// For `geoproximity`: percent by which a PoP, by code, draws clients (above 0) or keeps them away, -99 to 99.
+    /// Default 0.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) bias: IndexMap<String, i64>,
+    /// For `weighted`: shares of client networks by PoP. 0 is the last resort. Default 1.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) weights: IndexMap<String, f64>,
+    /// Under every policy: requests per second that a PoP can bear; above it a share of its client networks goes on to
+    /// the next best. Default: no limit.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) capacity: IndexMap<String, f64>,
+    /// Share of each capacity that is kept free, below 1. Default 0.05.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headroom: Option<f64>,
+    /// For `anycast`: the model of catchments.
+    #[serde(skip_serializing_if = "AnycastFile::is_silent")]
+    pub(crate) anycast: AnycastFile,
     /// DNS: what it says of itself, and what it keeps from whom.
     #[serde(skip_serializing_if = "DnsFile::is_silent")]
     pub(crate) dns: DnsFile,
@@ -332,6 +360,27 @@ pub(crate) struct QueryLogFile {
     /// Lines that may wait to be written; more are left out and counted. Default 1024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<usize>,
+}
+
+/// The model of anycast: which PoP a client network comes out at, and how soon it hears that one is gone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AnycastFile {
+    /// Mean detour in kilometres, drawn for each pair of network and PoP and added to the distance. Default 600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detour_km: Option<f64>,
+    /// Share of networks that hand traffic over far away, so that distance hardly counts, 0 to 1. Default 0.25.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remote_share: Option<f64>,
+    /// When 80 % of networks have heard that a PoP was withdrawn, at most 10m; the others follow. Default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) convergence: Option<Span>,
+}
+
+impl AnycastFile {
+    fn is_silent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Settings of every edge, regional cache and of the shield.

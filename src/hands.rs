@@ -12,7 +12,7 @@ use std::{
 
 use cdn_core::{NodeId, PopCode, Role};
 use control_plane::{
-    Hands, HandsError, HandsFuture, LinkFault, LogsWanted, NodeFault,
+    Hands, HandsError, HandsFuture, LinkFault, LogsWanted, NodeFault, Policies,
     ask::{DigAsk, RouteAsk},
     wire::{LinksReport, LogLine, StoreStats},
 };
@@ -28,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 use wan::Wan;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, NodePlan},
     links,
-    node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire},
+    node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire, PoliciesAsk},
     state::WorldDir,
     supervisor::{ProcessError, Supervisor},
 };
@@ -56,6 +56,8 @@ struct Desired {
     /// Whether there ever was a fault.
     was_broken: bool,
     drained: Vec<String>,
+    /// What is switched while the world runs; what stands in the cluster file every router knows.
+    policies: Option<PoliciesAsk>,
 }
 
 impl RootHands {
@@ -72,7 +74,7 @@ impl RootHands {
 
     /// Tells a node that was away what holds at the moment.
     async fn brief(&self, node: &NodeId) {
-        let Desired { faults, drained, .. } = self.desired(|desired| desired.clone());
+        let Desired { faults, drained, policies, .. } = self.desired(|desired| desired.clone());
         if let Err(error) = self.admin.tell(&self.cluster, node, "/faults", &faults).await {
             tracing::warn!(%node, %error, "could not be told the active faults");
         }
@@ -80,6 +82,12 @@ impl RootHands {
             && let Err(error) = self.admin.tell(&self.cluster, node, "/drained", &DrainedAsk { pops: drained }).await
         {
             tracing::warn!(%node, %error, "could not be told the drained PoPs");
+        }
+        if node.role() == Role::Router
+            && let Some(policies) = policies
+            && let Err(error) = self.admin.tell(&self.cluster, node, "/policies", &policies).await
+        {
+            tracing::warn!(%node, %error, "could not be told the routing policies");
         }
     }
 
@@ -109,6 +117,17 @@ impl RootHands {
                 && !self.supervisor.is_paused(node)
             {
                 return Err(HandsError::Failed(format!("{node} did not take the fault: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a document to every router that can hear, over the network of the world.
+    async fn tell_routers(&self, path: &str, ask: &impl Serialize) -> Result<(), HandsError> {
+        for router in self.cluster.nodes_with(Role::Router) {
+            if self.supervisor.is_running(&router.id) && !self.supervisor.is_paused(&router.id) {
+                let told = self.admin.tell_over(&self.wan, &self.cluster, &router.id, path, ask);
+                told.await.map_err(HandsError::Failed)?;
             }
         }
         Ok(())
@@ -182,16 +201,13 @@ impl Hands for RootHands {
     fn set_drained<'a>(&'a self, pops: &'a [PopCode]) -> HandsFuture<'a, ()> {
         let pops: Vec<String> = pops.iter().map(ToString::to_string).collect();
         self.desired(|desired| desired.drained.clone_from(&pops));
-        Box::pin(async move {
-            let ask = DrainedAsk { pops };
-            for router in self.cluster.nodes_with(Role::Router) {
-                if self.supervisor.is_running(&router.id) && !self.supervisor.is_paused(&router.id) {
-                    let told = self.admin.tell_over(&self.wan, &self.cluster, &router.id, "/drained", &ask);
-                    told.await.map_err(HandsError::Failed)?;
-                }
-            }
-            Ok(())
-        })
+        Box::pin(async move { self.tell_routers("/drained", &DrainedAsk { pops }).await })
+    }
+
+    fn set_policies<'a>(&'a self, policies: &'a Policies) -> HandsFuture<'a, ()> {
+        let ask = PoliciesAsk::from(policies);
+        self.desired(|desired| desired.policies = Some(ask.clone()));
+        Box::pin(async move { self.tell_routers("/policies", &ask).await })
     }
 
     fn invalidate<'a>(
@@ -233,8 +249,23 @@ impl Hands for RootHands {
                 ("name", ask.name.clone()),
                 ("resolver", ask.resolver.clone()),
                 ("ecs", ask.ecs.map(|ecs| ecs.to_string())),
+                ("drain", ask.drain.clone()),
             ];
             self.admin.question(&self.cluster, &router, "/explain", &query).await
+        })
+    }
+
+    fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            // An id begins with the name of the router that decided; the world's first knows what to say of others.
+            let decided =
+                |router: &&NodePlan| decision.strip_prefix(router.id.name()).is_some_and(|rest| rest.starts_with('-'));
+            let router = match self.cluster.nodes_with(Role::Router).find(decided) {
+                Some(plan) if self.supervisor.is_running(&plan.id) => plan.id.clone(),
+                Some(plan) => return Err(HandsError::NotRunning(plan.id.to_string())),
+                None => self.the(Role::Router)?,
+            };
+            self.admin.question(&self.cluster, &router, "/replay", &[("id", Some(decision.to_owned()))]).await
         })
     }
 

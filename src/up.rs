@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 use cdn_core::NodeId;
-use control_plane::{ControlPlane, DistributionInfo, Hands, NodeInfo, SiteInfo, wire::Addresses};
+use control_plane::{ControlPlane, DistributionInfo, Hands, NodeInfo, Policies, SiteInfo, wire::Addresses};
 use rand::RngExt as _;
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -215,7 +215,10 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
     let distributions = cluster.distributions.iter().map(|distribution| DistributionInfo {
         id: distribution.id().to_string(),
         hosts: distribution.aliases().iter().cloned().chain([distribution.own_name()]).collect(),
+        pops: cluster.candidates(distribution.id()),
     });
+    let own = cluster.routing.hosts.iter().filter_map(|host| Some((host.id.clone(), host.policy?)));
+    let policies = Policies { world: cluster.routing.policy, of_distributions: own.collect() };
     control_plane::Config {
         world: cli.world.clone(),
         seed: cluster.seed,
@@ -225,6 +228,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
         nodes: nodes.collect(),
         sites,
         distributions: distributions.collect(),
+        policies,
         proxy: Some(cluster.ports.proxy().to_string()),
         limits: control_plane::Limits::default(),
     }

@@ -8,6 +8,7 @@ mod cache;
 mod config;
 mod doctor;
 pub(crate) mod paint;
+mod route;
 mod stand;
 mod world_verb;
 
@@ -16,7 +17,7 @@ use std::{future::Future, io::Write as _, process::ExitCode};
 use serde::Serialize;
 
 use crate::{
-    args::{Cli, Verb},
+    args::{Cli, Explain, Verb},
     node,
     talk::{Api, VerbError, error_document, tell},
     up,
@@ -54,7 +55,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Logs(args) => block_on(ask::logs(cli, args)),
         Verb::Wait(args) => block_on(ask::wait(cli, args)),
         Verb::Open => block_on(ask::open(cli)),
-        Verb::Explain(explain) => block_on(ask::explain(cli, explain)),
+        Verb::Route(args) => block_on(route::run(cli, args)),
+        Verb::Explain(Explain::Route(args)) => block_on(route::explain(cli, args)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
         Verb::Cache(verb) => block_on(cache::run(cli, verb)),
         Verb::Doctor => block_on(doctor::run(cli)),

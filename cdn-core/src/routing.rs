@@ -103,7 +103,7 @@ pub trait Policy: Debug + Send + Sync {
 pub struct Candidate<'a> {
     /// The PoP.
     pub pop: &'a Pop,
-    /// Its position in the list.
+    /// Its position among the candidates.
     pub index: PopIndex,
     /// How many candidates there are.
     pub candidates: usize,

@@ -88,6 +88,17 @@ pub struct DrainAsk {
     pub pop: String,
 }
 
+/// Body of `POST /v1/routing`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingAsk {
+    /// A policy's name; of a distribution also `default`, for the world's.
+    pub policy: String,
+    /// A distribution's id or one of its host names; without one, the policy of all that have none of their own.
+    #[serde(default)]
+    pub distribution: Option<String>,
+}
+
 /// Body of `POST /v1/invalidations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +164,9 @@ pub struct RouteAsk {
     /// Whether the resolver sends the client's subnet (RFC 7871).
     #[serde(default, deserialize_with = "flag_or_none")]
     pub ecs: Option<bool>,
+    /// Suppose that these PoPs, by code and separated by commas, were drained too.
+    #[serde(default)]
+    pub drain: Option<String>,
 }
 
 /// Query of `GET /v1/dig`.

@@ -12,7 +12,7 @@ use std::{
 use cdn_core::{NodeId, PopCode};
 use world::SiteId;
 
-use crate::wire::Addresses;
+use crate::{desired::Policies, wire::Addresses};
 
 /// The world and the settings.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub sites: Vec<SiteInfo>,
     /// Every distribution.
     pub distributions: Vec<DistributionInfo>,
+    /// By which policies they are routed when the world begins.
+    pub policies: Policies,
     /// The viewer proxy, as `ip:port`.
     pub proxy: Option<String>,
     /// The limits.
@@ -68,13 +70,15 @@ pub struct SiteInfo {
     pub names: Vec<String>,
 }
 
-/// A distribution that may be invalidated.
+/// A distribution that may be invalidated and routed anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DistributionInfo {
     /// Its id.
     pub id: String,
     /// The host names it answers to.
     pub hosts: Vec<String>,
+    /// The PoPs that may serve it.
+    pub pops: Vec<PopCode>,
 }
 
 /// What there may be at most. Reaching one is refused with its name, and counted.
@@ -216,7 +220,12 @@ pub(crate) mod tests {
                 site("tokyo", &[]),
                 site("sao-paulo", &["São Paulo"]),
             ],
-            distributions: vec![DistributionInfo { id: "E2DEMO".into(), hosts: vec!["www.demo.test".into()] }],
+            distributions: vec![DistributionInfo {
+                id: "E2DEMO".into(),
+                hosts: vec!["www.demo.test".into()],
+                pops: vec![],
+            }],
+            policies: Policies::default(),
             proxy: Some("127.0.0.1:4488".into()),
             limits: Limits::default(),
         }

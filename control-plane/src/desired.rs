@@ -1,4 +1,4 @@
-//! What should be: active faults with their ends, and drained PoPs. Pure; `now` is an argument.
+//! What should be: active faults with their ends, drained PoPs, and routing policies. Pure; `now` is an argument.
 //!
 //! Decides what replaces what, what ends when, and what heals what. Refuses to know processes, links and HTTP: the
 //! shell adds what was asked for, acts on what comes back, and calls [`Desired::expire`] at [`Desired::poll_timeout`].
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Instant, NodeId, PopCode};
+use cdn_core::{Instant, NodeId, PopCode, routing::PolicyKind};
 use world::SiteId;
 
 pub use self::fault::{Effect, Fault, LinkChange, LinkFault, NodeFault, Stop};
@@ -90,11 +90,28 @@ pub struct Added {
     pub remainders: Vec<FaultId>,
 }
 
+/// By which policies clients are routed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// Of distributions that have none of their own.
+    pub world: PolicyKind,
+    /// Of those that have, by id.
+    pub of_distributions: BTreeMap<String, PolicyKind>,
+}
+
+impl Policies {
+    /// By which policy a distribution is routed.
+    pub fn of(&self, distribution: &str) -> PolicyKind {
+        self.of_distributions.get(distribution).copied().unwrap_or(self.world)
+    }
+}
+
 /// What should be.
 #[derive(Debug)]
 pub struct Desired {
     active: BTreeMap<FaultId, Active>,
     drained: BTreeSet<PopCode>,
+    policies: Policies,
     last: u64,
     faults_max: usize,
 }
@@ -102,7 +119,7 @@ pub struct Desired {
 impl Desired {
     /// Nothing is broken; at most `faults_max` faults at once.
     pub fn new(faults_max: usize) -> Self {
-        Self { active: BTreeMap::new(), drained: BTreeSet::new(), last: 0, faults_max }
+        Self { active: BTreeMap::new(), drained: BTreeSet::new(), policies: Policies::default(), last: 0, faults_max }
     }
 
     /// Adds a fault that ends at `ends_at`, in place of what it opposes.
@@ -212,6 +229,32 @@ impl Desired {
     /// The drained PoPs, by code.
     pub fn drained(&self) -> Vec<PopCode> {
         self.drained.iter().copied().collect()
+    }
+
+    /// Routes a distribution by `policy`, or by the world's where it is `None`; without a distribution, makes `policy`
+    /// the world's. Returns the policies before, if that changed anything.
+    pub fn set_policy(&mut self, distribution: Option<&str>, policy: Option<PolicyKind>) -> Option<Policies> {
+        let before = self.policies.clone();
+        match (distribution, policy) {
+            (Some(id), Some(policy)) => {
+                self.policies.of_distributions.insert(id.to_owned(), policy);
+            }
+            (Some(id), None) => {
+                self.policies.of_distributions.remove(id);
+            }
+            (None, policy) => self.policies.world = policy.unwrap_or(self.policies.world),
+        }
+        (self.policies != before).then_some(before)
+    }
+
+    /// Routes by `policies`: those that a world begins with, or that were before a [`Desired::set_policy`].
+    pub fn set_policies(&mut self, policies: Policies) {
+        self.policies = policies;
+    }
+
+    /// By which policies clients are routed.
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     fn insert(&mut self, fault: Fault, ends_at: Option<Instant>) -> FaultId {
@@ -461,5 +504,20 @@ mod tests {
             let end = desired.poll_timeout();
             prop_assert!(end.is_none_or(|end| desired.expire(end).iter().all(|active| active.ends_at == Some(end))));
         }
+    }
+
+    #[test]
+    fn a_distribution_keeps_its_own_policy_until_it_is_given_the_worlds() {
+        let mut desired = Desired::new(MAX);
+        let before = desired.set_policy(Some("demo"), Some(PolicyKind::Anycast));
+        assert_eq!(before, Some(Policies::default()));
+        assert_eq!(desired.set_policy(Some("demo"), Some(PolicyKind::Anycast)), None, "it is so already");
+        desired.set_policy(None, Some(PolicyKind::Nearest));
+        let of = |desired: &Desired| (desired.policies().of("demo"), desired.policies().of("shop"));
+        assert_eq!(of(&desired), (PolicyKind::Anycast, PolicyKind::Nearest));
+        desired.set_policy(Some("demo"), None);
+        assert_eq!(of(&desired), (PolicyKind::Nearest, PolicyKind::Nearest));
+        desired.set_policies(before.unwrap());
+        assert_eq!(of(&desired), (PolicyKind::Latency, PolicyKind::Latency));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     ask::{DigAsk, RouteAsk},
-    desired::{LinkFault, NodeFault},
+    desired::{LinkFault, NodeFault, Policies},
     wire::{LinksReport, LogLine, StoreStats},
 };
 
@@ -82,6 +82,9 @@ pub trait Hands: Send + Sync + 'static {
     /// Makes `pops` the only drained ones, at every router. Routers that do not run are left out without an error.
     fn set_drained<'a>(&'a self, pops: &'a [PopCode]) -> HandsFuture<'a, ()>;
 
+    /// Makes `policies` those by which every router routes. Routers that do not run are left out without an error.
+    fn set_policies<'a>(&'a self, policies: &'a Policies) -> HandsFuture<'a, ()>;
+
     /// Forgets what `node` stores under `patterns` of `distribution` (of every one if `None`), over the network of the
     /// world; answers how many objects that were.
     fn invalidate<'a>(
@@ -96,6 +99,9 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Why a viewer would be sent where. No side effects.
     fn explain_route<'a>(&'a self, ask: &'a RouteAsk) -> HandsFuture<'a, Value>;
+
+    /// The same decision again, from what was known then.
+    fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value>;
 
     /// What `node` stores under `path` of `distribution` (of every one if `None`): a list.
     fn cache_where<'a>(

@@ -13,19 +13,19 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Counter, Counters, Instant, NodeId};
+use cdn_core::{Counter, Counters, Instant, NodeId, routing::PolicyKind};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
-    desired::{Active, Added, Desired, Drain, Fault, Heal, Stop},
+    config::{Config, DistributionInfo},
+    desired::{Active, Added, Desired, Drain, Fault, Heal, Policies, Stop},
     events::Events,
     hands::{Hands, HandsError},
     propagation::Propagation,
     registry::{Registry, millis},
     respond::Refusal,
-    wire::{FaultRow, Links, LinksReport, NodeOutcome, Status},
+    wire::{DistributionRouting, FaultRow, Links, LinksReport, NodeOutcome, Routing, Status},
 };
 
 /// How long after it failed something is tried again: to start a node whose kill has ended, to apply what should be.
@@ -66,10 +66,11 @@ struct Touched {
     links: bool,
     nodes: bool,
     drained: bool,
+    policies: bool,
 }
 
 impl Touched {
-    const ALL: Self = Self { links: true, nodes: true, drained: true };
+    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true };
 
     fn of<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Self {
         let mut touched = Self::default();
@@ -96,8 +97,10 @@ impl Drop for OpenStream {
 
 impl Plane {
     pub(crate) fn new(config: Config, port: u16, hands: Arc<dyn Hands>) -> Self {
+        let mut desired = Desired::new(config.limits.faults_max);
+        desired.set_policies(config.policies.clone());
         let state = State {
-            desired: Desired::new(config.limits.faults_max),
+            desired,
             registry: Registry::new(&config),
             propagation: Propagation::new(config.seed, &config.limits),
             links: None,
@@ -163,6 +166,7 @@ impl Plane {
             nodes: state.registry.rows(now),
             faults: state.desired.active().map(|active| row(active, now)).collect(),
             drained: state.desired.drained().iter().map(ToString::to_string).collect(),
+            routing: routing(config, state.desired.policies()),
             links,
             proxy: config.proxy.clone(),
             dashboard: format!("http://127.0.0.1:{}/", self.port),
@@ -272,6 +276,37 @@ impl Plane {
         Ok(self.state().desired.drained().iter().map(ToString::to_string).collect())
     }
 
+    /// By which policies clients are routed.
+    pub(crate) fn routing(&self) -> Routing {
+        routing(&self.config, self.state().desired.policies())
+    }
+
+    /// Routes a distribution, or the world, by `policy`; `None` gives a distribution the world's.
+    pub(crate) async fn set_policy(
+        &self,
+        distribution: Option<String>,
+        policy: Option<PolicyKind>,
+    ) -> Result<Routing, Refusal> {
+        let _acting = self.acting.lock().await;
+        let touched = Touched { policies: true, ..Touched::default() };
+        let before = self.state().desired.set_policy(distribution.as_deref(), policy);
+        if let Err(error) = self.apply(touched).await {
+            if let Some(before) = before {
+                self.state().desired.set_policies(before);
+                if let Err(error) = self.apply(touched).await {
+                    self.apply_later(&error);
+                }
+            }
+            return Err(error.into());
+        }
+        if before.is_some() {
+            let word = policy.map_or("default", PolicyKind::as_str);
+            let whose = distribution.map_or_else(|| "the world".to_owned(), |id| format!("distribution {id}"));
+            self.tell("policy", None, format!("{whose} is routed by {word}"));
+        }
+        Ok(self.routing())
+    }
+
     /// Ends what is due and applies what must be applied again, until `stopping`.
     pub(crate) async fn keep_time(&self) {
         loop {
@@ -318,7 +353,11 @@ impl Plane {
 
     /// What should be could not be made so.
     fn apply_later(&self, error: &HandsError) {
-        self.tell("error", None, format!("faults and drains could not be applied, to be tried again: {error}"));
+        self.tell(
+            "error",
+            None,
+            format!("faults, drains and policies could not be applied, to be tried again: {error}"),
+        );
         self.state().apply_at = Some(self.now() + AGAIN_AFTER);
         self.changed.notify_one();
     }
@@ -528,13 +567,14 @@ impl Plane {
     }
 
     async fn apply(&self, touched: Touched) -> Result<(), HandsError> {
-        let (links, nodes, drained) = {
+        let (links, nodes, drained, policies) = {
             let state = self.state();
             let desired = &state.desired;
             (
                 touched.links.then(|| desired.link_faults()),
                 touched.nodes.then(|| desired.node_faults()),
                 touched.drained.then(|| desired.drained()),
+                touched.policies.then(|| desired.policies().clone()),
             )
         };
         let mut result = Ok(());
@@ -546,6 +586,9 @@ impl Plane {
         }
         if let Some(drained) = drained {
             result = result.and(self.act(self.hands.set_drained(&drained)).await);
+        }
+        if let Some(policies) = policies {
+            result = result.and(self.act(self.hands.set_policies(&policies)).await);
         }
         result
     }
@@ -560,6 +603,18 @@ pub(crate) async fn carry_out<T: Send + 'static>(
 
 fn since_start(at: Instant) -> Duration {
     at.saturating_since(Instant::ZERO)
+}
+
+/// Policies as the API shows them.
+fn routing(config: &Config, policies: &Policies) -> Routing {
+    let of = |info: &DistributionInfo| DistributionRouting {
+        id: info.id.clone(),
+        policy: policies.of(&info.id).as_str().to_owned(),
+        is_own: policies.of_distributions.contains_key(&info.id),
+        pops: info.pops.iter().map(ToString::to_string).collect(),
+    };
+    let distributions = config.distributions.iter().map(of).collect();
+    Routing { policy: policies.world.as_str().to_owned(), distributions }
 }
 
 /// A fault as the API shows it. What ends within the millisecond ends in one, never in none.

@@ -8,7 +8,7 @@ use std::{
     fmt,
 };
 
-use cdn_core::{Instant, NodeId, PopCode, Role};
+use cdn_core::{Instant, NodeId, PopCode, Role, routing::PolicyKind};
 use world::SiteId;
 
 use crate::{
@@ -234,6 +234,12 @@ impl Registry {
             .get(&folded)
             .cloned()
             .ok_or_else(|| self.unknown("distribution", name, self.distributions.keys().cloned()))
+    }
+
+    /// The routing policy called `name`.
+    pub(crate) fn policy_called(&self, name: &str) -> Result<PolicyKind, UnknownName> {
+        let names = || PolicyKind::ALL.map(|kind| kind.as_str().to_owned());
+        name.trim().to_ascii_lowercase().parse().map_err(|_| self.unknown("routing policy", name, names()))
     }
 
     fn node_called(&self, id: &str) -> Option<NodeId> {

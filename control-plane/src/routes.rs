@@ -227,6 +227,13 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::post("/v1/undrain", "undrain", "Put a PoP back into answers", || post(act::handle_undrain))
         .takes::<ask::DrainAsk>()
         .gives::<wire::Drained>(),
+    Route::get("/v1/routing", "routing", "By which policies clients are routed", || get(read::handle_routing))
+        .gives::<wire::Routing>(),
+    Route::post("/v1/routing", "set_routing", "Route a distribution, or the world, by another policy", || {
+        post(act::handle_set_routing)
+    })
+    .takes::<ask::RoutingAsk>()
+    .gives::<wire::Routing>(),
     Route::post("/v1/invalidations", "invalidate", "Forget objects everywhere; answers before they are", || {
         post(spread::handle_invalidate)
     })
@@ -253,6 +260,9 @@ pub(crate) const ROUTES: &[Route] = &[
         get(read::handle_explain_route)
     })
     .query::<ask::RouteAsk>(),
+    Route::get("/v1/explain/route/{id}", "replay_route", "A decision that was explained, told again", || {
+        get(read::handle_replay_route)
+    }),
     Route::get("/v1/dig", "dig", "Resolve a name as a viewer at a place would", || get(read::handle_dig))
         .query::<ask::DigAsk>(),
     Route::get("/v1/ledger/{id}", "ledger", "Where the time of one request went", || get(read::handle_ledger)),

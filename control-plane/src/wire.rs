@@ -136,6 +136,8 @@ pub struct Status {
     pub faults: Vec<FaultRow>,
     /// PoPs that are being drained, upper case.
     pub drained: Vec<String>,
+    /// By which policies clients are routed.
+    pub routing: Routing,
     /// The links in one line.
     pub links: Links,
     /// The viewer proxy, as `ip:port`.
@@ -174,6 +176,28 @@ pub struct Faults {
 pub struct Drained {
     /// Upper case.
     pub drained: Vec<String>,
+}
+
+/// By which policies clients are routed: `iso route`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Routing {
+    /// Of distributions that have none of their own.
+    pub policy: String,
+    /// Every distribution.
+    pub distributions: Vec<DistributionRouting>,
+}
+
+/// How one distribution is routed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DistributionRouting {
+    /// Its id.
+    pub id: String,
+    /// The policy by which it is routed.
+    pub policy: String,
+    /// Whether that is its own, and not the world's.
+    pub is_own: bool,
+    /// The PoPs that may serve it, upper case: those that it names, of its price class.
+    pub pops: Vec<String>,
 }
 
 /// How far an invalidation has come.

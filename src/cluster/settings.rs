@@ -19,8 +19,6 @@ const DISK_BYTES_MIN: u64 = 16 << 20;
 /// Settings of the router, with defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct RouterPlan {
-    /// Policy by name.
-    pub(crate) policy: String,
     /// How long resolvers may keep an answer.
     pub(crate) ttl: Duration,
     /// Addresses per answer.
@@ -101,12 +99,6 @@ pub(crate) fn world_of(file: &ClusterFile, inputs: &Inputs) -> Result<World, Key
 
 pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
     let written = &file.router;
-    let policy = written.policy.as_deref().unwrap_or("latency");
-    const POLICIES: [&str; 5] = ["latency", "geo", "random", "round-robin", "static"];
-    if !POLICIES.contains(&policy) {
-        let hint = nearest_or_all(policy, POLICIES);
-        return Err(KeyError { hint, ..KeyError::new("router.policy", format!("no policy {policy:?}")) });
-    }
     let span = |key: &str, written: Option<Span>, default: Duration, least: Duration, most: Duration| match written {
         Some(Span(span)) if span < least || span > most => Err(KeyError::new(
             &format!("router.{key}"),
@@ -130,7 +122,6 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
         return Err(KeyError::new("router.answers", "1 to 8 addresses per answer"));
     }
     Ok(RouterPlan {
-        policy: policy.to_owned(),
         ttl: span("ttl", written.ttl, s(60), s(0), s(86_400))?,
         answers,
         probe_interval: span("probe_interval", written.probe_interval, s(1), ms(50), s(600))?,

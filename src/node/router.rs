@@ -20,7 +20,7 @@ use cdn_core::{
 };
 use ipnet::IpNet;
 use router::{
-    Asker, Config, Cookies, DistributionNames, Handle, QueryLogOptions, Router, Sockets,
+    Asker, Config, Cookies, DistributionNames, Explained, Handle, QueryLogOptions, Router, Sockets,
     json::{EdgeHealthJson, ExplanationJson},
 };
 use serde::Deserialize;
@@ -34,7 +34,7 @@ use crate::{
     node::{
         Common, Frame,
         edge::source_nat,
-        wire::{DrainedAsk, EdgeSeen},
+        wire::{DrainedAsk, EdgeSeen, PoliciesAsk},
     },
     state::WorldDir,
 };
@@ -58,9 +58,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     };
     let routes = Routes::new()
         .route("/drained", put(drained))
+        .route("/policies", put(policies))
         .route("/edges", get(edges))
         .route("/health-of-edges", get(health_of_edges))
         .route("/explain", get(explain))
+        .route("/replay", get(replay))
         .with_state(RouterState { handle, cluster });
     frame.announce(common, routes).await?;
     node.serve(frame.stop).await.context("the router ended")
@@ -95,15 +97,14 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
         config.prefixes.push(GeoPrefix { net: IpNet::V4(block.net), place: place(block.head)? });
     }
     config.source_nat = Some(source_nat()?);
-    let plan = &cluster.router;
+    config.routes = cluster.routing.hosts.clone();
+    let (plan, policies) = (&cluster.router, &cluster.routing);
     let mut routing = RoutingOptions {
-        policy: match plan.policy.as_str() {
-            "geo" => PolicyKind::Nearest,
-            "random" => PolicyKind::Random,
-            "round-robin" => PolicyKind::RoundRobin,
-            "static" => PolicyKind::Static(config.pops.iter().map(|pop| pop.code).collect()),
-            _ => PolicyKind::Latency,
-        },
+        policy: policies.policy,
+        bias: policies.bias.clone(),
+        weights: policies.weights.clone(),
+        spill: policies.spill.clone(),
+        anycast: policies.anycast.clone(),
         answers: plan.answers,
         ttl: plan.ttl,
         explore_share: plan.explore,
@@ -152,6 +153,17 @@ async fn drained(
     Ok("ok\n")
 }
 
+async fn policies(
+    State(RouterState { handle, .. }): State<RouterState>,
+    Json(ask): Json<PoliciesAsk>,
+) -> Result<&'static str, (StatusCode, String)> {
+    let policy =
+        |name: &String| name.parse::<PolicyKind>().map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()));
+    let of_distributions = ask.of_distributions.iter().map(|(id, name)| Ok((id.clone(), policy(name)?)));
+    handle.set_policies(policy(&ask.world)?, &of_distributions.collect::<Result<_, _>>()?);
+    Ok("ok\n")
+}
+
 async fn edges(State(RouterState { handle, .. }): State<RouterState>) -> Json<Vec<EdgeSeen>> {
     let seen = handle.health().into_iter();
     Json(seen.map(|edge| EdgeSeen { node: edge.edge.to_string(), health: edge.state.as_str().to_owned() }).collect())
@@ -168,6 +180,7 @@ struct ExplainAsk {
     name: Option<String>,
     resolver: Option<String>,
     ecs: Option<bool>,
+    drain: Option<String>,
 }
 
 async fn explain(
@@ -187,10 +200,28 @@ async fn explain(
         Some(name) => name,
         None => cluster.first_name().unwrap_or_default(),
     };
-    let explanation = handle
-        .explain(asker, &name, &ExplainOptions::default())
-        .map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?;
-    let document = serde_json::to_value(ExplanationJson::from(&explanation));
+    let codes = ask.drain.iter().flat_map(|codes| codes.split(',')).map(str::parse::<PopCode>);
+    let assume_drained =
+        codes.collect::<Result<_, _>>().map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let options = ExplainOptions { assume_drained, ..ExplainOptions::default() };
+    let explained = handle.explain(asker, &name, &options);
+    document(&explained.map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?)
+}
+
+#[derive(Deserialize)]
+struct ReplayAsk {
+    id: String,
+}
+
+async fn replay(
+    State(RouterState { handle, .. }): State<RouterState>,
+    Query(ask): Query<ReplayAsk>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    document(&handle.replay(&ask.id).map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?)
+}
+
+fn document(explained: &Explained) -> Result<Json<Value>, (StatusCode, String)> {
+    let document = serde_json::to_value(ExplanationJson::from(explained));
     document.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 

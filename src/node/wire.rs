@@ -2,12 +2,16 @@
 //!
 //! Both ends are this same binary, so these types are no contract with anybody else.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use control_plane::{Effect, LinkChange, LinkFault, NodeFault};
+use control_plane::{Effect, LinkChange, LinkFault, NodeFault, Policies};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::Inputs, cluster_file::ClusterFile};
+use crate::{
+    cluster::Inputs,
+    cluster_file::{ClusterFile, DistributionFile},
+};
 
 /// The one line that a node reads from stdin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +33,10 @@ impl NodeConfig {
     /// world that says the same, and by no other.
     pub(crate) fn generation(&self) -> String {
         let ClusterFile { seed, origins, groups, distributions, .. } = &self.file;
+        // How clients are routed says nothing of what is stored.
+        let stored =
+            |file: &DistributionFile| DistributionFile { routing: None, price_class: None, pops: None, ..file.clone() };
+        let distributions: IndexMap<&String, _> = distributions.iter().map(|(id, file)| (id, stored(file))).collect();
         let said = serde_json::json!([env!("CARGO_PKG_VERSION"), seed, origins, groups, distributions]);
         said.to_string()
     }
@@ -192,6 +200,22 @@ pub(crate) struct InvalidateAsk {
 pub(crate) struct DrainedAsk {
     /// PoPs out of answers.
     pub(crate) pops: Vec<String>,
+}
+
+/// `PUT /policies`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PoliciesAsk {
+    /// Of distributions that have none of their own.
+    pub(crate) world: String,
+    /// Of those that have, by id.
+    pub(crate) of_distributions: BTreeMap<String, String>,
+}
+
+impl From<&Policies> for PoliciesAsk {
+    fn from(policies: &Policies) -> Self {
+        let own = policies.of_distributions.iter().map(|(id, policy)| (id.clone(), policy.as_str().to_owned()));
+        Self { world: policies.world.as_str().to_owned(), of_distributions: own.collect() }
+    }
 }
 
 /// `GET /edges` of a router: how it sees an edge.

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use cdn_core::{NodeId, Role};
 use control_plane::wire::{Accepted, Delivery, Invalidation, InvalidationStatus, Status};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    args::{Cli, Explain, InvalidateArgs, LogsArgs, WaitArgs, WaitFor},
+    args::{Cli, InvalidateArgs, LogsArgs, WaitArgs, WaitFor},
     cluster::edge_of,
     state::WorldDir,
     supervisor::{SAY_AFTER, STOP_ORDER},
@@ -16,7 +16,9 @@ use crate::{
     verbs::{
         api,
         paint::{Paint, health_word, table},
-        print, say,
+        print,
+        route::policies,
+        say,
     },
 };
 
@@ -97,6 +99,7 @@ fn status_text(paint: Paint, status: &Status) -> String {
     if !status.drained.is_empty() {
         text.push_str(&format!("\ndrained: {}\n", status.drained.join(", ")));
     }
+    text.push_str(&format!("\nrouting: {}\n", policies(&status.routing)));
     if !status.faults.is_empty() {
         text.push('\n');
         text.push_str(&fault_table(&status.faults));
@@ -178,70 +181,11 @@ pub(super) async fn open(cli: &Cli) -> Result<(), VerbError> {
     print(cli, &json!({ "dashboard": url }), |_| url.clone())
 }
 
-pub(super) async fn explain(cli: &Cli, explain: &Explain) -> Result<(), VerbError> {
-    let Explain::Route { from, resolver, no_ecs, url } = explain;
-    let mut query = vec![("from", from.clone()), ("ecs", (!no_ecs).to_string())];
-    query.extend(url.iter().map(|url| ("name", host_of(url))));
-    query.extend(resolver.iter().map(|place| ("resolver", place.clone())));
-    let document: Value = api(cli)?.read("/v1/explain/route", &query).await?;
-    let paint = Paint::of(cli);
-    print(cli, &document, |document| route_text(paint, from, document))
-}
-
 /// The host of a URL, or the name itself.
 pub(super) fn host_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()
-}
-
-fn route_text(paint: Paint, from: &str, document: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let (name, policy) = (text(&document["name"]), text(&document["policy"]));
-    let mut out = format!("{name} from {from}: policy {policy}\n");
-    let rows = document["candidates"].as_array().into_iter().flatten().map(|candidate| {
-        let span = |key: &str| candidate[key].as_f64().map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-        let mark = match candidate["chosen"].as_u64() {
-            Some(0) => paint.good("← chosen"),
-            Some(_) => "← also in the answer".to_owned(),
-            None => String::new(),
-        };
-        let samples = candidate["samples"].as_u64().filter(|samples| *samples > 0);
-        vec![
-            text(&candidate["pop"]),
-            span("estimate_ms"),
-            text(&candidate["source"]),
-            samples.map_or_else(String::new, |samples| samples.to_string()),
-            candidate["distance_km"].as_f64().map_or_else(String::new, |km| format!("{km:.0} km")),
-            text(&candidate["health"]),
-            text(&candidate["reason"]),
-            mark,
-        ]
-    });
-    out.push_str(&table(&["POP", "ESTIMATE", "SOURCE", "SAMPLES", "DISTANCE", "HEALTH", "REASON", ""], rows));
-    let client = &document["client"];
-    let place = text(&client["place"]);
-    out.push_str(&format!(
-        "seen: {}{}, from the {}   scope /{}   ttl {} s   snapshot {}",
-        client["block"].as_str().unwrap_or("an unknown network"),
-        if place.is_empty() { String::new() } else { format!(" ({place})") },
-        match client["from"].as_str() {
-            Some("subnet") => "client subnet",
-            Some("opt_out") => "resolver (the client subnet is withheld)",
-            _ => "resolver",
-        },
-        text(&document["scope_len"]),
-        text(&document["ttl_s"]),
-        text(&document["snapshot_version"]),
-    ));
-    if document["fail_open"] == Value::Bool(true) {
-        out.push_str("\ntoo few edges are healthy: health is ignored");
-    }
-    out
 }
 
 pub(super) async fn invalidate(cli: &Cli, args: &InvalidateArgs) -> Result<(), VerbError> {

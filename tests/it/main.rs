@@ -16,6 +16,7 @@ mod hostile;
 mod ledger;
 mod links;
 mod raw;
+mod route;
 mod stand;
 mod start;
 mod tidy;

@@ -8,7 +8,7 @@ use super::{
     load::PopLoad,
     pops::{Eligibility, Fitness},
     ranking::{self, Ranking},
-    scoring::{Scoring, block_key, distances_km},
+    scoring::{block_key, distances_km},
     table::Table,
     unit,
 };
@@ -205,7 +205,7 @@ impl Facts {
 
     /// How many different answers a table has that does not look at its clients.
     pub(super) fn turns(&self, table: &TableFacts) -> u64 {
-        let turns = table.policy().turns(self.pops.len()).max(1);
+        let turns = self.policy_turns(table);
         if self.is_spilling() { turns * SPILL_TURNS.div_ceil(turns) } else { turns }
     }
 
@@ -213,9 +213,13 @@ impl Facts {
     pub(super) fn order_of_turn(&self, table: &TableFacts, turn: u64) -> Box<[PopIndex]> {
         let distances_km = vec![None; self.pops.len()];
         let estimates = self.priors(&distances_km);
-        let turn = turn % table.policy().turns(self.pops.len()).max(1);
-        let scoring = Scoring { policy: table.policy(), pops: &self.pops, seed: self.options.seed };
-        ranking::order(&scoring.scores(&distances_km, &estimates, 0, turn))
+        let scoring = table.table.scoring(&self.pops, self.options.seed);
+        ranking::order(&scoring.scores(&distances_km, &estimates, 0, turn % self.policy_turns(table)))
+    }
+
+    fn policy_turns(&self, table: &TableFacts) -> u64 {
+        let scoring = table.table.scoring(&self.pops, self.options.seed);
+        table.policy().turns(scoring.candidates()).max(1)
     }
 
     pub(super) fn distances_km(&self, place: Option<PlaceId>) -> Vec<Option<f64>> {

@@ -1,6 +1,6 @@
 //! A host as far as routing goes: its policy, and which PoPs it may be served from.
 
-use super::{PolicyKind, Pop, PriceClass};
+use super::{PolicyKind, PriceClass};
 use crate::{PopCode, Reason};
 
 /// A distribution as far as routing goes.
@@ -22,11 +22,11 @@ impl Host {
         Self { id: id.into(), policy: None, pops: None, price_class: PriceClass::All }
     }
 
-    /// Why `pop` may never serve this host; `None` if it may.
-    pub fn rejected(&self, pop: &Pop) -> Option<Reason> {
-        if self.pops.as_ref().is_some_and(|pops| !pops.contains(&pop.code)) {
+    /// Why a PoP, by code and country, may never serve this host; `None` if it may.
+    pub fn rejects(&self, pop: PopCode, country: &str) -> Option<Reason> {
+        if self.pops.as_ref().is_some_and(|pops| !pops.contains(&pop)) {
             Some(Reason::RejectedNotListed)
-        } else if !self.price_class.includes(&pop.place.country) {
+        } else if !self.price_class.includes(country) {
             Some(Reason::RejectedPriceClass)
         } else {
             None

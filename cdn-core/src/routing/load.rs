@@ -52,8 +52,10 @@ const CLEAR: f64 = 1.1;
 /// Never nobody: whom a PoP turns away entirely it would hear nothing of.
 const ACCEPTANCE_MIN: f64 = 0.02;
 
-/// Weight of a new demand against the mean of those before.
-const DEMAND_GAIN: f64 = 0.3;
+/// Weight of a new demand against the mean of those before. A crowd is believed soon and its end late: where one block is
+/// the crowd, its going elsewhere looks like its end.
+const DEMAND_GAIN_UP: f64 = 0.3;
+const DEMAND_GAIN_DOWN: f64 = 0.05;
 
 /// A rate over less is mostly chance.
 const RATE_SPAN_MIN: Duration = Duration::from_millis(500);
@@ -89,6 +91,8 @@ pub(super) struct Loads {
     /// For edges that say how many requests they have ever served: when each said how many.
     totals: BTreeMap<EdgeKey, (Instant, u64)>,
     pops: Vec<Share>,
+    /// The loads of the last report that was worth telling.
+    told: Vec<Option<f64>>,
     balanced_at: Option<Instant>,
 }
 
@@ -115,12 +119,13 @@ impl Loads {
             demand_rps: None,
             history: VecDeque::from([(Instant::ZERO, 1.0)]),
         };
-        let pops = pops.iter().map(share).collect();
+        let pops: Vec<Share> = pops.iter().map(share).collect();
         Self {
             options,
             ttl: ttl.max(LAG_MIN),
             edges: BTreeMap::new(),
             totals: BTreeMap::new(),
+            told: vec![None; pops.len()],
             pops,
             balanced_at: None,
         }
@@ -149,8 +154,8 @@ impl Loads {
         }
     }
 
-    /// Works the shares out anew, if that is due, and says whether any changed. `is_eligible` says which PoPs could take
-    /// more at all.
+    /// Works the shares out anew, if that is due, and says whether there is news: a share has changed, or a load by so
+    /// much that whoever looks should see it. `is_eligible` says which PoPs could take more at all.
     pub(super) fn balance(&mut self, now: Instant, is_eligible: impl Fn(PopIndex) -> bool) -> bool {
         if self.balanced_at.is_some_and(|at| now < at + self.options.interval) {
             return false;
@@ -167,7 +172,10 @@ impl Loads {
         let room: f64 = eligible.iter().map(|&at| limits[at].unwrap_or(f64::INFINITY)).sum();
         let load: f64 = eligible.iter().filter_map(|&at| loads[at]).sum();
         let stretch = if room > 0.0 { (load / room).max(1.0) } else { f64::INFINITY };
-        let mut changed = false;
+        let mut changed = self.told.iter().zip(&loads).any(|(&told, &load)| is_news(told, load));
+        if changed {
+            self.told.clone_from(&loads);
+        }
         for ((share, load), limit) in self.pops.iter_mut().zip(loads).zip(limits) {
             let acceptance = match (load, limit) {
                 (Some(load), Some(limit)) => share.acceptance_for(now, self.ttl, load, limit * stretch),
@@ -199,6 +207,14 @@ impl Loads {
     }
 }
 
+/// Whether a load has changed by more than a tenth, and by a request per second.
+fn is_news(told: Option<f64>, load: Option<f64>) -> bool {
+    match (told, load) {
+        (Some(told), Some(load)) => (load - told).abs() > (0.1 * told).max(1.0),
+        (told, load) => told != load,
+    }
+}
+
 impl Share {
     fn limit(&self, headroom: f64) -> Option<f64> {
         self.capacity_rps.map(|capacity| capacity * (1.0 - headroom))
@@ -223,7 +239,10 @@ impl Share {
     /// The limit over the demand; above 1 where there is room for more.
     fn acceptance_for(&mut self, now: Instant, ttl: Duration, load_rps: f64, limit_rps: f64) -> f64 {
         let demand = load_rps / self.mean_acceptance(now, ttl).max(ACCEPTANCE_MIN);
-        let demand = self.demand_rps.map_or(demand, |mean| mean + DEMAND_GAIN * (demand - mean));
+        let demand = self.demand_rps.map_or(demand, |mean| {
+            let gain = if demand > mean { DEMAND_GAIN_UP } else { DEMAND_GAIN_DOWN };
+            mean + gain * (demand - mean)
+        });
         self.demand_rps = Some(demand);
         if demand > 0.0 { limit_rps / demand } else { f64::INFINITY }
     }

@@ -395,7 +395,8 @@ impl Planner {
         let mut table_of = vec![];
         for host in hosts {
             let kind = host.policy.unwrap_or(self.policy);
-            let rejected: Box<[Option<Reason>]> = self.pops.iter().map(|pop| host.rejected(pop)).collect();
+            let rejected: Box<[Option<Reason>]> =
+                self.pops.iter().map(|pop| host.rejects(pop.code, &pop.place.country)).collect();
             let is_it = |table: &&Table| table.kind == kind && table.rejected == rejected;
             let at = self.tables.iter().position(|table| is_it(&table));
             if at.is_none() {

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::{Candidate, Policy, Pop, PopIndex};
 use crate::{
+    Reason,
     estimate::Estimate,
     geo::{BlockId, GeoMap, PlaceId},
 };
@@ -13,11 +14,14 @@ use crate::{
 pub(super) struct Scoring<'a> {
     pub(super) policy: &'a dyn Policy,
     pub(super) pops: &'a [Pop],
+    /// Why each PoP is no candidate.
+    pub(super) rejected: &'a [Option<Reason>],
     pub(super) seed: u64,
 }
 
 impl Scoring<'_> {
-    /// What the policy thinks of each candidate.
+    /// What the policy thinks of each candidate. Who is none comes last, so that turns and margins are those among
+    /// candidates.
     pub(super) fn scores(
         &self,
         distances_km: &[Option<f64>],
@@ -25,13 +29,21 @@ impl Scoring<'_> {
         block_key: u64,
         turn: u64,
     ) -> Vec<f64> {
-        let &Self { policy, pops, seed } = self;
-        let all = PopIndex::all(pops.len()).zip(pops).zip(distances_km).zip(estimates);
-        all.map(|(((index, pop), &distance_km), estimate)| {
-            let candidates = pops.len();
+        let &Self { policy, pops, rejected, seed } = self;
+        let candidates = self.candidates();
+        let mut positions = PopIndex::all(candidates);
+        let all = pops.iter().zip(rejected).zip(distances_km).zip(estimates);
+        all.map(|(((pop, rejected), &distance_km), estimate)| {
+            let index = if rejected.is_none() { positions.next() } else { None };
+            let Some(index) = index else { return f64::INFINITY };
             policy.score(&Candidate { pop, index, candidates, distance_km, estimate, block_key, turn, seed })
         })
         .collect()
+    }
+
+    /// How many candidates there are.
+    pub(super) fn candidates(&self) -> usize {
+        self.rejected.iter().filter(|rejected| rejected.is_none()).count()
     }
 }
 

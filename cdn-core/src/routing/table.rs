@@ -100,7 +100,6 @@ impl Table {
         Ranking { place: Some(place), order, measured: is_measured.then(|| estimates.into()), held }
     }
 
-    /// Who is no candidate comes last, so that the margins are those among candidates.
     fn scores(
         &self,
         around: Around<'_>,
@@ -108,13 +107,11 @@ impl Table {
         estimates: &[Estimate],
         block_key: u64,
     ) -> Vec<f64> {
-        let scoring = Scoring { policy: &*self.policy, pops: around.pops, seed: around.options.seed };
-        let mut scores = scoring.scores(distances_km, estimates, block_key, 0);
-        for (score, rejected) in scores.iter_mut().zip(&self.rejected) {
-            if rejected.is_some() {
-                *score = f64::INFINITY;
-            }
-        }
-        scores
+        self.scoring(around.pops, around.options.seed).scores(distances_km, estimates, block_key, 0)
+    }
+
+    /// The policy, ready for candidates.
+    pub(super) fn scoring<'a>(&'a self, pops: &'a [Pop], seed: u64) -> Scoring<'a> {
+        Scoring { policy: &*self.policy, pops, rejected: &self.rejected, seed }
     }
 }

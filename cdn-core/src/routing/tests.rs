@@ -244,6 +244,20 @@ fn round_robin_takes_turns_and_random_spreads() {
 }
 
 #[test]
+fn turns_are_taken_among_candidates_alone() {
+    let host = Host {
+        policy: Some(PolicyKind::RoundRobin),
+        pops: Some(["IAD", "AMS", "SYD"].map(code).to_vec()),
+        ..Host::new("demo")
+    };
+    let mut planner = Planner::new(Instant::ZERO, options(PolicyKind::Latency), berlin_and_tokyo(), pops(), vec![host]);
+    let now = settle(&mut planner, Instant::ZERO, &[]);
+    let snapshot = planner.poll_snapshot(now).unwrap();
+    let first = |turn| snapshot.answers()[snapshot.answer(0, [198, 18, 1, 7].into(), turn).0.index()][0].index();
+    assert_eq!((0..6).map(first).collect::<Vec<_>>(), [0, 2, 5, 0, 2, 5]);
+}
+
+#[test]
 fn static_answers_in_the_stated_order() {
     let order = ["SYD", "NRT"].map(code).to_vec();
     let options = RoutingOptions { order, ..options(PolicyKind::Static) };
@@ -407,11 +421,13 @@ fn a_pop_beyond_its_capacity_sends_a_share_of_networks_to_the_next_best() {
     let options = RoutingOptions { spill, ..options(PolicyKind::Nearest) };
     let mut planner = planner(options, many());
     let now = Instant::ZERO + ms(10_000);
-    planner.poll_snapshot(now);
+    let before = firsts(&planner.poll_snapshot(now).unwrap());
     let now = now + ms(1000);
     report(&mut planner, now, "FRA", 90.0);
-    assert!(planner.poll_snapshot(now).is_none(), "below the limit nothing moves");
-    let now = now + ms(1000);
+    assert_eq!(firsts(&planner.poll_snapshot(now).unwrap()), before, "below the limit nobody moves");
+    report(&mut planner, now + ms(1000), "FRA", 90.0);
+    assert!(planner.poll_snapshot(now + ms(1000)).is_none(), "no news");
+    let now = now + ms(2000);
     report(&mut planner, now, "FRA", 190.0);
     // The mean of 90 and 190, with a gain of 0.3, is 120 where 95 may stay.
     let snapshot = planner.poll_snapshot(now).unwrap();

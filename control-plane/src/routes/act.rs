@@ -1,17 +1,17 @@
-//! Routes that change something: nodes, faults, links, drains, the end.
+//! Routes that change something: nodes, faults, links, drains, policies, the end.
 
 use std::sync::Arc;
 
 use axum::{Json as Reply, extract::State};
 
 use crate::{
-    ask::{DrainAsk, FaultAsk, HealAsk, LinkAsk, StopAsk},
+    ask::{DrainAsk, FaultAsk, HealAsk, LinkAsk, RoutingAsk, StopAsk},
     check,
     desired::{Drain, FaultId, Heal, Stop},
     extract::{Asked, Json, JsonOrDefault, Segment},
     plane::{Plane, carry_out},
     respond::Refusal,
-    wire::{Accepted, Acted, Drained, Faults, LinksReport},
+    wire::{Accepted, Acted, Drained, Faults, LinksReport, Routing},
 };
 
 type Shared = State<Arc<Plane>>;
@@ -123,6 +123,23 @@ async fn drain(State(plane): Shared, Json(ask): Json<DrainAsk>, drain: Drain) ->
     let pop = plane.state().registry.pop_called(&ask.pop)?;
     let drained = carry_out(async move { plane.set_drained(pop, drain).await }).await?;
     Ok(Reply(Drained { drained }))
+}
+
+/// The word that gives a distribution the world's policy.
+const DEFAULT: &str = "default";
+
+pub(super) async fn handle_set_routing(
+    State(plane): Shared,
+    Json(ask): Json<RoutingAsk>,
+) -> Result<Reply<Routing>, Refusal> {
+    let (distribution, policy) = {
+        let registry = &plane.state().registry;
+        let distribution = ask.distribution.as_deref().map(|name| registry.distribution_called(name)).transpose()?;
+        let is_default = distribution.is_some() && ask.policy.trim().eq_ignore_ascii_case(DEFAULT);
+        let policy = if is_default { None } else { Some(registry.policy_called(&ask.policy)?) };
+        (distribution, policy)
+    };
+    carry_out(async move { plane.set_policy(distribution, policy).await.map(Reply) }).await
 }
 
 pub(super) async fn handle_measure_links(State(plane): Shared) -> Result<Reply<LinksReport>, Refusal> {

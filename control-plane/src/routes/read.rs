@@ -20,7 +20,7 @@ use crate::{
     openapi,
     plane::Plane,
     respond::Refusal,
-    wire::{Accepted, CacheReport, CacheStats, Faults, Health, Node, NodeCache, NodeStoreStats, Status},
+    wire::{Accepted, CacheReport, CacheStats, Faults, Health, Node, NodeCache, NodeStoreStats, Routing, Status},
 };
 
 type Shared = State<Arc<Plane>>;
@@ -129,7 +129,23 @@ pub(super) async fn handle_explain_route(
     State(plane): Shared,
     Asked(ask): Asked<RouteAsk>,
 ) -> Result<Reply<Value>, Refusal> {
+    let mut ask = ask;
+    if let Some(codes) = &ask.drain {
+        let state = plane.state();
+        let named = codes.split(',').map(str::trim).filter(|code| !code.is_empty());
+        let pops: Result<Vec<_>, _> = named.map(|code| state.registry.pop_called(code)).collect();
+        let pops: Vec<String> = pops?.iter().map(ToString::to_string).collect();
+        ask.drain = (!pops.is_empty()).then(|| pops.join(","));
+    }
     Ok(Reply(plane.act(plane.hands.explain_route(&ask)).await?))
+}
+
+pub(super) async fn handle_replay_route(State(plane): Shared, Segment(id): Segment) -> Result<Reply<Value>, Refusal> {
+    Ok(Reply(plane.act(plane.hands.replay_route(&id)).await?))
+}
+
+pub(super) async fn handle_routing(State(plane): Shared) -> Reply<Routing> {
+    Reply(plane.routing())
 }
 
 pub(super) async fn handle_dig(State(plane): Shared, Asked(ask): Asked<DigAsk>) -> Result<Reply<Value>, Refusal> {

@@ -98,8 +98,9 @@ async fn a_crash_is_down_and_the_restart_is_counted_and_gets_the_faults_again() 
     assert_eq!((&node["health"], &node["pid"], &node["exit"]), (&json!("down"), &Value::Null, &json!("signal 11")));
     let before = world.hands.did().len();
     world.start("origin.primary", 2000);
-    wait_until("faults applied again", async || world.hands.did().len() >= before + 3).await;
-    assert_eq!(world.hands.did()[before..], ["links []", "faults [origin.primary status (503)]", "drained [IAD]"]);
+    wait_until("faults applied again", async || world.hands.did().len() >= before + 4).await;
+    let applied = ["links []", "faults [origin.primary status (503)]", "drained [IAD]", "policies [latency]"];
+    assert_eq!(world.hands.did()[before..], applied);
     assert_eq!(world.get("/v1/nodes/primary").await["restarts"], 1);
 }
 
@@ -215,7 +216,10 @@ async fn invalidations_reach_every_cache_and_are_tried_again() {
 async fn questions_reach_the_hands_and_their_refusals_come_back() {
     let world = World::up().await;
     let asked = world.get("/v1/explain/route?from=sao%20paulo&resolver=lima&ecs=0").await;
-    assert_eq!(asked, json!({ "from": "sao paulo", "name": null, "resolver": "lima", "ecs": false }));
+    assert_eq!(asked, json!({ "from": "sao paulo", "name": null, "resolver": "lima", "ecs": false, "drain": null }));
+    let supposed = world.get("/v1/explain/route?from=lima&drain=fra,edge.iad").await;
+    assert_eq!(supposed["drain"], "FRA,IAD");
+    assert_eq!(world.get("/v1/explain/route/iad-4-1").await, json!({ "decision": "iad-4-1" }));
     assert_eq!(world.get("/v1/ledger/last").await, json!({ "id": "last" }));
     let cache = world.get("/v1/cache?path=/a.js").await;
     assert_eq!(cache["nodes"].as_array().unwrap().len(), 3);
@@ -243,6 +247,25 @@ async fn questions_reach_the_hands_and_their_refusals_come_back() {
 }
 
 #[tokio::test]
+async fn policies_are_switched_for_the_world_and_for_one_distribution() {
+    let world = World::up().await;
+    let policies = |routing: &Value| (routing["policy"].clone(), routing["distributions"][0].clone());
+    let row = |policy: &str, is_own: bool| json!({ "id": "E2DEMO", "policy": policy, "is_own": is_own, "pops": [] });
+    assert_eq!(policies(&world.get("/v1/routing").await), (json!("latency"), row("latency", false)));
+    let one = json!({ "policy": "anycast", "distribution": "www.demo.test" });
+    assert_eq!(policies(&world.post("/v1/routing", one).await), (json!("latency"), row("anycast", true)));
+    world.post("/v1/routing", json!({ "policy": "geo" })).await;
+    assert_eq!(world.hands.did().last().unwrap(), "policies [geo, E2DEMO anycast]");
+    let back = json!({ "policy": "default", "distribution": "E2DEMO" });
+    assert_eq!(policies(&world.post("/v1/routing", back).await), (json!("geo"), row("geo", false)));
+    // What cannot be made so is taken back.
+    world.hands.fail("policies [random", HandsError::TimedOut);
+    assert_eq!(world.refused(Method::POST, "/v1/routing", Some(json!({ "policy": "random" }))).await.1, "timed_out");
+    assert_eq!(world.get("/v1/status").await["routing"]["policy"], "geo");
+    assert_eq!(world.refused(Method::POST, "/v1/routing", Some(json!({ "policy": "default" }))).await.0, 404);
+}
+
+#[tokio::test]
 async fn unknown_targets_come_with_suggestions() {
     let world = World::up().await;
     let check = async |method: Method, path: &str, body: Value, nearest: &[&str]| {
@@ -255,6 +278,9 @@ async fn unknown_targets_come_with_suggestions() {
     check(Method::POST, "/v1/faults", json!({ "target": "primray", "stall": true }), &["primary"]).await;
     check(Method::POST, "/v1/links", json!({ "a": "fra", "b": "tokio", "partition": true }), &["tokyo"]).await;
     check(Method::POST, "/v1/drain", json!({ "pop": "ida" }), &["IAD"]).await;
+    check(Method::POST, "/v1/routing", json!({ "policy": "latncy" }), &["latency"]).await;
+    check(Method::POST, "/v1/routing", json!({ "policy": "geo", "distribution": "E2DEM" }), &["e2demo"]).await;
+    check(Method::GET, "/v1/explain/route?from=tokyo&drain=fra,ida", json!({}), &["IAD"]).await;
     check(Method::DELETE, "/v1/faults?target=primari", json!({}), &["primary"]).await;
     check(Method::DELETE, "/v1/faults?target=fra%3C-%3Etokio", json!({}), &["tokyo"]).await;
     check(Method::GET, "/v1/logs?node=edge.iat", json!({}), &["edge.iad"]).await;

@@ -8,7 +8,7 @@ use std::{
 use cdn_core::{NodeId, PopCode};
 use control_plane::{
     Config, ControlPlane, DistributionInfo, Handle, Hands, HandsError, HandsFuture, Limits, LinkFault, LogsWanted,
-    NodeFault, NodeInfo, SiteInfo,
+    NodeFault, NodeInfo, Policies, SiteInfo,
     ask::{DigAsk, RouteAsk},
     desired::Fault,
     wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine, StoreStats},
@@ -84,6 +84,12 @@ impl Hands for Fake {
         self.answer(format!("drained [{}]", list(pops)), ())
     }
 
+    fn set_policies<'a>(&'a self, policies: &'a Policies) -> HandsFuture<'a, ()> {
+        let own = policies.of_distributions.iter().map(|(id, policy)| format!("{id} {}", policy.as_str()));
+        let all = std::iter::once(policies.world.as_str().to_owned()).chain(own);
+        self.answer(format!("policies [{}]", list(all)), ())
+    }
+
     fn invalidate<'a>(
         &'a self,
         node: &'a NodeId,
@@ -101,6 +107,10 @@ impl Hands for Fake {
 
     fn explain_route<'a>(&'a self, ask: &'a RouteAsk) -> HandsFuture<'a, Value> {
         self.answer(format!("explain {}", ask.from), serde_json::to_value(ask).unwrap())
+    }
+
+    fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value> {
+        self.answer(format!("replay {decision}"), json!({ "decision": decision }))
     }
 
     fn cache_where<'a>(&'a self, node: &'a NodeId, _: Option<&'a str>, path: &'a str) -> HandsFuture<'a, Value> {
@@ -274,7 +284,12 @@ fn config() -> Config {
             node("origin.primary", None, "us-east-1"),
         ],
         sites: vec![SiteInfo { id: SiteId::new("tokyo"), names: vec!["Tokyo".into()] }],
-        distributions: vec![DistributionInfo { id: "E2DEMO".into(), hosts: vec!["www.demo.test".into()] }],
+        distributions: vec![DistributionInfo {
+            id: "E2DEMO".into(),
+            hosts: vec!["www.demo.test".into()],
+            pops: vec![],
+        }],
+        policies: Policies::default(),
         proxy: Some("127.0.0.1:4488".into()),
         limits: Limits::default(),
     }

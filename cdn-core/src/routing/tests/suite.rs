@@ -131,12 +131,13 @@ proptest! {
         let snapshot = snapshot_of(&world);
         let (id, _) = snapshot.answer(0, client(low), turn);
         let answer = &snapshot.answers()[id.index()];
-        let candidates = pops().into_iter().filter(|pop| world.host.rejected(pop).is_none()).count();
+        let candidates = pops().into_iter().filter(|pop| world.host.rejects(pop.code, &pop.place.country).is_none()).count();
         let most = if world.policy == PolicyKind::Anycast { 1 } else { 2 };
         prop_assert!((1..=most).contains(&answer.len()), "{} of {candidates}", answer.len());
         prop_assert!(answer.len() < 2 || answer[0] != answer[1]);
         for pop in answer {
-            prop_assert!(world.host.rejected(&snapshot.pops()[pop.index()]).is_none());
+            let site = &snapshot.pops()[pop.index()];
+            prop_assert!(world.host.rejects(site.code, &site.place.country).is_none());
             prop_assert!(!world.drained.contains(&pop.index()));
             prop_assert!(snapshot.is_fail_open() || !world.dead.contains(&pop.index()));
         }
