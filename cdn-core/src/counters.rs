@@ -137,14 +137,16 @@ counters! {
     RouterDnsSlow, "router", "router_dns_slow_total", Counter, "DNS messages of an unusual shape, read by the complete parser";
     RouterDnsRouted, "router", "router_dns_routed_total", Counter, "answers with addresses of edges, chosen for the client";
     RouterDnsRecords, "router", "router_dns_records_total", Counter, "answers with fixed records";
+    RouterDnsReferrals, "router", "router_dns_referrals_total", Counter, "answers that name the servers of a delegated zone";
     RouterDnsNoData, "router", "router_dns_no_data_total", Counter, "answers that the name has no such data";
-    RouterDnsNoName, "router", "router_dns_no_name_total", Counter, "answers that there is no such name";
+    RouterDnsNoName, "router", "router_dns_no_name_total", Counter, "answers that there is no such name, or that an alias would make it too long";
     RouterDnsRefused, "router", "router_dns_refused_total", Counter, "questions outside the zones, and transfers, refused";
     RouterDnsMalformed, "router", "router_dns_malformed_total", Counter, "messages answered with a format error";
     RouterDnsNotImplemented, "router", "router_dns_not_implemented_total", Counter, "messages with an operation that is not implemented";
     RouterDnsBadVersion, "router", "router_dns_bad_version_total", Counter, "messages with an unknown version of EDNS";
     RouterDnsBadCookie, "router", "router_dns_bad_cookie_total", Counter, "questions to ask again with the cookie that is sent, where one is required";
     RouterDnsServerFailure, "router", "router_dns_server_failure_total", Counter, "questions that could not be answered, for want of any edge";
+    RouterDnsAliasesMax, "router", "router_dns_aliases_max_total", Counter, "answers that leave aliases alone because there were too many";
     RouterDnsTruncated, "router", "router_dns_truncated_total", Counter, "answers that did not fit and ask the client to come by TCP";
     RouterDnsDropped, "router", "router_dns_dropped_total", Counter, "messages left without an answer: too short, or answers themselves";
     RouterDnsCookiesValid, "router", "router_dns_cookies_valid_total", Counter, "questions with a server cookie that was made for their sender";

@@ -2,23 +2,24 @@
 //!
 //! Knows names, types and clients; knows no bytes. Both parsers and HTTP routing come here, so they agree.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 
 use cdn_core::{
     Counter, SourceNat,
     routing::{AnswerId, AskedBy, Snapshot},
-    zone::{Found, RecordSet, RecordType, Zone},
+    zone::{Answer, AnswerCode, RecordType},
 };
 
 use crate::{control::Published, ecs::Subnet};
 
-/// A response code (RFC 1035, 6891, 7873).
+/// A response code (RFC 1035, 2136, 6891, 7873).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     NoError,
     FormErr,
     ServFail,
     NxDomain,
+    YxDomain,
     NotImp,
     Refused,
     BadVers,
@@ -34,57 +35,74 @@ impl Code {
             Self::NxDomain => 3,
             Self::NotImp => 4,
             Self::Refused => 5,
+            Self::YxDomain => 6,
             Self::BadVers => 16,
             Self::BadCookie => 23,
         }
     }
 }
 
+impl From<AnswerCode> for Code {
+    fn from(code: AnswerCode) -> Self {
+        match code {
+            AnswerCode::NoError => Self::NoError,
+            AnswerCode::NxDomain => Self::NxDomain,
+            AnswerCode::YxDomain => Self::YxDomain,
+            AnswerCode::Refused => Self::Refused,
+        }
+    }
+}
+
 /// What to answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reply<'a> {
     pub(crate) code: Code,
-    pub(crate) body: Body<'a>,
+    pub(crate) answer: Answer<'a>,
+    /// Where the answer has addresses of edges: which.
+    pub(crate) routed: Option<Routed<'a>>,
     /// How many bits of the client's address the answer depends on; echoed only to those who sent a subnet.
     pub(crate) scope_len: u8,
 }
 
-/// The records of a reply.
+/// Edges chosen for a client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Body<'a> {
-    /// None: an error.
-    Empty,
-    /// Addresses of edges.
-    Routed { snapshot: &'a Snapshot, host: usize, answer: AnswerId },
-    /// Fixed records of the name that was asked for.
-    Records(&'a RecordSet),
-    /// The zone's SOA, in the authority section (RFC 2308).
-    Denial(&'a Zone),
+pub(crate) struct Routed<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) host: usize,
+    pub(crate) answer: AnswerId,
 }
 
-impl Reply<'_> {
+impl Routed<'_> {
+    /// Their addresses, best first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
+        self.snapshot.addresses(self.host, self.answer)
+    }
+}
+
+impl<'a> Reply<'a> {
     pub(crate) const fn error(code: Code) -> Self {
-        Self { code, body: Body::Empty, scope_len: 0 }
+        Self { code, answer: Answer::empty(AnswerCode::NoError, false), routed: None, scope_len: 0 }
     }
 
-    /// Whether the answer comes from our own data (the AA bit).
-    pub(crate) const fn is_authoritative(&self) -> bool {
-        !matches!(self.body, Body::Empty)
+    /// An answer that is the same for everybody.
+    pub(crate) fn fixed(answer: Answer<'a>) -> Self {
+        Self { code: answer.code.into(), answer, routed: None, scope_len: 0 }
     }
 
     /// What it is counted as.
-    pub(crate) const fn counter(&self) -> Counter {
-        match (self.code, self.body) {
-            (Code::NoError, Body::Routed { .. }) => Counter::RouterDnsRouted,
-            (Code::NoError, Body::Denial(_)) => Counter::RouterDnsNoData,
-            (Code::NoError, Body::Records(_) | Body::Empty) => Counter::RouterDnsRecords,
-            (Code::NxDomain, _) => Counter::RouterDnsNoName,
-            (Code::FormErr, _) => Counter::RouterDnsMalformed,
-            (Code::ServFail, _) => Counter::RouterDnsServerFailure,
-            (Code::NotImp, _) => Counter::RouterDnsNotImplemented,
-            (Code::Refused, _) => Counter::RouterDnsRefused,
-            (Code::BadVers, _) => Counter::RouterDnsBadVersion,
-            (Code::BadCookie, _) => Counter::RouterDnsBadCookie,
+    pub(crate) fn counter(&self) -> Counter {
+        match self.code {
+            Code::NoError if self.routed.is_some() => Counter::RouterDnsRouted,
+            Code::NoError if self.answer.is_referral() => Counter::RouterDnsReferrals,
+            Code::NoError if self.answer.answer.is_empty() => Counter::RouterDnsNoData,
+            Code::NoError => Counter::RouterDnsRecords,
+            Code::NxDomain | Code::YxDomain => Counter::RouterDnsNoName,
+            Code::FormErr => Counter::RouterDnsMalformed,
+            Code::ServFail => Counter::RouterDnsServerFailure,
+            Code::NotImp => Counter::RouterDnsNotImplemented,
+            Code::Refused => Counter::RouterDnsRefused,
+            Code::BadVers => Counter::RouterDnsBadVersion,
+            Code::BadCookie => Counter::RouterDnsBadCookie,
         }
     }
 }
@@ -109,24 +127,19 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
         RecordType(249 | 250 | 253 | 254) => return Reply::error(Code::NotImp),
         _ => {}
     }
-    match published.zones.find(question.name, question.wanted) {
-        Found::Routed(host) => {
-            let snapshot = &published.snapshot;
-            let (client, asked_by) = client(question.subnet, question.peer);
-            let (answer, scope_len) = snapshot.answer(host, client, turn);
-            if snapshot.addresses(host, answer).next().is_none() {
-                return Reply::error(Code::ServFail);
-            }
-            // Who opted out must get an answer that holds for all (RFC 7871, section 7.1.2).
-            let scope_len = if matches!(asked_by, AskedBy::Subnet { .. }) { scope_len } else { 0 };
-            Reply { code: Code::NoError, body: Body::Routed { snapshot, host, answer }, scope_len }
-        }
-        Found::Records(records) => Reply { code: Code::NoError, body: Body::Records(records), scope_len: 0 },
-        // A denial holds for every client, and resolvers take it so (RFC 7871, section 7.4): scope 0.
-        Found::NoData { zone, .. } => Reply { code: Code::NoError, body: Body::Denial(zone), scope_len: 0 },
-        Found::NoName(zone) => Reply { code: Code::NxDomain, body: Body::Denial(zone), scope_len: 0 },
-        Found::NotOurs => Reply::error(Code::Refused),
+    let answer = published.zones.answer(question.name, question.wanted);
+    // A denial holds for every client, and resolvers take it so (RFC 7871, section 7.4): scope 0.
+    let Some(host) = answer.routed_host() else { return Reply::fixed(answer) };
+    let snapshot = &published.snapshot;
+    let (client, asked_by) = client(question.subnet, question.peer);
+    let (chosen, scope_len) = snapshot.answer(host, client, turn);
+    let routed = Routed { snapshot, host, answer: chosen };
+    if routed.addresses().next().is_none() {
+        return Reply::error(Code::ServFail);
     }
+    // Who opted out must get an answer that holds for all (RFC 7871, section 7.1.2).
+    let scope_len = if matches!(asked_by, AskedBy::Subnet { .. }) { scope_len } else { 0 };
+    Reply { code: answer.code.into(), answer, routed: Some(routed), scope_len }
 }
 
 /// The address that a decision is made for, and where it came from.

@@ -13,7 +13,7 @@ use cdn_core::{
     geo::GeoPrefix,
     response_rate::ResponseRateOptions,
     routing::{Host, Pop, RoutingOptions},
-    zone::{InvalidDomainName, Name, OutsideZones},
+    zone::{Conflict, InvalidDomainName, Name, Record},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -30,6 +30,12 @@ pub struct Config {
     pub distributions: Vec<DistributionNames>,
     /// How distributions are routed, by id; one that is not here is routed as the router routes, to any PoP.
     pub routes: Vec<Host>,
+    /// Other records: of these zones, and of others that begin where one of them is a SOA. A SOA or NS records here
+    /// replace those that the zone of a distribution has by itself.
+    pub records: Vec<Record>,
+    /// Whether names of distributions have HTTPS records (RFC 9460), with the chosen edges as hints. Who sees one takes
+    /// it for a promise of TLS at the edges' port. Default true.
+    pub https_records: bool,
     /// The candidates.
     pub pops: Vec<Pop>,
     /// Client networks and where they are.
@@ -63,6 +69,8 @@ impl Config {
             zone,
             distributions: vec![],
             routes: vec![],
+            records: vec![],
+            https_records: true,
             pops: vec![],
             prefixes: vec![],
             routing: RoutingOptions::default(),
@@ -131,6 +139,8 @@ pub struct Limits {
     pub response_rate: ResponseRateOptions,
     /// Networks whose senders are where they say. Default: loopback, which no other machine can forge.
     pub trusted_networks: Vec<IpNet>,
+    /// Aliases (CNAME, DNAME) that one answer follows. Default 16.
+    pub aliases_max: usize,
     /// Open DNS connections. Default 1024.
     pub tcp_connections_max: usize,
     /// Open DNS connections of one client address. Default 256.
@@ -165,6 +175,7 @@ impl Default for Limits {
                 IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
                 IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
             ],
+            aliases_max: 16,
             tcp_connections_max: 1024,
             tcp_connections_per_client_max: 256,
             tcp_queries_max: 100_000,
@@ -186,9 +197,9 @@ pub enum BuildError {
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] InvalidDomainName),
-    /// A name outside the zones.
+    /// Records that cannot stand together. Those of [`Config::records`] are counted from 0.
     #[error(transparent)]
-    Outside(#[from] OutsideZones),
+    Conflict(#[from] Conflict),
     /// Two distributions answer to one name.
     #[error("{0} is a name of two distributions")]
     NameTaken(Name),

@@ -8,7 +8,7 @@ use crate::{
     answer::Reply,
     ecs::{self, Subnet},
     exchange::Exchange,
-    wire::{push_u16, with_length},
+    message::{push_u16, with_length},
 };
 
 /// The name server identifier option (RFC 5001).

@@ -13,9 +13,9 @@ use cdn_core::{
 };
 
 use crate::{
-    answer::{Body, Code, Reply},
+    answer::{Code, Reply},
     control::Control,
-    edns::{Malformed, Options},
+    edns::{Edns, Malformed, Options},
 };
 
 /// What carried a message.
@@ -67,8 +67,13 @@ impl<'e> Exchange<'e> {
         self.peer
     }
 
-    /// Takes the options into account. Some say that the answer must be an error.
-    pub(crate) fn handle_options(&mut self, options: &Result<Options, Malformed>) -> Option<Code> {
+    /// Takes the OPT record into account, where there is one. It may say that the answer must be an error.
+    pub(crate) fn handle_edns(&mut self, edns: Option<&Edns>) -> Option<Code> {
+        let edns = edns?;
+        if edns.version == 0 { self.handle_options(&edns.options) } else { Some(Code::BadVers) }
+    }
+
+    fn handle_options(&mut self, options: &Result<Options, Malformed>) -> Option<Code> {
         let counters = &self.control.counters;
         let options = match options {
             Ok(options) => options,
@@ -106,9 +111,10 @@ impl<'e> Exchange<'e> {
             return Sending::Whole;
         }
         let counters = &self.control.counters;
-        let kind = match (reply.code, reply.body) {
-            (Code::NoError, Body::Denial(_)) | (Code::NxDomain, _) => AnswerKind::Negative,
-            (Code::NoError, _) => AnswerKind::Positive,
+        let kind = match reply.code {
+            Code::NoError if reply.answer.is_denial() => AnswerKind::Negative,
+            Code::NxDomain => AnswerKind::Negative,
+            Code::NoError | Code::YxDomain => AnswerKind::Positive,
             _ => AnswerKind::Error,
         };
         let sending = match &mut self.rate {

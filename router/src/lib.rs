@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod handle;
 mod http_routing;
 pub mod json;
+mod message;
 mod names;
 mod node;
 mod prober;

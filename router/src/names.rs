@@ -1,10 +1,8 @@
 //! Which names the router answers for: distributions, edges, PoPs and its own.
 
-use std::net::Ipv4Addr;
-
 use cdn_core::{
     routing::Pop,
-    zone::{Data, Name, Soa, Zone, Zones},
+    zone::{Data, Name, Record, RecordType, Soa, Zones, ZonesBuilder},
 };
 
 use crate::config::{BuildError, Config};
@@ -17,21 +15,6 @@ const NEGATIVE_TTL_S: u32 = 60;
 
 /// All names, and for each routed one the position of its distribution in the config.
 pub(crate) fn build(config: &Config, pops: &[Pop], serial: u32) -> Result<Zones, BuildError> {
-    let (primary, _) = config.name_servers.first().ok_or(BuildError::NoNameServer)?;
-    let servers: Vec<Name> = config.name_servers.iter().map(|(name, _)| name.clone()).collect();
-    let zone = |apex: &Name| -> Result<Zone, BuildError> {
-        let soa = Soa {
-            primary: primary.clone(),
-            contact: config.zone.child("hostmaster")?,
-            serial,
-            refresh_s: 7200,
-            retry_s: 900,
-            expire_s: 1_209_600,
-            minimum_s: NEGATIVE_TTL_S,
-        };
-        Ok(Zone { apex: apex.clone(), soa, ttl_s: INFRASTRUCTURE_TTL_S })
-    };
-
     let mut routed: Vec<(Name, usize)> = vec![];
     for (host, distribution) in config.distributions.iter().enumerate() {
         let aliases = distribution.aliases.iter().map(|alias| alias.parse::<Name>());
@@ -44,40 +27,75 @@ pub(crate) fn build(config: &Config, pops: &[Pop], serial: u32) -> Result<Zones,
             }
         }
     }
+    let mut zones = ZonesBuilder::default();
+    zones.aliases_max = config.limits.aliases_max;
+    zones.routed_types.https = config.https_records;
+    // Those of the config come first, so that a conflict names them by their position there.
+    for record in &config.records {
+        zones.add_record(record.clone());
+    }
+    let is_written = |name: &Name, record_type: RecordType| {
+        config.records.iter().any(|record| record.name == *name && record.data.record_type() == record_type)
+    };
+    for record in automatic(config, pops, &routed, serial)? {
+        let record_type = record.data.record_type();
+        // Written SOA and NS replace ours; a distribution that is called as a PoP has its name.
+        let is_replaced = matches!(record_type, RecordType::SOA | RecordType::NS)
+            && is_written(&record.name, record_type)
+            || record_type == RecordType::A && routed.iter().any(|(name, _)| *name == record.name);
+        if !is_replaced {
+            zones.add_record(record);
+        }
+    }
+    for (name, host) in routed {
+        zones.add_routed(name, host);
+    }
+    Ok(zones.build()?)
+}
 
+/// The records that nobody has to write: zones with their servers, servers, edges and PoPs.
+fn automatic(config: &Config, pops: &[Pop], routed: &[(Name, usize)], serial: u32) -> Result<Vec<Record>, BuildError> {
+    let (primary, _) = config.name_servers.first().ok_or(BuildError::NoNameServer)?;
+    let soa = Soa {
+        primary: primary.clone(),
+        contact: config.zone.child("hostmaster")?,
+        serial,
+        refresh_s: 7200,
+        retry_s: 900,
+        expire_s: 1_209_600,
+        minimum_s: NEGATIVE_TTL_S,
+    };
     let mut apexes = vec![config.zone.clone()];
     for apex in routed.iter().map(|(name, _)| apex_of(name, &config.zone)) {
         if !apexes.contains(&apex) {
             apexes.push(apex);
         }
     }
-    apexes.sort_by_key(|apex| apex.labels().count());
-    let mut zones = Zones::default();
+    let mut records = vec![];
+    let mut add = |name: &Name, data: Data| {
+        records.push(Record { name: name.clone(), ttl_s: INFRASTRUCTURE_TTL_S, data, zone: None });
+    };
     for apex in &apexes {
-        zones.add_zone(zone(apex)?, &servers);
+        add(apex, Data::Soa(soa.clone()));
+        for (server, _) in &config.name_servers {
+            add(apex, Data::Ns(server.clone()));
+        }
     }
     for (name, address) in &config.name_servers {
         if name.is_within(&config.zone) {
-            zones.add_record(name, INFRASTRUCTURE_TTL_S, Data::A(*address))?;
+            add(name, Data::A(*address));
         }
     }
     for pop in pops {
         let addresses = || pop.edges.iter().map(|edge| (edge, *edge.address.ip()));
         for (edge, address) in addresses() {
-            add_address(&mut zones, &config.zone.child(&edge.id.to_string())?, address)?;
+            add(&config.zone.child(&edge.id.to_string())?, Data::A(address));
         }
         for (_, address) in addresses() {
-            add_address(&mut zones, &config.zone.child(&pop.code.lower())?, address)?;
+            add(&config.zone.child(&pop.code.lower())?, Data::A(address));
         }
     }
-    for (name, host) in routed {
-        zones.add_routed(&name, host)?;
-    }
-    Ok(zones)
-}
-
-fn add_address(zones: &mut Zones, name: &Name, address: Ipv4Addr) -> Result<(), BuildError> {
-    Ok(zones.add_record(name, INFRASTRUCTURE_TTL_S, Data::A(address))?)
+    Ok(records)
 }
 
 /// The zone that holds `name`: the CDN's own, or the last two labels of it (`my.test`, `demo.test`).
@@ -97,10 +115,9 @@ fn apex_of(name: &Name, cdn: &Name) -> Name {
 
 #[cfg(test)]
 mod tests {
-    use cdn_core::{
-        Role,
-        zone::{Found, RecordType},
-    };
+    use std::net::Ipv4Addr;
+
+    use cdn_core::Role;
 
     use super::*;
     use crate::config::DistributionNames;
@@ -122,7 +139,7 @@ mod tests {
     fn every_alias_has_a_zone_and_every_distribution_a_name_of_its_own() {
         let config = config(&[("demo", &["www.demo.test", "*.img.demo.test"]), ("shop", &["my.test"])]);
         let zones = build(&config, &[], 1).unwrap();
-        let apexes: Vec<_> = zones.zones().iter().map(|zone| zone.apex.to_string()).collect();
+        let apexes: Vec<_> = zones.apexes().map(ToString::to_string).collect();
         assert_eq!(apexes, ["cdn.test", "demo.test", "my.test"]);
         for (name, host) in
             [("demo.cdn.test", 0), ("www.demo.test", 0), ("a.img.demo.test", 0), ("my.test", 1), ("shop.cdn.test", 1)]
@@ -131,7 +148,7 @@ mod tests {
             assert_eq!(zones.host(name.as_bytes()), Some(host), "{name}");
         }
         let ns: Name = "ns1.cdn.test".parse().unwrap();
-        assert!(matches!(zones.find(ns.as_bytes(), RecordType::A), Found::Records(_)));
+        assert_eq!(zones.answer(ns.as_bytes(), RecordType::A).answer.len(), 1);
     }
 
     #[test]

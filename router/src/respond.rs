@@ -12,6 +12,7 @@ use crate::{
     control::{Control, Published},
     dns,
     exchange::{Exchange, Transport},
+    message::{self, Asked},
     query_log, why,
     wire::{self, Query},
 };
@@ -19,8 +20,28 @@ use crate::{
 /// An answer was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
-    pub(crate) counter: Counter,
-    pub(crate) is_truncated: bool,
+    counter: Counter,
+    is_truncated: bool,
+    /// There were more aliases than one answer follows.
+    is_cut_short: bool,
+}
+
+impl Sent {
+    /// Writes `reply` into `out`, as far as its receiver may have it.
+    pub(crate) fn write(
+        asked: &Asked<'_>,
+        reply: &Reply<'_>,
+        exchange: &mut Exchange<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Self, Silence> {
+        let bytes_max = match exchange.sending(reply) {
+            Sending::Whole => exchange.bytes_max(asked.edns.map(|edns| edns.payload_max)),
+            Sending::Truncated => 0,
+            Sending::Nothing => return Err(Silence::Limited),
+        };
+        let is_truncated = message::write(asked, reply, exchange, bytes_max, out);
+        Ok(Self { counter: reply.counter(), is_truncated, is_cut_short: reply.answer.is_cut_short })
+    }
 }
 
 /// No answer was written.
@@ -88,6 +109,9 @@ impl Responder {
                 if sent.is_truncated {
                     counters.bump(Counter::RouterDnsTruncated);
                 }
+                if sent.is_cut_short {
+                    counters.bump(Counter::RouterDnsAliasesMax);
+                }
             }
             Err(Silence::Undeserved) => counters.bump(Counter::RouterDnsDropped),
             // The exchange has counted it.
@@ -111,10 +135,7 @@ fn answer_usual(
     turn: u64,
     out: &mut Vec<u8>,
 ) -> Result<Sent, Silence> {
-    let refused = query.edns.as_ref().and_then(|edns| match edns.version {
-        0 => exchange.handle_options(&edns.options),
-        _ => Some(Code::BadVers),
-    });
+    let refused = exchange.handle_edns(query.edns.as_ref());
     let reply = match refused {
         Some(code) => Reply::error(code),
         None => {
@@ -123,12 +144,7 @@ fn answer_usual(
             answer::reply(published, question, turn)
         }
     };
-    let bytes_max = match exchange.sending(&reply) {
-        Sending::Whole => exchange.bytes_max(query.edns.map(|edns| edns.payload_max)),
-        Sending::Truncated => 0,
-        Sending::Nothing => return Err(Silence::Limited),
-    };
-    Ok(Sent { counter: reply.counter(), is_truncated: query.answer(&reply, exchange, bytes_max, out) })
+    Sent::write(&query.asked(), &reply, exchange, out)
 }
 
 /// The answer that says only that a message was not understood.
@@ -142,7 +158,9 @@ pub(crate) fn bare(
     let reply = Reply::error(code);
     match exchange.sending(&reply) {
         // It is as short as an answer can be.
-        Sending::Whole | Sending::Truncated => Ok(Sent { counter: reply.counter(), is_truncated: false }),
+        Sending::Whole | Sending::Truncated => {
+            Ok(Sent { counter: reply.counter(), is_truncated: false, is_cut_short: false })
+        }
         Sending::Nothing => Err(Silence::Limited),
     }
 }

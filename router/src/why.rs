@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 
 use cdn_core::{
     routing::{AskedBy, ExplainOptions, Explanation},
-    zone::{Data, Found, RecordSet, RecordType},
+    zone::{Answer, Data, RecordSet, RecordType},
 };
 
 use crate::{
-    answer::{self, Body, Code, Question, Reply},
+    answer::{self, Question, Reply},
     control::Published,
 };
 
@@ -39,20 +39,19 @@ pub(crate) fn reply<'a>(
     let host = published.zones.host(about)?;
     let is_text = question.wanted == RecordType::TXT || question.wanted == RecordType::ANY;
     if !is_text {
-        // The name exists, with text alone: no data of other types. Any type that a routed name lacks finds the SOA.
-        return match published.zones.find(about, RecordType::TXT) {
-            Found::NoData { zone, .. } => Some(Reply { code: Code::NoError, body: Body::Denial(zone), scope_len: 0 }),
-            _ => None,
-        };
+        // The name exists, with text alone: the SOA is that of a type which no name has (RFC 6895, section 3.1).
+        let answer = published.zones.answer(about, RecordType(0));
+        return answer.is_denial().then(|| Reply::fixed(answer));
     }
     let (client, asked_by) = answer::client(question.subnet, question.peer);
     let options = ExplainOptions { turn, ..ExplainOptions::default() };
     let explanation = published.snapshot.explain(host, "", client, asked_by, &options);
-    let text = |text: String| Data::Txt(text.as_bytes().get(..STRING_MAX).unwrap_or(text.as_bytes()).into());
-    *records = RecordSet { ttl_s: 0, data: lines(&explanation).into_iter().map(text).collect() };
+    let text = |text: String| Data::text(text.as_bytes().get(..STRING_MAX).unwrap_or(text.as_bytes()));
+    let data = lines(&explanation).into_iter().map(text).collect();
+    records.data = data;
     // Who opted out must get an answer that holds for all (RFC 7871, section 7.1.2).
     let scope_len = if matches!(asked_by, AskedBy::Subnet { .. }) { explanation.scope_len } else { 0 };
-    Some(Reply { code: Code::NoError, body: Body::Records(records), scope_len })
+    Some(Reply { scope_len, ..Reply::fixed(Answer::of(records)) })
 }
 
 /// `key=value` pairs with `; ` between them.
