@@ -35,6 +35,7 @@ mod udp;
 mod walk;
 mod why;
 mod wire;
+pub mod zone_file;
 
 pub use crate::{
     config::{BuildError, Config, Cookies, DistributionNames, Limits, QueryLogOptions, RedirectTo},
