@@ -30,7 +30,7 @@ use self::{
     admission::{Admission, AdmissionPolicy},
     entry::{Content, Entry, Selector},
     eviction::{Eviction, EvictionPolicy},
-    fetch::Fetch,
+    fetch::{Asks, Fetch},
     slots::{NONE, Slots},
 };
 pub use self::{
@@ -45,7 +45,7 @@ pub use self::{
 use crate::{
     Counter, Counters, Instant, Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
-    forward::Conditions,
+    conditional::Validators,
     request_control::RequestControl,
     vary::Vary,
 };
@@ -128,7 +128,8 @@ pub enum Lookup<B> {
 ///
 /// Calling order: [`lookup`](Self::lookup); where that begins a fetch ([`Begun`]), exactly one of
 /// [`fetched`](Self::fetched), [`refreshed`](Self::refreshed), [`uncacheable`](Self::uncacheable) and
-/// [`released`](Self::released) resolves it. Before that, [`failed`](Self::failed) says whether a stale response stands
+/// [`released`](Self::released) resolves it, or for a part [`part_begun`](Self::part_begun) and
+/// [`part_completed`](Self::part_completed). Before that, [`failed`](Self::failed) says whether a stale response stands
 /// in. A body that is not complete when its head is stored goes on with [`grew`](Self::grew) and ends with
 /// [`completed`](Self::completed) or [`aborted`](Self::aborted). After each of these the shell wakes whoever joined the
 /// fetch, and they look up again. [`poll_timeout`](Self::poll_timeout) says when
@@ -337,11 +338,10 @@ impl<B: Clone> CacheShard<B> {
     }
 
     /// A fetch of this object that the request may wait for.
-    fn in_flight(&self, now: Instant, object: Object, request: &RequestHead<'_>) -> Option<u32> {
-        let head = *request.method == Method::HEAD;
+    fn in_flight(&self, now: Instant, object: Object, request: &RequestHead<'_>, asks: &Asks) -> Option<u32> {
         let mut at = object.first_fetch;
         while let Some(fetch) = self.fetches.at(at) {
-            if fetch.joinable_by(now, head, self.seed, request.headers) {
+            if fetch.joinable_by(now, self.seed, request, asks) {
                 return Some(at);
             }
             at = fetch.next;
@@ -389,7 +389,7 @@ impl<B: Clone> CacheShard<B> {
         }
         let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
         let waiters_max = self.settings.waiters_max;
-        match self.in_flight(now, object, request) {
+        match self.in_flight(now, object, request, &wanted.asks(request)) {
             None => Lookup::Fetch(self.begin(now, key, request, wanted)),
             Some(at) => match self.fetches.at_mut(at) {
                 Some(fetch) if fetch.waiters < waiters_max => {
@@ -411,19 +411,23 @@ impl<B: Clone> CacheShard<B> {
         let vary = self.entries.at(object.first_entry).map(Entry::vary).unwrap_or_default();
         // Where something is stored, or arriving, it was asked for before.
         let admitted = self.admission.on_request(key, &self.counters) || object.first_entry != NONE;
+        let asks = wanted.asks(request);
         let (stale_entry, stale) = wanted.stale.map_or((None, None), |(id, served)| (id, Some(served)));
         let id = self.fetches.insert(Fetch {
             key,
             next: object.first_fetch,
             distribution: Arc::clone(request.distribution.id()),
             uri: request.uri().into(),
-            joinable: !wanted.alone && request.collapses(),
+            // What answers this viewer's own preconditions may answer nobody else.
+            joinable: !wanted.alone && request.collapses() && asks != Asks::Own,
+            asks,
             join_until: now + self.settings.wait_max,
             head_only: *request.method == Method::HEAD,
             variant: vary.variant(self.seed, request.headers),
             vary,
             stale_entry,
             entry: None,
+            part_of: None,
             reserved: 0,
             invalidated: false,
             admitted,
@@ -432,17 +436,9 @@ impl<B: Clone> CacheShard<B> {
         if let Some(object) = self.objects.get_mut(&key) {
             object.first_fetch = id.index;
         }
-        let confirmable = stale.as_ref().filter(|_| request.revalidates());
-        let validators = confirmable.map(|stale| stale.head.validators()).filter(|validators| !validators.is_empty());
+        let validators = validators_of(stale.as_ref(), request);
         let (reason, lacking) = (wanted.reason, wanted.lacking);
-        let begun = Begun { id: FetchId(id), reason, stale, validators, part: request.asks_for_part(), lacking };
-        // What answers this viewer's own preconditions may answer nobody else.
-        if matches!(begun.conditions(), Conditions::Viewer)
-            && let Some(fetch) = self.fetches.get_mut(id)
-        {
-            fetch.joinable = false;
-        }
-        begun
+        Begun { id: FetchId(id), reason, stale, validators, part: request.asks_for_part(), lacking }
     }
 }
 
@@ -460,6 +456,22 @@ impl<B> Wanted<B> {
     const fn new(reason: Reason) -> Self {
         Self { reason, alone: false, stale: None, lacking: None }
     }
+
+    /// What the fetch will ask for.
+    fn asks(&self, request: &RequestHead<'_>) -> Asks {
+        let stale = self.stale.as_ref().map(|(_, served)| served);
+        match &self.lacking {
+            Some(lacking) => Asks::Stretch(lacking.range),
+            None if validators_of(stale, request).is_some() => Asks::Whole,
+            None => Asks::of(request),
+        }
+    }
+}
+
+/// What a 304 would confirm of a stale response.
+fn validators_of<B>(stale: Option<&Served<B>>, request: &RequestHead<'_>) -> Option<Validators> {
+    let confirmable = stale.filter(|_| request.revalidates());
+    confirmable.map(|stale| stale.head.validators()).filter(|validators| !validators.is_empty())
 }
 
 /// Takes what keys hash to, or what was made from keys, as it is: a key is a keyed hash already.

@@ -271,8 +271,11 @@ pub(crate) enum Source {
         length: Option<u64>,
         done: bool,
     },
-    /// What somebody is fetching, between pieces that are at hand; `left` bytes in all.
-    Spliced(Box<Spliced>),
+    /// What somebody is fetching and pieces that are at hand, in order; `left` bytes in all.
+    Spliced {
+        stretches: VecDeque<Stretch>,
+        left: u64,
+    },
     /// Nothing but an early end.
     Truncated,
     /// Straight from the origin.
@@ -284,11 +287,20 @@ pub(crate) enum Source {
 
 /// See [`Source::Spliced`].
 #[derive(Debug)]
-pub(crate) struct Spliced {
-    pub(crate) before: VecDeque<Bytes>,
-    pub(crate) middle: Option<Following>,
-    pub(crate) after: VecDeque<Bytes>,
-    pub(crate) left: u64,
+pub(crate) enum Stretch {
+    /// It is at hand.
+    Here(Bytes),
+    /// It is arriving: what its reader is limited to, of which `left` bytes are to come.
+    Arriving { following: Following, left: u64 },
+}
+
+impl Stretch {
+    const fn left(&self) -> u64 {
+        match self {
+            Self::Here(bytes) => bytes.len() as u64,
+            Self::Arriving { left, .. } => *left,
+        }
+    }
 }
 
 /// The body of a response, and everything that lasts as long as it.
@@ -339,6 +351,16 @@ impl ResponseBody {
         }
     }
 
+    /// What is at hand and what is arriving, in order.
+    pub(crate) fn spliced(stretches: VecDeque<Stretch>) -> Self {
+        let here = |stretch: &Stretch| if let Stretch::Here(bytes) = stretch { Some(bytes.clone()) } else { None };
+        if let Some(pieces) = stretches.iter().map(here).collect() {
+            return Self::pieces(pieces);
+        }
+        let left = stretches.iter().map(Stretch::left).sum();
+        Self::new(Source::Spliced { stretches, left })
+    }
+
     pub(crate) fn account(&mut self, accounts: Accounts) {
         self.accounts = Some(accounts);
     }
@@ -367,23 +389,29 @@ impl ResponseBody {
                 *done |= bytes.is_none();
                 Poll::Ready(bytes.map(|bytes| bytes.map_err(io::Error::from)))
             }
-            Source::Spliced(spliced) => {
-                let Spliced { before, middle, after, left } = &mut **spliced;
-                let mut bytes = before.pop_front().map(Ok);
-                if bytes.is_none()
-                    && let Some(following) = middle
-                {
-                    bytes = ready!(following.reader.poll_bytes(cx)).map(|bytes| bytes.map_err(io::Error::from));
-                    if bytes.is_none() {
-                        *middle = None;
-                    }
+            Source::Spliced { stretches, left } => loop {
+                let bytes = match stretches.front_mut() {
+                    None => return Poll::Ready(None),
+                    Some(Stretch::Here(bytes)) => std::mem::take(bytes),
+                    Some(Stretch::Arriving { following, left }) => match ready!(following.reader.poll_bytes(cx)) {
+                        Some(Ok(bytes)) => {
+                            *left = left.saturating_sub(bytes.len() as u64);
+                            bytes
+                        }
+                        Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                        // What follows belongs behind bytes that did not come.
+                        None if *left > 0 => return Poll::Ready(Some(Err(shared::Truncated.into()))),
+                        None => Bytes::new(),
+                    },
+                };
+                if stretches.front().is_none_or(|stretch| stretch.left() == 0) {
+                    stretches.pop_front();
                 }
-                let bytes = bytes.or_else(|| after.pop_front().map(Ok));
-                if let Some(Ok(bytes)) = &bytes {
+                if !bytes.is_empty() {
                     *left = left.saturating_sub(bytes.len() as u64);
+                    return Poll::Ready(Some(Ok(bytes)));
                 }
-                Poll::Ready(bytes)
-            }
+            },
             Source::Origin { body, done } => {
                 let bytes = ready!(body.poll_bytes(cx));
                 *done |= bytes.is_none();
@@ -412,7 +440,7 @@ impl Body for ResponseBody {
             Source::Truncated => false,
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Pieces { left, .. } => *left == 0,
-            Source::Spliced(spliced) => spliced.left == 0,
+            Source::Spliced { left, .. } => *left == 0,
             Source::Shared { done, .. } | Source::Origin { done, .. } => *done,
         }
     }
@@ -423,7 +451,7 @@ impl Body for ResponseBody {
             Source::Truncated => SizeHint::default(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Pieces { left, .. } => SizeHint::with_exact(*left),
-            Source::Spliced(spliced) => SizeHint::with_exact(spliced.left),
+            Source::Spliced { left, .. } => SizeHint::with_exact(*left),
             Source::Shared { length, .. } => {
                 length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length.saturating_sub(self.sent)))
             }

@@ -258,7 +258,7 @@ impl Flight {
             return self.on_part(fetched, range).await;
         }
         if personal {
-            self.node.store.released(self.fetch);
+            self.node.store.released_to_one(self.fetch);
             return self.tell_own(fetched, true);
         }
         self.forget_on_disk();
@@ -332,35 +332,46 @@ impl Flight {
                 Landed::Part(headers.clone(), following, age)
             }
         };
-        let kept = match storing {
-            Storing::Store(_) => self.node.store.reserve(self.fetch, length) == Growth::Kept,
-            Storing::Refuse(_) => false,
+        let growth = match storing {
+            Storing::Store(lifetime) => {
+                headers.remove(header::CONTENT_RANGE);
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.total));
+                let part = StorablePart {
+                    head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
+                    range,
+                    body: self.object.clone(),
+                    lifetime,
+                    since: now,
+                    vary,
+                    request: &self.asked.headers,
+                };
+                self.node.store.part_begun(now, self.fetch, part)
+            }
+            Storing::Refuse(_) => {
+                self.node.store.uncacheable(now, self.fetch);
+                Growth::Dropped(NotStored::Unknown)
+            }
         };
         let body = std::mem::replace(&mut fetched.body, OriginBody::none());
         self.tell(landed, fetched);
+        let kept = growth == Growth::Kept;
         if !kept {
             self.object.body.keep_no_longer();
+            match growth {
+                // Others find what has come meanwhile.
+                Growth::Dropped(NotStored::Gone | NotStored::Invalidated) => self.node.store.released(self.fetch),
+                _ => self.node.store.released_to_one(self.fetch),
+            }
         }
-        if !self.bring(body, Some(length), kept).await {
+        if !self.bring(body, Some(length), kept).await || !kept {
             return;
         }
-        let Storing::Store(lifetime) = storing else { return self.node.store.released(self.fetch) };
-        if !kept || self.object.body.len() != length {
-            return self.node.store.released(self.fetch);
+        if self.object.body.len() == length {
+            // Whether it can stay or not, it has answered who asked.
+            let _ = self.node.store.part_completed(self.fetch);
+        } else {
+            self.node.store.released(self.fetch);
         }
-        headers.remove(header::CONTENT_RANGE);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.total));
-        let part = StorablePart {
-            head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
-            range,
-            body: self.object.clone(),
-            lifetime,
-            since: now,
-            vary,
-            request: &self.asked.headers,
-        };
-        // Whether it could stay or not, it has answered who asked.
-        let _ = self.node.store.part_completed(self.node.clock.now(), self.fetch, part);
     }
 
     /// Brings a body to whoever follows; whether it came whole. Where it did not, the fetch is resolved.

@@ -18,17 +18,18 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     asked::Asked,
-    body::{ResponseBody, Source, Spliced},
+    body::{ResponseBody, Source, Stretch},
     config::Tier,
     connection::Outgoing,
     fetch::{FromParent, Want, fetch},
     lead::{self, Flown, Landed},
+    node::Node,
     object::{Following, Object},
     pass::{fail, is_error, relay},
     promote::{self, Promotion},
     respond::{Refusal, Story},
     service::{Answer, Case},
-    store::{self, Found, Join, Lead},
+    store::{self, Again, Found, Join, Lead},
 };
 
 /// Asks the store. A hit is answered at once.
@@ -42,9 +43,10 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
     let story = Story::new(XCache::Hit, Reason::Hit, lookup);
     match found {
         Found::Hit(served, following) => Answer::Now(Some(hit(case, &asked, served, following, story))),
-        Found::Parts(parts) => {
+        Found::Parts(parts, followings) => {
             case.node.counters.bump(Counter::EdgeHits);
-            Answer::Now(Some(from_parts(case, &asked, parts, None, story)))
+            let story = parts_story(&parts, story);
+            Answer::Now(Some(from_parts(case, &asked, parts, followings, story)))
         }
         Found::Stale(served, refresh) => {
             if let Some(refresh) = refresh {
@@ -55,8 +57,15 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
         Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
         Found::StaleAccepted(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleAccepted, story))),
         Found::OnlyIfCached => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),
-        Found::Lead(lead) => Answer::Later(Box::pin(take_lead(case, asked, key, lead, story))),
-        Found::Join(join) => Answer::Later(Box::pin(wait(case, asked, key, join, story))),
+        // The viewer may leave before the first of these is polled.
+        Found::Lead(lead) => {
+            let leading = Leading { node: Arc::clone(node), lead: Some(lead) };
+            Answer::Later(Box::pin(take_lead(case, asked, key, leading, story)))
+        }
+        Found::Join(join) => {
+            let waiting = Waiting { node: Arc::clone(node), join: Some(join) };
+            Answer::Later(Box::pin(wait(case, asked, key, waiting, story)))
+        }
         Found::Alone(reason) => Answer::Later(Box::pin(alone(case, asked, reason, story))),
     }
 }
@@ -84,8 +93,17 @@ pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
 }
 
 /// Finds it on the disk tier, or fetches it, for this viewer and whoever joins.
-async fn take_lead(case: Case, asked: Asked, key: CacheKey, lead: Lead, mut story: Story) -> Response<ResponseBody> {
+async fn take_lead(
+    case: Case,
+    asked: Asked,
+    key: CacheKey,
+    mut leading: Leading,
+    mut story: Story,
+) -> Response<ResponseBody> {
     let node = Arc::clone(&case.node);
+    let Some(lead) = leading.lead.take() else {
+        return case.fail(Refusal::new(Reason::Internal), story.lookup, story.ledger);
+    };
     if node.is_full_of_bodies() {
         lead::shed(&node, lead);
         node.counters.bump(Counter::EdgeMisses);
@@ -163,7 +181,8 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
         }
         Landed::Completed(parts, following) => {
             story.own = flown.own;
-            from_parts(case, asked, parts, Some(following), story)
+            story.age = Some(parts.age).filter(|_| case.tells_age());
+            from_parts(case, asked, parts, vec![following], story)
         }
         Landed::Refreshed(served) => {
             story.x_cache = XCache::RefreshHit;
@@ -189,19 +208,30 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
 }
 
 /// Waits for somebody else's fetch, and asks again.
-async fn wait(case: Case, asked: Asked, key: CacheKey, join: Join, mut story: Story) -> Response<ResponseBody> {
+async fn wait(
+    case: Case,
+    asked: Asked,
+    key: CacheKey,
+    mut waiting: Waiting,
+    mut story: Story,
+) -> Response<ResponseBody> {
     let node = Arc::clone(&case.node);
     node.counters.bump(Counter::EdgeCollapsed);
     let since = node.clock.now();
-    let mut waiting = Waiting { node: Arc::clone(&node), join: Some(join) };
     loop {
-        if let Some(join) = &mut waiting.join
-            && tokio::time::timeout(node.store.wait_max(), join.again()).await.is_err()
-        {
-            node.store.on_overdue(node.clock.now(), join);
+        let mut again = Again::Ask;
+        if let Some(join) = &mut waiting.join {
+            match tokio::time::timeout(node.store.wait_max(), join.again()).await {
+                Ok(how) => again = how,
+                Err(_) => node.store.on_overdue(node.clock.now(), join),
+            }
         }
         waiting.end();
         let now = node.clock.now();
+        if again == Again::Alone {
+            story.ledger.span(node.tier, "collapsed", None, now - since);
+            return alone(case, asked, Reason::MissUncacheable, story).await;
+        }
         let found = node.store.lookup(now, key, &asked.head());
         if let Found::Join(join) = found {
             waiting.join = Some(join);
@@ -228,9 +258,11 @@ fn found_again(
                 story.reason = reason;
                 hit(case, &asked, served, following, story)
             }
-            Found::Parts(parts) => {
+            Found::Parts(parts, followings) => {
                 case.node.counters.bump(Counter::EdgeHits);
-                from_parts(case, &asked, parts, None, story)
+                story.reason = reason;
+                let story = parts_story(&parts, story);
+                from_parts(case, &asked, parts, followings, story)
             }
             Found::Stale(served, refresh) => {
                 if let Some(refresh) = refresh {
@@ -241,16 +273,36 @@ fn found_again(
             Found::StaleOnError(served) => stale(case, &asked, served, Reason::HitStaleOnError, story),
             Found::StaleAccepted(served) => stale(case, &asked, served, Reason::HitStaleAccepted, story),
             Found::OnlyIfCached => case.refuse(Refusal::new(Reason::OnlyIfCached)),
-            Found::Lead(lead) => take_lead(case, asked, key, lead, story).await,
-            Found::Join(join) => wait(case, asked, key, join, story).await,
+            Found::Lead(lead) => {
+                let leading = Leading { node: Arc::clone(&case.node), lead: Some(lead) };
+                take_lead(case, asked, key, leading, story).await
+            }
+            Found::Join(join) => {
+                let waiting = Waiting { node: Arc::clone(&case.node), join: Some(join) };
+                wait(case, asked, key, waiting, story).await
+            }
             Found::Alone(reason) => alone(case, asked, reason, story).await,
         }
     })
 }
 
+/// Resolves a fetch that was never begun, because its viewer left before: those who wait go on.
+struct Leading {
+    node: Arc<Node>,
+    lead: Option<Lead>,
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        if let Some(lead) = self.lead.take() {
+            self.node.store.released(lead.fetch());
+        }
+    }
+}
+
 /// Takes the viewer out of those who wait, also when it leaves.
 struct Waiting {
-    node: Arc<crate::node::Node>,
+    node: Arc<Node>,
     join: Option<Join>,
 }
 
@@ -309,6 +361,10 @@ fn hit(
 
 fn hit_story(served: &store::Response, story: Story) -> Story {
     Story { age: Some(served.age), fresh_for: Some(served.fresh_for), ..story }
+}
+
+fn parts_story(parts: &store::Parts, story: Story) -> Story {
+    Story { age: Some(parts.age), fresh_for: Some(parts.fresh_for), ..story }
 }
 
 fn stale(
@@ -380,21 +436,16 @@ fn select(asked: &Asked, served: &store::Response, following: Option<Following>)
     (status, Head::Own(headers), body)
 }
 
-/// Answers from stored parts, and from what is arriving to complete them.
+/// Answers from parts, those that are stored and those that are arriving.
 fn from_parts(
     case: Case,
     asked: &Asked,
     parts: store::Parts,
-    following: Option<Following>,
+    followings: Vec<Following>,
     mut story: Story,
 ) -> Response<ResponseBody> {
-    if following.is_none() {
-        (story.age, story.fresh_for) = (Some(parts.age), Some(parts.fresh_for));
-    } else if case.tells_age() {
-        story.age = Some(parts.age);
-    }
     let (stored, total) = (parts.head.headers(), parts.total);
-    let runs = Runs::new(parts.runs, following);
+    let stretches = stretches(parts.runs, followings);
     let (status, headers, body) =
         match conditional::evaluate(&asked.method, &asked.headers, parts.head.status(), &stored) {
             Verdict::NotModified => {
@@ -404,12 +455,14 @@ fn from_parts(
                 (StatusCode::PRECONDITION_FAILED, without_length(stored), ResponseBody::empty())
             }
             Verdict::Full => match parts.wanted {
-                Extent::Whole => (StatusCode::OK, stored, runs.body(total)),
+                Extent::Whole => (StatusCode::OK, stored, ResponseBody::spliced(stretches)),
                 Extent::Part(part) => {
-                    (StatusCode::PARTIAL_CONTENT, headers_of(stored, part, total), runs.body(part.length()))
+                    (StatusCode::PARTIAL_CONTENT, headers_of(stored, part, total), ResponseBody::spliced(stretches))
                 }
                 Extent::Parts(ranges) => {
-                    let mut pieces = runs.before;
+                    // Several parts are answered from what is at hand alone.
+                    let here = |stretch| if let Stretch::Here(bytes) = stretch { Some(bytes) } else { None };
+                    let mut pieces = stretches.into_iter().filter_map(here).collect();
                     let (headers, body) = multipart(stored, &ranges, total, |part| take(&mut pieces, part.length()));
                     (StatusCode::PARTIAL_CONTENT, headers, body)
                 }
@@ -423,42 +476,27 @@ fn from_parts(
     case.answer(response, story)
 }
 
-/// Stored stretches as bytes, around one that is arriving.
-struct Runs {
-    before: VecDeque<Bytes>,
-    middle: Option<Following>,
-    after: VecDeque<Bytes>,
-}
-
-impl Runs {
-    fn new(runs: Vec<Run<Object>>, following: Option<Following>) -> Self {
-        let mut these = Self { before: VecDeque::new(), middle: None, after: VecDeque::new() };
-        let (mut following, mut passed) = (following, false);
-        for run in runs {
-            match run {
-                Run::Lacking(_) => {
-                    passed = true;
-                    these.middle = following.take();
-                }
-                Run::Stored { body, within } => {
-                    let blocks = body.body.sealed().unwrap_or_default();
-                    let into = if passed { &mut these.after } else { &mut these.before };
-                    into.extend(cut(blocks, within));
-                }
+/// Runs as bytes, with a reader for each that is not stored.
+fn stretches(runs: Vec<Run<Object>>, followings: Vec<Following>) -> VecDeque<Stretch> {
+    let mut followings = followings.into_iter();
+    let mut stretches = VecDeque::new();
+    for run in runs {
+        match run {
+            Run::Stored { body, within } => {
+                stretches.extend(cut(body.body.sealed().unwrap_or_default(), within).map(Stretch::Here));
             }
-        }
-        these
-    }
-
-    fn body(self, length: u64) -> ResponseBody {
-        match self.middle {
-            None => ResponseBody::pieces(self.before),
-            middle => {
-                let spliced = Spliced { before: self.before, middle, after: self.after, left: length };
-                ResponseBody::new(Source::Spliced(Box::new(spliced)))
+            Run::Arriving { within, .. } => {
+                let left = within.length();
+                stretches.extend(followings.next().map(|following| Stretch::Arriving { following, left }));
             }
+            // What was asked for to complete them, from its first byte on.
+            Run::Lacking(range) => stretches.extend(followings.next().map(|mut following| {
+                following.reader.limit(0, range.length());
+                Stretch::Arriving { following, left: range.length() }
+            })),
         }
     }
+    stretches
 }
 
 /// Takes the first `length` bytes off a row of pieces.

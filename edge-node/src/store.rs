@@ -15,8 +15,9 @@ use cdn_core::{
     cache_key::{CacheKey, KeySeed, RequestHead},
     freshness::Lifetime,
     invalidation::InvalidationPattern,
+    range::ByteRange,
     store::{
-        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Served,
+        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Run, Served,
         ServedParts, Storable, StorablePart, StoreSettings, StoredHead,
     },
 };
@@ -51,15 +52,26 @@ struct Shard {
 
 struct Flight {
     object: Object,
-    /// Says "ask again", by a change or by its end.
-    again: watch::Sender<()>,
+    /// Says when to go on, and how.
+    again: watch::Sender<Again>,
+}
+
+/// What those who wait for a fetch do next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// They ask the store.
+    #[default]
+    Ask,
+    /// Each fetches for itself: what came is for one viewer.
+    Alone,
 }
 
 /// What the store says to a request.
 #[derive(Debug)]
 pub(crate) enum Found {
     Hit(Response, Option<Following>),
-    Parts(Parts),
+    /// With those of them that are arriving, in order.
+    Parts(Parts, Vec<Following>),
     /// Stale, and fine to send; somebody should fetch it anew where there is a [`Lead`].
     Stale(Response, Option<Lead>),
     StaleOnError(Response),
@@ -82,17 +94,18 @@ pub(crate) struct Lead {
 /// A place among those who wait for a fetch.
 #[derive(Debug)]
 pub(crate) struct Join {
-    again: watch::Receiver<()>,
+    again: watch::Receiver<Again>,
     place: usize,
     fetch: FetchId,
     _wants: Option<Subscription>,
 }
 
 impl Join {
-    /// Resolves when it is time to ask again.
-    pub(crate) async fn again(&mut self) {
-        // An end of the channel says the same as a message.
+    /// Resolves when it is time to go on.
+    pub(crate) async fn again(&mut self) -> Again {
+        // An end of the channel repeats its last word.
         let _ = self.again.changed().await;
+        *self.again.borrow()
     }
 }
 
@@ -148,7 +161,17 @@ impl Store {
                 let lead = refresh.map(|begun| shard.begin(place, begun));
                 Found::Stale(served, lead)
             }
-            Lookup::Parts(parts) => Found::Parts(parts),
+            Lookup::Parts(parts) => {
+                // Under the lock, as above.
+                let arriving = parts.runs.iter().filter_map(|run| match run {
+                    Run::Arriving { body, within } => Some(follow_part(body, *within)),
+                    Run::Stored { .. } | Run::Lacking(_) => None,
+                });
+                match arriving.collect() {
+                    Some(followings) => Found::Parts(parts, followings),
+                    None => Found::Alone(Reason::MissPart),
+                }
+            }
             Lookup::StaleOnError(served) => Found::StaleOnError(served),
             Lookup::StaleAccepted(served) => Found::StaleAccepted(served),
             Lookup::OnlyIfCached => Found::OnlyIfCached,
@@ -195,7 +218,7 @@ impl Store {
         let mut shard = self.lock(join.place);
         for fetch in shard.cache.handle_timeout(now) {
             if let Some(flight) = shard.flights.get(&fetch) {
-                flight.again.send_replace(());
+                flight.again.send_replace(Again::Ask);
             }
         }
     }
@@ -208,7 +231,7 @@ impl Store {
         if complete || matches!(outcome, Outcome::NotStored(_)) {
             shard.flights.remove(&fetch.id);
         } else if let Some(flight) = shard.flights.get(&fetch.id) {
-            flight.again.send_replace(());
+            flight.again.send_replace(Again::Ask);
         }
         outcome
     }
@@ -256,13 +279,29 @@ impl Store {
         self.resolve(fetch, |cache| cache.completed(fetch.id, bytes))
     }
 
-    /// Room for a part that is arriving; see [`CacheShard::reserve`].
-    pub(crate) fn reserve(&self, fetch: Fetch, bytes: u64) -> Growth {
-        self.lock(fetch.place).cache.reserve(fetch.id, bytes)
+    /// The head of a part is there; see [`CacheShard::part_begun`]. Where it is kept, those who wait can follow it.
+    pub(crate) fn part_begun(&self, now: Instant, fetch: Fetch, part: StorablePart<'_, Object>) -> Growth {
+        let mut shard = self.lock(fetch.place);
+        let growth = shard.cache.part_begun(now, fetch.id, part);
+        if growth == Growth::Kept
+            && let Some(flight) = shard.flights.get(&fetch.id)
+        {
+            flight.again.send_replace(Again::Ask);
+        }
+        growth
     }
 
-    pub(crate) fn part_completed(&self, now: Instant, fetch: Fetch, part: StorablePart<'_, Object>) -> Growth {
-        self.resolve(fetch, |cache| cache.part_completed(now, fetch.id, part))
+    pub(crate) fn part_completed(&self, fetch: Fetch) -> Growth {
+        self.resolve(fetch, |cache| cache.part_completed(fetch.id))
+    }
+
+    /// What came is for whoever caused the fetch: it is resolved, and those who wait for it need not wait for one another.
+    pub(crate) fn released_to_one(&self, fetch: Fetch) {
+        let mut shard = self.lock(fetch.place);
+        shard.cache.released(fetch.id);
+        if let Some(flight) = shard.flights.remove(&fetch.id) {
+            flight.again.send_replace(Again::Alone);
+        }
     }
 
     pub(crate) fn aborted(&self, fetch: Fetch) {
@@ -312,9 +351,16 @@ impl Shard {
     fn begin(&mut self, place: usize, begun: Begun<Object>) -> Lead {
         let object = Object::arriving(&self.counters);
         let wants = object.body.subscribe();
-        self.flights.insert(begun.id, Flight { object: object.clone(), again: watch::Sender::new(()) });
+        self.flights.insert(begun.id, Flight { object: object.clone(), again: watch::Sender::new(Again::Ask) });
         Lead { begun, object, wants, place }
     }
+}
+
+/// A reader of some bytes of a part that is arriving.
+fn follow_part(body: &Object, within: ByteRange) -> Option<Following> {
+    let mut following = body.follow()?;
+    following.reader.limit(within.first, within.length());
+    Some(following)
 }
 
 impl fmt::Debug for Store {

@@ -102,6 +102,8 @@ pub(super) struct StoredParts<B> {
     /// What more parts must have to be added.
     pub(super) validator: Option<HeaderValue>,
     pub(super) parts: Parts<B>,
+    /// The eviction policy knows of it: some of it is complete.
+    pub(super) listed: bool,
     /// When the head of the newest part arrived.
     pub(super) since: Instant,
     pub(super) lifetime: Lifetime,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{Lacking, Served, slots::SlotId};
 use crate::{
     Instant, Reason,
-    cache_key::{CacheKey, KeySeed},
-    conditional::Validators,
+    cache_key::{CacheKey, KeySeed, RequestHead},
+    conditional::{PRECONDITIONS, Validators},
     forward::Conditions,
+    range::ByteRange,
     vary::Vary,
 };
 
@@ -52,6 +53,7 @@ pub(super) struct Fetch {
     pub(super) distribution: Arc<str>,
     pub(super) uri: Box<str>,
     pub(super) joinable: bool,
+    pub(super) asks: Asks,
     pub(super) join_until: Instant,
     pub(super) head_only: bool,
     /// What the object's newest response demanded when the fetch began, and this request's values of it.
@@ -61,6 +63,8 @@ pub(super) struct Fetch {
     pub(super) stale_entry: Option<SlotId>,
     /// Where its response is stored while the body arrives.
     pub(super) entry: Option<SlotId>,
+    /// Where the part that it brings is among others.
+    pub(super) part_of: Option<SlotId>,
     /// Bytes that it counts in the store while a part arrives.
     pub(super) reserved: u64,
     /// The object was invalidated after the fetch had begun: its response must not be stored.
@@ -68,6 +72,54 @@ pub(super) struct Fetch {
     /// Its response may stay once it is complete; set as soon as somebody else asks for it.
     pub(super) admitted: bool,
     pub(super) waiters: u32,
+}
+
+/// What a fetch asks the origin for, as far as others may share what comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// The whole object, or whether it is what is stored.
+    Whole,
+    /// A range as the viewer has written it.
+    Range { range: HeaderValue, if_range: Option<HeaderValue> },
+    /// What lacks between stored parts.
+    Stretch(ByteRange),
+    /// What this viewer's preconditions are about, and nobody else's.
+    Own,
+}
+
+impl Asks {
+    /// What a request asks for that is passed on with the viewer's own preconditions.
+    pub(super) fn of(request: &RequestHead<'_>) -> Self {
+        if !request.asks_for_part() {
+            return Self::Whole;
+        }
+        let only = |name| {
+            let mut lines = request.headers.get_all(name).iter();
+            lines.next().filter(|_| lines.next().is_none()).cloned()
+        };
+        let concerns_range = |name| [header::RANGE, header::IF_RANGE].contains(name);
+        let others = PRECONDITIONS.iter().any(|name| !concerns_range(name) && request.headers.contains_key(name));
+        let if_range = only(header::IF_RANGE);
+        match only(header::RANGE) {
+            Some(range)
+                if *request.method == Method::GET
+                    && !others
+                    && (if_range.is_some() || !request.headers.contains_key(header::IF_RANGE)) =>
+            {
+                Self::Range { range, if_range }
+            }
+            _ => Self::Own,
+        }
+    }
+
+    /// Whether what comes may answer a request that would ask for `other`.
+    fn serves(&self, other: &Self) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Range { .. } | Self::Stretch(_) => self == other,
+            Self::Own => false,
+        }
+    }
 }
 
 impl<B> Begun<B> {
@@ -103,12 +155,14 @@ impl FetchError {
 impl Fetch {
     /// Whether a request may wait for it: not once its head is there (then the store answers, or it is another
     /// variant's), and a GET not for a HEAD.
-    pub(super) fn joinable_by(&self, now: Instant, head: bool, seed: KeySeed, request: &HeaderMap) -> bool {
+    pub(super) fn joinable_by(&self, now: Instant, seed: KeySeed, request: &RequestHead<'_>, asks: &Asks) -> bool {
         self.joinable
             && !self.invalidated
             && self.entry.is_none()
+            && self.part_of.is_none()
             && now < self.join_until
-            && (head || !self.head_only)
-            && self.vary.variant(seed, request) == self.variant
+            && (*request.method == Method::HEAD || !self.head_only)
+            && self.asks.serves(asks)
+            && self.vary.variant(seed, request.headers) == self.variant
     }
 }

@@ -193,7 +193,7 @@ impl<B: Clone> StoredParts<B> {
         let runs = self.parts.runs(ByteRange { first: 0, last }).into_iter();
         let gaps = runs.filter_map(|run| match run {
             Run::Lacking(range) => Some(range),
-            Run::Stored { .. } => None,
+            Run::Stored { .. } | Run::Arriving { .. } => None,
         });
         gaps.collect()
     }
@@ -226,7 +226,11 @@ fn detail<B: Clone>(now: Instant, entry: &Entry<B>) -> EntryDetail {
 fn report_parts<B: Clone>(now: Instant, stored: &StoredParts<B>, blank: EntryReport) -> EntryReport {
     let freshness = stored.freshness(now);
     EntryReport {
-        state: if freshness.fresh_for.is_zero() { EntryState::Stale } else { EntryState::Partial },
+        state: match stored.parts.bytes() {
+            _ if freshness.fresh_for.is_zero() => EntryState::Stale,
+            0 => EntryState::Arriving,
+            _ => EntryState::Partial,
+        },
         status: Some(stored.head.status()),
         etag: stored.head.validators().etag,
         age: freshness.age,

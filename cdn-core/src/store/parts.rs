@@ -1,17 +1,19 @@
 //! What is stored of an object of which only ranges were asked for.
 //!
 //! Decides which stored pieces make up a range and what lacks. A range of an object of any size costs that range, and
-//! an object is whole once its pieces are. Pieces of different representations are never mixed: whoever adds one has
-//! compared strong validators (RFC 9110 section 15.3.7.3). Knows no HTTP.
+//! an object is whole once its pieces are. A piece is here from when it begins to arrive, so that others may follow it.
+//! Pieces of different representations are never mixed: whoever adds one has compared strong validators (RFC 9110
+//! section 15.3.7.3). Knows no HTTP.
 
+use super::slots::SlotId;
 use crate::range::ByteRange;
 
-/// The stored pieces of one representation.
+/// The pieces of one representation.
 #[derive(Clone, Debug)]
 pub(super) struct Parts<B> {
     /// Bytes of the whole object.
     pub(super) total: u64,
-    /// By first byte, and none lies within another, so by last byte too.
+    /// By first byte.
     extents: Vec<Extent<B>>,
 }
 
@@ -21,6 +23,8 @@ struct Extent<B> {
     body: B,
     /// When it was added, in order.
     serial: u64,
+    /// The fetch that brings it.
+    arriving: Option<SlotId>,
 }
 
 /// A stretch of a wanted range.
@@ -33,8 +37,20 @@ pub enum Run<B> {
         /// Which of its bytes, counted from its own first.
         within: ByteRange,
     },
+    /// It is arriving: these bytes of this body, which can be followed.
+    Arriving {
+        /// The body of the piece.
+        body: B,
+        /// Which of its bytes, counted from its own first.
+        within: ByteRange,
+    },
     /// It is not: these bytes of the object.
     Lacking(ByteRange),
+}
+
+/// Whether a range lies within another.
+const fn within(inner: ByteRange, outer: ByteRange) -> bool {
+    outer.first <= inner.first && inner.last <= outer.last
 }
 
 impl<B: Clone> Parts<B> {
@@ -42,58 +58,102 @@ impl<B: Clone> Parts<B> {
         Self { total, extents: Vec::new() }
     }
 
-    /// Adds a piece; what lies within it goes, and it is not kept where it lies within another. At most `extents_max`
-    /// pieces stay, the oldest go first; whether one had to.
-    pub(super) fn add(&mut self, range: ByteRange, body: B, extents_max: usize) -> bool {
-        let within = |inner: ByteRange, outer: ByteRange| outer.first <= inner.first && inner.last <= outer.last;
-        if range.last >= self.total || self.extents.iter().any(|extent| within(range, extent.range)) {
+    /// Adds a piece that a fetch has begun to bring. False where there is no such piece, or it lies within one that is
+    /// here already.
+    pub(super) fn add(&mut self, range: ByteRange, body: B, fetch: SlotId) -> bool {
+        let mut complete = self.extents.iter().filter(|extent| extent.arriving.is_none());
+        if range.last >= self.total || complete.any(|extent| within(range, extent.range)) {
             return false;
         }
-        self.extents.retain(|extent| !within(extent.range, range));
         let serial = self.extents.iter().map(|extent| extent.serial + 1).max().unwrap_or(0);
         let at = self.extents.partition_point(|extent| extent.range.first < range.first);
-        self.extents.insert(at, Extent { range, body, serial });
-        self.extents.len() > extents_max.max(1) && self.remove_oldest()
+        self.extents.insert(at, Extent { range, body, serial, arriving: Some(fetch) });
+        true
     }
 
-    /// Removes the oldest piece, unless it is the only one; whether it did.
+    /// The piece that a fetch brings is complete; what lies within it goes. False where it is not here any more.
+    pub(super) fn complete(&mut self, fetch: SlotId) -> bool {
+        let Some(extent) = self.extents.iter_mut().find(|extent| extent.arriving == Some(fetch)) else { return false };
+        extent.arriving = None;
+        let (range, serial) = (extent.range, extent.serial);
+        self.extents.retain(|extent| extent.serial == serial || !within(extent.range, range));
+        true
+    }
+
+    /// The piece that a fetch brings will not be complete.
+    pub(super) fn drop_arriving(&mut self, fetch: SlotId) {
+        self.extents.retain(|extent| extent.arriving != Some(fetch));
+    }
+
+    /// Removes the oldest piece, those that are arriving last, unless it is the only one; whether it did.
     pub(super) fn remove_oldest(&mut self) -> bool {
-        let oldest = self.extents.iter().enumerate().min_by_key(|(_, extent)| extent.serial).map(|(at, _)| at);
+        let age = |extent: &Extent<B>| (extent.arriving.is_some(), extent.serial);
+        let oldest = self.extents.iter().enumerate().min_by_key(|(_, extent)| age(extent)).map(|(at, _)| at);
         let Some(oldest) = oldest.filter(|_| self.extents.len() > 1) else { return false };
         self.extents.remove(oldest);
         true
     }
 
-    /// Bytes of all pieces, where they overlap more than once.
+    /// How many pieces there are.
+    pub(super) const fn len(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// Bytes of the pieces that are complete, where they overlap more than once.
     pub(super) fn bytes(&self) -> u64 {
+        self.extents.iter().filter(|extent| extent.arriving.is_none()).map(|extent| extent.range.length()).sum()
+    }
+
+    /// Bytes that all pieces will have.
+    pub(super) fn bytes_expected(&self) -> u64 {
         self.extents.iter().map(|extent| extent.range.length()).sum()
+    }
+
+    /// The fetches that bring some of a range.
+    pub(super) fn fetches(&self, wanted: ByteRange) -> impl Iterator<Item = SlotId> {
+        let touches = move |range: ByteRange| range.first <= wanted.last && wanted.first <= range.last;
+        self.extents.iter().filter(move |extent| touches(extent.range)).filter_map(|extent| extent.arriving)
     }
 
     /// The stored and the lacking stretches of a range that the object has, in order.
     pub(super) fn runs(&self, wanted: ByteRange) -> Vec<Run<B>> {
-        let mut runs = Vec::new();
-        let mut at = wanted.first;
-        for extent in self.extents.iter().filter(|extent| extent.range.last >= wanted.first) {
-            if at > wanted.last || extent.range.first > wanted.last {
-                break;
-            }
-            if extent.range.last < at {
-                continue;
-            }
-            if extent.range.first > at {
-                runs.push(Run::Lacking(ByteRange { first: at, last: extent.range.first - 1 }));
-                at = extent.range.first;
-            }
-            let last = extent.range.last.min(wanted.last);
-            let within = ByteRange { first: at - extent.range.first, last: last - extent.range.first };
-            runs.push(Run::Stored { body: extent.body.clone(), within });
-            at = last + 1;
-        }
-        if at <= wanted.last {
-            runs.push(Run::Lacking(ByteRange { first: at, last: wanted.last }));
-        }
-        runs
+        runs(wanted, self.extents.iter().filter(|extent| extent.arriving.is_none()))
     }
+
+    /// The same where what is arriving does not lack.
+    pub(super) fn runs_soon(&self, wanted: ByteRange) -> Vec<Run<B>> {
+        runs(wanted, self.extents.iter())
+    }
+}
+
+/// What these pieces, which stand by their first byte, are of a range.
+fn runs<'a, B: Clone + 'a>(wanted: ByteRange, extents: impl Iterator<Item = &'a Extent<B>>) -> Vec<Run<B>> {
+    let mut runs = Vec::new();
+    let mut at = wanted.first;
+    for extent in extents.filter(|extent| extent.range.last >= wanted.first) {
+        if at > wanted.last || extent.range.first > wanted.last {
+            break;
+        }
+        if extent.range.last < at {
+            continue;
+        }
+        if extent.range.first > at {
+            runs.push(Run::Lacking(ByteRange { first: at, last: extent.range.first - 1 }));
+            at = extent.range.first;
+        }
+        let last = extent.range.last.min(wanted.last);
+        let within = ByteRange { first: at - extent.range.first, last: last - extent.range.first };
+        let body = extent.body.clone();
+        runs.push(match extent.arriving {
+            Some(_) => Run::Arriving { body, within },
+            None => Run::Stored { body, within },
+        });
+        at = last + 1;
+    }
+    if at <= wanted.last {
+        runs.push(Run::Lacking(ByteRange { first: at, last: wanted.last }));
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -110,9 +170,20 @@ mod tests {
     fn parts(total: u64, ranges: &[(u64, u64)]) -> Parts<u64> {
         let mut parts = Parts::new(total);
         for &(first, last) in ranges {
-            parts.add(range(first, last), first, 100);
+            bring(&mut parts, first, last);
         }
         parts
+    }
+
+    /// The fetch of this number.
+    fn fetch(number: u64) -> SlotId {
+        let mut slots = crate::store::slots::Slots::default();
+        (0..=number).map(|_| slots.insert(())).last().unwrap()
+    }
+
+    /// A piece from its beginning to its end; whether it stays.
+    fn bring(parts: &mut Parts<u64>, first: u64, last: u64) -> bool {
+        parts.add(range(first, last), first, fetch(0)) && parts.complete(fetch(0))
     }
 
     #[test]
@@ -130,41 +201,71 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_pieces_go_when_there_are_too_many_and_none_is_kept_that_is_there_already() {
+    fn the_oldest_pieces_go_first_and_none_is_kept_that_is_there_already() {
         let mut parts = parts(100, &[(50, 59), (0, 9)]);
-        assert!(!parts.add(range(52, 55), 52, 2) && !parts.add(range(90, 100), 90, 2));
-        assert!(parts.add(range(20, 29), 20, 2));
+        assert!(!bring(&mut parts, 52, 55) && !bring(&mut parts, 90, 100));
+        assert!(bring(&mut parts, 20, 29) && parts.remove_oldest());
         assert_eq!(parts.runs(range(50, 59)), [Run::Lacking(range(50, 59))]);
-        assert!(!parts.add(range(0, 99), 0, 2));
+        assert!(bring(&mut parts, 0, 99) && !parts.remove_oldest());
         assert_eq!(parts.runs(range(20, 29)), [Run::Stored { body: 0, within: range(20, 29) }]);
     }
 
+    #[test]
+    fn what_is_arriving_lacks_until_somebody_is_content_to_follow_it() {
+        let mut parts = parts(100, &[(10, 19)]);
+        assert!(parts.add(range(0, 49), 0, fetch(1)));
+        assert_eq!(parts.runs(range(15, 24)).last(), Some(&Run::Lacking(range(20, 24))));
+        let soon = [Run::Arriving { body: 0, within: range(15, 24) }];
+        assert_eq!(parts.runs_soon(range(15, 24)), soon);
+        assert_eq!(parts.fetches(range(49, 60)).collect::<Vec<_>>(), [fetch(1)]);
+        assert_eq!((parts.fetches(range(50, 60)).count(), parts.bytes(), parts.bytes_expected()), (0, 10, 60));
+        // It breaks off, and what was there stays; or it is complete, and has that within it.
+        let mut broken = parts.clone();
+        broken.drop_arriving(fetch(1));
+        assert_eq!((broken.bytes(), broken.complete(fetch(1))), (10, false));
+        assert!(parts.complete(fetch(1)));
+        assert_eq!((parts.len(), parts.bytes()), (1, 50));
+    }
+
     proptest! {
-        /// Runs are the wanted bytes, each once and in order, and say "lacking" for exactly those in no piece.
+        /// Runs are the wanted bytes, each once and in order, and say "lacking" for exactly those in no piece; what is
+        /// arriving is none for `runs` and one for `runs_soon`.
         #[test]
         fn runs_are_what_a_byte_by_byte_look_finds(
-            pieces in proptest::collection::vec((0_u64..60, 1_u64..20), 0..12),
+            pieces in proptest::collection::vec((0_u64..60, 1_u64..20, any::<bool>()), 0..12),
             wanted in (0_u64..60, 1_u64..60),
         ) {
             let total = 60;
-            let ranges: Vec<_> = pieces.iter().map(|&(first, len)| (first, (first + len - 1).min(total - 1))).collect();
-            let parts = parts(total, &ranges);
-            let wanted = range(wanted.0, (wanted.0 + wanted.1 - 1).min(total - 1));
-            let mut at = wanted.first;
-            for run in parts.runs(wanted) {
-                let stored = matches!(run, Run::Stored { .. });
-                let bytes: Vec<u64> = match run {
-                    Run::Stored { body, within } => (within.first..=within.last).map(|byte| body + byte).collect(),
-                    Run::Lacking(range) => (range.first..=range.last).collect(),
-                };
-                for byte in bytes {
-                    prop_assert_eq!(byte, at);
-                    let known = ranges.iter().any(|&(first, last)| first <= byte && byte <= last);
-                    prop_assert_eq!(known, stored, "byte {}", byte);
-                    at += 1;
+            let clamp = |first: u64, len: u64| range(first, (first + len - 1).min(total - 1));
+            let (mut parts, mut complete, mut all) = (Parts::new(total), Vec::new(), Vec::new());
+            for (number, &(first, len, is_complete)) in pieces.iter().enumerate() {
+                let (piece, fetch) = (clamp(first, len), fetch(number as u64));
+                all.push(piece);
+                if parts.add(piece, first, fetch) && is_complete {
+                    parts.complete(fetch);
+                    complete.push(piece);
                 }
             }
-            prop_assert_eq!(at, wanted.last + 1);
+            let wanted = clamp(wanted.0, wanted.1);
+            for (runs, pieces) in [(parts.runs(wanted), complete), (parts.runs_soon(wanted), all)] {
+                let mut at = wanted.first;
+                for run in runs {
+                    let here = !matches!(run, Run::Lacking(_));
+                    let bytes: Vec<u64> = match run {
+                        Run::Stored { body, within } | Run::Arriving { body, within } => {
+                            (within.first..=within.last).map(|byte| body + byte).collect()
+                        }
+                        Run::Lacking(range) => (range.first..=range.last).collect(),
+                    };
+                    for byte in bytes {
+                        prop_assert_eq!(byte, at);
+                        let known = pieces.iter().any(|piece| piece.first <= byte && byte <= piece.last);
+                        prop_assert_eq!(known, here, "byte {}", byte);
+                        at += 1;
+                    }
+                }
+                prop_assert_eq!(at, wanted.last + 1);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides whether stored parts answer a request, and if not quite, which one stretch to ask for (RFC 9111 sections 3.3
 //! and 3.4). What is asked of the origin is what lacks; what several gaps or no strong validator forbid to combine is
-//! asked for as the viewer did.
+//! asked for as the viewer did. A part that is arriving answers who can follow it, so that many who want it ask once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,14 +54,14 @@ pub struct Lacking<B> {
     validator: HeaderValue,
 }
 
-/// A part that has arrived whole. Freshness said [`crate::freshness::Storing::Store`] of a 200 with its headers.
+/// A part whose head has arrived. Freshness said [`crate::freshness::Storing::Store`] of a 200 with its headers.
 #[derive(Clone, Debug)]
 pub struct StorablePart<'a, B> {
     /// The head of the whole: status 200, without `Content-Range`, with the whole's length.
     pub head: Arc<StoredHead>,
     /// Which part.
     pub range: ContentRange,
-    /// Its bytes.
+    /// The handle through which its bytes can be followed.
     pub body: B,
     /// How long it may be used.
     pub lifetime: Lifetime,
@@ -138,29 +138,70 @@ impl<B: Clone> CacheShard<B> {
         }
         let answer = stored.answer(now, request);
         let validator = stored.validator.clone().filter(|_| request.revalidates());
-        self.eviction.on_hit(at);
-        let mut gaps = answer.runs.iter().filter_map(|run| match run {
-            Run::Lacking(range) => Some(*range),
-            Run::Stored { .. } => None,
-        });
-        let (gap, more) = (gaps.next(), gaps.next().is_some());
-        let mut wanted = Wanted { alone: true, ..Wanted::new(Reason::MissPart) };
+        let stretch = match &answer.wanted {
+            Extent::Whole => stored.parts.total.checked_sub(1).map(|last| ByteRange { first: 0, last }),
+            Extent::Part(part) => Some(*part),
+            Extent::Parts(_) | Extent::Unsatisfiable => None,
+        };
+        let listed = stored.listed;
+        let (gap, more) = (gaps_of(&answer.runs).next(), gaps_of(&answer.runs).nth(1).is_some());
+        // What is arriving will do where nothing else lacks.
+        let soon = gap.and(stretch).map(|stretch| (stretch, stored.parts.runs_soon(stretch)));
+        let soon = soon.filter(|(_, runs)| gaps_of(runs).next().is_none());
+        let followed: Vec<_> = soon.iter().flat_map(|(stretch, _)| stored.parts.fetches(*stretch)).collect();
+        if listed {
+            self.eviction.on_hit(at);
+        }
+        if let Some((_, runs)) = soon {
+            for id in followed {
+                if let Some(fetch) = self.fetches.get_mut(id) {
+                    fetch.admitted = true;
+                }
+            }
+            return Lookup::Parts(ServedParts { runs, ..answer });
+        }
+        let mut wanted = Wanted::new(Reason::MissPart);
         match (gap, validator) {
             (None, _) => return Lookup::Parts(answer),
-            (Some(range), Some(validator)) if !more && !matches!(answer.wanted, Extent::Parts(_)) => {
+            (Some(range), Some(validator)) if !more && stretch.is_some() => {
                 wanted.lacking = Some(Lacking { answer, range, validator });
             }
-            // A fetch of the whole may be shared, and takes the place of the parts.
-            _ => wanted.alone = request.asks_for_part(),
+            // A fetch of the whole takes the place of the parts.
+            _ => {}
         }
         self.ask(now, key, request, control, wanted)
     }
 
-    /// A part of `bytes` bytes is arriving: makes room for it, which counts until the fetch is resolved.
-    pub fn reserve(&mut self, id: FetchId, bytes: u64) -> Growth {
-        if self.fetches.get(id.0).is_none() {
-            return Growth::Dropped(NotStored::Unknown);
+    /// The head of a part is there. It joins the parts of the same representation, or takes the place of what is stored
+    /// of another, and can be followed while it arrives. Its bytes count until the fetch is resolved, by
+    /// [`part_completed`](Self::part_completed) or any other way. Where it is not kept nobody joins the fetch any more,
+    /// which is still to be resolved.
+    pub fn part_begun(&mut self, now: Instant, id: FetchId, part: StorablePart<'_, B>) -> Growth {
+        let bytes = part.range.part.length();
+        let growth = match self.fetches.get(id.0) {
+            None => return Growth::Dropped(NotStored::Unknown),
+            Some(fetch) if fetch.part_of.is_some() || fetch.entry.is_some() => {
+                return Growth::Dropped(NotStored::Unknown);
+            }
+            Some(fetch) if fetch.invalidated => Growth::Dropped(NotStored::Invalidated),
+            Some(_) if part.vary == Vary::Any => Growth::Dropped(NotStored::VaryAny),
+            Some(_) => self.reserve(id, bytes),
+        };
+        let growth = if growth == Growth::Kept { self.place_part(now, id, part) } else { growth };
+        if let Some(fetch) = self.fetches.get_mut(id.0) {
+            fetch.waiters = 0;
+            if growth != Growth::Kept {
+                fetch.joinable = false;
+                let reserved = std::mem::take(&mut fetch.reserved);
+                self.bytes -= reserved;
+                self.counters.sub(Counter::EdgeStoreBytes, reserved);
+            }
         }
+        growth
+    }
+
+    /// Makes room for a part that is arriving.
+    fn reserve(&mut self, id: FetchId, bytes: u64) -> Growth {
         if bytes > self.settings.object_bytes_max {
             self.counters.bump(Counter::EdgeObjectsTooLarge);
             return Growth::Dropped(NotStored::TooLarge);
@@ -175,25 +216,15 @@ impl<B: Clone> CacheShard<B> {
         Growth::Kept
     }
 
-    /// The body of a part is complete. It joins the parts of the same representation, or takes the place of what is
-    /// stored of another. Resolves the fetch.
-    pub fn part_completed(&mut self, now: Instant, id: FetchId, part: StorablePart<'_, B>) -> Growth {
-        let Some(fetch) = self.end_fetch(id) else { return Growth::Dropped(NotStored::Unknown) };
-        if fetch.invalidated {
-            return Growth::Dropped(NotStored::Invalidated);
-        }
-        if part.vary == Vary::Any {
-            return Growth::Dropped(NotStored::VaryAny);
-        }
-        if !fetch.admitted {
-            self.counters.bump(Counter::EdgeAdmissionsRefused);
-            return Growth::Dropped(NotStored::NotAdmitted);
-        }
+    /// Puts a part that is arriving among those of its representation.
+    fn place_part(&mut self, now: Instant, id: FetchId, part: StorablePart<'_, B>) -> Growth {
+        let Some(fetch) = self.fetches.get(id.0) else { return Growth::Dropped(NotStored::Unknown) };
+        let (key, distribution, uri) = (fetch.key, Arc::clone(&fetch.distribution), fetch.uri.clone());
         let variant = part.vary.variant(self.seed, part.request);
         let validator = strong_validator(&part.head.headers());
         let ContentRange { part: range, total } = part.range;
-        let mut parts = Parts::new(total);
-        let mut at = self.objects.get(&fetch.key).map_or(NONE, |object| object.first_entry);
+        let mut others = None;
+        let mut at = self.objects.get(&key).map_or(NONE, |object| object.first_entry);
         while let Some(entry) = self.entries.at(at) {
             let next = entry.next;
             if entry.variant() == variant && entry.selected_by(self.seed, part.request) {
@@ -205,43 +236,113 @@ impl<B: Clone> CacheShard<B> {
                     Content::Parts(stored)
                         if validator.is_some() && stored.validator == validator && stored.parts.total == total =>
                     {
-                        parts = stored.parts.clone();
+                        others = self.entries.id(at);
                     }
-                    _ => {}
+                    _ => self.remove(at),
                 }
-                self.remove(at);
             }
             at = next;
         }
-        if parts.add(range, part.body, self.settings.parts_max) {
-            self.counters.bump(Counter::EdgePartsFull);
-        }
-        while parts.bytes() > self.settings.object_bytes_max && parts.remove_oldest() {
-            self.counters.bump(Counter::EdgePartsFull);
-        }
-        let entry = Entry {
-            key: fetch.key,
-            next: NONE,
-            distribution: fetch.distribution,
-            uri: fetch.uri,
-            selector: Selector::new(part.vary, variant),
-            head_only: false,
-            content: Content::Parts(Box::new(StoredParts {
-                head: part.head,
-                validator,
-                parts,
-                since: part.since,
-                lifetime: part.lifetime,
-            })),
-            bytes: 0,
-            last_hit: now,
-        };
-        match self.insert(entry) {
-            Some(at) => {
-                self.offer(at.index);
-                Growth::Kept
+        let at = match others {
+            Some(at) => at,
+            None => {
+                let content = Content::Parts(Box::new(StoredParts {
+                    head: Arc::clone(&part.head),
+                    validator,
+                    parts: Parts::new(total),
+                    listed: false,
+                    since: part.since,
+                    lifetime: part.lifetime,
+                }));
+                let selector = Selector::new(part.vary, variant);
+                let bare = Entry {
+                    key,
+                    next: NONE,
+                    distribution,
+                    uri,
+                    selector,
+                    head_only: false,
+                    content,
+                    bytes: 0,
+                    last_hit: now,
+                };
+                let Some(at) = self.insert(bare) else { return Growth::Dropped(NotStored::NoRoom) };
+                at
             }
-            None => Growth::Dropped(NotStored::NoRoom),
+        };
+        let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) else {
+            return Growth::Dropped(NotStored::Gone);
+        };
+        (stored.head, stored.since, stored.lifetime) = (part.head, part.since, part.lifetime);
+        if !stored.parts.add(range, part.body, id.0) {
+            return Growth::Dropped(NotStored::Gone);
+        }
+        while (stored.parts.len() > self.settings.parts_max.max(1)
+            || stored.parts.bytes_expected() > self.settings.object_bytes_max)
+            && stored.parts.remove_oldest()
+        {
+            self.counters.bump(Counter::EdgePartsFull);
+        }
+        self.recount(at.index);
+        if let Some(fetch) = self.fetches.get_mut(id.0) {
+            fetch.part_of = Some(at);
+        }
+        // The new head may be longer.
+        if !self.make_room(0) {
+            self.remove(at.index);
+            return Growth::Dropped(NotStored::NoRoom);
+        }
+        Growth::Kept
+    }
+
+    /// The body of a part is complete. Resolves the fetch.
+    pub fn part_completed(&mut self, id: FetchId) -> Growth {
+        let dropped = match self.fetches.get(id.0) {
+            None => Some(NotStored::Unknown),
+            Some(fetch) if fetch.part_of.is_none() => Some(NotStored::Unknown),
+            Some(fetch) if fetch.invalidated => Some(NotStored::Invalidated),
+            Some(fetch) if !fetch.admitted => {
+                self.counters.bump(Counter::EdgeAdmissionsRefused);
+                Some(NotStored::NotAdmitted)
+            }
+            Some(_) => None,
+        };
+        if let Some(dropped) = dropped {
+            self.end_without_body(id);
+            return Growth::Dropped(dropped);
+        }
+        let Some(at) = self.end_fetch(id).and_then(|fetch| fetch.part_of) else {
+            return Growth::Dropped(NotStored::Unknown);
+        };
+        let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) else {
+            return Growth::Dropped(NotStored::Gone);
+        };
+        if !stored.parts.complete(id.0) {
+            return Growth::Dropped(NotStored::Gone);
+        }
+        let is_new = !std::mem::replace(&mut stored.listed, true);
+        // The room that was made for it when it began is that which its end has freed.
+        self.recount(at.index);
+        if is_new {
+            self.offer(at.index);
+        }
+        Growth::Kept
+    }
+
+    /// The part that a fetch brings will not be complete.
+    pub(super) fn drop_part(&mut self, id: FetchId) {
+        let Some(at) = self.fetches.get(id.0).and_then(|fetch| fetch.part_of) else { return };
+        let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) else { return };
+        stored.parts.drop_arriving(id.0);
+        if stored.parts.len() == 0 {
+            self.remove(at.index);
         }
     }
+}
+
+fn gaps_of<B>(runs: &[Run<B>]) -> impl Iterator<Item = ByteRange> {
+    runs.iter().filter_map(|run| match run {
+        Run::Lacking(range) => Some(*range),
+        Run::Stored { .. } | Run::Arriving { .. } => None,
+    })
 }

@@ -66,6 +66,7 @@ impl<B: Clone> CacheShard<B> {
     pub fn fetched(&mut self, now: Instant, id: FetchId, storable: Storable<'_, B>) -> Outcome<B> {
         let refusal = match self.fetches.get(id.0) {
             None => return Outcome::NotStored(NotStored::Unknown),
+            Some(fetch) if fetch.part_of.is_some() => return Outcome::NotStored(NotStored::Unknown),
             Some(fetch) if fetch.invalidated => Some(NotStored::Invalidated),
             Some(_) if storable.vary == Vary::Any => Some(NotStored::VaryAny),
             Some(_) if storable.bytes > self.settings.object_bytes_max => Some(NotStored::TooLarge),
@@ -231,6 +232,11 @@ impl<B: Clone> CacheShard<B> {
         if fetch.reserved > 0 && bytes <= fetch.reserved {
             return Growth::Kept;
         }
+        if fetch.part_of.is_some() {
+            // A part has the length that its head says, or is none.
+            self.drop_part(id);
+            return Growth::Dropped(NotStored::TooLarge);
+        }
         let dropped = if fetch.invalidated { NotStored::Invalidated } else { NotStored::NoRoom };
         let Some((at, entry)) = fetch.entry.and_then(|at| Some((at, self.entries.get_mut(at)?))) else {
             return Growth::Dropped(dropped);
@@ -358,13 +364,14 @@ impl<B: Clone> CacheShard<B> {
     }
 
     /// Counts an entry's bytes anew.
-    fn recount(&mut self, at: u32) {
+    pub(super) fn recount(&mut self, at: u32) {
         if let Some(entry) = self.entries.at_mut(at) {
             let (before, after) = (entry.bytes, entry.cost(self.settings.eviction));
             entry.bytes = after;
             self.bytes = self.bytes - before + after;
             self.counters.add(Counter::EdgeStoreBytes, after);
             self.counters.sub(Counter::EdgeStoreBytes, before);
+            self.eviction.on_resize(at, after);
         }
     }
 
@@ -398,7 +405,8 @@ impl<B: Clone> CacheShard<B> {
     }
 
     /// Ends a fetch; what it has stored of an incomplete response goes with it.
-    fn end_without_body(&mut self, id: FetchId) -> Option<Fetch> {
+    pub(super) fn end_without_body(&mut self, id: FetchId) -> Option<Fetch> {
+        self.drop_part(id);
         let fetch = self.end_fetch(id)?;
         if let Some(at) = fetch.entry.filter(|&at| self.entries.get(at).is_some()) {
             self.remove(at.index);

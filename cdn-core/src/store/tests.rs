@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     distribution::{CheckedBehavior, Distribution},
+    forward::Conditions,
     freshness::Lifetime,
     invalidation::InvalidationPattern,
     test_data,
@@ -623,10 +624,12 @@ fn reports_tell_state_age_and_bytes() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { object: u8, variant: u8, head: bool },
+    Ask { object: u8, variant: u8, head: bool, range: Option<u8> },
     Store { fetch: usize, bytes: u64, complete: bool, fresh: u64, vary: bool },
     Grow { fetch: usize, bytes: u64 },
     Complete { fetch: usize, bytes: u64 },
+    Part { fetch: usize, range: (u64, u64), etag: bool },
+    CompletePart(usize),
     Abort(usize),
     Refresh(usize),
     Uncacheable(usize),
@@ -639,7 +642,11 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fetch = 0..8_usize;
     let step = prop_oneof![
-        8 => (0..6_u8, 0..3_u8, any::<bool>()).prop_map(|(object, variant, head)| Step::Ask { object, variant, head }),
+        8 => (0..6_u8, 0..3_u8, any::<bool>(), proptest::option::of(0..4_u8))
+            .prop_map(|(object, variant, head, range)| Step::Ask { object, variant, head, range }),
+        4 => (fetch.clone(), 0..3_000_u64, 1..2_000_u64, any::<bool>())
+            .prop_map(|(fetch, first, len, etag)| Step::Part { fetch, range: (first, first + len - 1), etag }),
+        3 => fetch.clone().prop_map(Step::CompletePart),
         6 => (fetch.clone(), 0..3_000_u64, any::<bool>(), 0..20_u64, any::<bool>())
             .prop_map(|(fetch, bytes, complete, fresh, vary)| Step::Store { fetch, bytes, complete, fresh, vary }),
         2 => (fetch.clone(), 0..4_000_u64).prop_map(|(fetch, bytes)| Step::Grow { fetch, bytes }),
@@ -667,6 +674,7 @@ proptest! {
             object_bytes_max: 3_500,
             waiters_max: 2,
             variants_max: 2,
+            parts_max: 3,
             wait_max: Duration::from_secs(20),
             eviction,
             admission,
@@ -678,9 +686,10 @@ proptest! {
         for step in steps {
             let pick = |at: usize| open.get(at).cloned();
             match step {
-                Step::Ask { object, variant, head } => {
+                Step::Ask { object, variant, head, range } => {
                     let method = if head { Method::HEAD } else { Method::GET };
-                    let headers = language(&variant.to_string());
+                    let mut headers = language(&variant.to_string());
+                    headers.extend(range.map(|at| (header::RANGE, format!("bytes={at}00-999").parse().unwrap())));
                     match world.ask_with(&method, &format!("/{object}"), &headers) {
                         Lookup::Fetch(begun) | Lookup::Stale { refresh: Some(begun), .. } => open.push((begun.id, headers)),
                         Lookup::Hit(served) => prop_assert!(!served.fresh_for.is_zero()),
@@ -703,6 +712,11 @@ proptest! {
                 }
                 Step::Grow { fetch, bytes } => drop(pick(fetch).map(|(id, _)| world.shard.grew(id, bytes))),
                 Step::Complete { fetch, bytes } => drop(pick(fetch).map(|(id, _)| world.shard.completed(id, bytes))),
+                Step::Part { fetch, range, etag } => {
+                    let Some((id, _)) = pick(fetch) else { continue };
+                    world.begin_part(id, range, if etag { "\"a\"" } else { "\"b\"" });
+                }
+                Step::CompletePart(fetch) => drop(pick(fetch).map(|(id, _)| world.shard.part_completed(id))),
                 Step::Abort(fetch) => drop(pick(fetch).map(|(id, _)| world.shard.aborted(id))),
                 Step::Refresh(fetch) => {
                     drop(pick(fetch).map(|(id, _)| world.shard.refreshed(world.now, id, head("\"b\""), lifetime(9, 5, 5))));

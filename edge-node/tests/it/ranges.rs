@@ -6,7 +6,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::support::{Act, Gate, Scripted, Setup, get, get_with, line, ok, wait_until};
+use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, get_with, line, ok, wait_until};
 
 const TOTAL: usize = 5_000;
 
@@ -178,6 +178,173 @@ async fn a_part_that_breaks_off_is_not_kept_and_an_invalidated_one_neither() {
     wait_until("it is stored", || node.count(Counter::EdgeStoreObjects) == 1).await;
     assert_eq!(get_with(node.address, "/", range).await.x_cache(), "Hit from cloudfront");
     assert_eq!(origin.requests(), 3);
+}
+
+/// An answer whose last bytes wait at the gate.
+fn gated(head: &str, seed: u8, gate: &Gate) -> Vec<Act> {
+    let mut bytes = answer(head, seed);
+    let rest = bytes.split_off(bytes.len() - 50);
+    vec![Act::Send(bytes), Act::Gate(gate.clone()), Act::Send(rest)]
+}
+
+fn range(first: usize, last: usize) -> String {
+    format!("GET / HTTP/1.1\r\nHost: www.demo.test\r\nRange: bytes={first}-{last}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn many_who_want_one_range_reach_the_origin_once_through_every_tier() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Scripted::start(move |head, _| vec![Act::Gate(held.clone()), Act::Send(answer(head, 1))]).await;
+    let (edge, regional, shield) = Setup::new(origin.address).start_with_regional().await;
+    let asking: Vec<_> = (0..100).map(|_| tokio::spawn(exchange(edge.address, range(100, 299)))).collect();
+    let other = tokio::spawn(exchange(edge.address, range(1_000, 1_009)));
+    wait_until("99 wait", || edge.count(Counter::EdgeCollapsed) == 99 && origin.requests() == 2).await;
+    gate.open();
+    let mut reasons = std::collections::BTreeMap::<String, usize>::new();
+    for reply in asking {
+        let reply = reply.await.unwrap();
+        assert_eq!((reply.status, &reply.body), (206, &body(1, 100, 299)), "{}", reply.head);
+        assert_eq!(reply.header("content-range"), "bytes 100-299/5000");
+        *reasons.entry(reply.reason()).or_default() += 1;
+    }
+    assert_eq!(reasons, [("hit_collapsed".to_owned(), 99), ("miss_absent".to_owned(), 1)].into());
+    assert_eq!(other.await.unwrap().body, body(1, 1_000, 1_009));
+    assert_eq!((origin.requests(), regional.count(Counter::EdgeRequests)), (2, 2));
+    assert_eq!(shield.count(Counter::EdgeRequests), 2);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_range_get_it_as_it_comes_and_need_not_its_first_viewer() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Scripted::start(move |head, _| gated(head, 1, &held)).await;
+    let node = Setup::new(origin.address).start().await;
+    let mut first = Client::connect(node.address).await;
+    first.send(range(100, 999)).await;
+    first.head().await;
+    // The same, a part of it, and one that comes by the end.
+    let mut followers = Vec::new();
+    for (from, to) in [(100, 999), (200, 899), (900, 999)] {
+        let mut follower = Client::connect(node.address).await;
+        follower.send(range(from, to)).await;
+        assert!(follower.head().await.contains("x-cache: Hit from cloudfront"));
+        followers.push((follower, from, to));
+    }
+    assert_eq!(followers[0].0.bytes(850).await, body(1, 100, 949));
+    assert_eq!(followers[1].0.bytes(700).await, body(1, 200, 899));
+    drop(first);
+    gate.open();
+    assert_eq!(followers[0].0.bytes(50).await, body(1, 950, 999));
+    assert_eq!(followers[2].0.bytes(100).await, body(1, 900, 999));
+    assert_eq!(origin.requests(), 1);
+    assert_eq!(exchange(node.address, range(100, 999)).await.reason(), "hit");
+}
+
+#[tokio::test]
+async fn many_who_lack_one_stretch_ask_for_it_once() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Scripted::start(move |head, number| match number {
+        0 => vec![Act::Send(answer(head, 1))],
+        _ => gated(head, 1, &held),
+    })
+    .await;
+    let node = Setup::new(origin.address).start().await;
+    exchange(node.address, range(0, 999)).await;
+    wait_until("the part is stored", || node.count(Counter::EdgeStoreBytes) > 1_000).await;
+    let asking: Vec<_> = (0..20).map(|_| tokio::spawn(exchange(node.address, range(500, 1_999)))).collect();
+    wait_until("the rest is arriving", || origin.requests() == 2).await;
+    let whole = tokio::spawn(get(node.address, "/"));
+    wait_until("the whole lacks another stretch", || origin.requests() == 3).await;
+    gate.open();
+    for reply in asking {
+        assert_eq!(reply.await.unwrap().body, body(1, 500, 1_999));
+    }
+    assert_eq!(whole.await.unwrap().body, body(1, 0, TOTAL - 1));
+    assert_eq!(line(&origin.head(1), "range").as_deref(), Some("bytes=1000-1999"));
+    assert_eq!(origin.requests(), 3);
+}
+
+#[tokio::test]
+async fn ranges_of_an_object_that_is_on_its_way_are_taken_from_it() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Scripted::start(move |head, _| gated(head, 1, &held)).await;
+    let node = Setup::new(origin.address).start().await;
+    let whole = tokio::spawn(get(node.address, "/"));
+    wait_until("it is on its way", || origin.requests() == 1).await;
+    let address = node.address;
+    let ranges: Vec<_> = (0..20)
+        .map(|at| (at * 200, at * 200 + 199))
+        .map(|(first, last)| tokio::spawn(async move { (first, last, exchange(address, range(first, last)).await) }))
+        .collect();
+    for reply in ranges {
+        let (first, last, reply) = reply.await.unwrap();
+        assert_eq!((reply.status, reply.body), (206, body(1, first, last)));
+    }
+    gate.open();
+    assert_eq!(whole.await.unwrap().body, body(1, 0, TOTAL - 1));
+    assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn ranges_that_cannot_be_shared_are_asked_for_by_each_and_nobody_waits_in_a_row() {
+    let private = "HTTP/1.1 206 Partial Content\r\nCache-Control: private\r\nContent-Range: bytes 0-2/9\r\n\
+         Content-Length: 3\r\n\r\nabc";
+    let beyond = "HTTP/1.1 416 X\r\nContent-Range: bytes */9\r\nContent-Length: 0\r\n\r\n";
+    for (answer, status) in [(private, 206), (beyond, 416)] {
+        let (first, others) = (Gate::new(), Gate::new());
+        let held = (first.clone(), others.clone());
+        let origin = Scripted::start(move |_, number| {
+            let gate = if number == 0 { &held.0 } else { &held.1 };
+            vec![Act::Gate(gate.clone()), Act::Send(answer.into())]
+        })
+        .await;
+        let node = Setup::new(origin.address).start().await;
+        let asking: Vec<_> = (0..20).map(|_| tokio::spawn(exchange(node.address, range(0, 2)))).collect();
+        wait_until("19 wait", || node.count(Counter::EdgeCollapsed) == 19).await;
+        first.open();
+        wait_until("all others ask, and none has an answer", || origin.requests() == 20).await;
+        others.open();
+        for reply in asking {
+            assert_eq!(reply.await.unwrap().status, status);
+        }
+    }
+}
+
+/// Whoever asks for whatever at once, and leaves: every byte is the object's.
+#[test]
+fn any_mix_of_ranges_at_once_gets_the_objects_bytes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let request = (0..TOTAL / 500, 1..5_usize, proptest::bool::weighted(0.2));
+    let batches = proptest::collection::vec(proptest::collection::vec(request, 1..12), 1..4);
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(24) });
+    let outcome = runner.run(&batches, |batches| {
+        runtime.block_on(async {
+            let origin = origin(3).await;
+            let mut setup = Setup::new(origin.address);
+            setup.config.object_bytes_max = 3_000;
+            let node = setup.start().await;
+            for batch in batches {
+                let mut asking = Vec::new();
+                for (first, len, leaves) in batch {
+                    let (first, last) = (first * 500, (first * 500 + len * 500).min(TOTAL) - 1);
+                    let mut client = Client::connect(node.address).await;
+                    client.send(range(first, last)).await;
+                    if !leaves {
+                        asking.push(tokio::spawn(async move { (first, last, client.reply(false).await) }));
+                    }
+                }
+                for reply in asking {
+                    let (first, last, reply) = reply.await.unwrap();
+                    prop_assert_eq!((reply.status, reply.body), (206, body(3, first, last)), "{}-{}", first, last);
+                }
+            }
+            Ok(())
+        })
+    });
+    outcome.unwrap();
 }
 
 /// Whatever is asked for in whatever order, every byte is the object's.

@@ -3,10 +3,7 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::{
-    forward::Conditions,
-    range::{ByteRange, ContentRange, Extent},
-};
+use crate::range::{ByteRange, ContentRange, Extent};
 
 const fn range(first: u64, last: u64) -> ByteRange {
     ByteRange { first, last }
@@ -18,20 +15,30 @@ fn bytes(spec: &str) -> HeaderMap {
 
 impl World {
     fn bring(&mut self, id: FetchId, (first, last): (u64, u64), etag: &str) -> Growth {
+        let growth = self.begin_part(id, (first, last), etag);
+        self.check();
+        if growth != Growth::Kept {
+            self.shard.released(id);
+            return growth;
+        }
+        let growth = self.shard.part_completed(id);
+        self.check();
+        growth
+    }
+
+    /// The head of a part is there.
+    pub(super) fn begin_part(&mut self, id: FetchId, (first, last): (u64, u64), etag: &str) -> Growth {
         let headers = HeaderMap::new();
-        assert_eq!(self.shard.reserve(id, last - first + 1), Growth::Kept);
         let part = StorablePart {
             head: head(etag),
-            range: ContentRange { part: range(first, last), total: 100 },
+            range: ContentRange { part: range(first, last), total: 100.max(last + 1) },
             body: "part",
             lifetime: lifetime(60, 0, 0),
             since: self.now,
             vary: Vary::default(),
             request: &headers,
         };
-        let growth = self.shard.part_completed(self.now, id, part);
-        self.check();
-        growth
+        self.shard.part_begun(self.now, id, part)
     }
 
     /// Asks for a range, and stores what comes.
@@ -52,8 +59,8 @@ fn parts(found: Lookup<&'static str>) -> ServedParts<&'static str> {
 fn a_part_has_its_room_until_its_fetch_is_resolved() {
     let mut world = World::new(StoreSettings::default());
     let id = begun(world.ask("/a", &bytes("0-29"))).id;
-    assert_eq!(world.shard.reserve(id, 30), Growth::Kept);
-    assert_eq!((world.shard.grew(id, 30), world.shard.bytes()), (Growth::Kept, 30));
+    assert_eq!(world.begin_part(id, (0, 29), "\"a\""), Growth::Kept);
+    assert_eq!((world.shard.grew(id, 30), world.shard.bytes() > 30), (Growth::Kept, true));
     world.invalidate("/*");
     assert_eq!(world.shard.grew(id, 30), Growth::Kept);
     world.shard.released(id);
@@ -148,8 +155,7 @@ fn parts_go_with_invalidations_with_the_whole_and_when_there_is_no_room() {
     hit(world.ask("/a", &bytes("0-1")));
     let mut small = World::new(StoreSettings { object_bytes_max: 20, ..StoreSettings::default() });
     let id = begun(small.ask("/a", &bytes("0-29"))).id;
-    assert_eq!(small.shard.reserve(id, 30), Growth::Dropped(NotStored::TooLarge));
-    small.shard.released(id);
+    assert_eq!(small.bring(id, (0, 29), "\"a\""), Growth::Dropped(NotStored::TooLarge));
     small.fill_part(0, 9);
     small.fill_part(20, 39);
     assert_eq!(parts(small.ask("/a", &bytes("20-39"))).runs.len(), 1);
@@ -169,4 +175,121 @@ fn a_part_that_is_asked_for_once_is_not_kept_and_what_completes_stored_parts_is(
     let id = begun(world.ask("/a", &bytes("10-59"))).id;
     assert_eq!(world.bring(id, (50, 59), "\"a\""), Growth::Kept);
     assert_eq!(parts(world.ask("/a", &bytes("10-59"))).runs.len(), 2);
+}
+
+#[test]
+fn those_who_want_one_range_ask_once_and_follow_it_from_its_head_on() {
+    let mut world = World::new(StoreSettings::default());
+    let id = begun(world.ask("/a", &bytes("10-49"))).id;
+    assert_eq!(joined(world.ask("/a", &bytes("10-49"))), id);
+    let others = [("10-48", None), ("10-49", Some("\"a\"")), ("10-49,60-69", None)];
+    for (spec, if_range) in others {
+        let mut headers = bytes(spec);
+        headers.extend(if_range.map(|tag| (header::IF_RANGE, HeaderValue::from_static(tag))));
+        let alone = begun(world.ask("/a", &headers)).id;
+        world.shard.released(alone);
+    }
+    let mut conditional = bytes("10-49");
+    conditional.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"a\""));
+    for _ in 0..2 {
+        let own = begun(world.ask("/a", &conditional)).id;
+        world.shard.released(own);
+    }
+    assert_eq!(world.begin_part(id, (10, 49), "\"a\""), Growth::Kept);
+    world.check();
+    for (spec, within) in [("10-49", range(0, 39)), ("20-29", range(10, 19))] {
+        assert_eq!(parts(world.ask("/a", &bytes(spec))).runs, [Run::Arriving { body: "part", within }]);
+    }
+    let detail = world.shard.details(world.now, "demo", "/a").remove(0);
+    assert_eq!((detail.report.state, detail.report.body_bytes), (EntryState::Arriving, 0));
+    assert_eq!(world.shard.part_completed(id), Growth::Kept);
+    world.check();
+    assert!(matches!(parts(world.ask("/a", &bytes("10-49"))).runs[..], [Run::Stored { .. }]));
+}
+
+#[test]
+fn those_who_lack_one_stretch_ask_for_it_once_and_follow_it_too() {
+    let mut world = World::new(StoreSettings::default());
+    world.fill_part(0, 9);
+    let id = begun(world.ask("/a", &bytes("5-19"))).id;
+    assert_eq!(joined(world.ask("/a", &bytes("0-19"))), id, "it lacks the same");
+    let other = begun(world.ask("/a", &bytes("5-29"))).id;
+    assert_eq!(world.begin_part(id, (10, 19), "\"a\""), Growth::Kept);
+    let runs = parts(world.ask("/a", &bytes("5-19"))).runs;
+    let expected =
+        [Run::Stored { body: "part", within: range(5, 9) }, Run::Arriving { body: "part", within: range(0, 9) }];
+    assert_eq!(runs, expected);
+    assert_eq!(world.bring(other, (10, 29), "\"a\""), Growth::Kept);
+    assert_eq!(world.shard.part_completed(id), Growth::Dropped(NotStored::Gone), "the other has it");
+    assert_eq!(parts(world.ask("/a", &bytes("0-29"))).runs.len(), 2);
+    world.check();
+}
+
+#[test]
+fn a_range_waits_for_the_whole_that_is_on_its_way_and_not_the_other_way_round() {
+    let mut world = World::new(StoreSettings::default());
+    let part = begun(world.ask("/a", &bytes("10-49"))).id;
+    let whole = begun(world.get("/a"));
+    assert_eq!(joined(world.ask("/a", &bytes("60-69"))), whole.id);
+    assert_eq!(joined(world.ask("/a", &bytes("10-49"))), whole.id);
+    world.store(whole.id, "whole", lifetime(60, 0, 0));
+    hit(world.ask("/a", &bytes("60-69")));
+    assert_eq!(world.begin_part(part, (10, 49), "\"a\""), Growth::Dropped(NotStored::Gone));
+    world.shard.released(part);
+    world.check();
+}
+
+#[test]
+fn what_breaks_off_goes_and_leaves_what_was_complete() {
+    let mut world = World::new(StoreSettings::default());
+    let lone = begun(world.ask("/a", &bytes("0-9"))).id;
+    world.begin_part(lone, (0, 9), "\"a\"");
+    world.shard.aborted(lone);
+    world.check();
+    assert!(world.shard.is_empty());
+    world.fill_part(0, 9);
+    let (broken, longer) = (begun(world.ask("/a", &bytes("20-29"))).id, begun(world.ask("/a", &bytes("40-49"))).id);
+    for (id, extent) in [(broken, (20, 29)), (longer, (40, 49))] {
+        world.begin_part(id, extent, "\"a\"");
+    }
+    world.shard.aborted(broken);
+    // More came than its head said.
+    assert_eq!(world.shard.grew(longer, 11), Growth::Dropped(NotStored::TooLarge));
+    world.shard.released(longer);
+    world.check();
+    assert_eq!(world.shard.details(world.now, "demo", "/a").remove(0).response.unwrap().lacking, [range(10, 99)]);
+}
+
+#[test]
+fn what_was_invalidated_or_replaced_while_it_arrived_is_not_kept() {
+    let mut world = World::new(StoreSettings::default());
+    let (one, two) = (begun(world.ask("/a", &bytes("0-9"))).id, begun(world.ask("/a", &bytes("20-29"))).id);
+    world.begin_part(one, (0, 9), "\"a\"");
+    world.begin_part(two, (20, 29), "\"b\"");
+    assert_eq!(world.shard.part_completed(one), Growth::Dropped(NotStored::Gone));
+    assert_eq!(world.invalidate("/a"), 1);
+    assert_eq!(world.shard.part_completed(two), Growth::Dropped(NotStored::Invalidated));
+    world.check();
+    assert!(world.shard.is_empty());
+}
+
+#[test]
+fn an_object_keeps_its_standing_when_a_part_is_added() {
+    let settings = StoreSettings {
+        bytes_max: 20_000,
+        object_bytes_max: 1_000,
+        eviction: EvictionPolicy::S3Fifo,
+        ..StoreSettings::default()
+    };
+    let mut world = World::new(settings);
+    world.fill_part(0, 9);
+    for _ in 0..3 {
+        parts(world.ask("/a", &bytes("0-9")));
+    }
+    world.fill_part(10, 19);
+    for number in 0..200 {
+        world.fill(&format!("/{number}"), "once", lifetime(60, 0, 0));
+    }
+    assert!(world.counters.value(Counter::EdgeEvictions) > 50);
+    assert_eq!(parts(world.ask("/a", &bytes("0-19"))).runs.len(), 2);
 }
