@@ -26,7 +26,7 @@ use http::{HeaderMap, Method};
 pub use self::{
     aged::aged,
     label::{FORMAT, Generation, Label},
-    report::report,
+    report::detail,
 };
 use self::{
     invalidations::{Invalidation, Invalidations},

@@ -120,8 +120,8 @@ pub enum Lookup<B> {
     Fetch(Begun<B>),
     /// Ask the origin for this request alone; nothing is stored.
     Pass(Reason),
-    /// Nothing stored is good enough, and the request wants nothing else (`only-if-cached`): 504.
-    OnlyIfCached,
+    /// Nothing stored is good enough, and this is why, and the request wants nothing else (`only-if-cached`): 504.
+    OnlyIfCached(Reason),
 }
 
 /// One shard of the store.
@@ -362,11 +362,11 @@ impl<B: Clone> CacheShard<B> {
         false
     }
 
-    /// Begins a fetch for a response that answers another request, one to the same target that was never looked up: the
-    /// response to a POST that says that it is its target's own (RFC 9110 section 9.3.3). `request` is the GET that it
-    /// will answer. To be resolved as any other; nobody joins it.
-    pub fn begin_for(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Begun<B> {
-        self.begin(now, key, request, Wanted { alone: true, ..Wanted::new(Reason::PassMethod) })
+    /// Begins a fetch for a response that is there already, or may be on the disk tier: to a POST that says that it is its
+    /// target's own (RFC 9110 section 9.3.3), or for a request that wants nobody asked. `request` is the GET that it will
+    /// answer, `reason` why. To be resolved as any other; nobody joins it.
+    pub fn begin_for(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>, reason: Reason) -> Begun<B> {
+        self.begin(now, key, request, Wanted { alone: true, ..Wanted::new(reason) })
     }
 
     /// Where the store has nothing to send: who asks the origin, if the request wants it asked.
@@ -379,7 +379,7 @@ impl<B: Clone> CacheShard<B> {
         wanted: Wanted<B>,
     ) -> Lookup<B> {
         if control.only_if_cached {
-            return Lookup::OnlyIfCached;
+            return Lookup::OnlyIfCached(wanted.reason);
         }
         if control.no_store {
             return Lookup::Pass(Reason::PassNoStore);

@@ -148,7 +148,7 @@ impl Edge {
             Lookup::Pass(_) => self.fetch(&request, &viewer, None),
             Lookup::Parts(_) => panic!("nobody asks for ranges"),
             Lookup::Join(_) => panic!("one request at a time"),
-            Lookup::OnlyIfCached => panic!("CloudFront does not listen to requests"),
+            Lookup::OnlyIfCached(_) => panic!("CloudFront does not listen to requests"),
         }
     }
 

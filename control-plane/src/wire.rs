@@ -313,6 +313,23 @@ pub struct StoreStats {
     pub evictions: u64,
     /// Responses that the admission rule kept out.
     pub admissions_refused: u64,
+    /// What its disk tier holds and has done; `null` where it has none, or nothing was ever on it.
+    pub disk: Option<DiskStats>,
+}
+
+/// What one node's disk tier holds and has done since the node began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskStats {
+    /// Responses on it.
+    pub objects: u64,
+    /// What it occupies.
+    pub bytes: u64,
+    /// Responses taken back into the store from it.
+    pub hits: u64,
+    /// Responses written to it.
+    pub writes: u64,
+    /// Responses that had to go because it was full.
+    pub evictions: u64,
 }
 
 /// What one node's cache has done.

@@ -32,7 +32,7 @@ use cdn_core::{
         record::{Damaged, RecordHead, RecordHeader},
     },
     invalidation::InvalidationPattern,
-    store::EntryReport,
+    store::{EntryDetail, EntryReport},
     vary::Vary,
 };
 
@@ -189,6 +189,11 @@ impl Disk {
         })
     }
 
+    /// Whether there is a record that answers a request.
+    pub(crate) fn has(&self, key: CacheKey, request: &RequestHead<'_>) -> bool {
+        self.shared.lock().tier.find(key, request.headers).is_some()
+    }
+
     /// What selects the record that answers a request.
     pub(crate) fn vary(&self, request: &RequestHead<'_>) -> Option<Vary> {
         self.shared.lock().tier.vary(request.key(self.shared.seed), request.headers)
@@ -256,6 +261,11 @@ impl Disk {
 
     /// What lies under a path of a distribution, with any query string.
     pub(crate) fn reports(&self, distribution: &str, path: &str) -> Vec<EntryReport> {
+        self.details(distribution, path).into_iter().map(|detail| detail.report).collect()
+    }
+
+    /// The same with every detail.
+    pub(crate) fn details(&self, distribution: &str, path: &str) -> Vec<EntryDetail> {
         let state = self.shared.lock();
         let located = state.tier.find_path(distribution, path);
         let found: Vec<_> = located
@@ -266,7 +276,7 @@ impl Disk {
         let now = Clock::wall();
         let head = |(located, file): (Located, Arc<File>)| {
             let (header, record) = files::read_head(&file, self.shared.seed, located.place).ok()?;
-            located.is(&header).then(|| disk::report(now, &header, &record))
+            located.is(&header).then(|| disk::detail(now, &header, &record))
         };
         found.into_iter().filter_map(head).collect()
     }

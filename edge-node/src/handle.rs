@@ -110,10 +110,12 @@ impl Handle {
         let root = distribution.root_object_for(path);
         let path = root.as_deref().unwrap_or(path);
         let behavior = distribution.behavior_for(path);
+        let mut entries = self.node.store.details(self.node.clock.now(), distribution.id(), path);
+        entries.extend(self.node.disk.iter().flat_map(|disk| disk.details(distribution.id(), path)));
         Some(Shown {
             behavior: behavior.pattern().as_str().to_owned(),
             cache_policy: behavior.cache_policy().clone(),
-            entries: self.node.store.details(self.node.clock.now(), distribution.id(), path),
+            entries,
         })
     }
 

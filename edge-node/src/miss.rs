@@ -56,7 +56,11 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
         }
         Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
         Found::StaleAccepted(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleAccepted, story))),
-        Found::OnlyIfCached => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),
+        // Of what memory knows nothing the disk tier may have.
+        Found::OnlyIfCached(Reason::MissAbsent) if node.disk.as_ref().is_some_and(|disk| disk.has(key, &head)) => {
+            Answer::Later(Box::pin(from_disk(case, asked, key, story)))
+        }
+        Found::OnlyIfCached(_) => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),
         // The viewer may leave before the first of these is polled.
         Found::Lead(lead) => {
             let leading = Leading { node: Arc::clone(node), lead: Some(lead) };
@@ -140,6 +144,22 @@ async fn take_lead(
     story.reason = reason;
     let flown = lead::fly(node, Arc::clone(&asked), lead, case.interims()).await;
     land(case, &asked, flown, story)
+}
+
+/// Finds it on the disk tier, for a viewer who wants nobody asked.
+async fn from_disk(case: Case, asked: Asked, key: CacheKey, mut story: Story) -> Response<ResponseBody> {
+    let node = Arc::clone(&case.node);
+    let asked = Arc::new(asked);
+    let began = node.clock.now();
+    let lead = node.store.begin_for(began, key, &asked.head(), Reason::MissAbsent);
+    match promote::promote(&node, &asked, key, lead).await {
+        Promotion::Nothing(lead) | Promotion::Failed(lead, _) => node.store.released(lead.fetch()),
+        Promotion::Done | Promotion::Lost => {}
+    }
+    let now = node.clock.now();
+    story.ledger.span(node.tier, "disk", None, now - began);
+    let found = node.store.lookup(now, key, &asked.head());
+    found_again(case, Arc::unwrap_or_clone(asked), key, found, Reason::HitDisk, story).await
 }
 
 /// Answers with what a fetch brought.
@@ -272,7 +292,7 @@ fn found_again(
             }
             Found::StaleOnError(served) => stale(case, &asked, served, Reason::HitStaleOnError, story),
             Found::StaleAccepted(served) => stale(case, &asked, served, Reason::HitStaleAccepted, story),
-            Found::OnlyIfCached => case.refuse(Refusal::new(Reason::OnlyIfCached)),
+            Found::OnlyIfCached(_) => case.refuse(Refusal::new(Reason::OnlyIfCached)),
             Found::Lead(lead) => {
                 let leading = Leading { node: Arc::clone(&case.node), lead: Some(lead) };
                 take_lead(case, asked, key, leading, story).await

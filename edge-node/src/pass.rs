@@ -51,7 +51,7 @@ async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -
     }
     let get = std::sync::Arc::new(asked.as_get_of(&target.path_and_query()));
     let key = get.head().key(node.store.seed());
-    let lead = node.store.begin_for(node.clock.now(), key, &get.head());
+    let lead = node.store.begin_for(node.clock.now(), key, &get.head(), Reason::PassMethod);
     story.x_cache = XCache::Miss;
     let flown = lead::deliver(std::sync::Arc::clone(&node), std::sync::Arc::clone(&get), lead, fetched).await;
     miss::land(case, &get, flown, story)

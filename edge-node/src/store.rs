@@ -76,7 +76,7 @@ pub(crate) enum Found {
     Stale(Response, Option<Lead>),
     StaleOnError(Response),
     StaleAccepted(Response),
-    OnlyIfCached,
+    OnlyIfCached(Reason),
     Join(Join),
     Lead(Lead),
     Alone(Reason),
@@ -174,7 +174,7 @@ impl Store {
             }
             Lookup::StaleOnError(served) => Found::StaleOnError(served),
             Lookup::StaleAccepted(served) => Found::StaleAccepted(served),
-            Lookup::OnlyIfCached => Found::OnlyIfCached,
+            Lookup::OnlyIfCached(reason) => Found::OnlyIfCached(reason),
             Lookup::Join(fetch) => match shard.flights.get(&fetch) {
                 Some(flight) => Found::Join(Join {
                     again: flight.again.subscribe(),
@@ -189,11 +189,11 @@ impl Store {
         }
     }
 
-    /// A fetch for the response to another request; see [`CacheShard::begin_for`].
-    pub(crate) fn begin_for(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Lead {
+    /// A fetch for a response that is here already; see [`CacheShard::begin_for`].
+    pub(crate) fn begin_for(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>, reason: Reason) -> Lead {
         let place = key.shard(self.shards.len());
         let mut shard = self.lock(place);
-        let begun = shard.cache.begin_for(now, key, request);
+        let begun = shard.cache.begin_for(now, key, request, reason);
         shard.begin(place, begun)
     }
 

@@ -12,7 +12,7 @@ use cdn_core::{
     distribution::Distribution,
     store::{EntryDetail, EntryReport},
 };
-use control_plane::wire::StoreStats;
+use control_plane::wire::{DiskStats, StoreStats};
 use edge_node::{Handle, Shown};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -135,6 +135,13 @@ fn stats(value: &dyn Fn(Counter) -> u64) -> StoreStats {
     let (hits, refresh_hits, misses) =
         (value(Counter::EdgeHits), value(Counter::EdgeRefreshHits), value(Counter::EdgeMisses));
     let bytes_sent = value(Counter::EdgeBytesSent);
+    let disk = DiskStats {
+        objects: value(Counter::EdgeDiskObjects),
+        bytes: value(Counter::EdgeDiskBytes),
+        hits: value(Counter::EdgeDiskHits),
+        writes: value(Counter::EdgeDiskWrites),
+        evictions: value(Counter::EdgeDiskEvictions),
+    };
     StoreStats {
         objects: value(Counter::EdgeStoreObjects),
         bytes: value(Counter::EdgeStoreBytes),
@@ -149,6 +156,7 @@ fn stats(value: &dyn Fn(Counter) -> u64) -> StoreStats {
         bytes_sent,
         evictions: value(Counter::EdgeEvictions),
         admissions_refused: value(Counter::EdgeAdmissionsRefused),
+        disk: (disk != DiskStats::default()).then_some(disk),
     }
 }
 

@@ -171,9 +171,13 @@ fn entry_text(paint: Paint, node: &str, entry: &Value) -> String {
         }
     }
     let status = word(&entry["status"]);
-    let bytes = format!("{} bytes, {} in the store", word(&entry["bytes"]), word(&entry["stored_bytes"]));
+    let (place, last) = match word(&entry["kept_in"]).as_str() {
+        "disk" => ("on the disk", "written"),
+        _ => ("in the store", "last asked for"),
+    };
+    let bytes = format!("{} bytes, {} {place}", word(&entry["bytes"]), word(&entry["stored_bytes"]));
     let mut text = format!(
-        "{node}  {}  {status}  {bytes}, last asked for {} ago\n",
+        "{node}  {}  {status}  {bytes}, {last} {} ago\n",
         word(&entry["state"]),
         seconds(&entry["since_last_hit_s"])
     );
@@ -188,32 +192,33 @@ fn entry_text(paint: Paint, node: &str, entry: &Value) -> String {
 }
 
 fn stats_text(stats: &CacheStats) -> String {
+    const STORE: [&str; 12] = [
+        "NODE",
+        "OBJECTS",
+        "BYTES",
+        "LIMIT",
+        "HITS",
+        "REFRESHED",
+        "MISSES",
+        "PASSES",
+        "COLLAPSED",
+        "EVICTED",
+        "HIT RATIO",
+        "BY BYTES",
+    ];
+    const DISK: [&str; 3] = ["ON DISK", "DISK BYTES", "DISK HITS"];
+    let has_disk = stats.nodes.iter().any(|node| node.stats.as_ref().is_some_and(|stats| stats.disk.is_some()));
+    let headings: Vec<&str> = STORE.into_iter().chain(DISK.into_iter().filter(|_| has_disk)).collect();
     let rows = stats.nodes.iter().map(|node| match (&node.stats, &node.error) {
         (Some(stats), _) => stats_row(&node.node, stats),
         (None, error) => vec![node.node.clone(), error.clone().unwrap_or_default()],
     });
-    table(
-        &[
-            "NODE",
-            "OBJECTS",
-            "BYTES",
-            "LIMIT",
-            "HITS",
-            "REFRESHED",
-            "MISSES",
-            "PASSES",
-            "COLLAPSED",
-            "EVICTED",
-            "HIT RATIO",
-            "BY BYTES",
-        ],
-        rows,
-    )
+    table(&headings, rows)
 }
 
 fn stats_row(node: &str, stats: &StoreStats) -> Vec<String> {
     let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    vec![
+    let mut row = vec![
         node.to_owned(),
         stats.objects.to_string(),
         stats.bytes.to_string(),
@@ -226,7 +231,11 @@ fn stats_row(node: &str, stats: &StoreStats) -> Vec<String> {
         stats.evictions.to_string(),
         share(stats.hit_ratio),
         share(stats.byte_hit_ratio),
-    ]
+    ];
+    if let Some(disk) = &stats.disk {
+        row.extend([disk.objects, disk.bytes, disk.hits].map(|number| number.to_string()));
+    }
+    row
 }
 
 fn word(value: &Value) -> String {

@@ -35,6 +35,12 @@ fn an_edge_finds_its_disk_tier_again() {
 
     kill_and_start(&world);
     assert_eq!(kept_in(&world, "/a"), ["disk"]);
+    let shown = world.ok(&["cache", "show", "/a"]);
+    assert!(shown.contains("on the disk, written ") && shown.contains("cache-control: "), "{shown}");
+    let stats = world.json(&["cache", "stats"]);
+    let fra = stats["nodes"].as_array().unwrap().iter().find(|node| node["node"] == "edge.fra").unwrap();
+    assert_eq!((&fra["stats"]["disk"]["objects"], &fra["stats"]["objects"]), (&3.into(), &0.into()), "{stats:#}");
+    assert!(world.ok(&["cache", "stats"]).contains("ON DISK"));
     assert_eq!(reason(&world, "/a?max-age=600"), "hit_disk");
     assert_eq!(reason(&world, "/a?max-age=600"), "hit");
 

@@ -1,4 +1,6 @@
-//! What a record says of itself to people: `iso cache where`.
+//! What a record says of itself to people: `iso cache where` and `iso cache show`.
+
+use std::{sync::Arc, time::Duration};
 
 use super::{
     aged,
@@ -6,11 +8,24 @@ use super::{
 };
 use crate::{
     WallTime,
-    store::{EntryReport, EntryState, Medium},
+    store::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
 };
 
+/// A record as one more entry, with what decides about it.
+pub fn detail(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryDetail {
+    let response = ResponseDetail {
+        head: Arc::clone(&record.head),
+        lifetime: record.lifetime,
+        resident: now.saturating_since(record.stored_at),
+        origin_left_alone_for: Duration::ZERO,
+        lacking: Vec::new(),
+    };
+    // What answers HEAD alone has no place there.
+    EntryDetail { report: report(now, header, record), key: header.key, head_only: false, response: Some(response) }
+}
+
 /// A record as one more entry. Nobody counts when it was last asked for: since when it lies there stands for that.
-pub fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryReport {
+fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryReport {
     let left = aged(record.lifetime, record.stored_at, now);
     let state = if !left.fresh_for.is_zero() {
         EntryState::Fresh

@@ -13,13 +13,13 @@ use std::{
 };
 
 use cdn_core::{
-    Counter,
+    Counter, NodeId, Role,
     store::{Medium, admission::AdmissionPolicy},
 };
-use edge_node::{BuildError, DiskConfig, Edge};
+use edge_node::{BuildError, DiskConfig, Edge, Tier};
 use tempfile::TempDir;
 
-use crate::support::{Act, Reply, Running, Scripted, Setup, exchange, get, get_with, line, ok, wait_until};
+use crate::support::{Act, Reply, Running, Scripted, Setup, exchange, get, get_with, line, ok, parent, wait_until};
 
 const HOUR: &str = "Cache-Control: max-age=3600\r\n";
 
@@ -66,6 +66,11 @@ async fn the_next_process_finds_what_the_last_one_stored() {
     assert_eq!((origin.requests(), node.count(Counter::EdgeDiskHits)), (1, 1));
     let kept_in: Vec<_> = node.handle.cache_where("demo", "/a").into_iter().map(|entry| entry.kept_in).collect();
     assert_eq!(kept_in, [Medium::Memory, Medium::Disk]);
+    let [memory, disk] = node.handle.cache_show("demo", "/a").unwrap().entries.try_into().unwrap();
+    assert_eq!((memory.key, memory.report.etag), (disk.key, disk.report.etag));
+    let response = disk.response.unwrap();
+    assert_eq!(response.lifetime.initial_age.as_secs(), 30);
+    assert_eq!(response.head.headers()["etag"], memory.response.unwrap().head.headers()["etag"]);
 }
 
 #[tokio::test]
@@ -101,6 +106,71 @@ async fn a_range_of_what_lies_on_the_disk_asks_nobody() {
     let node = on_disk(origin.address, dir.path()).start().await;
     let part = get_with(node.address, "/", "Range: bytes=70000-70099\r\n").await;
     assert_eq!((part.status, part.reason().as_str(), part.text().as_str()), (206, "hit_disk", &body[70_000..70_100]));
+    assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn who_wants_only_what_is_cached_gets_what_lies_on_the_disk() {
+    let dir = TempDir::new().unwrap();
+    let origin = Scripted::start(|head, _| {
+        let control = if head.starts_with("GET /old ") { "Cache-Control: no-cache\r\n" } else { HOUR };
+        vec![ok(&format!("{control}ETag: \"a\"\r\n"), "body")]
+    })
+    .await;
+    let start = || {
+        let mut setup = Setup::honour_origin(origin.address);
+        setup.config.disk = tier(dir.path());
+        setup.start()
+    };
+    let node = start().await;
+    for path in ["/a", "/old"] {
+        get(node.address, path).await;
+    }
+    end(node, dir.path()).await;
+    let node = start().await;
+    let only = async |path: &str, range: &str| {
+        get_with(node.address, path, &format!("Cache-Control: only-if-cached\r\n{range}")).await
+    };
+    let found = only("/a", "Range: bytes=1-2\r\n").await;
+    assert_eq!((found.status, found.text().as_str(), found.reason().as_str()), (206, "od", "hit_disk"));
+    assert_eq!(only("/a", "").await.reason(), "hit");
+    // What lies there and would have to be confirmed is not good enough, whether it lies on the disk or in memory.
+    for path in ["/old", "/old", "/absent"] {
+        let refused = only(path, "").await;
+        assert_eq!((refused.status, refused.reason().as_str()), (504, "only_if_cached"), "{path}");
+    }
+    assert_eq!(origin.requests(), 2);
+    assert_eq!(get(node.address, "/absent").await.status, 200, "nobody waits for what was not asked for");
+}
+
+#[tokio::test]
+async fn age_and_freshness_come_through_the_disk_of_a_tier_behind() {
+    let dir = TempDir::new().unwrap();
+    let origin = Scripted::always(vec![ok(&format!("{HOUR}Age: 30\r\n"), "hello")]).await;
+    let shield = || {
+        let mut setup = on_disk(origin.address, dir.path()).app(|app| app.shield = true);
+        (setup.config.id, setup.config.tier) = (NodeId::new(Role::Shield, "iad"), Tier::Shield);
+        setup.start()
+    };
+    let edge = |shield: &Running| {
+        let mut setup = Setup::new(origin.address).app(|app| app.shield = true);
+        setup.config.parents = vec![parent(Tier::Shield, "IAD", shield.address)];
+        setup.start()
+    };
+    let first = shield().await;
+    assert_eq!(get(edge(&first).await.address, "/").await.text(), "hello");
+    end(first, dir.path()).await;
+    let second = shield().await;
+    let edge = edge(&second).await;
+    let found = get(edge.address, "/").await;
+    assert_eq!((found.text().as_str(), found.reason().as_str()), ("hello", "hit_shield"));
+    let age: u64 = found.header("age").parse().unwrap();
+    assert!((30..40).contains(&age), "{}", found.head);
+    for node in [&edge, &second] {
+        let entry = node.handle.cache_where("demo", "/").remove(0);
+        assert!((30..40).contains(&entry.age.as_secs()), "{entry:?}");
+        assert!((3_598..=3_600).contains(&(entry.age + entry.fresh_for).as_secs()), "{entry:?}");
+    }
     assert_eq!(origin.requests(), 1);
 }
 

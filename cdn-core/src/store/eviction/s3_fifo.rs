@@ -160,14 +160,16 @@ mod tests {
         for slot in 0..3 {
             policy.on_insert(slot, Newcomer { identity: slot.into(), bytes: 10 });
         }
-        (policy.on_hit(0), policy.on_hit(0));
+        policy.on_hit(0);
+        policy.on_hit(0);
         assert_eq!((policy.victim(), policy.main.has(0)), (Some(1), true));
         policy.on_remove(1);
         for (slot, bytes) in [(0, 100), (2, 5), (1, 7), (9, 7)] {
             policy.on_resize(slot, bytes);
         }
         assert_eq!((policy.small_bytes, policy.bytes), (5, 105));
-        (policy.on_remove(0), policy.on_remove(2));
+        policy.on_remove(0);
+        policy.on_remove(2);
         assert_eq!((policy.small_bytes, policy.bytes, policy.listed), (0, 0, 0));
     }
 }
