@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use cdn_core::{Counter, Counters};
+use futures_util::future::join_all;
 use http::{Method, Request, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -78,12 +79,13 @@ impl Beacons {
         let (routers, counters) = (Arc::clone(&self.routers), Arc::clone(&self.counters));
         let (body, limit) = (Bytes::from(body), self.limits.beacon_timeout);
         tokio::spawn(async move {
-            // Every router estimates by itself, so every router hears it.
-            for &router in routers.iter() {
+            // Every router estimates by itself, so every router hears it; one that is dead keeps it from none.
+            let posts = routers.iter().map(async |&router| {
                 let sent = timeout(limit, post(&*net, from.clone(), router, body.clone())).await;
                 let taken = matches!(sent, Ok(Ok(true)));
                 counters.bump(if taken { Counter::ViewerBeacons } else { Counter::ViewerBeaconsFailed });
-            }
+            });
+            join_all(posts).await;
             drop(permit);
         });
     }

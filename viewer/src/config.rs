@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 /// What a viewer node needs to know of its world.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The routers, in the order in which a resolver prefers them until one has answered.
+    /// The routers, in the order in which a resolver asks them for the first time; later the fastest is asked.
     pub routers: Vec<RouterAddresses>,
     /// The zones of the world without a trailing dot, such as `demo.test` and `cdn.test`. A host outside is refused.
     pub zones: Vec<String>,

@@ -1,16 +1,13 @@
 //! One question, put to the routers until one answers.
 //!
-//! Each try goes to the next router in a circle that begins at the one that answered last, and waits as long as the
-//! setting for this try says; a router that refuses the datagram is left at once. One socket per router is kept for the
+//! Each try goes to the next router in the order of [`Servers`], round and round, and waits as long as the setting for
+//! this try says; a router that refuses the datagram is left at once. One socket per router is kept for the
 //! whole exchange, so that a late answer to an earlier try still counts. A truncated answer is asked again over TCP.
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,7 +17,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::reply::{Question, Reply};
+use super::{
+    reply::{Question, Reply},
+    servers::Servers,
+};
 use crate::{
     config::Limits,
     net::{Datagrams, Net, Source},
@@ -30,9 +30,8 @@ use crate::{
 pub(crate) struct Upstream {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) from: Source,
-    pub(crate) routers: Vec<SocketAddr>,
-    /// The router that answered last.
-    pub(crate) preferred: AtomicUsize,
+    /// The routers, and how they answered so far.
+    pub(crate) servers: Mutex<Servers>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -51,16 +50,17 @@ impl Upstream {
     pub(crate) async fn ask(&self, question: &Question, manner: Manner) -> Result<Reply, String> {
         let id = rand::random();
         let bytes = question.encode(id)?;
-        let servers = manner.server.map_or_else(|| self.routers.clone(), |server| vec![server]);
-        let first = if manner.server.is_some() { 0 } else { self.preferred.load(Ordering::Relaxed) };
+        let now = || Instant::now().into_std();
+        let servers = manner.server.map_or_else(|| self.servers().in_order(now()), |server| vec![server]);
         let mut sockets: Vec<Option<Box<dyn Datagrams>>> = servers.iter().map(|_| None).collect();
         let mut story: Vec<String> = Vec::new();
         let mut failure: Option<Reply> = None;
         let mut refused = 0;
         for (tries, wait) in self.waits(servers.len()).enumerate() {
-            let at = (first + tries) % servers.len().max(1);
+            let at = tries % servers.len().max(1);
             let (Some(&server), Some(socket)) = (servers.get(at), sockets.get_mut(at)) else { break };
             self.counters.bump(if tries == 0 { Counter::ViewerDnsQueries } else { Counter::ViewerDnsRetransmits });
+            let asked_at = Instant::now();
             let heard = if manner.tcp {
                 self.ask_over_tcp(server, &bytes, id, question).await
             } else {
@@ -70,11 +70,12 @@ impl Upstream {
                 Ok(mut reply) => {
                     reply.tries = u32::try_from(tries + 1).unwrap_or(u32::MAX);
                     if !reply.is_servers_failure() {
-                        if manner.server.is_none() {
-                            self.preferred.store(at, Ordering::Relaxed);
+                        if !reply.tcp {
+                            self.servers().handle_answer(now(), server, asked_at.elapsed());
                         }
                         return Ok(reply);
                     }
+                    self.servers().handle_failure(now(), server);
                     // Another router may know; after all of them have said no, no is the answer.
                     failure = Some(reply);
                     if tries + 1 >= servers.len() {
@@ -82,6 +83,7 @@ impl Upstream {
                     }
                 }
                 Err(error) => {
+                    self.servers().handle_failure(now(), server);
                     story.push(format!("{server}: {}", describe(&error)));
                     refused += usize::from(error.kind() == io::ErrorKind::ConnectionRefused);
                     if refused >= servers.len() && failure.is_none() {
@@ -95,6 +97,10 @@ impl Upstream {
         }
         self.counters.bump(Counter::ViewerDnsFailures);
         Err(if story.is_empty() { "there is no router to ask".into() } else { story.join("; ") })
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Servers> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long each try waits: as the setting says, the last one again until each server has been asked once.

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     str::FromStr as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use super::{
     cache::Cache,
     exchange::{Manner, Upstream},
     reply::{ALIASES_MAX, Chain, Question, Reply},
+    servers::Servers,
 };
 use crate::{config::Limits, net::Net, place::Standing};
 
@@ -102,8 +103,7 @@ impl Resolvers {
             let upstream = Upstream {
                 net: Arc::clone(&self.net),
                 from: standing.resolver_source(),
-                routers: self.routers.clone(),
-                preferred: AtomicUsize::new(0),
+                servers: Mutex::new(Servers::new(&self.routers)),
                 limits: Arc::clone(&self.limits),
                 counters: Arc::clone(&self.counters),
             };
