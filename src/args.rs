@@ -11,7 +11,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  iso up                                             six PoPs, a shield, two origins, a router
+  iso up                                             six PoPs, a shield, two origins, two routers
   iso up --origin app=http://127.0.0.1:3000@us-east-1   your own app behind the CDN
   iso curl --from tokyo --ledger -- http://www.demo.test/
   iso kill fra --for 30s
@@ -26,7 +26,7 @@ Examples:
   iso route policy geo --distribution shop    one distribution
   iso route policy default --distribution shop   back to the world's";
 
-/// A global CDN on one machine: real edges, router and origins, with the latency of the real world between them.
+/// A global CDN on one machine: real edges, routers and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
 #[command(name = "iso", version, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
 pub(crate) struct Cli {
@@ -93,9 +93,9 @@ pub(crate) enum Verb {
     Link(LinkArgs),
     /// Undo faults.
     Heal(HealArgs),
-    /// Take a PoP out of the router's answers; what it is doing, it finishes.
+    /// Take a PoP out of the routers' answers; what it is doing, it finishes.
     Drain(PopArgs),
-    /// Put a PoP back into the router's answers.
+    /// Put a PoP back into the routers' answers.
     Undrain(PopArgs),
     /// Show by which policy clients are routed, or switch it while the world runs.
     #[command(after_help = ROUTE_EXAMPLES)]

@@ -7,6 +7,7 @@
 mod distributions;
 mod dns;
 mod origins;
+mod routers;
 mod routing;
 mod settings;
 mod tiers;
@@ -26,6 +27,7 @@ use self::{
     distributions::{distributions_of, groups_of},
     dns::dns_of,
     origins::origins_of,
+    routers::routers_of,
     routing::{candidates, routing_of},
     settings::router_of,
     tiers::{regional_of, shield_of},
@@ -60,7 +62,7 @@ pub(crate) struct Cluster {
     pub(crate) seed: u64,
     /// Ports.
     pub(crate) ports: PortBlock,
-    /// Edges, regional caches, shield, router, origins, viewer, in this order.
+    /// Edges, regional caches, shield, routers, origins, viewer, in this order.
     pub(crate) nodes: Vec<NodePlan>,
     /// Origins by id, in the order written.
     pub(crate) origins: IndexMap<String, OriginPlan>,
@@ -76,7 +78,7 @@ pub(crate) struct Cluster {
     pub(crate) edge: EdgePlan,
     /// Settings of viewers.
     pub(crate) viewer: ViewerPlan,
-    /// Where the control plane stands: with the router.
+    /// Where the control plane stands: with the first router.
     pub(crate) control: Place,
     /// What nodes log.
     pub(crate) log_level: String,
@@ -143,13 +145,11 @@ impl Cluster {
         let origins = origins_of(file, inputs, atlas, ports)?;
         let shield = shield_of(file, atlas, &pops, &origins)?;
         let regional = regional_of(file, atlas)?;
-        let control = match &file.router.site {
-            Some(name) => place(atlas, "router.site", name)?,
-            None => shield.as_ref().or_else(|| pops.first()).cloned().ok_or_else(no_pops)?,
-        };
+        let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
+        let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
         let distributions = distributions_of(file, &origins, &groups)?;
-        let nodes = nodes_of(&pops, &regional, shield.as_ref(), &control, &origins, ports)?;
+        let nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
         let world = world_of(file, inputs)?;
         let default_place = match &file.viewer.place {
             Some(name) => place(atlas, "viewer.place", name)?,
@@ -212,9 +212,6 @@ impl Cluster {
             let Addresses { http, dns, admin } = node.addresses;
             [http, dns, admin].contains(&Some(address))
         };
-        if address == self.ports.routing() || address == self.ports.dns() {
-            return self.nodes_with(Role::Router).next().map(|router| &router.place);
-        }
         self.nodes.iter().find(listens).map(|node| &node.place).or_else(|| {
             let is_at = |origin: &&OriginPlan| match &origin.kind {
                 OriginKind::App(addresses) => addresses.contains(&address),
@@ -338,7 +335,7 @@ fn nodes_of(
     pops: &[Place],
     regional: &[Place],
     shield: Option<&Place>,
-    control: &Place,
+    routers: &[Place],
     origins: &IndexMap<String, OriginPlan>,
     ports: PortBlock,
 ) -> Result<Vec<NodePlan>, KeyError> {
@@ -364,7 +361,18 @@ fn nodes_of(
     if let Some(shield) = shield {
         add(Role::Shield, shield.id.as_str(), shield, edge_at(1, 0), None);
     }
-    add(Role::Router, control.id.as_str(), control, Some(ports.routing()), Some(ports.dns()));
+    for (at, router) in routers.iter().enumerate() {
+        // The first is where everybody looks for a name server of this machine; the others need an address of their own,
+        // because name servers share a port as edges do.
+        let (http, dns) = match at {
+            0 => (ports.routing(), ports.dns()),
+            _ => {
+                let ip = Ipv4Addr::new(127, 77, 3, u8::try_from(at).unwrap_or(u8::MAX)).into();
+                (SocketAddr::new(ip, ports.routing().port()), SocketAddr::new(ip, ports.dns().port()))
+            }
+        };
+        add(Role::Router, router.id.as_str(), router, Some(http), Some(dns));
+    }
     for (id, origin) in origins {
         let is_app = matches!(origin.kind, OriginKind::App(_));
         add(Role::Origin, id, &origin.place, (!is_app).then_some(origin.address), None);

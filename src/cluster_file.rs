@@ -239,13 +239,14 @@ pub(crate) enum MethodsFile {
     Any,
 }
 
-/// The router's settings.
+/// Settings of every router.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RouterFile {
-    /// PoP or region where it stands. Default: where the shield stands, else the first PoP.
+    /// PoPs or regions of the routers, one each; the control plane stands with the first. Default: where the shield
+    /// stands, else the first PoP, and the first PoP on another continent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) site: Option<String>,
+    pub(crate) sites: Option<Vec<String>>,
     /// `latency`, `geo`, `geoproximity`, `anycast`, `weighted`, `random`, `round-robin` or `static` (in the order of
     /// `pops`). Default `latency`.
     #[serde(skip_serializing_if = "Option::is_none")]

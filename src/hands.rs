@@ -21,6 +21,7 @@ use futures_util::{
     future::join_all,
     stream::{self, BoxStream},
 };
+use http_body_util::Full;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
@@ -29,6 +30,7 @@ use wan::Wan;
 
 use crate::{
     cluster::{Cluster, NodePlan},
+    lines::Lines,
     links,
     node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire, PoliciesAsk},
     state::WorldDir,
@@ -95,6 +97,13 @@ impl RootHands {
         change(&mut self.desired.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Opens the line to a router that has just started, so that the first drain need not wait for it.
+    pub(crate) async fn open_line(&self, router: &NodeId) {
+        if let Err(error) = self.admin.open_line(&self.wan, &self.cluster, router).await {
+            tracing::debug!(%router, %error, "no line to the router yet");
+        }
+    }
+
     /// Every node that can hear: running and not paused.
     fn listeners(&self) -> Vec<NodeId> {
         self.supervisor.running().into_iter().filter(|node| !self.supervisor.is_paused(node)).collect()
@@ -124,13 +133,14 @@ impl RootHands {
 
     /// Puts a document to every router that can hear, over the network of the world.
     async fn tell_routers(&self, path: &str, ask: &impl Serialize) -> Result<(), HandsError> {
-        for router in self.cluster.nodes_with(Role::Router) {
-            if self.supervisor.is_running(&router.id) && !self.supervisor.is_paused(&router.id) {
-                let told = self.admin.tell_over(&self.wan, &self.cluster, &router.id, path, ask);
-                told.await.map_err(HandsError::Failed)?;
-            }
-        }
-        Ok(())
+        let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);
+        let routers =
+            routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
+        let told = join_all(routers.map(async |router| {
+            let told = self.admin.tell_on_line(&self.wan, &self.cluster, router, path, ask).await;
+            told.map_err(|error| HandsError::Failed(format!("{router}: {error}")))
+        }));
+        told.await.into_iter().try_for_each(|told| told.map(drop))
     }
 
     fn process(&self, node: &NodeId, result: Result<(), ProcessError>) -> Result<(), HandsError> {
@@ -160,10 +170,16 @@ impl RootHands {
         self.admin.question(&self.cluster, node, question, &query).await
     }
 
+    /// The first node of `role` that can answer.
     fn the(&self, role: Role) -> Result<NodeId, HandsError> {
-        let node = self.cluster.nodes_with(role).next().map(|plan| plan.id.clone());
-        let node = node.ok_or_else(|| HandsError::Failed(format!("this world has no {role}")))?;
-        if self.supervisor.is_running(&node) { Ok(node) } else { Err(HandsError::NotRunning(node.to_string())) }
+        let nodes = || self.cluster.nodes_with(role).map(|plan| plan.id.clone());
+        let can_answer = |node: &NodeId| self.supervisor.is_running(node) && !self.supervisor.is_paused(node);
+        nodes().find(can_answer).or_else(|| nodes().find(|node| self.supervisor.is_running(node))).ok_or_else(|| {
+            match nodes().next() {
+                Some(first) => HandsError::NotRunning(first.to_string()),
+                None => HandsError::Failed(format!("this world has no {role}")),
+            }
+        })
     }
 }
 
@@ -251,7 +267,9 @@ impl Hands for RootHands {
                 ("ecs", ask.ecs.map(|ecs| ecs.to_string())),
                 ("drain", ask.drain.clone()),
             ];
-            self.admin.question(&self.cluster, &router, "/explain", &query).await
+            let mut explanation = self.admin.question(&self.cluster, &router, "/explain", &query).await?;
+            explanation["router"] = Value::String(router.to_string());
+            Ok(explanation)
         })
     }
 
@@ -362,10 +380,16 @@ impl Hands for RootHands {
 pub(crate) struct Admin {
     client: reqwest::Client,
     token: String,
+    /// Lines through the world's links, from where the control plane stands.
+    lines: Arc<Lines>,
 }
 
 /// How long an admin port may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an exchange through the links may take: longer than a handshake and an exchange between any two sites with
+/// a second of extra delay each way.
+const OVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Admin {
     /// A client that shows `token`.
@@ -374,7 +398,7 @@ impl Admin {
     /// The HTTP client cannot be made.
     pub(crate) fn new(token: String) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { client, token })
+        Ok(Self { client, token, lines: Arc::default() })
     }
 
     /// Puts a document, in no time.
@@ -453,7 +477,7 @@ impl Admin {
         }
     }
 
-    /// Puts a document through the links of the world, from where the control plane stands.
+    /// Puts a document through the links of the world, from where the control plane stands, on a connection of its own.
     ///
     /// # Errors
     /// In words.
@@ -465,46 +489,55 @@ impl Admin {
         path: &str,
         document: &impl Serialize,
     ) -> Result<String, String> {
+        self.tell_through(&Lines::default(), wan, cluster, node, path, document).await
+    }
+
+    /// The same on a connection that is kept: half a round trip, and not two.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn tell_on_line(
+        &self,
+        wan: &Wan,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<String, String> {
+        self.tell_through(&self.lines, wan, cluster, node, path, document).await
+    }
+
+    /// Opens the line of [`tell_on_line`](Self::tell_on_line).
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) async fn open_line(&self, wan: &Wan, cluster: &Cluster, node: &NodeId) -> Result<(), String> {
+        let dialer = wan.dialer(cluster.control.id.clone(), None);
+        let opened = self.lines.open(&dialer, node, address(cluster, node)?);
+        tokio::time::timeout(OVER_TIMEOUT, opened).await.unwrap_or_else(|_| Err("no answer".into()))
+    }
+
+    async fn tell_through(
+        &self,
+        lines: &Lines,
+        wan: &Wan,
+        cluster: &Cluster,
+        node: &NodeId,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<String, String> {
         let address = address(cluster, node)?;
         let dialer = wan.dialer(cluster.control.id.clone(), None);
         let body = serde_json::to_vec(document).map_err(|error| error.to_string())?;
-        let exchange = async {
-            let stream = dialer.connect(address).await.map_err(|error| error.to_string())?;
-            exchange_over(stream, address, path, &self.token, body).await
-        };
-        // Longer than a handshake and an exchange between any two sites with a second of extra delay each way.
-        tokio::time::timeout(Duration::from_secs(5), exchange).await.unwrap_or_else(|_| Err("no answer".into()))
+        let request = http::Request::put(path)
+            .header(http::header::HOST, address.to_string())
+            .header(http::header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(bytes::Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
+        let answered = lines.exchange(&dialer, node, address, request);
+        tokio::time::timeout(OVER_TIMEOUT, answered).await.unwrap_or_else(|_| Err("no answer".into()))
     }
-}
-
-async fn exchange_over(
-    stream: wan::WanStream,
-    address: SocketAddr,
-    path: &str,
-    token: &str,
-    body: Vec<u8>,
-) -> Result<String, String> {
-    use http_body_util::{BodyExt as _, Full};
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|error| error.to_string())?;
-    let driver = tokio::spawn(connection);
-    let request = http::Request::put(path)
-        .header(http::header::HOST, address.to_string())
-        .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(bytes::Bytes::from(body)))
-        .map_err(|error| error.to_string())?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
-        let text = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        let text = String::from_utf8_lossy(&text).trim().to_owned();
-        if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
-    };
-    let answer = answered.await;
-    driver.abort();
-    answer
 }
 
 fn address(cluster: &Cluster, node: &NodeId) -> Result<SocketAddr, String> {

@@ -129,7 +129,10 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
             cluster
                 .nodes_with(Role::Edge)
                 .flat_map(|plan| plan.addresses.http.map(|to| from_near(plan, to)))
-                .chain(cluster.nodes_with(Role::Edge).flat_map(|plan| Some(from_near(plan, cluster.ports.dns()))))
+                .chain(cluster.nodes_with(Role::Edge).flat_map(|plan| {
+                    let servers = cluster.nodes_with(Role::Router).filter_map(|router| router.addresses.dns);
+                    servers.map(|to| from_near(plan, to))
+                }))
                 .collect()
         }
     }

@@ -80,6 +80,12 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let cluster = &frame.cluster;
     let IpAddr::V4(own) = dns.ip() else { anyhow::bail!("the router listens on IPv4") };
     let mut config = Config::new(frame.plan.id.clone(), "cdn.test".parse()?, own);
+    // Every router says the same of all: zones have one set of name servers, whoever is asked.
+    config.name_servers.clear();
+    for (at, plan) in cluster.nodes_with(Role::Router).enumerate() {
+        let Some(IpAddr::V4(address)) = plan.addresses.dns.map(|dns| dns.ip()) else { continue };
+        config.name_servers.push((config.zone.child(&format!("ns{}", at + 1))?, address));
+    }
     config.distributions = cluster
         .distributions
         .iter()

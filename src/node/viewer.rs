@@ -44,7 +44,9 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
 
 fn config(cluster: &Cluster) -> Config {
     let mut config = Config::with_default_ports(cluster.viewer.place.id.as_str());
-    config.routers = vec![RouterAddresses { dns: cluster.ports.dns(), http: cluster.ports.routing() }];
+    let routers = cluster.nodes_with(Role::Router);
+    let routers = routers.filter_map(|plan| plan.addresses.dns.zip(plan.addresses.http));
+    config.routers = routers.map(|(dns, http)| RouterAddresses { dns, http }).collect();
     let mut zones = vec!["cdn.test".to_owned()];
     for alias in cluster.distributions.iter().flat_map(|distribution| distribution.aliases()) {
         let name = alias.trim_start_matches("*.");

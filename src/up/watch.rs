@@ -123,6 +123,10 @@ impl Watch {
                     self.plane.node_started(node, *pid, addresses(plan));
                 }
                 self.show(node, Health::Suspect, shown);
+                if node.role() == Role::Router {
+                    let (hands, router) = (Arc::clone(&self.hands), node.clone());
+                    tokio::spawn(async move { hands.open_line(&router).await });
+                }
             }
             NodeEvent::Exited { how, .. } => {
                 shown.remove(node);
@@ -141,7 +145,7 @@ impl Watch {
         }
     }
 
-    /// Asks every node how it is, and the router how it sees the edges.
+    /// Asks every node how it is, and the routers how they see the edges.
     async fn look(&self, settled: bool, misses: &mut BTreeMap<NodeId, u32>, shown: &mut BTreeMap<NodeId, Health>) {
         let running = self.supervisor.running();
         let edges_seen = self.edges_seen().await;
@@ -164,12 +168,8 @@ impl Watch {
                 missed if missed < DOWN_AFTER => Health::Suspect,
                 _ => Health::Down,
             };
-            let routed = match (node.role(), &edges_seen) {
-                (Role::Edge, Some(seen)) => match seen.get(&node.to_string()).map(String::as_str) {
-                    Some("up") => Health::Up,
-                    Some("down") => Health::Down,
-                    _ => Health::Suspect,
-                },
+            let routed = match (node.role(), agreed(settled, &edges_seen, node)) {
+                (Role::Edge, Some(routed)) => routed,
                 // Without a router nobody's health checks run; the edge's own answer counts once the world is up.
                 (Role::Edge, None) if !settled => Health::Suspect,
                 _ => Health::Up,
@@ -185,16 +185,32 @@ impl Watch {
         }
     }
 
-    async fn edges_seen(&self) -> Option<BTreeMap<String, String>> {
-        let router = self.cluster.nodes_with(Role::Router).next()?;
-        if self.supervisor.is_paused(&router.id) || !self.supervisor.is_running(&router.id) {
-            return None;
-        }
-        let asked = self.admin.text(&self.cluster, &router.id, "/edges", &[]);
-        let text = tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok()?.ok()?;
-        let seen: Vec<EdgeSeen> = serde_json::from_str(&text).ok()?;
-        Some(seen.into_iter().map(|edge| (edge.node, edge.health)).collect())
+    /// How each router that answers sees the edges.
+    async fn edges_seen(&self) -> Vec<BTreeMap<String, String>> {
+        let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);
+        let routers = routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
+        let seen = join_all(routers.map(async |router| {
+            let asked = self.admin.text(&self.cluster, router, "/edges", &[]);
+            let text = tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok()?.ok()?;
+            let seen: Vec<EdgeSeen> = serde_json::from_str(&text).ok()?;
+            Some(seen.into_iter().map(|edge| (edge.node, edge.health)).collect())
+        }));
+        seen.await.into_iter().flatten().collect()
     }
+}
+
+/// What the routers make of an edge: until the world is up the worst that any of them says, because each must have seen
+/// it; then the worst on which more than half of them agree, because one may be cut off.
+fn agreed(settled: bool, seen: &[BTreeMap<String, String>], edge: &NodeId) -> Option<Health> {
+    let of = |seen: &BTreeMap<String, String>| match seen.get(&edge.to_string()).map(String::as_str) {
+        Some("up") => Health::Up,
+        Some("down") => Health::Down,
+        _ => Health::Suspect,
+    };
+    let mut all: Vec<Health> = seen.iter().map(of).collect();
+    all.sort_by_key(|&health| rank(health));
+    let at = if settled { all.len().checked_sub(1)? / 2 } else { all.len().checked_sub(1)? };
+    all.get(at).copied()
 }
 
 fn interval(span: Duration) -> Interval {

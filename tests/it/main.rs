@@ -17,6 +17,7 @@ mod ledger;
 mod links;
 mod raw;
 mod route;
+mod routers;
 mod stand;
 mod start;
 mod tidy;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[test]
-fn up_without_arguments_is_six_pops_a_shield_a_router_and_two_origins() {
+fn up_without_arguments_is_six_pops_a_shield_two_routers_and_two_origins() {
     let world = World::start(&[]);
     let status = world.status_now();
     let ids: Vec<&str> = status["nodes"].as_array().unwrap().iter().filter_map(|node| node["id"].as_str()).collect();
@@ -26,6 +26,7 @@ fn up_without_arguments_is_six_pops_a_shield_a_router_and_two_origins() {
         "edge.syd",
         "shield.iad",
         "router.iad",
+        "router.fra",
         "origin.primary",
         "origin.secondary",
     ] {
@@ -41,7 +42,7 @@ fn up_without_arguments_is_six_pops_a_shield_a_router_and_two_origins() {
     }
     assert!(edge["addresses"]["http"].as_str().unwrap().starts_with("127.77."), "{edge}");
     assert!(edge["addresses"]["admin"].is_string(), "{edge}");
-    // 6 edges → shield, 6 → two origins, shield → two origins, router → 6, viewers → 6 and → DNS, control → 8.
+    // 6 edges → shield, 6 → two origins, shield → two origins, two routers → 6, viewers → 6 and → both routers, control → 9.
     let links = status["links"]["count"].as_u64().unwrap();
     assert!(links >= 40, "{links} links were measured");
     let worst = status["links"]["worst_error_ms"].as_f64().unwrap();
