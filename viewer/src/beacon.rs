@@ -1,7 +1,8 @@
 //! Tells the routers which round trips viewers saw.
 //!
 //! Decides when a round trip is reported: at most once per client network and edge in an interval, and never so many at
-//! once that reporting becomes a load. A report travels from the viewer's place and pays its way, in the background.
+//! once that reporting becomes a load. Decides also when the second address of an answer is worth measuring: the first is
+//! measured by whoever uses it, and of the second nobody would ever hear again. A report travels from the viewer's place and pays its way, in the background.
 
 use std::{
     collections::HashMap,
@@ -39,9 +40,11 @@ struct Beacon {
     rtt_ms: f64,
 }
 
-/// Reports round trips.
+/// Reports round trips. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Beacons {
-    last: Mutex<HashMap<(Ipv4Net, SocketAddr), Instant>>,
+    last: Arc<Times>,
+    measured: Arc<Times>,
     under_way: Arc<Semaphore>,
     net: Arc<dyn Net>,
     routers: Arc<[SocketAddr]>,
@@ -57,12 +60,14 @@ impl Beacons {
         counters: Arc<Counters>,
     ) -> Self {
         let under_way = Arc::new(Semaphore::new(limits.beacons_max));
-        Self { last: Mutex::default(), under_way, net, routers: routers.into(), limits, counters }
+        let (last, measured) = (Arc::default(), Arc::default());
+        Self { last, measured, under_way, net, routers: routers.into(), limits, counters }
     }
 
     /// A viewer at `standing` connected to `edge` in `rtt`.
     pub(crate) fn handle_round_trip(&self, standing: &Standing, edge: SocketAddr, rtt: Duration) {
-        if self.routers.is_empty() || !self.is_due(Instant::now(), (standing.network, edge)) {
+        let due = || is_due(&self.last, Instant::now(), (standing.network, edge), self.limits.beacon_interval);
+        if self.routers.is_empty() || !due() {
             return;
         }
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
@@ -90,21 +95,50 @@ impl Beacons {
         });
     }
 
-    fn is_due(&self, now: Instant, key: (Ipv4Net, SocketAddr)) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let interval = self.limits.beacon_interval;
-        if last.get(&key).is_some_and(|then| now.saturating_duration_since(*then) < interval) {
+    /// Permission to measure the way from `standing` to `edge` although nobody goes there, if it is time. The first time
+    /// it is not, so that a single request stays one.
+    pub(crate) fn poll_measurement(&self, standing: &Standing, edge: SocketAddr) -> Option<Measurement> {
+        let (now, key) = (Instant::now(), (standing.network, edge));
+        let interval = self.limits.measure_interval;
+        if self.routers.is_empty() || interval.is_zero() {
+            return None;
+        }
+        let is_first = !self.measured.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key);
+        let is_due = is_due(&self.measured, now, key, interval);
+        (is_due && !is_first).then(|| Measurement { beacons: self.clone(), standing: standing.clone(), edge })
+    }
+}
+
+/// A way that is being measured.
+pub(crate) struct Measurement {
+    beacons: Beacons,
+    standing: Standing,
+    edge: SocketAddr,
+}
+
+impl Measurement {
+    /// It took `rtt`.
+    pub(crate) fn handle_round_trip(self, rtt: Duration) {
+        self.beacons.handle_round_trip(&self.standing, self.edge, rtt);
+    }
+}
+
+type Times = Mutex<HashMap<(Ipv4Net, SocketAddr), Instant>>;
+
+/// Whether `key` was not due within the last `interval`; then it is now.
+fn is_due(last: &Times, now: Instant, key: (Ipv4Net, SocketAddr), interval: Duration) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.get(&key).is_some_and(|then| now.saturating_duration_since(*then) < interval) {
+        return false;
+    }
+    if last.len() >= REMEMBERED_MAX {
+        last.retain(|_, then| now.saturating_duration_since(*then) < interval);
+        if last.len() >= REMEMBERED_MAX {
             return false;
         }
-        if last.len() >= REMEMBERED_MAX {
-            last.retain(|_, then| now.saturating_duration_since(*then) < interval);
-            if last.len() >= REMEMBERED_MAX {
-                return false;
-            }
-        }
-        last.insert(key, now);
-        true
     }
+    last.insert(key, now);
+    true
 }
 
 /// Posts one report and says whether the router took it.

@@ -107,6 +107,9 @@ pub struct Limits {
     pub dns_lookups_max: usize,
     /// The shortest time between two beacons for one client network and edge. Default 1 s.
     pub beacon_interval: Duration,
+    /// The shortest time between two measurements of the second address of an answer for one client network; they take a
+    /// handshake each, in the background. Zero for none. Default 2 s.
+    pub measure_interval: Duration,
     /// Beacons under way at once; one more is dropped. Default 64.
     pub beacons_max: usize,
     /// How long one beacon may take. Default 5 s.
@@ -142,6 +145,7 @@ impl Default for Limits {
             dns_ttl_max: Duration::from_secs(86_400),
             dns_lookups_max: 1024,
             beacon_interval: Duration::from_secs(1),
+            measure_interval: Duration::from_secs(2),
             beacons_max: 64,
             beacon_timeout: Duration::from_secs(5),
             ledgers_max: 256,

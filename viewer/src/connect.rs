@@ -138,6 +138,11 @@ impl Connector {
                     }
                     self.dead().remove(&(standing.site.clone(), address));
                     self.beacons.handle_round_trip(standing, address, rtt);
+                    if at == 0
+                        && let Some(&second) = addresses.get(1)
+                    {
+                        self.measure_in_background(standing, second);
+                    }
                     return Ok(Connected { stream, address, attempts });
                 }
                 Ok(Err(error)) => error,
@@ -147,6 +152,21 @@ impl Connector {
             self.counters.bump(Counter::ViewerConnectFailures);
             self.handle_failure(&standing.site, address);
         }
+    }
+
+    /// Now and then connects to the address that was not needed, and lets go: so routers hear of a PoP that has become the
+    /// better one without anybody's having been sent there.
+    fn measure_in_background(&self, standing: &Standing, second: SocketAddr) {
+        let Some(measurement) = self.beacons.poll_measurement(standing, second) else { return };
+        let connecting = self.net.connect(standing.viewer_source(), second);
+        let limit = self.limits.connect_timeout;
+        self.counters.bump(Counter::ViewerMeasurements);
+        tokio::spawn(async move {
+            let started = Instant::now();
+            if let Ok(Ok(_stream)) = timeout(limit, connecting).await {
+                measurement.handle_round_trip(started.elapsed());
+            }
+        });
     }
 
     fn dead(&self) -> MutexGuard<'_, HashMap<(SiteId, SocketAddr), Instant>> {

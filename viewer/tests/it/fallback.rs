@@ -160,3 +160,24 @@ async fn a_connection_is_reported_once_per_interval_with_its_round_trip() {
     assert!(beacons[0]["rtt_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(beacons.len(), 1);
 }
+
+#[tokio::test]
+async fn the_second_address_is_measured_now_and_then_and_not_for_a_single_request() {
+    let edges = TestEdges::numbered(2).await;
+    let router = TestRouter::start().await;
+    router.set("www.demo.test", &[[127, 77, 0, 1], [127, 77, 0, 2]]);
+    let viewer = TestViewer::start(edges.port, &[&router], |config| {
+        config.limits.measure_interval = Duration::from_millis(20);
+        config.limits.beacon_interval = Duration::ZERO;
+    });
+    assert_eq!(viewer.fetch("tokyo", URL).await, (200, "1".into()));
+    assert_eq!(viewer.handle.counters().value(Counter::ViewerMeasurements), 0);
+    let edges_heard_of = || {
+        let beacons = router.beacons.lock().unwrap();
+        beacons.iter().filter_map(|beacon| Some(beacon["edge"].as_str()?.to_owned())).collect::<Vec<_>>()
+    };
+    while !edges_heard_of().contains(&"127.77.0.2".to_owned()) {
+        assert_eq!(viewer.fetch("tokyo", URL).await, (200, "1".into()), "nobody is sent there");
+    }
+    assert!(edges_heard_of().contains(&"127.77.0.1".to_owned()));
+}
