@@ -3,6 +3,8 @@
 //! Every prefix of the table is one *block*: the unit by which routing learns and decides, so that all clients of a
 //! block get the same answer. Knows great circles; does not know cables, and does not say which edge is best.
 
+pub mod prefix_csv;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
