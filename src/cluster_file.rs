@@ -263,12 +263,20 @@ pub(crate) struct RouterFile {
     /// A probe without an answer by then has failed. Default 800ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) probe_timeout: Option<Span>,
-    /// Failed probes in a row, 100 ms apart from the first on, that make an edge down. Default 10.
+    /// Failed probes in a row, 60 ms apart from the first on, that make an edge down. Default 14.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) down_after: Option<u32>,
     /// Good probes in a row that bring it back. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) up_after: Option<u32>,
+    /// How long a PoP that was down takes until all its clients are back: a growing share of client networks. Default 10s;
+    /// 0s for at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ramp: Option<Span>,
+    /// Routers that must call an edge down until it is. Default: more than half of those that were heard lately; a tie is
+    /// not enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quorum: Option<u32>,
     /// Share of answers that try the runner-up to learn, 0 to 1. Default 0.02.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) explore: Option<f64>,
@@ -286,6 +294,17 @@ pub(crate) struct RouterFile {
     /// Share of each capacity that is kept free, below 1. Default 0.05.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) headroom: Option<f64>,
+    /// How long HTTP routing keeps a client on the edge that it was sent to before, by the cookie `iso-edge`, while that
+    /// edge may be chosen: 1s to 1d. Default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sticky: Option<Span>,
+    /// A MaxMind database of client networks (GeoLite2-City or one like it), relative to this file. What it says of a
+    /// network holds; the world's own networks stay where it says nothing of them. Read again when it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) geoip: Option<PathBuf>,
+    /// The same as a table: a CSV file `prefix,lat,lon,country,label`, relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefixes: Option<PathBuf>,
     /// For `anycast`: the model of catchments.
     #[serde(skip_serializing_if = "AnycastFile::is_silent")]
     pub(crate) anycast: AnycastFile,

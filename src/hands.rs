@@ -134,8 +134,7 @@ impl RootHands {
     /// Puts a document to every router that can hear, over the network of the world.
     async fn tell_routers(&self, path: &str, ask: &impl Serialize) -> Result<(), HandsError> {
         let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);
-        let routers =
-            routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
+        let routers = routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
         let told = join_all(routers.map(async |router| {
             let told = self.admin.tell_on_line(&self.wan, &self.cluster, router, path, ask).await;
             told.map_err(|error| HandsError::Failed(format!("{router}: {error}")))
@@ -267,9 +266,8 @@ impl Hands for RootHands {
                 ("ecs", ask.ecs.map(|ecs| ecs.to_string())),
                 ("drain", ask.drain.clone()),
             ];
-            let mut explanation = self.admin.question(&self.cluster, &router, "/explain", &query).await?;
-            explanation["router"] = Value::String(router.to_string());
-            Ok(explanation)
+            let explanation = self.admin.question(&self.cluster, &router, "/explain", &query).await?;
+            Ok(said_by(&router, explanation))
         })
     }
 
@@ -283,7 +281,8 @@ impl Hands for RootHands {
                 Some(plan) => return Err(HandsError::NotRunning(plan.id.to_string())),
                 None => self.the(Role::Router)?,
             };
-            self.admin.question(&self.cluster, &router, "/replay", &[("id", Some(decision.to_owned()))]).await
+            let id = [("id", Some(decision.to_owned()))];
+            Ok(said_by(&router, self.admin.question(&self.cluster, &router, "/replay", &id).await?))
         })
     }
 
@@ -373,6 +372,12 @@ impl Hands for RootHands {
         self.stop.cancel();
         Box::pin(async { Ok(()) })
     }
+}
+
+/// A decision, with the router that made it.
+fn said_by(router: &NodeId, mut decision: Value) -> Value {
+    decision["router"] = Value::String(router.to_string());
+    decision
 }
 
 /// The way to admin ports.

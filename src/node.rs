@@ -7,6 +7,7 @@ pub(crate) mod admin;
 mod cache;
 mod edge;
 mod origin;
+mod prefixes;
 mod router;
 mod viewer;
 pub(crate) mod wire;

@@ -176,6 +176,18 @@ counters! {
     RouterProbesFailed, "router", "router_probes_failed_total", Counter, "health probes that failed";
     RouterProbeConnects, "router", "router_probe_connects_total", Counter, "connections opened for health probes";
     RouterHealthChanges, "router", "router_health_changes_total", Counter, "steps of an edge from one state of health to another";
+    RouterEstimatesChecked, "router", "router_estimates_checked_total", Counter, "reported round trips that could be compared with what was learned before";
+    RouterEstimateErrorMicros, "router", "router_estimate_error_us_total", Counter, "microseconds by which they differed from it, in sum";
+    RouterHttpSticky, "router", "router_http_sticky_total", Counter, "redirects to the edge that the client was sent to before";
+    RouterPrefixes, "router", "router_prefixes", Gauge, "client networks in the prefix table";
+    RouterPrefixReloads, "router", "router_prefix_reloads_total", Counter, "times that the prefix table was replaced because its file had changed";
+    RouterPrefixReloadsFailed, "router", "router_prefix_reloads_failed_total", Counter, "times that its file had changed and could not be used, so that the old table stayed";
+    RouterPopsRamping, "router", "router_pops_ramping", Gauge, "PoPs that have not all their clients back since they were down";
+    RouterVerdictChanges, "router", "router_verdict_changes_total", Counter, "changes of an edge's health as all observers see it together";
+    RouterObservers, "router", "router_observers", Gauge, "routers whose opinion of edges counts at the moment, this one among them";
+    RouterOpinionsTold, "router", "router_opinions_told_total", Counter, "times that another router was told this one's opinion of edges";
+    RouterOpinionsUntold, "router", "router_opinions_untold_total", Counter, "times that another router could not be told";
+    RouterOpinionsHeard, "router", "router_opinions_heard_total", Counter, "times that another router told its opinion of edges";
     RouterEdgesHealthy, "router", "router_edges_healthy", Gauge, "edges that viewers may be sent to";
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterPopsSpilling, "router", "router_pops_spilling", Gauge, "PoPs that send a share of their clients on, because of their load";
@@ -229,6 +241,7 @@ counters! {
     ViewerDnsCacheHits, "viewer", "viewer_dns_cache_hits_total", Counter, "questions answered from a resolver's cache";
     ViewerDnsCacheEvictions, "viewer", "viewer_dns_cache_evictions_total", Counter, "kept answers dropped before their TTL because the limit was reached";
     ViewerDnsBusy, "viewer", "viewer_dns_busy_total", Counter, "questions refused because a resolver had too many lookups under way";
+    ViewerMeasurements, "viewer", "viewer_measurements_total", Counter, "times that the second address of an answer was measured in the background";
     ViewerBeacons, "viewer", "viewer_beacons_total", Counter, "round trips reported to the routers";
     ViewerBeaconsFailed, "viewer", "viewer_beacons_failed_total", Counter, "reports that no router took";
     ViewerBeaconsDropped, "viewer", "viewer_beacons_dropped_total", Counter, "reports dropped because too many were under way";

@@ -165,7 +165,7 @@ const CHANGED: f64 = 13.0;
 const DEVIATION_MIN_NS: f64 = 1e6;
 const DEVIATION_SHARE_MIN: f64 = 0.01;
 /// More than so many samples are no better evidence against the prior.
-const WEIGHT_MAX: f64 = 64.0;
+const WEIGHT_MAX: f64 = 128.0;
 
 impl Track {
     fn new(now: Instant, rtt_ns: f64) -> Self {

@@ -98,6 +98,8 @@ reasons! {
     RouteTurn = "route_turn", "the next in turn among the eligible";
     RouteStatic = "route_static", "the first of a stated order that is eligible";
     RouteSpilled = "route_spilled", "better candidates are at their capacity, so this client network's share goes on to the next";
+    RouteRamping = "route_ramping", "a better candidate is back from being down, and this client network is not yet among those that it has taken back";
+    RouteSticky = "route_sticky", "the edge that this client was sent to before, which may still be chosen (HTTP routing)";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
     DnsAnswer = "dns_answer", "a DNS question was answered over HTTP";
     BeaconTaken = "beacon_taken", "a reported round trip was taken in";
@@ -106,6 +108,7 @@ reasons! {
     RejectedDown = "rejected_down", "health checks failed";
     RejectedUnknown = "rejected_unknown", "not yet seen healthy";
     RejectedDraining = "rejected_draining", "being drained";
+    RejectedRamping = "rejected_ramping", "back from being down, and taking its client networks back little by little";
     RejectedFull = "rejected_full", "at its capacity, so this client network's share goes elsewhere";
     RejectedNotListed = "rejected_not_listed", "not among the PoPs that the distribution names";
     RejectedPriceClass = "rejected_price_class", "outside the distribution's price class";

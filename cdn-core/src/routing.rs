@@ -18,6 +18,7 @@ mod options;
 mod planner;
 mod pops;
 mod price_class;
+mod ramp;
 mod random;
 mod ranking;
 mod round_robin;

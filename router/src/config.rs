@@ -1,7 +1,8 @@
 //! What a router is told at start, checked, and the limits it keeps.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -40,10 +41,14 @@ pub struct Config {
     pub pops: Vec<Pop>,
     /// Client networks and where they are.
     pub prefixes: Vec<GeoPrefix>,
+    /// The other routers, who are told what this one makes of the edges.
+    pub peers: Vec<Peer>,
     /// How to choose.
     pub routing: RoutingOptions,
     /// What HTTP routing sends clients to.
     pub redirect_to: RedirectTo,
+    /// How long HTTP routing keeps a client on the edge that it was sent to before, by a cookie; `None` for not at all.
+    pub sticky: Option<Duration>,
     /// How the addresses of peers are translated before they are used for anything.
     pub source_nat: Option<SourceNat>,
     /// What NSID (RFC 5001) and `id.server` (RFC 4892) answer; `None` for nothing.
@@ -73,8 +78,10 @@ impl Config {
             https_records: true,
             pops: vec![],
             prefixes: vec![],
+            peers: vec![],
             routing: RoutingOptions::default(),
             redirect_to: RedirectTo::default(),
+            sticky: None,
             source_nat: None,
             version: None,
             cookies: None,
@@ -115,6 +122,24 @@ pub struct QueryLogOptions {
     pub bytes_max: u64,
     /// Lines that may wait to be written; beyond them lines are left out.
     pub queue_max: usize,
+}
+
+/// Another router of the cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub id: NodeId,
+    /// Where it takes opinions: `PUT /opinions` over HTTP/1.1, a document of [`OpinionsJson`](crate::json::OpinionsJson).
+    pub address: SocketAddr,
+    /// What it wants to see as `Authorization`.
+    pub authorization: String,
+}
+
+impl fmt::Debug for Peer {
+    /// Without what must stay secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("id", &self.id).field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// What HTTP routing sends clients to.

@@ -16,15 +16,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counter, Counters, Instant, PopCode, SourceNat,
+    Counter, Counters, Instant, NodeId, PopCode, SourceNat,
     estimate::BeaconRefused,
-    geo::GeoMap,
-    health::ProbeError,
+    geo::{GeoMap, GeoPrefix},
+    health::{HealthState, ProbeError, quorum::QuorumOptions},
     response_rate::{ResponseRate, ResponseRateOptions},
     routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot},
     zone::Zones,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     config::{BuildError, Config, Cookies, Limits, RedirectTo},
@@ -51,7 +51,12 @@ pub(crate) struct Control {
     pub(crate) cookies: Option<Cookies>,
     pub(crate) query_log: Option<QueryLog>,
     pub(crate) redirect_to: RedirectTo,
+    pub(crate) sticky: Option<Duration>,
     pub(crate) zone: cdn_core::zone::Name,
+    pub(crate) id: NodeId,
+    pub(crate) quorum: QuorumOptions,
+    /// Counts the changes of this router's own opinions.
+    pub(crate) opinions_changed: watch::Sender<u64>,
     state: Mutex<State>,
     published: ArcSwap<Published>,
     pub(crate) decisions: Mutex<Decisions>,
@@ -74,6 +79,8 @@ impl Control {
         let pops = std::mem::take(&mut config.pops);
         let zones = Arc::new(names::build(&config, &pops, 1)?);
         let geo = GeoMap::build(std::mem::take(&mut config.prefixes));
+        let counters = Arc::<Counters>::default();
+        counters.set(Counter::RouterPrefixes, geo.blocks().len() as u64);
         let route = |id: &String| {
             let written = config.routes.iter().find(|host| host.id == *id).cloned();
             written.unwrap_or_else(|| Host::new(id.clone()))
@@ -81,7 +88,6 @@ impl Control {
         let hosts = config.distributions.iter().map(|distribution| route(&distribution.id)).collect();
         let mut planner = Planner::new(Instant::ZERO, config.routing.clone(), geo, pops, hosts);
         let snapshot = planner.build_snapshot(Instant::ZERO);
-        let counters = Arc::<Counters>::default();
         let query_log = match config.query_log.take() {
             Some(options) => {
                 let node = config.id.to_string();
@@ -99,7 +105,11 @@ impl Control {
             cookies: config.cookies.clone(),
             query_log,
             redirect_to: config.redirect_to,
+            sticky: config.sticky,
             zone: config.zone.clone(),
+            id: config.id.clone(),
+            quorum: config.routing.quorum.clone(),
+            opinions_changed: watch::Sender::new(0),
             published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
             state: Mutex::new(State { config, planner, zones, serial: 1 }),
             decisions: Mutex::new(Decisions::new(&config_id, kept)),
@@ -171,7 +181,20 @@ impl Control {
             self.counters.bump(Counter::RouterHealthChanges);
             let error = outcome.err().map(tracing::field::display);
             tracing::info!(%edge, from = %change.from, to = %change.to, error, "health");
+            self.opinions_changed.send_modify(|changes| *changes += 1);
         }
+        self.wake.notify_one();
+    }
+
+    /// What this router itself makes of every edge.
+    pub(crate) fn opinions(&self) -> Vec<(NodeId, HealthState)> {
+        self.lock().planner.opinions().map(|(edge, state)| (edge.clone(), state)).collect()
+    }
+
+    /// Another router says what it makes of every edge.
+    pub(crate) fn handle_opinions(&self, observer: NodeId, states: Vec<(NodeId, HealthState)>) {
+        self.counters.bump(Counter::RouterOpinionsHeard);
+        self.tell(|planner, now| planner.handle_opinions(now, observer, states));
         self.wake.notify_one();
     }
 
@@ -183,8 +206,13 @@ impl Control {
     pub(crate) fn handle_beacon(&self, client: IpAddr, edge: IpAddr, rtt: Duration) -> Result<(), BeaconRefused> {
         let taken = self.tell(|planner, now| planner.handle_beacon(now, client, edge, rtt));
         self.counters.bump(if taken.is_ok() { Counter::RouterBeacons } else { Counter::RouterBeaconsRefused });
+        if let Ok(Some(error)) = taken {
+            self.counters.bump(Counter::RouterEstimatesChecked);
+            let micros = u64::try_from(error.as_micros()).unwrap_or(u64::MAX);
+            self.counters.add(Counter::RouterEstimateErrorMicros, micros);
+        }
         self.wake.notify_one();
-        taken
+        taken.map(drop)
     }
 
     pub(crate) fn set_drained(&self, drained: Vec<PopCode>) {
@@ -209,6 +237,14 @@ impl Control {
         Ok(())
     }
 
+    /// Replaces the client networks; blocking work. Whoever asks meanwhile is answered from the old ones.
+    pub(crate) fn set_prefixes(&self, prefixes: Vec<GeoPrefix>) {
+        let geo = GeoMap::build(prefixes);
+        self.counters.set(Counter::RouterPrefixes, geo.blocks().len() as u64);
+        self.tell(|planner, now| planner.set_geo(now, geo));
+        self.wake.notify_one();
+    }
+
     pub(crate) fn health(&self) -> Vec<EdgeHealth> {
         self.lock().planner.health()
     }
@@ -223,12 +259,19 @@ impl Control {
     }
 
     fn publish(&self, state: &mut State, now: Instant) {
-        let Some(snapshot) = state.planner.poll_snapshot(now) else { return };
+        let snapshot = state.planner.poll_snapshot(now);
+        self.counters.set(Counter::RouterObservers, state.planner.fresh_observers(now) as u64 + 1);
+        for (edge, change) in state.planner.poll_changes() {
+            self.counters.bump(Counter::RouterVerdictChanges);
+            tracing::info!(%edge, from = %change.from, to = %change.to, "verdict");
+        }
+        let Some(snapshot) = snapshot else { return };
         let healthy = snapshot.healthy_edges();
         self.counters.set(Counter::RouterSnapshotVersion, snapshot.version());
         self.counters.set(Counter::RouterFailOpen, u64::from(snapshot.is_fail_open()));
         self.counters.set(Counter::RouterEdgesHealthy, healthy as u64);
         self.counters.set(Counter::RouterPopsSpilling, snapshot.spilling_pops() as u64);
+        self.counters.set(Counter::RouterPopsRamping, snapshot.ramping_pops() as u64);
         self.published.store(Arc::new(Published { snapshot, zones: Arc::clone(&state.zones) }));
     }
 

@@ -8,8 +8,10 @@ use std::{
 };
 
 use cdn_core::{
-    Counter, Counters, Instant, PopCode,
+    Counter, Counters, Instant, NodeId, PopCode,
     estimate::BeaconRefused,
+    geo::GeoPrefix,
+    health::HealthState,
     routing::{AskedBy, EdgeHealth, ExplainOptions, Explanation, PolicyKind, Pop},
     zone::Name,
 };
@@ -91,12 +93,23 @@ impl Handle {
         self.control.set_pops(pops)
     }
 
+    /// Replaces the client networks. Takes about a second per million of them and blocks for it; answers go on meanwhile,
+    /// from the old ones.
+    pub fn set_prefixes(&self, prefixes: Vec<GeoPrefix>) {
+        self.control.set_prefixes(prefixes);
+    }
+
     /// A viewer in `client` saw the round trip `rtt` to the edge at `edge`.
     ///
     /// # Errors
     /// [`BeaconRefused`] where client or edge is unknown, the value absurd, or the memory full.
     pub fn beacon(&self, client: IpNet, edge: IpAddr, rtt: Duration) -> Result<(), BeaconRefused> {
         self.control.handle_beacon(client.addr(), edge, rtt)
+    }
+
+    /// Another router says what it makes of every edge. Who says so, and that it may, is for the caller to check.
+    pub fn opinions(&self, observer: NodeId, states: Vec<(NodeId, HealthState)>) {
+        self.control.handle_opinions(observer, states);
     }
 
     /// Why `asker` gets the answer it gets for `name`. Changes no answer; the decision is kept, so that

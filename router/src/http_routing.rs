@@ -1,8 +1,8 @@
 //! HTTP routing: 307 to an edge, by the same decision as DNS; and the place where viewers report round trips.
 //!
-//! The client is known by its own address here, so no resolver stands between. Speaks HTTP/1.1 and cleartext HTTP/2, and
-//! carries DNS (`doh`) for those who ask for it. Serves nothing else: no admin, and no explanations, which tell
-//! too much.
+//! The client is known by its own address here, so no resolver stands between; and by a cookie it can be kept where it was
+//! before (`sticky`). Speaks HTTP/1.1 and cleartext HTTP/2, and carries DNS (`doh`) for those who ask for it. Serves nothing
+//! else: no admin, and no explanations, which tell too much.
 
 use std::{
     convert::Infallible,
@@ -16,13 +16,13 @@ use std::{
 
 use bytes::Bytes;
 use cdn_core::{
-    Counter, Reason,
+    Counter, NodeId, Reason,
     estimate::BeaconRefused,
     framing::{Requests, Screen, StandIn},
     routing::{AskedBy, ExplainOptions},
     zone::Name,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     body::Incoming,
@@ -45,6 +45,7 @@ use crate::{
     control::{Control, Published},
     doh,
     screened::Screened,
+    sticky,
     tcp::ACCEPT_PAUSE,
 };
 
@@ -227,7 +228,7 @@ fn is_well_formed(request: &Request<Incoming>) -> bool {
 fn redirect(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     let published = control.published();
     let Some(host) = routed_host(&published, request) else { return unknown_host(control) };
-    let Some(choice) = choose(control, &published, host, peer) else {
+    let Some(choice) = choose(control, &published, host, peer, request.headers()) else {
         return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
     };
     let Some(edge) = choice.edges.first() else {
@@ -242,8 +243,14 @@ fn redirect(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Res
         return rejected(control, StatusCode::BAD_REQUEST, Reason::BadRequest);
     };
     control.counters.bump(Counter::RouterHttpRedirects);
+    if choice.reason == Reason::RouteSticky {
+        control.counters.bump(Counter::RouterHttpSticky);
+    }
     let mut response = reply(StatusCode::TEMPORARY_REDIRECT, choice.reason, Bytes::new());
     response.headers_mut().insert(header::LOCATION, location);
+    if let Some(cookie) = control.sticky.and_then(|span| sticky::cookie(&edge.id, span)) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
     response
 }
 
@@ -251,7 +258,7 @@ fn redirect(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Res
 fn list(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
     let published = control.published();
     let Some(host) = routed_host(&published, request) else { return unknown_host(control) };
-    let Some(choice) = choose(control, &published, host, peer) else {
+    let Some(choice) = choose(control, &published, host, peer, request.headers()) else {
         return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
     };
     control.counters.bump(Counter::RouterHttpLists);
@@ -269,6 +276,8 @@ struct RouteList {
 
 #[derive(Serialize)]
 struct RoutedEdge {
+    #[serde(skip)]
+    id: NodeId,
     pop: String,
     name: String,
     address: SocketAddrV4,
@@ -279,11 +288,21 @@ struct Choice {
     reason: Reason,
 }
 
-fn choose(control: &Control, published: &Published, host: usize, client: IpAddr) -> Option<Choice> {
+fn choose(
+    control: &Control,
+    published: &Published,
+    host: usize,
+    client: IpAddr,
+    headers: &HeaderMap,
+) -> Option<Choice> {
     let options = ExplainOptions { turn: control.next_turn(), ..ExplainOptions::default() };
     // The reason goes into the answer, so this asks for the whole decision; it is the same one that DNS gives.
-    let explanation = published.snapshot.explain(host, "", client, AskedBy::Peer, &options);
+    let mut explanation = published.snapshot.explain(host, "", client, AskedBy::Peer, &options);
+    if let Some(edge) = control.sticky.and_then(|_| sticky::wanted(headers)) {
+        sticky::hold(&mut explanation, published.snapshot.pops(), &edge);
+    }
     let edge = |chosen: &cdn_core::routing::ChosenEdge| RoutedEdge {
+        id: chosen.edge.clone(),
         pop: chosen.pop.to_string(),
         name: format!("{}.{}", chosen.edge, control.zone),
         address: chosen.address,

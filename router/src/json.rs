@@ -1,12 +1,15 @@
 //! Explanations and health as JSON. Durations are in milliseconds, as the names of their fields say.
 
+use std::collections::BTreeMap;
+
 use cdn_core::{
-    Instant,
+    Instant, NodeId,
+    health::HealthState,
     routing::{AskedBy, CandidateExplained, EdgeHealth},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::Explained;
+use crate::{Explained, control::Control};
 
 /// An [`Explained`] decision as JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -76,6 +79,7 @@ pub struct CandidateJson {
     pub load_rps: Option<f64>,
     pub capacity_rps: Option<f64>,
     pub acceptance: f64,
+    pub ramp: f64,
     pub edges: Vec<EdgeStateJson>,
 }
 
@@ -95,6 +99,9 @@ pub struct EdgeHealthJson {
     pub pop: String,
     pub address: String,
     pub health: &'static str,
+    pub own: &'static str,
+    pub observers: u32,
+    pub down_votes: u32,
     pub draining: bool,
     pub since_ms: f64,
     pub rtt_ms: Option<f64>,
@@ -102,6 +109,31 @@ pub struct EdgeHealthJson {
     pub last_error: Option<String>,
     pub last_error_ms: Option<f64>,
     pub failures: usize,
+}
+
+/// What one router makes of the edges, for the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpinionsJson {
+    /// Who says so.
+    pub observer: String,
+    /// `unknown`, `up`, `suspect` or `down` by the id of the edge.
+    pub edges: BTreeMap<String, String>,
+}
+
+impl OpinionsJson {
+    pub(crate) fn of(control: &Control) -> Self {
+        let edges = control.opinions().into_iter();
+        Self {
+            observer: control.id.to_string(),
+            edges: edges.map(|(edge, state)| (edge.to_string(), state.as_str().to_owned())).collect(),
+        }
+    }
+
+    /// The observer and its opinions; `None` where a name is none.
+    pub fn parse(&self) -> Option<(NodeId, Vec<(NodeId, HealthState)>)> {
+        let edges = self.edges.iter().map(|(edge, state)| Some((edge.parse().ok()?, state.parse().ok()?)));
+        Some((self.observer.parse().ok()?, edges.collect::<Option<_>>()?))
+    }
 }
 
 impl From<&Explained> for ExplanationJson {
@@ -169,6 +201,7 @@ impl From<&CandidateExplained> for CandidateJson {
             load_rps: candidate.load_rps.map(thousandths),
             capacity_rps: candidate.capacity_rps,
             acceptance: thousandths(candidate.acceptance),
+            ramp: thousandths(candidate.ramp),
             edges: candidate
                 .edges
                 .iter()
@@ -186,6 +219,9 @@ impl EdgeHealthJson {
             pop: health.pop.to_string(),
             address: health.address.to_string(),
             health: if health.draining { "draining" } else { health.state.as_str() },
+            own: health.own.as_str(),
+            observers: health.observers,
+            down_votes: health.down_votes,
             draining: health.draining,
             since_ms: ms(now - health.since),
             rtt_ms: health.rtt.map(ms),

@@ -20,16 +20,19 @@ mod edns;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gossip;
 mod handle;
 mod http_routing;
 pub mod json;
 mod message;
 mod names;
 mod node;
+mod prefixes;
 mod prober;
 mod query_log;
 mod respond;
 mod screened;
+mod sticky;
 mod tcp;
 mod udp;
 mod walk;
@@ -38,7 +41,8 @@ mod wire;
 pub mod zone_file;
 
 pub use crate::{
-    config::{BuildError, Config, Cookies, DistributionNames, Limits, QueryLogOptions, RedirectTo},
+    config::{BuildError, Config, Cookies, DistributionNames, Limits, Peer, QueryLogOptions, RedirectTo},
     handle::{Asker, Explained, Handle, UnknownDecision, UnknownName},
     node::{Router, Sockets},
+    prefixes::{PrefixFile, PrefixFileError, Stamp},
 };

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::{
-    config::{BuildError, Config},
+    config::{BuildError, Config, Peer},
     connect::{BoxConnect, boxed},
     control::Control,
+    gossip,
     handle::Handle,
     http_routing, prober, tcp, udp,
 };
@@ -77,10 +78,11 @@ pub struct Router {
     sockets: Sockets,
     connect: BoxConnect,
     probe: ProbeOptions,
+    peers: Vec<Peer>,
 }
 
 impl Router {
-    /// Checks the config and takes the sockets. `connect` is what probes dial with.
+    /// Checks the config and takes the sockets. `connect` is what probes are sent and peers are told with.
     ///
     /// # Errors
     /// [`BuildError`] where a name cannot be.
@@ -92,9 +94,10 @@ impl Router {
         C::Future: Send + 'static,
     {
         let probe = config.routing.probe.clone();
+        let peers = config.peers.clone();
         let control = Arc::new(Control::build(config)?);
         let handle = Handle { control: Arc::clone(&control) };
-        Ok((Self { control, sockets, connect: boxed(connect), probe }, handle))
+        Ok((Self { control, sockets, connect: boxed(connect), probe, peers }, handle))
     }
 
     /// Where DNS is answered, over UDP and TCP.
@@ -118,7 +121,7 @@ impl Router {
     /// # Errors
     /// Where a socket cannot be used, before anything is served.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), BuildError> {
-        let Self { control, sockets, connect, probe } = self;
+        let Self { control, sockets, connect, probe, peers } = self;
         // Stops the workers also where this future is dropped, or fails half way.
         let stop = stop.child_token();
         let guard = stop.clone().drop_guard();
@@ -132,7 +135,8 @@ impl Router {
             workers.push(udp::spawn(Arc::clone(&control), socket, count, stop.clone())?);
         }
         tokio::join!(
-            prober::run(Arc::clone(&control), connect, probe, stop.clone()),
+            prober::run(Arc::clone(&control), connect.clone(), probe, stop.clone()),
+            gossip::run(Arc::clone(&control), connect, peers, stop.clone()),
             tcp::run(Arc::clone(&control), tcp, stop.clone()),
             http_routing::run(Arc::clone(&control), http, stop.clone()),
         );

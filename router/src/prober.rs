@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use cdn_core::{
-    Counter,
+    Counter, Reason,
     health::{ProbeError, ProbeOptions},
     routing::{EdgeKey, Probe},
 };
@@ -110,10 +110,16 @@ impl Prober {
         let rtt = sent_at.elapsed();
         let status = response.status();
         let requests = response.headers().get(REQUESTS).and_then(|total| total.to_str().ok()?.parse().ok());
+        let is_draining =
+            response.headers().get("x-iso-reason").is_some_and(|reason| reason == Reason::Draining.as_str());
         if Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.is_ok() && sender.ready().await.is_ok() {
             *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         }
-        if status == StatusCode::OK { Ok((rtt, requests)) } else { Err(ProbeError::BadStatus(status.as_u16())) }
+        match status {
+            StatusCode::OK => Ok((rtt, requests)),
+            _ if is_draining => Err(ProbeError::Draining),
+            _ => Err(ProbeError::BadStatus(status.as_u16())),
+        }
     }
 
     async fn open(&mut self, probe: Probe) -> Result<Sender, ProbeError> {

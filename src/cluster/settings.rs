@@ -2,8 +2,12 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use cdn_core::store::{admission::AdmissionPolicy, eviction::EvictionPolicy};
+use cdn_core::{
+    health::quorum::QuorumOptions,
+    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+};
 use edge_node::Compression;
+use router::PrefixFile;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
 use super::Inputs;
@@ -31,8 +35,16 @@ pub(crate) struct RouterPlan {
     pub(crate) down_after: u32,
     /// Successes in a row that bring it back.
     pub(crate) up_after: u32,
+    /// How long a PoP that was down takes until all its clients are back.
+    pub(crate) ramp: Duration,
+    /// How opinions of several routers become one verdict.
+    pub(crate) quorum: QuorumOptions,
     /// Share of answers that try the runner-up.
     pub(crate) explore: f64,
+    /// How long HTTP routing keeps clients where they are.
+    pub(crate) sticky: Option<Duration>,
+    /// Where client networks come from, beside the world's own.
+    pub(crate) prefixes: Option<PrefixFile>,
 }
 
 /// Settings of edges, with defaults.
@@ -121,14 +133,40 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
     if !(1..=8).contains(&answers) {
         return Err(KeyError::new("router.answers", "1 to 8 addresses per answer"));
     }
+    let probe_interval = span("probe_interval", written.probe_interval, s(1), ms(50), s(600))?;
+    let quorum = match written.quorum {
+        Some(0) => return Err(KeyError::new("router.quorum", "it is at least 1")),
+        quorum => quorum,
+    };
+    // An opinion is old after two probe intervals, but not before its repetition had time to cross the world, and not so
+    // late that the last word of a dead router holds up the others.
+    let quorum = QuorumOptions { quorum, fresh_for: (probe_interval * 2).clamp(s(1), s(2)) };
+    let prefixes = match (&written.geoip, &written.prefixes) {
+        (Some(_), Some(_)) => {
+            return Err(KeyError::new(
+                "router.prefixes",
+                "client networks come from one file, and geoip names another",
+            ));
+        }
+        (Some(path), None) => Some(PrefixFile::MaxMind(path.clone())),
+        (None, Some(path)) => Some(PrefixFile::Csv(path.clone())),
+        (None, None) => None,
+    };
     Ok(RouterPlan {
         ttl: span("ttl", written.ttl, s(60), s(0), s(86_400))?,
         answers,
-        probe_interval: span("probe_interval", written.probe_interval, s(1), ms(50), s(600))?,
+        probe_interval,
         probe_timeout: span("probe_timeout", written.probe_timeout, ms(800), ms(10), s(600))?,
-        down_after: count("down_after", written.down_after, 10)?,
+        down_after: count("down_after", written.down_after, 14)?,
         up_after: count("up_after", written.up_after, 2)?,
+        ramp: span("ramp", written.ramp, s(10), s(0), s(3600))?,
+        quorum,
         explore,
+        sticky: match written.sticky {
+            Some(_) => Some(span("sticky", written.sticky, s(300), s(1), s(86_400))?),
+            None => None,
+        },
+        prefixes,
     })
 }
 

@@ -1,6 +1,9 @@
 //! The file of client networks of a router: read when the router starts, and again whenever it has changed.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use cdn_core::{Counter, geo::GeoPrefix};
@@ -8,7 +11,7 @@ use router::{Handle, PrefixFile, PrefixFileError};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks at the file. One that looks the same twice is complete.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Reads `file` now, and then follows it on a thread of its own, so that nobody who asks waits for a file. What it says of
 /// a network takes the place of what `own` says. A file that cannot be used any more leaves things as they are.
@@ -50,10 +53,13 @@ pub(crate) fn follow(
 }
 
 fn load(file: &PrefixFile, own: &[GeoPrefix], handle: &Handle) -> Result<(), PrefixFileError> {
+    let began = Instant::now();
     let mut prefixes = own.to_vec();
     // Of a network that is given twice the later word holds.
     prefixes.extend(file.load()?);
-    tracing::info!(file = %file.path().display(), networks = prefixes.len(), "client networks");
+    let networks = prefixes.len();
     handle.set_prefixes(prefixes);
+    let took_ms = began.elapsed().as_millis() as u64;
+    tracing::info!(file = %file.path().display(), networks, took_ms, "client networks");
     Ok(())
 }

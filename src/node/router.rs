@@ -20,8 +20,8 @@ use cdn_core::{
 };
 use ipnet::IpNet;
 use router::{
-    Asker, Config, Cookies, DistributionNames, Explained, Handle, QueryLogOptions, Router, Sockets,
-    json::{EdgeHealthJson, ExplanationJson},
+    Asker, Config, Cookies, DistributionNames, Explained, Handle, Peer, QueryLogOptions, Router, Sockets,
+    json::{EdgeHealthJson, ExplanationJson, OpinionsJson},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,6 +34,7 @@ use crate::{
     node::{
         Common, Frame,
         edge::source_nat,
+        prefixes,
         wire::{DrainedAsk, EdgeSeen, PoliciesAsk},
     },
     state::WorldDir,
@@ -49,6 +50,9 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     // A laptop runs many nodes; one thread answers some hundred thousand queries per second.
     let sockets = Sockets::bind(dns, http, 1).with_context(|| format!("cannot listen on {dns} and {http}"))?;
     let (node, handle) = Router::build(config(&frame, dns)?, sockets, dialer)?;
+    if let Some(file) = cluster.router.prefixes.clone() {
+        prefixes::follow(file, worlds_own(&cluster)?, handle.clone(), frame.stop.clone())?;
+    }
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["router"]), (wan_counters, &["wan"])],
         wan: Some(wan),
@@ -59,6 +63,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let routes = Routes::new()
         .route("/drained", put(drained))
         .route("/policies", put(policies))
+        .route("/opinions", put(opinions))
         .route("/edges", get(edges))
         .route("/health-of-edges", get(health_of_edges))
         .route("/explain", get(explain))
@@ -99,10 +104,13 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
         let edges = vec![EdgeSite { id: plan.id.clone(), address }];
         config.pops.push(Pop { code, place: place(&plan.place)?, edges });
     }
-    for block in cluster.world.atlas().prefix_table() {
-        config.prefixes.push(GeoPrefix { net: IpNet::V4(block.net), place: place(block.head)? });
-    }
+    config.sticky = cluster.router.sticky;
+    config.prefixes = worlds_own(cluster)?;
     config.source_nat = Some(source_nat()?);
+    for peer in cluster.nodes_with(Role::Router).filter(|peer| peer.id != frame.plan.id) {
+        let Some(address) = peer.addresses.admin else { continue };
+        config.peers.push(Peer { id: peer.id.clone(), address, authorization: format!("Bearer {}", frame.token) });
+    }
     config.routes = cluster.routing.hosts.clone();
     let (plan, policies) = (&cluster.router, &cluster.routing);
     let mut routing = RoutingOptions {
@@ -121,6 +129,8 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     routing.probe.timeout = plan.probe_timeout;
     routing.probe.down_after = plan.down_after;
     routing.probe.up_after = plan.up_after;
+    routing.quorum = plan.quorum.clone();
+    routing.ramp = plan.ramp;
     config.routing = routing;
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
@@ -142,6 +152,12 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
 fn cookie_secret(token: &str) -> CookieSecret {
     let digest = Sha256::digest(format!("dns cookies {token}"));
     CookieSecret::new(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
+}
+
+/// The networks of the world's own clients.
+fn worlds_own(cluster: &Cluster) -> anyhow::Result<Vec<GeoPrefix>> {
+    let blocks = cluster.world.atlas().prefix_table();
+    blocks.into_iter().map(|block| Ok(GeoPrefix { net: IpNet::V4(block.net), place: place(block.head)? })).collect()
 }
 
 #[derive(Clone)]
@@ -167,6 +183,16 @@ async fn policies(
         |name: &String| name.parse::<PolicyKind>().map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()));
     let of_distributions = ask.of_distributions.iter().map(|(id, name)| Ok((id.clone(), policy(name)?)));
     handle.set_policies(policy(&ask.world)?, &of_distributions.collect::<Result<_, _>>()?);
+    Ok("ok\n")
+}
+
+/// What another router makes of the edges. Whoever has the token is one of the cluster.
+async fn opinions(
+    State(RouterState { handle, .. }): State<RouterState>,
+    Json(said): Json<OpinionsJson>,
+) -> Result<&'static str, (StatusCode, &'static str)> {
+    let (observer, states) = said.parse().ok_or((StatusCode::BAD_REQUEST, "no opinion of a router\n"))?;
+    handle.opinions(observer, states);
     Ok("ok\n")
 }
 

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use router::PrefixFile;
+
 use crate::{
     args::UpArgs,
     cluster::{AppUrl, Cluster, Inputs},
@@ -64,6 +66,14 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
             warnings.push(format!("origin {id}: there is no directory {}; it answers 503", dir.display()));
         }
     }
+    // Routers read it themselves; a mistake in it is better known before the world is there.
+    let prefixes = [("geoip", file.router.geoip.clone().map(PrefixFile::MaxMind))]
+        .into_iter()
+        .chain([("prefixes", file.router.prefixes.clone().map(PrefixFile::Csv))]);
+    for (key, prefixes) in prefixes.filter_map(|(key, prefixes)| Some((key, prefixes?))) {
+        let key = format!("router.{key}");
+        prefixes.load().map_err(|error| complain(KeyError::new(&key, error.to_string())))?;
+    }
     if file.base_port == Some(0) {
         // The check needs some block; which one is free is known once it says what listens.
         inputs.base_port = None;
@@ -117,6 +127,7 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     let absolute = |path: &mut PathBuf| *path = here.join(dir).join(&*path);
     file.origins.values_mut().filter_map(|origin| origin.dir.as_mut()).for_each(absolute);
     file.world.matrix.iter_mut().for_each(absolute);
+    file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
     Ok(file)
 }
 

@@ -7,6 +7,7 @@ use super::{
     Host, Policy, Pop, PopIndex, RoutingOptions, draw,
     load::PopLoad,
     pops::{Eligibility, Fitness},
+    ramp,
     ranking::{self, Ranking},
     scoring::{block_key, distances_km},
     table::Table,
@@ -121,6 +122,7 @@ impl Facts {
             picks[..=at].rotate_right(1);
         }
         let spilled = picks.first().copied() != best;
+        let ramping = best.is_some_and(|best| !self.is_back(best, asked.key));
         let explores = asked.explores && !spilled && picks.len() > 1;
         if explores {
             picks.swap(0, 1);
@@ -137,6 +139,7 @@ impl Facts {
         let because = match picks.first() {
             Some(&first) if lingers(first) => Some(Reason::RouteNotConverged),
             _ if eligibility.fail_open => Some(Reason::RouteFailOpen),
+            _ if spilled && ramping => Some(Reason::RouteRamping),
             _ if spilled => Some(Reason::RouteSpilled),
             _ if explores => Some(Reason::RouteExplore),
             _ => None,
@@ -148,6 +151,13 @@ impl Facts {
     pub(super) fn accepts(&self, pop: PopIndex, key: u64) -> bool {
         let load = self.loads.get(pop.index());
         load.is_none_or(|load| load.accepts(self.options.seed, key, self.pops[pop.index()].code))
+            && self.is_back(pop, key)
+    }
+
+    /// Whether the clients that `key` stands for are among those that `pop` has taken back since it was down.
+    pub(super) fn is_back(&self, pop: PopIndex, key: u64) -> bool {
+        let load = self.loads.get(pop.index());
+        load.is_none_or(|load| ramp::accepts(load.ramp, self.options.seed, key, self.pops[pop.index()].code))
     }
 
     /// Whether a withdrawn PoP still gets the clients that `key` stands for, because their network has not heard of it.
@@ -165,7 +175,7 @@ impl Facts {
     }
 
     fn is_spilling(&self) -> bool {
-        self.loads.iter().any(|load| load.acceptance < 1.0)
+        self.loads.iter().any(|load| load.acceptance < 1.0 || load.ramp < 1.0)
     }
 
     /// Whether blocks with the same order may be answered differently, exploring apart.
@@ -174,7 +184,7 @@ impl Facts {
     }
 
     fn roomiest(&self, pops: &[PopIndex]) -> Option<usize> {
-        let room = |pop: PopIndex| self.loads.get(pop.index()).map_or(1.0, |load| load.acceptance);
+        let room = |pop: PopIndex| self.loads.get(pop.index()).map_or(1.0, |load| load.acceptance * load.ramp);
         // Of equals the best, which is the first.
         (0..pops.len()).rev().max_by(|&a, &b| room(pops[a]).total_cmp(&room(pops[b])))
     }

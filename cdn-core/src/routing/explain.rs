@@ -57,6 +57,7 @@ impl Snapshot {
         };
         let rejected = |pop: PopIndex| match eligibility.rejected(pop) {
             Some(rejected) => rejected,
+            None if !facts.is_back(pop, key) => Reason::RejectedRamping,
             None if !facts.accepts(pop, key) => Reason::RejectedFull,
             None => Reason::RejectedSlower,
         };
@@ -76,6 +77,7 @@ impl Snapshot {
                 load_rps: load.and_then(|load| load.load_rps),
                 capacity_rps: load.and_then(|load| load.capacity_rps),
                 acceptance: load.map_or(1.0, |load| load.acceptance),
+                ramp: load.map_or(1.0, |load| load.ramp),
                 chosen,
                 reason: chosen.map_or_else(|| rejected(pop), |position| reason(pop, position)),
             })

@@ -73,6 +73,8 @@ pub struct CandidateExplained {
     pub capacity_rps: Option<f64>,
     /// The share of the clients coming to it that it takes, 0 to 1; the others go on to the next best.
     pub acceptance: f64,
+    /// The share of its clients that are back since it was down, 0 to 1.
+    pub ramp: f64,
     /// Its place in the answer, from 0; `None` where it was rejected.
     pub chosen: Option<usize>,
     /// Why it was kept or rejected.

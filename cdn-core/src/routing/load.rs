@@ -72,6 +72,8 @@ pub(super) struct PopLoad {
     pub(super) capacity_rps: Option<f64>,
     /// The share of the clients coming to it that it takes.
     pub(super) acceptance: f64,
+    /// The share of its clients that are back since it was down.
+    pub(super) ramp: f64,
 }
 
 impl PopLoad {
@@ -197,6 +199,7 @@ impl Loads {
             load_rps: self.load(pop),
             capacity_rps: share.capacity_rps,
             acceptance: share.acceptance(),
+            ramp: 1.0,
         })
         .collect()
     }

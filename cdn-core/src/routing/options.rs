@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{AnycastOptions, Hysteresis, PolicyKind, SpillOptions};
-use crate::{PopCode, estimate::EstimateOptions, health::ProbeOptions};
+use crate::{
+    PopCode,
+    estimate::EstimateOptions,
+    health::{ProbeOptions, quorum::QuorumOptions},
+};
 
 /// How a router chooses.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +41,10 @@ pub struct RoutingOptions {
     pub learn_interval: Duration,
     /// How edges are probed.
     pub probe: ProbeOptions,
+    /// How long a PoP that was down takes until all its clients are back; zero for at once. Default 10 s.
+    pub ramp: Duration,
+    /// How the opinions of several observers become one verdict.
+    pub quorum: QuorumOptions,
     /// How round trips are estimated.
     pub estimate: EstimateOptions,
     /// Seed of everything that is drawn.
@@ -60,6 +68,8 @@ impl Default for RoutingOptions {
             healthy_share_min: 0.5,
             learn_interval: Duration::from_millis(100),
             probe: ProbeOptions::default(),
+            ramp: Duration::from_secs(10),
+            quorum: QuorumOptions::default(),
             estimate: EstimateOptions::default(),
             seed: 0,
         }

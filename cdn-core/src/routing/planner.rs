@@ -10,18 +10,24 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 use super::{
     EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot,
     decide::{Facts, TableFacts},
-    load::Loads,
+    load::{Loads, PopLoad},
     pops::Fitness,
+    ramp,
     table::{Around, Table},
 };
 use crate::{
     Instant, NodeId, PopCode, Reason,
     estimate::{BeaconRefused, Estimates},
     geo::{BlockId, GeoMap},
-    health::{Change, Health, HealthState, ProbeError, ProbeId},
+    health::{
+        Change, Health, HealthState, ProbeError, ProbeId,
+        quorum::{Quorum, Verdict},
+    },
 };
 
 /// An edge for as long as it stays in the list; a new edge, or one that moved, has a new key.
@@ -48,10 +54,16 @@ pub struct EdgeHealth {
     pub pop: PopCode,
     /// Where it listens.
     pub address: SocketAddrV4,
-    /// What is believed.
+    /// What is believed: the verdict of all observers.
     pub state: HealthState,
     /// Since when.
     pub since: Instant,
+    /// What this observer itself sees.
+    pub own: HealthState,
+    /// How many observers the verdict rests on, this one among them.
+    pub observers: u32,
+    /// How many of them call the edge down.
+    pub down_votes: u32,
     /// Its PoP is being drained.
     pub draining: bool,
     /// The usual time of a probe's answer.
@@ -78,6 +90,9 @@ pub struct Planner {
     pops: Arc<[Pop]>,
     edges: BTreeMap<EdgeKey, Edge>,
     drained: BTreeSet<PopCode>,
+    quorum: Quorum,
+    /// Steps of verdicts that nobody has asked for yet.
+    changes: Vec<(NodeId, Change)>,
     estimates: Estimates,
     loads: Loads,
     /// One for all hosts that are routed alike.
@@ -103,6 +118,10 @@ struct Edge {
     id: NodeId,
     address: SocketAddrV4,
     health: Health,
+    verdict: Verdict,
+    verdict_since: Instant,
+    /// When it came back from being down, for as long as not all its clients have.
+    recovered_at: Option<Instant>,
 }
 
 impl Planner {
@@ -112,6 +131,8 @@ impl Planner {
             policy: options.policy,
             estimates: Estimates::new(options.estimate.clone()),
             loads: Loads::new(options.spill.clone(), options.ttl, &[]),
+            quorum: Quorum::new(options.quorum.clone()),
+            changes: vec![],
             options: Arc::new(options),
             hosts: hosts.into(),
             geo: Arc::new(geo),
@@ -145,7 +166,7 @@ impl Planner {
     /// When to call [`poll_probe`](Self::poll_probe) and [`poll_snapshot`](Self::poll_snapshot) next.
     pub fn poll_timeout(&self) -> Instant {
         let probes = self.edges.values().map(|edge| edge.health.poll_timeout()).min().unwrap_or(Instant::MAX);
-        probes.min(self.snapshot_due_at())
+        probes.min(self.quorum.poll_timeout()).min(self.snapshot_due_at())
     }
 
     /// A probe to be sent now, if one is due; call until there is none.
@@ -156,7 +177,8 @@ impl Planner {
         })
     }
 
-    /// A probe ended: with the round trip of its answer, or an error. Returns the edge and its step, if it took one.
+    /// A probe ended: with the round trip of its answer, or an error. Returns the edge and the step that this observer's
+    /// own opinion of it took, if it took one; what comes of it is in [`poll_changes`](Self::poll_changes).
     pub fn handle_probe(
         &mut self,
         now: Instant,
@@ -168,8 +190,35 @@ impl Planner {
             Ok(rtt) => edge.health.handle_success(now, probe.id, rtt),
             Err(error) => edge.health.handle_failure(now, probe.id, error),
         }?;
-        self.is_urgent = true;
-        Some((edge.id.clone(), change))
+        let changed = (edge.id.clone(), change);
+        self.judge(now);
+        Some(changed)
+    }
+
+    /// What this observer itself makes of every edge, for the others.
+    pub fn opinions(&self) -> impl Iterator<Item = (&NodeId, HealthState)> {
+        self.edges.values().map(|edge| (&edge.id, edge.health.state()))
+    }
+
+    /// Another observer says what it makes of every edge. Who it is and that it may speak is the shell's to check.
+    pub fn handle_opinions(
+        &mut self,
+        now: Instant,
+        observer: NodeId,
+        states: impl IntoIterator<Item = (NodeId, HealthState)>,
+    ) {
+        self.quorum.handle_opinions(now, observer, states);
+        self.judge(now);
+    }
+
+    /// How many other observers were heard lately.
+    pub fn fresh_observers(&self, now: Instant) -> usize {
+        self.quorum.fresh_observers(now)
+    }
+
+    /// The steps that verdicts have taken since this was asked last.
+    pub fn poll_changes(&mut self) -> Vec<(NodeId, Change)> {
+        std::mem::take(&mut self.changes)
     }
 
     /// A kept connection to an edge was closed by the other side.
@@ -179,7 +228,8 @@ impl Planner {
         }
     }
 
-    /// A viewer at `client` saw the round trip `rtt` to the edge at `edge`.
+    /// A viewer at `client` saw the round trip `rtt` to the edge at `edge`. Returns how far that is from what was learned
+    /// before, where anything was.
     ///
     /// # Errors
     /// [`BeaconRefused`] where client or edge is unknown, the value absurd, or the memory full.
@@ -189,14 +239,14 @@ impl Planner {
         client: IpAddr,
         edge: IpAddr,
         rtt: Duration,
-    ) -> Result<(), BeaconRefused> {
+    ) -> Result<Option<Duration>, BeaconRefused> {
         let block = self.geo.block_of(client).ok_or(BeaconRefused::UnknownClient)?;
         let edge = edge.to_canonical();
         let pop = self.edges.values().find(|known| IpAddr::V4(*known.address.ip()) == edge);
         let pop = pop.ok_or(BeaconRefused::UnknownEdge)?.pop;
-        self.estimates.handle_beacon(now, block, pop, rtt)?;
+        let error = self.estimates.handle_beacon(now, block, pop, rtt)?;
         self.fresh.insert(block);
-        Ok(())
+        Ok(error)
     }
 
     /// The key of an edge, while it is in the list.
@@ -271,19 +321,34 @@ impl Planner {
         for (index, pop) in PopIndex::all(pops.len()).zip(&pops) {
             for site in &pop.edges {
                 let known = before.iter().position(|(_, edge)| edge.id == site.id && edge.address == site.address);
-                let (key, health) = if let Some(at) = known {
+                let (key, edge) = if let Some(at) = known {
                     let (key, edge) = before.swap_remove(at);
-                    (key, edge.health)
+                    (key, Edge { pop: index, ..edge })
                 } else {
                     self.next_key += 1;
-                    (EdgeKey(self.next_key), Health::new(now, self.options.probe.clone()))
+                    let health = Health::new(now, self.options.probe.clone());
+                    let (id, address, verdict) = (site.id.clone(), site.address, Verdict::default());
+                    let edge =
+                        Edge { pop: index, id, address, health, verdict, verdict_since: now, recovered_at: None };
+                    (EdgeKey(self.next_key), edge)
                 };
-                let edge = Edge { pop: index, id: site.id.clone(), address: site.address, health };
                 self.edges.insert(key, edge);
             }
         }
         self.pops = pops.into();
         self.lay_tables();
+        self.judge(now);
+    }
+
+    /// Replaces the map of client networks. What was learned of a network that stays is kept.
+    pub fn set_geo(&mut self, now: Instant, geo: GeoMap) {
+        let old = std::mem::replace(&mut self.geo, Arc::new(geo));
+        let by_net: BTreeMap<IpNet, BlockId> = self.geo.block_ids().map(|id| (self.geo.block(id).net, id)).collect();
+        self.estimates.rename_blocks(|block| by_net.get(&old.block(block).net).copied());
+        self.fresh.clear();
+        self.tables.clear();
+        self.lay_tables();
+        self.judge(now);
     }
 
     /// The health of every edge, PoP by PoP.
@@ -297,8 +362,11 @@ impl Planner {
                     edge: edge.id.clone(),
                     pop,
                     address: edge.address,
-                    state: edge.health.state(),
-                    since: edge.health.since(),
+                    state: edge.verdict.state,
+                    since: edge.verdict_since,
+                    own: edge.health.state(),
+                    observers: edge.verdict.observers,
+                    down_votes: edge.verdict.down,
                     draining: self.drained.contains(&pop),
                     rtt: edge.health.rtt(),
                     last_answer_at: edge.health.last_answer_at(),
@@ -315,6 +383,9 @@ impl Planner {
     /// A new snapshot, if one is due: at once after a change of health or drains, a little later after beacons, and
     /// now and then because measurements age and others take their turn to explore.
     pub fn poll_snapshot(&mut self, now: Instant) -> Option<Snapshot> {
+        if self.quorum.forget(now) {
+            self.judge(now);
+        }
         (now >= self.snapshot_due_at()).then(|| self.build_snapshot(now))
     }
 
@@ -360,10 +431,28 @@ impl Planner {
             hosts: Arc::clone(&self.hosts),
             table_of: Arc::clone(&self.table_of),
             tables: self.tables.iter().map(|table| TableFacts::new(table, &fitness, share_min)).collect(),
-            loads: self.loads.report(),
+            loads: self.pop_loads(now),
             withdrawn_at: self.withdrawn_at.clone(),
             fitness,
         })
+    }
+
+    /// What each PoP takes of its clients.
+    fn pop_loads(&self, now: Instant) -> Vec<PopLoad> {
+        let mut loads = self.loads.report();
+        for (index, load) in PopIndex::all(loads.len()).zip(&mut loads) {
+            // An edge beside it that never was down serves everybody meanwhile.
+            let serving = self.edges.values().filter(|edge| edge.pop == index && edge.verdict.state.is_healthy());
+            let share = |edge: &Edge| edge.recovered_at.map_or(1.0, |at| ramp::share(now, at, self.options.ramp));
+            load.ramp = serving.map(share).reduce(f64::max).unwrap_or(1.0);
+        }
+        loads
+    }
+
+    /// Whether some PoP had not all its clients back when the last snapshot was made.
+    fn is_ramping(&self) -> bool {
+        let ends = self.edges.values().filter_map(|edge| Some(edge.recovered_at? + self.options.ramp));
+        ends.into_iter().any(|end| self.published_at < end)
     }
 
     /// Whether each PoP serves.
@@ -371,7 +460,7 @@ impl Planner {
         let of_pop = |(at, pop): (usize, &Pop)| {
             let state = |site: &EdgeSite| {
                 let edge = self.edges.values().find(|edge| edge.pop.index() == at && edge.id == site.id);
-                edge.map_or(HealthState::Unknown, |edge| edge.health.state())
+                edge.map_or(HealthState::Unknown, |edge| edge.verdict.state)
             };
             let edges = pop.edges.iter().map(state).collect();
             Fitness { edges, draining: self.drained.contains(&pop.code), rejected: None }
@@ -410,6 +499,25 @@ impl Planner {
         self.is_urgent = true;
     }
 
+    /// Counts opinions anew.
+    fn judge(&mut self, now: Instant) {
+        for edge in self.edges.values_mut() {
+            let from = edge.verdict.state;
+            edge.verdict = self.quorum.verdict(now, &edge.id, edge.health.state());
+            let to = edge.verdict.state;
+            if from != to {
+                edge.verdict_since = now;
+                match (from, to) {
+                    (HealthState::Down, to) if to.is_healthy() => edge.recovered_at = Some(now),
+                    (_, HealthState::Down) => edge.recovered_at = None,
+                    _ => {}
+                }
+                self.changes.push((edge.id.clone(), Change { from, to }));
+                self.is_urgent = true;
+            }
+        }
+    }
+
     fn snapshot_due_at(&self) -> Instant {
         if self.is_urgent {
             Instant::ZERO
@@ -417,6 +525,8 @@ impl Planner {
             self.published_at + self.options.learn_interval
         } else if self.is_converging() {
             self.published_at + CONVERGENCE_STEP
+        } else if self.is_ramping() {
+            self.published_at + ramp::step(self.options.ramp)
         } else if self.tables.iter().any(|table| table.policy.learns()) {
             let period = self.period_nanos();
             Instant::from_nanos((self.published_at.as_nanos() / period).saturating_add(1).saturating_mul(period))

@@ -127,6 +127,11 @@ impl Snapshot {
         self.facts.loads.iter().filter(|load| load.acceptance < 1.0).count()
     }
 
+    /// How many PoPs have not all their clients back since they were down.
+    pub fn ramping_pops(&self) -> usize {
+        self.facts.loads.iter().filter(|load| load.ramp < 1.0).count()
+    }
+
     /// The candidates.
     pub fn pops(&self) -> &[Pop] {
         &self.facts.pops

@@ -51,7 +51,7 @@ fn geo(nets: &[(Ipv4Net, (f64, f64))]) -> GeoMap {
 }
 
 fn options(policy: PolicyKind) -> RoutingOptions {
-    RoutingOptions { policy, explore_share: 0.0, ..RoutingOptions::default() }
+    RoutingOptions { policy, explore_share: 0.0, ramp: Duration::ZERO, ..RoutingOptions::default() }
 }
 
 fn berlin_and_tokyo() -> GeoMap {

@@ -108,3 +108,31 @@ fn connections_beyond_the_limit_and_slow_clients_are_let_go() {
     wait_until("the second is refused", || counters.value(Counter::RouterHttpConnectionsRefused) == 1);
     wait_until("the first is closed", || counters.value(Counter::RouterHttpConnections) == 0);
 }
+
+#[test]
+fn a_client_stays_where_it_was_sent_while_that_edge_may_be_chosen() {
+    let world = world_with(|config| config.sticky = Some(std::time::Duration::from_secs(300))).healthy();
+    let with = |cookie: &str| {
+        format!("GET /a?b HTTP/1.1\r\nHost: www.demo.test\r\nCookie: x=y; {cookie}\r\nConnection: close\r\n\r\n")
+    };
+    let first = world.http(BERLIN, &get("/a?b", "www.demo.test"));
+    assert!(
+        first.contains("set-cookie: iso-edge=edge.fra; Max-Age=300; Path=/; HttpOnly; SameSite=Lax\r\n"),
+        "{first}"
+    );
+    // Whoever was in Osaka before is not sent elsewhere for having moved to Berlin.
+    let held = world.http(BERLIN, &with("iso-edge=edge.nrt"));
+    assert!(held.contains(&format!("location: http://{}/a?b\r\n", world.edges[1].address)), "{held}");
+    assert!(held.contains("x-iso-reason: route_sticky\r\n") && held.contains("iso-edge=edge.nrt; "), "{held}");
+    for nobody in ["iso-edge=edge.gru", "iso-edge=nonsense", "iso-edge="] {
+        let answer = world.http(BERLIN, &with(nobody));
+        assert!(answer.contains(&format!("location: http://{}/a?b\r\n", world.edges[0].address)), "{answer}");
+    }
+    world.handle.set_drained(vec!["NRT".parse().unwrap()]);
+    let moved = world.http(BERLIN, &with("iso-edge=edge.nrt"));
+    assert!(
+        moved.contains("x-iso-reason: route_lowest_estimate\r\n") && moved.contains("iso-edge=edge.fra; "),
+        "{moved}"
+    );
+    assert_eq!(world.handle.counters().value(Counter::RouterHttpSticky), 1);
+}

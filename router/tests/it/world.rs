@@ -74,6 +74,7 @@ pub(crate) fn world_with(change: impl FnOnce(&mut Config)) -> World {
     config.source_nat =
         Some(SourceNat::new("127.18.0.0/15".parse().unwrap(), "198.18.0.0/15".parse().unwrap()).unwrap());
     config.routing.explore_share = 0.0;
+    config.routing.ramp = Duration::ZERO;
     config.routing.probe.interval = Duration::from_millis(100);
     config.routing.probe.retry_interval = Duration::from_millis(10);
     change(&mut config);

@@ -1,0 +1,64 @@
+//! Keeps a client of HTTP routing on the edge that it was sent to before, for as long as that edge may be chosen.
+//!
+//! The client carries the edge's name in a cookie. It is a wish and no secret: who makes one up gets an edge that it
+//! could have dialled anyway, and never one that is down, drained or not for that host.
+
+use std::time::Duration;
+
+use cdn_core::{
+    NodeId, Reason,
+    health::HealthState,
+    routing::{ChosenEdge, Explanation, Pop},
+};
+use http::{HeaderMap, HeaderValue, header};
+
+/// The cookie's name.
+const COOKIE: &str = "iso-edge";
+
+/// The edge that the client names.
+pub(crate) fn wanted(headers: &HeaderMap) -> Option<NodeId> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE)?.1.parse().ok()
+}
+
+/// What binds the client to `edge` for `span` from now on.
+pub(crate) fn cookie(edge: &NodeId, span: Duration) -> Option<HeaderValue> {
+    let seconds = span.as_secs();
+    HeaderValue::from_str(&format!("{COOKIE}={edge}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax")).ok()
+}
+
+/// Puts `edge` first in the answer, if it could have been there.
+pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) {
+    let is_eligible = explanation.candidates.iter().any(|candidate| {
+        let health = candidate.edges.iter().find(|(id, _)| id == edge).map_or(HealthState::Down, |&(_, state)| state);
+        let passed_over = [Reason::RejectedSlower, Reason::RejectedFull, Reason::RejectedRamping];
+        let was_an_option = candidate.chosen.is_some() || passed_over.contains(&candidate.reason);
+        was_an_option && !candidate.draining && health.is_healthy()
+    });
+    let sites = pops.iter().flat_map(|pop| pop.edges.iter().map(move |site| (pop, site)));
+    let site = sites.into_iter().find(|(_, site)| site.id == *edge);
+    if let Some((pop, site)) = site.filter(|_| is_eligible) {
+        explanation.chosen.retain(|chosen| chosen.pop != pop.code);
+        let (pop, edge, address) = (pop.code, edge.clone(), site.address);
+        explanation.chosen.insert(0, ChosenEdge { pop, edge, address, reason: Reason::RouteSticky });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(wanted(&headers), None);
+        headers.append(header::COOKIE, HeaderValue::from_static("a=b; theme=dark"));
+        headers.append(header::COOKIE, HeaderValue::from_static("iso-edge=edge.fra;c=d"));
+        assert_eq!(wanted(&headers).unwrap().to_string(), "edge.fra");
+        let set = cookie(&wanted(&headers).unwrap(), Duration::from_secs(300)).unwrap();
+        assert_eq!(set, "iso-edge=edge.fra; Max-Age=300; Path=/; HttpOnly; SameSite=Lax");
+        headers.insert(header::COOKIE, HeaderValue::from_static("iso-edge=nonsense"));
+        assert_eq!(wanted(&headers), None);
+    }
+}
