@@ -182,6 +182,7 @@ counters! {
     RouterPrefixes, "router", "router_prefixes", Gauge, "client networks in the prefix table";
     RouterPrefixReloads, "router", "router_prefix_reloads_total", Counter, "times that the prefix table was replaced because its file had changed";
     RouterPrefixReloadsFailed, "router", "router_prefix_reloads_failed_total", Counter, "times that its file had changed and could not be used, so that the old table stayed";
+    RouterSnapshotAge, "router", "router_snapshot_age_ms", Gauge, "milliseconds since the snapshot was made that answers come from, as of the last look at the probes";
     RouterPopsRamping, "router", "router_pops_ramping", Gauge, "PoPs that have not all their clients back since they were down";
     RouterVerdictChanges, "router", "router_verdict_changes_total", Counter, "changes of an edge's health as all observers see it together";
     RouterObservers, "router", "router_observers", Gauge, "routers whose opinion of edges counts at the moment, this one among them";

@@ -162,6 +162,8 @@ impl Control {
 
     /// The probes that are due, and when to ask again.
     pub(crate) fn poll_probes(&self) -> (Vec<Probe>, Instant) {
+        let age = self.now() - self.published().snapshot.at();
+        self.counters.set(Counter::RouterSnapshotAge, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         self.tell(|planner, now| {
             let probes = std::iter::from_fn(|| planner.poll_probe(now)).collect();
             (probes, planner.poll_timeout())
