@@ -183,8 +183,9 @@ fn somebodys_own_app_misbehaves_as_asked() {
 
 #[test]
 fn nodes_are_killed_paused_and_started_while_latency_is_simulated() {
-    let world =
-        World::of_file("preset = \"tiny\"\n[router]\nexplore = 0.0\nramp = \"0s\"\nprobe_interval = \"300ms\"\ndown_after = 2\n");
+    let world = World::of_file(
+        "preset = \"tiny\"\n[router]\nexplore = 0.0\nramp = \"0s\"\nprobe_interval = \"300ms\"\ndown_after = 2\n",
+    );
     let pid = |id: &str| world.node(id)["pid"].as_u64();
     let before = pid("edge.nrt").unwrap();
     let killed = world.json(&["kill", "nrt", "--for", "1500ms"]);

@@ -241,7 +241,7 @@ impl Zones {
                 return Err(ConflictKind::Outside);
             }
             let is_own = self.zones.get(nearest).is_some_and(|nearest| nearest.apex == *zone);
-            if !is_own && !(is_apex && record_type == RecordType::DS) {
+            if !(is_own || is_apex && record_type == RecordType::DS) {
                 return Ok(());
             }
         }
