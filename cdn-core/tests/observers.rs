@@ -111,10 +111,11 @@ impl World {
     fn handle(&mut self, event: Event) {
         let now = self.now;
         match event {
-            Event::Outcome { observer, probe, took, outcome } if self.alive[observer] => {
-                if self.observers[observer].handle_probe(now, probe, outcome.map(|()| took)).is_some() {
-                    self.tell(observer);
-                }
+            Event::Outcome { observer, probe, took, outcome }
+                if self.alive[observer]
+                    && self.observers[observer].handle_probe(now, probe, outcome.map(|()| took)).is_some() =>
+            {
+                self.tell(observer);
             }
             Event::Opinions { from, to, states } if self.alive[to] => {
                 let observer = NodeId::new(Role::Router, &format!("r{from}"));

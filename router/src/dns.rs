@@ -59,7 +59,7 @@ pub(crate) fn handle_message(
             payload_max: edns.max_payload(),
             version: edns.version(),
             dnssec_ok: edns.flags().dnssec_ok,
-            options: walk.and_then(|walk| walk.opt).map_or(Ok(Options::default()), Options::parse),
+            options: walk.and_then(|walk| walk.opt).map_or_else(|| Ok(Options::default()), Options::parse),
         }),
     };
     let text;

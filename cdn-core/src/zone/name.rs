@@ -249,7 +249,7 @@ mod tests {
             assert_eq!(Name::parse_within(text, &origin), Ok(name(expected)), "{text}");
         }
         assert_eq!(Name::parse_within("www", &Name::root()), Ok(name("www")));
-        assert!(Name::parse_within(&"abcdefg.".repeat(31).strip_suffix('.').unwrap(), &origin).is_err());
+        assert!(Name::parse_within("abcdefg.".repeat(31).strip_suffix('.').unwrap(), &origin).is_err());
     }
 
     #[test]

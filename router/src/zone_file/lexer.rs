@@ -230,6 +230,6 @@ impl<'e, 't> Words<'e, 't> {
     /// From the next word to the end of the line.
     pub(super) fn rest_span(&self) -> Range<usize> {
         let end = self.entry.span.end;
-        self.peek().map_or(end.saturating_sub(1)..end, |word| word.span.start..end)
+        self.peek().map_or_else(|| end.saturating_sub(1)..end, |word| word.span.start..end)
     }
 }

@@ -95,5 +95,5 @@ fn scaled(mut centimetres: i64) -> Option<u8> {
         centimetres /= 10;
         power += 1;
     }
-    (power <= 9 && centimetres >= 0).then(|| (centimetres as u8) << 4 | power)
+    (power <= 9 && centimetres >= 0).then_some((centimetres as u8) << 4 | power)
 }
