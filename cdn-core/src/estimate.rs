@@ -149,11 +149,13 @@ const RECENT: usize = 5;
 
 /// Once the mean has settled a sample counts so much: with deviation σ of the samples, that of the mean is 0.18 σ.
 const GAIN_MIN: f64 = 1.0 / 16.0;
-/// Gain of the deviation at first, as in RFC 6298, and once the mean has settled: a change of the path must not pass for
-/// noise while evidence of it comes in.
+/// Gain of the deviation at first, as in RFC 6298, and after so many samples. It is taken from the steps between samples
+/// (√2 times as large as their deviations from the mean, where they are independent), and not from the mean: a change of
+/// the path is one step and must not pass for noise.
 const DEVIATION_GAIN: [f64; 2] = [0.25, 1.0 / 16.0];
-/// The mean has settled after so many samples.
 const SETTLED: u32 = 16;
+/// Supposed of the first sample.
+const DEVIATION_SHARE_FIRST: f64 = 1.0 / 8.0;
 /// A sample counts as no further off than so many mean deviations.
 const OFF_MAX: f64 = 4.0;
 /// What chance explains of a sample's being off, in mean deviations: so half of a change of one is noticed.
@@ -171,7 +173,7 @@ impl Track {
     fn new(now: Instant, rtt_ns: f64) -> Self {
         Self {
             mean_ns: rtt_ns,
-            deviation_ns: rtt_ns / 2.0,
+            deviation_ns: rtt_ns * DEVIATION_SHARE_FIRST,
             samples: 1,
             settled: 1,
             weight: 1.0,
@@ -185,6 +187,7 @@ impl Track {
     fn handle_sample(&mut self, now: Instant, rtt_ns: f64, decay: f64) {
         let deviation = self.deviation_ns.max(DEVIATION_MIN_NS).max(DEVIATION_SHARE_MIN * self.mean_ns);
         let off = ((rtt_ns - self.mean_ns) / deviation).clamp(-OFF_MAX, OFF_MAX);
+        let step = (rtt_ns - f64::from(self.recent_us[0]) * 1e3).abs() / std::f64::consts::SQRT_2;
         self.slower.handle(off);
         // A packet can be late on any path, so that one which is says nothing against the path's having become faster.
         if !(self.faster.sum > 0.0 && off >= OFF_MAX) {
@@ -192,8 +195,8 @@ impl Track {
         }
         self.recent_us.rotate_right(1);
         self.recent_us[0] = (rtt_ns / 1e3) as u32;
-        let gain = DEVIATION_GAIN[usize::from(self.settled >= SETTLED)];
-        self.deviation_ns += gain * (off.abs() * deviation - self.deviation_ns);
+        let gain = DEVIATION_GAIN[usize::from(self.samples >= SETTLED)];
+        self.deviation_ns += gain * (step.min(OFF_MAX * deviation) - self.deviation_ns);
         let changed = [self.slower, self.faster].into_iter().find(|drift| drift.sum > CHANGED);
         if let Some(drift) = changed {
             let mut recent = self.recent_us;
@@ -477,6 +480,26 @@ mod tests {
             }
             // Where late packets come in a row nobody could know better.
             assert!(off * 200 < judged, "jitter {jitter}: {off} of {judged} estimates are off");
+        }
+    }
+
+    #[test]
+    fn a_change_is_followed_also_where_little_is_known() {
+        for known in [1, 2, 4, 8] {
+            let mut estimates = Estimates::new(EstimateOptions::default());
+            let mut beacon = 0;
+            let mut rtt_after = |beacons: u64, rtt: Duration| {
+                for _ in 0..beacons {
+                    estimates.handle_beacon(second(beacon), block(), PopIndex::new(0), rtt).unwrap();
+                    beacon += 1;
+                }
+                estimates.tracks.values().next().unwrap().mean_ns / 1e6
+            };
+            rtt_after(known, ms(15));
+            for path_ms in [175, 15, 175, 15] {
+                let mean_ms = rtt_after(5, ms(path_ms));
+                assert!((mean_ms - path_ms as f64).abs() < 5.0, "{mean_ms} ms for {path_ms} after {known}");
+            }
         }
     }
 
