@@ -537,7 +537,7 @@ fn the_proxy_refuses_what_is_not_of_this_world_and_dials_nothing() {
     let as_user = |value: &str| format!("GET {demo} HTTP/1.1\r\nProxy-Authorization: {value}\r\n{end}");
     let post =
         |lines: &str, body: &str| format!("POST {demo} HTTP/1.1\r\nHost: www.demo.test\r\n{lines}\r\n\r\n{body}");
-    let no_reason = "";
+    let malformed = "bad_request";
     let cases = [
         (get("/"), 400, "viewer_bad_request"),
         (get("www.demo.test:80"), 400, "viewer_bad_request"),
@@ -554,13 +554,13 @@ fn the_proxy_refuses_what_is_not_of_this_world_and_dials_nothing() {
         (as_user("Basic bm93aGVyZTo="), 400, "viewer_unknown_place"),
         (as_user("Basic %%%%"), 400, "viewer_bad_request"),
         (as_user("Bearer x"), 400, "viewer_bad_request"),
-        ("garbage\r\n\r\n".into(), 400, no_reason),
-        (post("Content-Length: 4\r\nContent-Length: 5", "abcd"), 400, no_reason),
-        (post("Content-Length: +5", "hello"), 400, no_reason),
-        (post("Transfer-Encoding: xchunked", "0\r\n\r\n"), 400, no_reason),
-        (post("X: a\r\n folded\r\nContent-Length: 0", ""), 400, no_reason),
+        ("garbage\r\n\r\n".into(), 400, malformed),
+        (post("Content-Length: 4\r\nContent-Length: 5", "abcd"), 400, malformed),
+        (post("Content-Length: +5", "hello"), 400, malformed),
+        (post("Transfer-Encoding: xchunked", "0\r\n\r\n"), 400, malformed),
+        (post("X: a\r\n folded\r\nContent-Length: 0", ""), 400, malformed),
         (post("Transfer-Encoding: chunked", "ZZ\r\n"), 400, "viewer_bad_request"),
-        (format!("GET {demo} HTTP/1.1\r\n{}{end}", "X: y\r\n".repeat(200)), 431, no_reason),
+        (format!("GET {demo} HTTP/1.1\r\n{}{end}", "X: y\r\n".repeat(200)), 431, "headers_too_large"),
     ];
     for (raw, status, reason) in &cases {
         let reply = exchange(&proxy, raw);
