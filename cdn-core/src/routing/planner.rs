@@ -343,8 +343,11 @@ impl Planner {
     /// Replaces the map of client networks. What was learned of a network that stays is kept.
     pub fn set_geo(&mut self, now: Instant, geo: GeoMap) {
         let old = std::mem::replace(&mut self.geo, Arc::new(geo));
-        let by_net: BTreeMap<IpNet, BlockId> = self.geo.block_ids().map(|id| (self.geo.block(id).net, id)).collect();
-        self.estimates.rename_blocks(|block| by_net.get(&old.block(block).net).copied());
+        // Few of many networks were ever measured.
+        let measured: BTreeSet<IpNet> = self.estimates.blocks().map(|block| old.block(block).net).collect();
+        let nets = self.geo.block_ids().map(|id| (self.geo.block(id).net, id));
+        let renamed: BTreeMap<IpNet, BlockId> = nets.filter(|(net, _)| measured.contains(net)).collect();
+        self.estimates.rename_blocks(|block| renamed.get(&old.block(block).net).copied());
         self.fresh.clear();
         self.tables.clear();
         self.lay_tables();
