@@ -11,3 +11,4 @@ mod policy;
 mod query_log;
 mod smuggling;
 mod world;
+mod zones;
