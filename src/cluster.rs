@@ -7,6 +7,7 @@
 mod distributions;
 mod dns;
 mod origins;
+mod records;
 mod routers;
 mod routing;
 mod settings;
@@ -18,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use cdn_core::{NodeId, PopCode, Role, distribution::Distribution};
+use cdn_core::{NodeId, PopCode, Role, distribution::Distribution, zone::Record};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use world::{Atlas, Place, World};
@@ -27,6 +28,7 @@ use self::{
     distributions::{distributions_of, groups_of},
     dns::dns_of,
     origins::origins_of,
+    records::records_of,
     routers::routers_of,
     routing::{candidates, routing_of},
     settings::router_of,
@@ -35,12 +37,13 @@ use self::{
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
     origins::{AppUrl, OriginKind, OriginPlan},
+    records::geo_place,
     routing::RoutingPlan,
     settings::{EdgePlan, RouterPlan, edge_of, world_of},
 };
 use crate::{
     cluster_file::ClusterFile,
-    diagnose::{KeyError, did_you_mean, nearest_or_all},
+    diagnose::{KeyError, Source, did_you_mean, nearest_or_all},
     ports::{PortBlock, Transport},
 };
 
@@ -51,6 +54,8 @@ pub(crate) struct Inputs {
     pub(crate) base_port: Option<u16>,
     /// The text of the user's matrix.
     pub(crate) matrix: Option<String>,
+    /// The zone files.
+    pub(crate) zones: Vec<Source>,
     /// Addresses of users' own apps by origin id, the one to use first.
     pub(crate) apps: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -82,6 +87,8 @@ pub(crate) struct Cluster {
     pub(crate) control: Place,
     /// What nodes log.
     pub(crate) log_level: String,
+    /// Records beside those that DNS has by itself.
+    pub(crate) records: Vec<Record>,
     /// The outside.
     pub(crate) world: Arc<World>,
     /// What is allowed and probably not meant.
@@ -162,7 +169,8 @@ impl Cluster {
             Some(name) => Some(place(atlas, "viewer.resolver", name)?),
             None => None,
         };
-        Ok(Self {
+        let written = records_of(file, inputs)?;
+        let cluster = Self {
             seed: settings::seed_of(file),
             ports,
             nodes,
@@ -180,8 +188,11 @@ impl Cluster {
             control,
             log_level: settings::log_level_of(file)?,
             world: Arc::new(world),
+            records: written.records().collect(),
             warnings,
-        })
+        };
+        written.check(&cluster, inputs)?;
+        Ok(cluster)
     }
 
     /// Nodes of a role.

@@ -311,6 +311,30 @@ pub(crate) struct RouterFile {
     /// DNS: what it says of itself, and what it keeps from whom.
     #[serde(skip_serializing_if = "DnsFile::is_silent")]
     pub(crate) dns: DnsFile,
+    /// Zone files (RFC 1035, section 5), relative to this file. Relative names in one stand below the name of the file
+    /// without `.zone`, until `$ORIGIN` says otherwise. A file with a SOA makes a zone, or replaces SOA and NS of the one
+    /// that distributions have by themselves; one without adds records to zones that are there. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) zones: Vec<PathBuf>,
+    /// Other records, one each. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) records: Vec<RecordFile>,
+}
+
+/// A record that DNS answers, beside those of distributions, edges and PoPs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordFile {
+    /// Whose it is: a name in one of the zones.
+    pub(crate) name: String,
+    /// Its type: `A`, `TXT`, `TYPE65280`, ...
+    #[serde(rename = "type")]
+    pub(crate) record_type: String,
+    /// How long resolvers may keep it. Default 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<Span>,
+    /// What it says, as in a zone file: `10 mail.demo.test`. Names are absolute, with or without a dot at the end.
+    pub(crate) data: String,
 }
 
 /// Settings of the router's DNS.
@@ -321,6 +345,13 @@ pub(crate) struct DnsFile {
     /// trusted, `off`. Default `on`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookies: Option<String>,
+    /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/2 and HTTP/1.1 at the port of edges, with the
+    /// addresses of the chosen ones as hints. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) https_records: Option<bool>,
+    /// Aliases (CNAME, DNAME) that one answer follows, 1 to 64. Default 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) aliases: Option<usize>,
     /// What `version.bind` and `version.server` answer; empty for nothing. Default `isochrone` and its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,

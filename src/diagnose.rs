@@ -5,6 +5,8 @@
 
 use std::{fmt, ops::Range, path::Path};
 
+use serde::{Deserialize, Serialize};
+
 use crate::cluster_file::ClusterFile;
 
 /// Something in a file is wrong, with the place and what to do about it.
@@ -69,12 +71,14 @@ pub(crate) struct KeyError {
     pub(crate) message: String,
     /// What would be right.
     pub(crate) hint: Option<String>,
+    /// Where the fault stands, if that is in another file which the key names.
+    pub(crate) elsewhere: Option<Box<(Source, Range<usize>)>>,
 }
 
 impl KeyError {
     /// An error about `key`, written with dots.
     pub(crate) fn new(key: &str, message: impl Into<String>) -> Self {
-        Self { key: key.split('.').map(str::to_owned).collect(), message: message.into(), hint: None }
+        Self { key: key.split('.').map(str::to_owned).collect(), message: message.into(), hint: None, elsewhere: None }
     }
 
     /// The same with a hint.
@@ -93,8 +97,8 @@ impl fmt::Display for KeyError {
     }
 }
 
-/// Where a cluster file came from, kept to point at its lines.
-#[derive(Clone, Debug)]
+/// Where a cluster file came from, or a zone file beside it, kept to point at its lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Source {
     /// As the user named it.
     pub(crate) name: String,
@@ -105,6 +109,10 @@ pub(crate) struct Source {
 impl Source {
     /// The complaint for `error`, with the line of its key where the key is in the file.
     pub(crate) fn complaint(&self, error: KeyError) -> Complaint {
+        if let Some(elsewhere) = error.elsewhere {
+            let (Self { name: file, text }, span) = *elsewhere;
+            return Complaint { file, source: Some((text, span)), message: error.message, hint: error.hint };
+        }
         let span = toml::de::DeTable::parse(&self.text).ok().and_then(|table| span_of(&table, &error.key));
         Complaint {
             file: self.name.clone(),
@@ -232,7 +240,7 @@ mod tests {
         check(
             "seed = 1\n[router]\nanswer = 2\n",
             expect![[r#"
-                cluster.toml:3:1: unknown field `answer`, expected one of `sites`, `policy`, `ttl`, `answers`, `probe_interval`, `probe_timeout`, `down_after`, `up_after`, `ramp`, `quorum`, `explore`, `bias`, `weights`, `capacity`, `headroom`, `sticky`, `geoip`, `prefixes`, `anycast`, `dns`
+                cluster.toml:3:1: unknown field `answer`, expected one of `sites`, `policy`, `ttl`, `answers`, `probe_interval`, `probe_timeout`, `down_after`, `up_after`, `ramp`, `quorum`, `explore`, `bias`, `weights`, `capacity`, `headroom`, `sticky`, `geoip`, `prefixes`, `anycast`, `dns`, `zones`, `records`
                   |
                 3 | answer = 2
                   | ^^^^^^

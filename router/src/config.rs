@@ -18,6 +18,8 @@ use cdn_core::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::names;
+
 /// What a router is told at start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -88,6 +90,16 @@ impl Config {
             query_log: None,
             limits: Limits::default(),
         }
+    }
+}
+
+impl Config {
+    /// Checks that all names and records can stand together.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn check(&self) -> Result<(), BuildError> {
+        names::build(self, &self.pops, 1).map(drop)
     }
 }
 

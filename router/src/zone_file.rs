@@ -20,8 +20,8 @@ use self::{
     lexer::{Entry, Lexer, Word, Words},
 };
 
-/// TTLs have 31 bits (RFC 2181, section 8).
-const TTL_S_MAX: u32 = i32::MAX as u32;
+/// The longest TTL, in seconds: it has 31 bits (RFC 2181, section 8).
+pub const TTL_S_MAX: u32 = i32::MAX as u32;
 
 /// What a zone file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

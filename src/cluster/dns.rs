@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct DnsPlan {
     /// What is done with DNS cookies.
     pub(crate) cookies: CookiePolicy,
+    /// Whether names of distributions have HTTPS records.
+    pub(crate) https_records: bool,
     /// What `version.bind` answers.
     pub(crate) version: Option<String>,
     /// Rates, sizes, connections.
@@ -91,6 +93,10 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
     if let Some(bytes) = written.udp_bytes {
         limits.udp_payload_max = within("udp_bytes", bytes, 512, 4096)? as u16;
     }
+    limits.aliases_max = written.aliases.unwrap_or(limits.aliases_max);
+    if !(1..=64).contains(&limits.aliases_max) {
+        return Err(KeyError::new("router.dns.aliases", "1 to 64 aliases per answer"));
+    }
     let count = |key: &str, written: Option<usize>, default: usize| match written {
         Some(0) => Err(KeyError::new(&format!("router.dns.{key}"), "it is at least 1")),
         Some(count) => Ok(count),
@@ -110,7 +116,8 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
         limits.tcp_timeout = span;
     }
     let query_log = written.query_log.as_ref().map(query_log_of).transpose()?;
-    Ok(DnsPlan { cookies, version, limits, query_log })
+    let https_records = written.https_records.unwrap_or(true);
+    Ok(DnsPlan { https_records, cookies, version, limits, query_log })
 }
 
 fn query_log_of(written: &QueryLogFile) -> Result<QueryLogPlan, KeyError> {

@@ -15,21 +15,21 @@ use axum::{
 use cdn_core::{
     PopCode, Role,
     dns_cookie::CookieSecret,
-    geo::{self, GeoPrefix},
-    routing::{EdgeSite, ExplainOptions, PolicyKind, Pop, RoutingOptions},
+    geo::GeoPrefix,
+    routing::{ExplainOptions, PolicyKind, RoutingOptions},
 };
 use ipnet::IpNet;
 use router::{
-    Asker, Config, Cookies, DistributionNames, Explained, Handle, Peer, QueryLogOptions, Router, Sockets,
+    Asker, Config, Cookies, Explained, Handle, Peer, QueryLogOptions, Router, Sockets,
     json::{EdgeHealthJson, ExplanationJson, OpinionsJson},
 };
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use world::{Atlas, Place};
+use world::Atlas;
 
 use crate::{
-    cluster::{Cluster, CookiePolicy, QueryLogPlan},
+    cluster::{Cluster, CookiePolicy, QueryLogPlan, geo_place},
     links,
     node::{
         Common, Frame,
@@ -73,37 +73,10 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     node.serve(frame.stop).await.context("the router ended")
 }
 
-fn place(place: &Place) -> anyhow::Result<geo::Place> {
-    Ok(geo::Place {
-        point: geo::Point::new(place.coordinates.lat(), place.coordinates.lon())?,
-        country: place.country.as_str().into(),
-        label: Arc::clone(&place.name),
-    })
-}
-
 fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let cluster = &frame.cluster;
     let IpAddr::V4(own) = dns.ip() else { anyhow::bail!("the router listens on IPv4") };
-    let mut config = Config::new(frame.plan.id.clone(), "cdn.test".parse()?, own);
-    // Every router says the same of all: zones have one set of name servers, whoever is asked.
-    config.name_servers.clear();
-    for (at, plan) in cluster.nodes_with(Role::Router).enumerate() {
-        let Some(IpAddr::V4(address)) = plan.addresses.dns.map(|dns| dns.ip()) else { continue };
-        config.name_servers.push((config.zone.child(&format!("ns{}", at + 1))?, address));
-    }
-    config.distributions = cluster
-        .distributions
-        .iter()
-        .map(|distribution| DistributionNames {
-            id: distribution.id().to_string(),
-            aliases: distribution.aliases().to_vec(),
-        })
-        .collect();
-    for plan in cluster.nodes_with(Role::Edge) {
-        let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
-        let edges = vec![EdgeSite { id: plan.id.clone(), address }];
-        config.pops.push(Pop { code, place: place(&plan.place)?, edges });
-    }
+    let mut config = cluster.router_config(&frame.plan.id, own)?;
     config.sticky = cluster.router.sticky;
     config.prefixes = worlds_own(cluster)?;
     config.source_nat = Some(source_nat()?);
@@ -157,7 +130,7 @@ fn cookie_secret(token: &str) -> CookieSecret {
 /// The networks of the world's own clients.
 fn worlds_own(cluster: &Cluster) -> anyhow::Result<Vec<GeoPrefix>> {
     let blocks = cluster.world.atlas().prefix_table();
-    blocks.into_iter().map(|block| Ok(GeoPrefix { net: IpNet::V4(block.net), place: place(block.head)? })).collect()
+    blocks.into_iter().map(|block| Ok(GeoPrefix { net: IpNet::V4(block.net), place: geo_place(block.head)? })).collect()
 }
 
 #[derive(Clone)]

@@ -53,6 +53,7 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
     let mut warnings = Vec::new();
     let mut inputs = Inputs { base_port: file.base_port, ..Inputs::default() };
     inputs.matrix = matrix_of(&file).map_err(&complain)?;
+    inputs.zones = zones_of(&file, &written).map_err(&complain)?;
     for (id, origin) in &file.origins {
         let Some(url) = &origin.url else { continue };
         let key = format!("origins.{id}.url");
@@ -127,6 +128,7 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     let absolute = |path: &mut PathBuf| *path = here.join(dir).join(&*path);
     file.origins.values_mut().filter_map(|origin| origin.dir.as_mut()).for_each(absolute);
     file.world.matrix.iter_mut().for_each(absolute);
+    file.router.zones.iter_mut().for_each(absolute);
     file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
     Ok(file)
 }
@@ -206,6 +208,17 @@ fn matrix_of(file: &ClusterFile) -> Result<Option<String>, KeyError> {
     let Some(path) = &file.world.matrix else { return Ok(None) };
     let read = std::fs::read_to_string(path);
     read.map(Some).map_err(|error| KeyError::new("world.matrix", format!("cannot read {}: {error}", path.display())))
+}
+
+/// The texts of zone files, under the names by which `written` calls them.
+fn zones_of(file: &ClusterFile, written: &ClusterFile) -> Result<Vec<Source>, KeyError> {
+    let read = |(at, (path, written)): (usize, (&PathBuf, &PathBuf))| {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            KeyError::new(&format!("router.zones.{at}"), format!("cannot read {}: {error}", path.display()))
+        })?;
+        Ok(Source { name: written.display().to_string(), text })
+    };
+    file.router.zones.iter().zip(&written.router.zones).enumerate().map(read).collect()
 }
 
 /// Addresses of an app, the one that answers first; a warning where none does.
