@@ -128,17 +128,22 @@ fn a_first_screen_that_nobody_reads_is_no_failure() {
 #[test]
 fn a_busy_port_is_one_sentence_with_its_owner_and_the_fix() {
     let world = World::none();
-    // Another port of the block may be somebody else's, and is then the one that is named.
-    for attempt in 0.. {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let output = world.iso(&["up", "--preset", "tiny", "--base-port", &(port - 88).to_string()]);
+    // Above the blocks of other worlds and below the ports of outgoing connections. Another port of the block may still be
+    // somebody else's, and is then the one that is named.
+    for attempt in 0u16.. {
+        let base = 30_000 + (attempt % 13) * 200;
+        let port = base + 88;
+        let Ok(_taken) = TcpListener::bind(("127.0.0.1", port)) else {
+            assert!(attempt < 26, "no port of thirteen is free");
+            continue;
+        };
+        let output = world.iso(&["up", "--preset", "tiny", "--base-port", &base.to_string()]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error:")).collect();
         let [error] = errors.as_slice() else { panic!("{said}") };
         assert!(error.contains("--base-port"), "{error}");
-        if attempt < 10 && !error.contains(&port.to_string()) {
+        if attempt < 26 && !error.contains(&port.to_string()) {
             continue;
         }
         assert!(error.contains(&port.to_string()), "{error}");
