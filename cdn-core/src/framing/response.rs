@@ -26,8 +26,10 @@ pub fn judge(status: StatusCode, headers: &mut HeaderMap, upgrade: Option<&Heade
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = match (codings.next(), codings.next()) {
         (None, _) => false,
-        // No request of ours asks for another coding (RFC 9112 section 7.4), and nobody here would undo it.
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => true,
+        (Some(coding), None) if is(coding, "chunked") => true,
+        // What is no coding changes no byte: the body ends with the connection (RFC 9112 section 6.3). No request of ours
+        // asks for one that is (section 7.4), and nobody here would undo it.
+        (Some(coding), None) if is_no_coding(coding) && !headers.contains_key(header::CONTENT_LENGTH) => false,
         _ => return Err(Doubtful),
     };
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -53,6 +55,21 @@ pub fn judge(status: StatusCode, headers: &mut HeaderMap, upgrade: Option<&Heade
     Ok(())
 }
 
+/// Whether a `Transfer-Encoding` is one word that no registry knows (RFC 9112 section 7.3), or the retired `identity`. A
+/// word with `chunked` in it is taken for chunked by some.
+fn is_no_coding(value: &HeaderValue) -> bool {
+    const KNOWN: [&str; 5] = ["compress", "deflate", "gzip", "x-compress", "x-gzip"];
+    const CHUNKED: &[u8] = b"chunked";
+    let word = value.as_bytes().trim_ascii();
+    let is_token = word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    let is_like_chunked = word.windows(CHUNKED.len()).any(|part| part.eq_ignore_ascii_case(CHUNKED));
+    !word.is_empty() && is_token && !is_like_chunked && !KNOWN.iter().any(|known| is(value, known))
+}
+
+fn is(value: &HeaderValue, word: &str) -> bool {
+    value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes())
+}
+
 fn parse(value: &HeaderValue) -> Option<u64> {
     super::head::parse_length(value.as_bytes().trim_ascii())
 }
@@ -76,6 +93,8 @@ mod tests {
         assert_eq!(check(200, &[("content-length", "5")]), Ok(vec!["5".to_owned()]));
         assert_eq!(check(200, &[("content-length", "5"), ("content-length", "5")]), Ok(vec!["5".to_owned()]));
         assert_eq!(check(200, &[("transfer-encoding", "Chunked")]), Ok(vec![]));
+        assert_eq!(check(200, &[("transfer-encoding", "identity")]), Ok(vec![]));
+        assert_eq!(check(200, &[("transfer-encoding", "unheard-of")]), Ok(vec![]));
         assert_eq!(check(304, &[("content-length", "5")]), Ok(vec!["5".to_owned()]));
         assert_eq!(check(204, &[("content-length", "5")]), Ok(vec![]));
     }
@@ -112,8 +131,12 @@ mod tests {
             &[("transfer-encoding", "chunked, gzip")],
             &[("transfer-encoding", "chunked, chunked")],
             &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
-            &[("transfer-encoding", "identity")],
+            &[("transfer-encoding", "identity"), ("content-length", "5")],
+            &[("transfer-encoding", "unheard-of"), ("content-length", "5")],
+            &[("transfer-encoding", "unheard-of, chunked")],
             &[("transfer-encoding", "gzip")],
+            &[("transfer-encoding", "x-gzip")],
+            &[("transfer-encoding", "xchunked")],
             &[("transfer-encoding", "")],
         ] {
             for status in [200, 204, 206, 304, 404] {
