@@ -364,8 +364,8 @@ fn a_drained_pop_leaves_the_answers_at_once_and_finishes_what_it_does() {
             world.ok(&[verb, "fra"]);
             let told = Instant::now();
             world.until("answers follow", || (world.dig(&berlin).contains(&fra) == is_there).then_some(()));
-            // The promise is 100 ms at the router; a dig and a busy machine come on top.
-            assert!(told.elapsed() < Duration::from_millis(400), "{verb} took {:?}", told.elapsed());
+            // The promise is 100 ms at the router; on a busy machine much comes on top. Probes alone would take longer.
+            assert!(told.elapsed() < Duration::from_millis(2500), "{verb} took {:?}", told.elapsed());
         }
         let response = slow.join().unwrap();
         assert!(response.starts_with("HTTP/1.1 200"), "{response}");
