@@ -72,16 +72,6 @@ async fn a_client_that_takes_nothing_of_its_streams_is_given_up() {
             // Half a connection is one still.
             std::future::pending::<()>().await;
         });
-        for _ in 0..8 {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            eprintln!(
-                "{length} hits {} to {} conns {} bytes {}",
-                node.count(Counter::EdgeHits),
-                node.count(Counter::EdgeWriteTimeouts),
-                node.count(Counter::EdgeConnections),
-                node.count(Counter::EdgeBytesSent)
-            );
-        }
         wait_until("it is given up", || node.count(Counter::EdgeWriteTimeouts) == 1).await;
         wait_until("it is closed", || node.count(Counter::EdgeConnections) == 0).await;
     }
