@@ -238,6 +238,10 @@ fn words_of(fields: &[Field], mut rest: &[u8]) -> Option<String> {
             Field::Ipv6 => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(take(&mut rest, 16)?).ok()?).to_string(),
             Field::Name => {
                 let (name, after) = Name::split_wire(rest)?;
+                // The words of a name are read in lower case; other data keeps what it was given.
+                if !rest.starts_with(name.as_bytes()) {
+                    return None;
+                }
                 rest = after;
                 if name.is_root() { ".".into() } else { format!("{name}.") }
             }
