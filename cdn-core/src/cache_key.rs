@@ -78,6 +78,13 @@ impl KeySeed {
         canonical
     }
 
+    /// A hash of `texts`: different lists have different ones.
+    pub(crate) fn digest(self, texts: &[&str]) -> u128 {
+        let mut canonical = self.hasher(Tag::Digest);
+        texts.iter().for_each(|text| canonical.part(Tag::Value, text.as_bytes()));
+        canonical.finish()
+    }
+
     /// A hash of the request's values of `names`: the same for values that mean the same (RFC 9111 section 4.1). The
     /// values of one name are one list, and whitespace between its members does not count.
     pub(crate) fn variant(self, names: &[HeaderName], headers: &HeaderMap) -> u128 {
@@ -251,6 +258,7 @@ enum Tag {
     Value,
     Encoding,
     Cookie,
+    Digest,
 }
 
 /// Feeds the canonical form to the hasher.

@@ -36,6 +36,7 @@ pub mod request_control;
 pub mod response_rate;
 pub mod routing;
 pub mod selection;
+pub mod signing;
 pub mod source_nat;
 pub mod store;
 #[cfg(test)]

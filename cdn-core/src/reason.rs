@@ -70,6 +70,14 @@ reasons! {
     ClientGone = "client_gone", "the client left before its request was complete";
     Internal = "internal", "a defect of the node; please report it";
     OnlyIfCached = "only_if_cached", "nothing stored is good enough, and the request wants nothing else";
+    SignatureMissing = "signature_missing", "the behavior wants a signed URL or signed cookies, and a part of them lacks";
+    SignatureMalformed = "signature_malformed", "the signature or its policy cannot be read";
+    SignatureUnknownKey = "signature_unknown_key", "the behavior does not trust the key that is named";
+    SignatureInvalid = "signature_invalid", "the key did not sign this policy";
+    SignatureOtherResource = "signature_other_resource", "the signed policy is for other URLs";
+    SignatureExpired = "signature_expired", "the signed policy has ended";
+    SignatureTooEarly = "signature_too_early", "the signed policy has not begun";
+    SignatureOtherAddress = "signature_other_address", "the signed policy is for viewers of another network";
     // The edge: what the origin did.
     OriginRefused = "origin_refused", "the origin refused the connection";
     OriginReset = "origin_reset", "the origin reset the connection";
