@@ -96,6 +96,9 @@ counters! {
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";
     EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    EdgeSignaturesVerified, "edge", "edge_signatures_verified_total", Counter, "signatures of URLs and cookies that had to be verified, and were not known already";
+    EdgeSignaturesRefused, "edge", "edge_signatures_refused_total", Counter, "requests refused because of their signature, or for want of one";
+    EdgeVerifiedPoliciesFull, "edge", "edge_verified_policies_full_total", Counter, "verified policies forgotten because there were as many as allowed";
     EdgeHeaderTimeouts, "edge", "edge_header_timeouts_total", Counter, "requests whose head did not arrive in time";
     EdgeBodyTimeouts, "edge", "edge_body_timeouts_total", Counter, "requests whose body stopped arriving";
     EdgeIdleTimeouts, "edge", "edge_idle_timeouts_total", Counter, "connections and tunnels closed because nothing happened on them";

@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::signing::TrustedKeys;
+
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
     hosts::{DistributionConflict, Distributions},
@@ -31,12 +33,31 @@ pub struct DistributionSpec {
     pub origins: BTreeMap<String, Origin>,
     /// Origin groups by id; ids are distinct from those of origins.
     pub groups: BTreeMap<String, OriginGroup>,
+    /// Key groups by id: the public keys that a behavior may trust.
+    pub key_groups: BTreeMap<String, TrustedKeys>,
     /// Ordered behaviors, first match wins; the default behavior is not among them.
     pub behaviors: Vec<Behavior>,
     /// The behavior for what no other matches; its pattern is `*`.
     pub default_behavior: Behavior,
     /// Which of our own headers responses carry.
     pub diagnostics: Diagnostics,
+}
+
+impl DistributionSpec {
+    /// One without aliases, groups and further behaviors.
+    pub fn new(id: impl Into<String>, origins: BTreeMap<String, Origin>, default_behavior: Behavior) -> Self {
+        Self {
+            id: id.into(),
+            aliases: Vec::new(),
+            default_root_object: String::new(),
+            origins,
+            groups: BTreeMap::new(),
+            key_groups: BTreeMap::new(),
+            behaviors: Vec::new(),
+            default_behavior,
+            diagnostics: Diagnostics::default(),
+        }
+    }
 }
 
 /// An origin: where it says it lives and how patient we are with it.
@@ -121,6 +142,24 @@ pub struct Behavior {
     pub cache_policy: CachePolicy,
     /// What is sent to the origin beyond the cache key.
     pub origin_request_policy: OriginRequestPolicy,
+    /// Ids of key groups: requests must be signed by a key of one of them. Empty asks for no signature.
+    pub trusted_key_groups: Vec<String>,
+}
+
+impl Behavior {
+    /// The default behavior of a new distribution in CloudFront's console: every path, GET and HEAD, compressed.
+    pub fn new(target: impl Into<String>, cache_policy: CachePolicy) -> Self {
+        Self {
+            path_pattern: "*".into(),
+            target: target.into(),
+            allowed_methods: AllowedMethods::Read,
+            cache_options: false,
+            compress: true,
+            cache_policy,
+            origin_request_policy: OriginRequestPolicy::default(),
+            trusted_key_groups: Vec::new(),
+        }
+    }
 }
 
 /// The three sets of methods that CloudFront offers, and all methods.

@@ -70,9 +70,11 @@ reasons! {
     ClientGone = "client_gone", "the client left before its request was complete";
     Internal = "internal", "a defect of the node; please report it";
     OnlyIfCached = "only_if_cached", "nothing stored is good enough, and the request wants nothing else";
-    SignatureMissing = "signature_missing", "the behavior wants a signed URL or signed cookies, and a part of them lacks";
-    SignatureMalformed = "signature_malformed", "the signature or its policy cannot be read";
+    SignatureMissing = "signature_missing", "the behavior wants a signed URL or signed cookies, and neither names a key";
+    SignatureIncomplete = "signature_incomplete", "the signature or its policy lacks, stands there twice, or names an unknown hash";
     SignatureUnknownKey = "signature_unknown_key", "the behavior does not trust the key that is named";
+    SignatureMalformed = "signature_malformed", "the signature cannot be decoded";
+    PolicyMalformed = "policy_malformed", "the policy cannot be read";
     SignatureInvalid = "signature_invalid", "the key did not sign this policy";
     SignatureOtherResource = "signature_other_resource", "the signed policy is for other URLs";
     SignatureExpired = "signature_expired", "the signed policy has ended";

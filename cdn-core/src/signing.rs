@@ -1,9 +1,9 @@
 //! Private content: whether a request carries a valid signed URL or signed cookies (CloudFront developer guide, "Use
 //! signed URLs" and "Use signed cookies").
 //!
-//! A request goes through the [`Check`]s in their order, and the first that fails says what the viewer is told. What has
-//! been verified once is known again by a digest ([`VerifiedPolicies`]), so that only dates, resource and address are
-//! looked at from then on. Refuses to know where keys are kept and what a response looks like.
+//! A request goes through the [`Check`]s in their order, and the first that fails says what the viewer is told: a
+//! [`Claim`] is read, verified and judged. What has been verified once is known again by a digest ([`VerifiedPolicies`]),
+//! so that only resource, dates and address are looked at from then on. Refuses to know where keys are kept and what a response looks like.
 
 pub mod credentials;
 pub mod encoding;
@@ -21,17 +21,14 @@ use std::{
 use http::HeaderMap;
 use ipnet::Ipv4Net;
 
-use self::{
-    credentials::own_target,
-    resource::{Resource, UrlParts},
-};
+use self::resource::{Resource, UrlParts};
 pub use self::{
-    credentials::{Credentials, PolicyText, Source},
+    credentials::{Credentials, PolicyText, Source, own_target, remove_cookies},
     key::{Hash, InvalidKey, PublicKey},
     policy::{InvalidPolicy, Policy},
-    verified::VerifiedPolicies,
+    verified::{Digest, VerifiedPolicies},
 };
-use crate::{Reason, WallTime};
+use crate::{Reason, WallTime, cache_key::KeySeed};
 
 /// The keys that a behavior trusts, by public key id (`Key-Pair-Id`).
 pub type TrustedKeys = BTreeMap<String, PublicKey>;
@@ -196,33 +193,16 @@ impl Refusal {
         }
     }
 
-    /// `Code` and `Message` of the 403's body. CloudFront says the same of everything that a signature forbids, so that
-    /// nobody learns how far an attempt came.
-    pub const fn code_and_message(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::MissingKey => ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value"),
-            Self::UnknownKey(_) => ("InvalidKey", "Unknown Key"),
-            Self::MalformedSignature => ("MalformedSignature", "Could not unencode Signature"),
-            Self::MalformedPolicy(_) => ("MalformedPolicy", "Malformed Policy"),
-            _ => ("AccessDenied", "Access denied"),
-        }
-    }
-
-    /// The body of the 403: one line without an end.
-    pub fn body(&self) -> String {
-        let (code, message) = self.code_and_message();
-        let declaration = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
-        format!("{declaration}<Error><Code>{code}</Code><Message>{message}</Message></Error>")
-    }
-
     /// The reason of the answer.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::MissingKey | Self::Repeated(_) | Self::MissingSignature | Self::MissingPolicy => {
-                Reason::SignatureMissing
+            Self::MissingKey => Reason::SignatureMissing,
+            Self::Repeated(_) | Self::MissingSignature | Self::MissingPolicy | Self::UnknownHash(_) => {
+                Reason::SignatureIncomplete
             }
-            Self::UnknownHash(_) | Self::MalformedSignature | Self::MalformedPolicy(_) => Reason::SignatureMalformed,
             Self::UnknownKey(_) => Reason::SignatureUnknownKey,
+            Self::MalformedSignature => Reason::SignatureMalformed,
+            Self::MalformedPolicy(_) => Reason::PolicyMalformed,
             Self::BadSignature { .. } => Reason::SignatureInvalid,
             Self::Resource { .. } => Reason::SignatureOtherResource,
             Self::Expired { .. } => Reason::SignatureExpired,
@@ -232,76 +212,105 @@ impl Refusal {
     }
 }
 
-/// A request that may pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Permit {
-    /// Where the signature stood.
-    pub source: Source,
-    /// Whose it is.
-    pub key_id: String,
-    /// What it allows.
-    pub policy: Policy,
+/// The body of the 403 for a reason of a [`Refusal`]: one line of XML without an end. CloudFront says the same of
+/// everything that a signature forbids, so that nobody learns how far an attempt came. `None` for any other reason.
+pub fn refusal_body(reason: Reason) -> Option<String> {
+    let (code, message) = match reason {
+        Reason::SignatureMissing => ("MissingKey", "Missing Key-Pair-Id query parameter or cookie value"),
+        Reason::SignatureUnknownKey => ("InvalidKey", "Unknown Key"),
+        Reason::SignatureMalformed => ("MalformedSignature", "Could not unencode Signature"),
+        Reason::PolicyMalformed => ("MalformedPolicy", "Malformed Policy"),
+        Reason::SignatureIncomplete
+        | Reason::SignatureInvalid
+        | Reason::SignatureOtherResource
+        | Reason::SignatureExpired
+        | Reason::SignatureTooEarly
+        | Reason::SignatureOtherAddress => ("AccessDenied", "Access denied"),
+        _ => return None,
+    };
+    let declaration = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
+    Some(format!("{declaration}<Error><Code>{code}</Code><Message>{message}</Message></Error>"))
 }
 
-/// Judges `request` at `now`. What `verified` knows is not verified again.
-///
-/// # Errors
-/// The first check that fails.
-pub fn judge(
-    now: WallTime,
-    keys: &TrustedKeys,
-    verified: &mut VerifiedPolicies,
-    request: &SignedRequest<'_>,
-) -> Result<Permit, Refusal> {
-    let credentials = Credentials::of(request.target, request.headers)?;
-    let key = keys.get(credentials.key_id).ok_or_else(|| Refusal::UnknownKey(credentials.key_id.to_owned()))?;
-    let own = own_target(request.target);
-    let digest = verified.digest(&credentials, request, &own);
-    let policy = match verified.get(now, digest) {
-        Some(policy) => policy,
-        None => {
-            let policy = verify(key, &credentials, request, &own)?;
-            verified.insert(now, digest, policy.clone());
-            policy
-        }
-    };
-    let url = UrlParts::new(request.scheme, request.host, &own);
-    policy.allows(now, &url, request.client)?;
-    Ok(Permit { source: credentials.source, key_id: credentials.key_id.to_owned(), policy })
+/// What a request says for itself: credentials that name a trusted key, and not yet verified.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    credentials: Credentials<'a>,
+    key: &'a PublicKey,
+    request: SignedRequest<'a>,
+    /// The target without CloudFront's parameters.
+    own: String,
+    digest: Digest,
 }
 
-/// Reads the policy of `credentials` and verifies that `key` signed it.
-fn verify(
-    key: &PublicKey,
-    credentials: &Credentials<'_>,
-    request: &SignedRequest<'_>,
-    own: &str,
-) -> Result<Policy, Refusal> {
-    let signature = encoding::decode(credentials.signature).ok_or(Refusal::MalformedSignature)?;
-    let bad = |text: &[u8]| Refusal::BadSignature {
-        key: credentials.key_id.to_owned(),
-        hash: credentials.hash,
-        policy: String::from_utf8_lossy(text).into_owned(),
-    };
-    match credentials.policy {
-        PolicyText::Custom(encoded) => {
-            let malformed = |error| Refusal::MalformedPolicy(error);
-            let text = encoding::decode(encoded).ok_or_else(|| malformed(InvalidPolicy::Encoding))?;
-            let policy = Policy::read(&text).map_err(malformed)?;
-            if key.verify(credentials.hash, &text, &signature) { Ok(policy) } else { Err(bad(&text)) }
-        }
-        PolicyText::Canned(expires) => {
-            let ends_at = policy::seconds(expires).ok_or(Refusal::MalformedPolicy(InvalidPolicy::Expires))?;
-            let text = |host: &str| policy::canned(&format!("{}://{host}{own}", request.scheme), expires);
-            // Real names have no port. Where viewers have to write one, both ways of signing are right.
-            let (with, without) = (text(request.host), resource::without_port(request.host));
-            let is_signed = |text: &str| key.verify(credentials.hash, text.as_bytes(), &signature);
-            if is_signed(&with) || (without != request.host && is_signed(&text(without))) {
-                Ok(Policy { resource: Resource::Exact, ends_at, begins_after: None, network: None })
-            } else {
-                Err(bad(with.as_bytes()))
+impl<'a> Claim<'a> {
+    /// Reads the claim of `request`. `seed` is that of the [`VerifiedPolicies`] where its digest is looked for.
+    ///
+    /// # Errors
+    /// The first check that fails, up to [`Check::Key`].
+    pub fn read(keys: &'a TrustedKeys, seed: KeySeed, request: SignedRequest<'a>) -> Result<Self, Refusal> {
+        let credentials = Credentials::of(request.target, request.headers)?;
+        let key = keys.get(credentials.key_id).ok_or_else(|| Refusal::UnknownKey(credentials.key_id.to_owned()))?;
+        let own = own_target(request.target);
+        let digest = verified::digest(seed, &credentials, &request, &own);
+        Ok(Self { credentials, key, request, own, digest })
+    }
+
+    /// Stands for all that a verification depends on, but for the keys themselves.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The credentials.
+    pub const fn credentials(&self) -> &Credentials<'a> {
+        &self.credentials
+    }
+
+    /// The request's target without CloudFront's parameters, as the cache key and the origin are to see it.
+    pub fn into_own_target(self) -> String {
+        self.own
+    }
+
+    /// Reads the policy and verifies that the key signed it: the expensive part.
+    ///
+    /// # Errors
+    /// The first check that fails, up to [`Check::Signature`].
+    pub fn verify(&self) -> Result<Policy, Refusal> {
+        let Self { credentials, key, request, own, .. } = self;
+        let signature = encoding::decode(credentials.signature).ok_or(Refusal::MalformedSignature)?;
+        let bad = |text: &[u8]| Refusal::BadSignature {
+            key: credentials.key_id.to_owned(),
+            hash: credentials.hash,
+            policy: String::from_utf8_lossy(text).into_owned(),
+        };
+        match credentials.policy {
+            PolicyText::Custom(encoded) => {
+                let text = encoding::decode(encoded).ok_or(Refusal::MalformedPolicy(InvalidPolicy::Encoding))?;
+                let policy = Policy::read(&text).map_err(Refusal::MalformedPolicy)?;
+                if key.verify(credentials.hash, &text, &signature) { Ok(policy) } else { Err(bad(&text)) }
+            }
+            PolicyText::Canned(expires) => {
+                let ends_at = policy::seconds(expires).ok_or(Refusal::MalformedPolicy(InvalidPolicy::Expires))?;
+                let text = |host: &str| policy::canned(&format!("{}://{host}{own}", request.scheme), expires);
+                // Real names have no port. Where viewers have to write one, both ways of signing are right.
+                let (with, without) = (text(request.host), resource::without_port(request.host));
+                let is_signed = |text: &str| key.verify(credentials.hash, text.as_bytes(), &signature);
+                if is_signed(&with) || (without != request.host && is_signed(&text(without))) {
+                    Ok(Policy { resource: Resource::Exact, ends_at, begins_after: None, network: None })
+                } else {
+                    Err(bad(with.as_bytes()))
+                }
             }
         }
+    }
+
+    /// Whether a verified `policy` allows the request at `now`: the part that is looked at each time.
+    ///
+    /// # Errors
+    /// The first check that fails, from [`Check::Resource`] on.
+    pub fn judge(&self, now: WallTime, policy: &Policy) -> Result<(), Refusal> {
+        let url = UrlParts::new(self.request.scheme, self.request.host, &self.own);
+        policy.allows(now, &url, self.request.client)
     }
 }
 

@@ -3,36 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    distribution::{
-        AllowedMethods, Behavior, CheckedBehavior, Diagnostics, Distribution, DistributionSpec, Origin,
-        OriginRequestPolicy,
-    },
+    distribution::{Behavior, CheckedBehavior, Distribution, DistributionSpec, Origin},
     policies,
 };
 
 /// Two origins, one behavior with CachingOptimized.
 pub(crate) fn distribution_spec() -> DistributionSpec {
-    DistributionSpec {
-        id: "demo".to_owned(),
-        aliases: vec!["www.demo.test".to_owned()],
-        default_root_object: String::new(),
-        origins: BTreeMap::from([
-            ("app".to_owned(), Origin::new("app.test:3000")),
-            ("spare".to_owned(), Origin::new("spare.test")),
-        ]),
-        groups: BTreeMap::new(),
-        behaviors: Vec::new(),
-        default_behavior: Behavior {
-            path_pattern: "*".to_owned(),
-            target: "app".to_owned(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
-            compress: true,
-            cache_policy: policies::cache_policy("CachingOptimized").unwrap(),
-            origin_request_policy: OriginRequestPolicy::default(),
-        },
-        diagnostics: Diagnostics::default(),
-    }
+    let origins = BTreeMap::from([
+        ("app".to_owned(), Origin::new("app.test:3000")),
+        ("spare".to_owned(), Origin::new("spare.test")),
+    ]);
+    let behavior = Behavior::new("app", policies::cache_policy("CachingOptimized").unwrap());
+    DistributionSpec { aliases: vec!["www.demo.test".to_owned()], ..DistributionSpec::new("demo", origins, behavior) }
 }
 
 /// A behavior with these managed policies; an empty name is no policy.

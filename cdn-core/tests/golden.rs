@@ -7,10 +7,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use cdn_core::{
     Counters, Instant, WallTime,
     cache_key::{KeySeed, RequestHead},
-    distribution::{
-        AllowedMethods, Behavior, CheckedBehavior, Diagnostics, Distribution, DistributionSpec, Origin,
-        OriginRequestPolicy, Selection,
-    },
+    distribution::{Behavior, CheckedBehavior, Distribution, DistributionSpec, Origin, Selection},
     forward::{
         Conditions, Dress, Forward, Viewer, XCache, dress, origin_path_and_query, origin_request_headers, pop_header,
         receive_response_headers, receive_viewer_headers, via, withhold,
@@ -51,28 +48,12 @@ struct Reply {
 
 impl Edge {
     fn new(cache_policy: &str) -> Self {
-        Self::with(Behavior {
-            path_pattern: "*".to_owned(),
-            target: "app".to_owned(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
-            compress: true,
-            cache_policy: policies::cache_policy(cache_policy).unwrap(),
-            origin_request_policy: OriginRequestPolicy::default(),
-        })
+        Self::with(Behavior::new("app", policies::cache_policy(cache_policy).unwrap()))
     }
 
     fn with(default_behavior: Behavior) -> Self {
-        let spec = DistributionSpec {
-            id: "demo".to_owned(),
-            aliases: vec![],
-            default_root_object: String::new(),
-            origins: [("app".to_owned(), Origin::new("app.test"))].into(),
-            groups: [].into(),
-            behaviors: vec![],
-            default_behavior,
-            diagnostics: Diagnostics::default(),
-        };
+        let origins = [("app".to_owned(), Origin::new("app.test"))].into();
+        let spec = DistributionSpec::new("demo", origins, default_behavior);
         Self {
             shard: CacheShard::new(StoreSettings::default(), SEED, Arc::new(Counters::default())),
             distribution: Distribution::new(spec).unwrap(),

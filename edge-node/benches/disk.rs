@@ -22,9 +22,7 @@ use std::{
 use bytes::Bytes;
 use cdn_core::{
     Counter, NodeId, Role,
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
-    },
+    distribution::{Behavior, Distribution, DistributionSpec, Origin},
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
@@ -113,23 +111,11 @@ fn on_thread(name: &str, serve: impl Future<Output = ()> + Send + 'static) -> st
 }
 
 fn config(origin: SocketAddr, dir: &Path) -> Config {
+    let policy = policies::cache_policy("CachingOptimized").expect("a managed policy");
+    let origins = BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]);
     let spec = DistributionSpec {
-        id: "bench".into(),
         aliases: vec!["www.demo.test".into()],
-        default_root_object: String::new(),
-        origins: BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]),
-        groups: BTreeMap::new(),
-        behaviors: vec![],
-        default_behavior: Behavior {
-            path_pattern: "*".into(),
-            target: "app".into(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
-            compress: true,
-            cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
-            origin_request_policy: OriginRequestPolicy::default(),
-        },
-        diagnostics: Diagnostics::default(),
+        ..DistributionSpec::new("bench", origins, Behavior::new("app", policy))
     };
     Config {
         id: NodeId::new(Role::Edge, "iad"),

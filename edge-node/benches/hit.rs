@@ -21,9 +21,7 @@ use std::{
 use bytes::Bytes;
 use cdn_core::{
     NodeId, Role,
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
-    },
+    distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
@@ -100,23 +98,12 @@ async fn hyper_alone(ready: std::sync::mpsc::Sender<SocketAddr>) {
 async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sender<SocketAddr>) {
     let all = Diagnostics::default();
     let none = Diagnostics { cache_status: false, proxy_status: false, server_timing: false, reason: false };
+    let policy = policies::cache_policy("CachingOptimized").expect("a managed policy");
+    let origins = BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]);
     let spec = DistributionSpec {
-        id: "bench".into(),
         aliases: vec!["www.demo.test".into()],
-        default_root_object: String::new(),
-        origins: BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]),
-        groups: BTreeMap::new(),
-        behaviors: vec![],
-        default_behavior: Behavior {
-            path_pattern: "*".into(),
-            target: "app".into(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
-            compress: true,
-            cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
-            origin_request_policy: OriginRequestPolicy::default(),
-        },
         diagnostics: if diagnostics { all } else { none },
+        ..DistributionSpec::new("bench", origins, Behavior::new("app", policy))
     };
     let config = Config {
         id: NodeId::new(Role::Edge, "iad"),

@@ -172,6 +172,9 @@ pub struct Limits {
     /// it could not be told; beyond, it is told to forget whole distributions (`edge_purges_full_total`). About 40 bytes
     /// each. Default 65,536.
     pub purges_owed_max: usize,
+    /// Verified policies of signed URLs and cookies that are known again; beyond, the oldest are verified anew
+    /// (`edge_verified_policies_full_total`). Some 300 bytes each. Default 16,384.
+    pub verified_policies_max: usize,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
     /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
@@ -205,6 +208,7 @@ impl Default for Limits {
             origin_header_bytes_max: 32_768,
             parent_retry: Duration::from_secs(10),
             purges_owed_max: 1 << 16,
+            verified_policies_max: 1 << 14,
             origin_idle_max: 64,
             disk_queue_bytes_max: 64 << 20,
             disk_read_bytes_max: 64 << 20,

@@ -168,6 +168,7 @@ impl Handle {
     /// [`DistributionConflict`] where two distributions claim one id or host; nothing is changed then.
     pub fn set_distributions(&self, all: Vec<Arc<Distribution>>) -> Result<(), DistributionConflict> {
         self.node.distributions.store(Arc::new(Distributions::new(all)?));
+        self.node.signatures.clear();
         if let Some(disk) = &self.node.disk {
             disk.give_up();
         }

@@ -36,6 +36,7 @@ mod purge;
 mod respond;
 mod service;
 mod short_way;
+mod signatures;
 mod store;
 mod timing;
 mod tunnel;

@@ -34,6 +34,7 @@ use crate::{
     disk::Disk,
     encode::Encoders,
     pool::Pool,
+    signatures::Signatures,
     store::Store,
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     /// What is kept of the store beyond this process, where anything is.
     pub(crate) disk: Option<Disk>,
+    pub(crate) signatures: Signatures,
     pub(crate) pool: Pool,
     pub(crate) encoders: Encoders,
     pub(crate) pop_header: HeaderValue,
@@ -113,6 +115,7 @@ impl Node {
             // Keys of what is kept beyond a process have to mean the same in the next.
             store: Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters),
             disk,
+            signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max),
             pool,
             encoders: Encoders::new(config.compression),
             pop_header: forward::pop_header(config.pop),

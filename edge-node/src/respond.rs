@@ -10,6 +10,7 @@ use cdn_core::{
     distribution::Diagnostics,
     fields::Fields,
     forward::{self, Dress, XCache},
+    signing,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
@@ -120,9 +121,20 @@ impl Refusal {
 
 fn status_of(reason: Reason) -> StatusCode {
     match reason {
-        Reason::UnknownHost | Reason::MethodNotAllowed | Reason::GetWithBody | Reason::LoopDetected => {
-            StatusCode::FORBIDDEN
-        }
+        Reason::UnknownHost
+        | Reason::MethodNotAllowed
+        | Reason::GetWithBody
+        | Reason::LoopDetected
+        | Reason::SignatureMissing
+        | Reason::SignatureIncomplete
+        | Reason::SignatureUnknownKey
+        | Reason::SignatureMalformed
+        | Reason::PolicyMalformed
+        | Reason::SignatureInvalid
+        | Reason::SignatureOtherResource
+        | Reason::SignatureExpired
+        | Reason::SignatureTooEarly
+        | Reason::SignatureOtherAddress => StatusCode::FORBIDDEN,
         Reason::UriTooLong => StatusCode::URI_TOO_LONG,
         // nginx's number for "request header too large", which CloudFront uses as well.
         Reason::HeadersTooLarge => StatusCode::from_u16(494).unwrap_or(StatusCode::BAD_REQUEST),
@@ -205,11 +217,15 @@ pub(crate) fn error_page(
     ledger: Ledger,
 ) -> Response<ResponseBody> {
     let node = occasion.node;
-    let page = page(refusal, occasion.request_id.to_str().unwrap_or_default());
+    // Signatures have a body of their own, which clients match on.
+    let xml = signing::refusal_body(refusal.reason);
+    let media_type = if xml.is_some() { "text/xml" } else { "text/html" };
+    let page = xml.unwrap_or_else(|| page(refusal, occasion.request_id.to_str().unwrap_or_default()));
     let mut response = Response::new(ResponseBody::whole(page));
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
     dress_page(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if refusal.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -17,8 +17,11 @@ use cdn_core::{
     distribution::{Diagnostics, Distribution, Distributions},
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
+    signing::{self, SignedRequest},
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
+};
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::ReasonPhrase, service::Service};
 
@@ -107,7 +110,7 @@ impl Service<Request<Incoming>> for ViewerService {
 impl ViewerService {
     fn decide(&self, mut case: Case, mut parts: Parts, body: Incoming) -> Answer {
         let node = &self.node;
-        let checked = self.admit(&mut case, &mut parts, !body.is_end_stream());
+        let checked = self.admit(&mut case, &mut parts, !body.is_end_stream(), Way::Long);
         let admitted = match checked {
             Ok(admitted) => admitted,
             Err(reason) => {
@@ -140,7 +143,13 @@ impl ViewerService {
     }
 
     /// Steps 2 to 9: everything that can be said before the store is asked.
-    pub(crate) fn admit(&self, case: &mut Case, parts: &mut Parts, has_body: bool) -> Result<Admitted, Reason> {
+    pub(crate) fn admit(
+        &self,
+        case: &mut Case,
+        parts: &mut Parts,
+        has_body: bool,
+        way: Way,
+    ) -> Result<Admitted, Reason> {
         let node = &self.node;
         if parts.method == Method::CONNECT {
             return Err(Reason::MethodNotAllowed);
@@ -181,6 +190,25 @@ impl ViewerService {
         if forward::loops(&parts.headers) > forward::CDN_LOOP_MAX {
             return Err(Reason::LoopDetected);
         }
+        // Caches behind trust the edge, which has taken the signature off.
+        let uri = match behavior.trusted_keys() {
+            Some(keys) if node.tier == Tier::Edge => {
+                let request = SignedRequest {
+                    scheme: if viewer.https { "https" } else { "http" },
+                    host: host.to_str().unwrap_or_default(),
+                    target: uri.path_and_query().map_or("/", PathAndQuery::as_str),
+                    headers: &parts.headers,
+                    client: viewer.address.ip(),
+                };
+                let own = match way {
+                    Way::Long => node.signatures.admit(&node.counters, keys, request)?,
+                    Way::Short => node.signatures.admit_known(keys, request).ok_or(Reason::SignatureInvalid)?,
+                };
+                signing::remove_cookies(&mut parts.headers);
+                own.parse().map_err(|_| Reason::BadRequest)?
+            }
+            _ => uri,
+        };
         let upgrade = upgrade_of(parts);
         let mut headers = std::mem::take(&mut parts.headers);
         forward::receive_viewer_headers(&mut headers, behavior, &viewer);
@@ -192,6 +220,16 @@ impl ViewerService {
             purge,
         })
     }
+}
+
+/// Which way a request is judged on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Before hyper hears of it. Whoever is refused here is judged once more on the long way, so what is expensive is left
+    /// to that one.
+    Short,
+    /// Through hyper.
+    Long,
 }
 
 pub(crate) struct Admitted {

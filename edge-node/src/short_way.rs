@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use crate::{
     connection::{Outgoing, ShortWay},
     miss,
-    service::{Admitted, Case, HEALTH_PATH, ViewerService},
+    service::{Admitted, Case, HEALTH_PATH, ViewerService, Way},
 };
 
 impl ShortWay for ViewerService {
@@ -21,9 +21,8 @@ impl ShortWay for ViewerService {
         let mut parts = read(head)?;
         let began = self.node.clock.now();
         let mut case = Case::new(self, began, self.wire.begin(), &parts);
-        let Admitted { asked, upgrade: None, purge: None } = self.admit(&mut case, &mut parts, false).ok()? else {
-            return None;
-        };
+        let admitted = self.admit(&mut case, &mut parts, false, Way::Short).ok()?;
+        let Admitted { asked, upgrade: None, purge: None } = admitted else { return None };
         asked.behavior().method_class(&asked.method).ok()?;
         miss::look_for_hit(case, &asked)
     }

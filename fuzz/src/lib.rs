@@ -35,24 +35,12 @@ pub fn pieces<'a>(cuts: &[u8], mut data: &'a [u8]) -> Vec<&'a [u8]> {
 /// A distribution whose only behavior has this cache policy.
 pub fn distribution(cache_policy: &str) -> Distribution {
     let cache_policy = policies::cache_policy(cache_policy).expect("a policy");
-    let default_behavior = Behavior {
-        path_pattern: "*".into(),
-        target: "app".into(),
-        allowed_methods: AllowedMethods::All,
-        cache_options: false,
-        cache_policy,
-        compress: false,
-        origin_request_policy: OriginRequestPolicy::default(),
-    };
+    let default_behavior =
+        Behavior { allowed_methods: AllowedMethods::All, compress: false, ..Behavior::new("app", cache_policy) };
+    let origins = BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]);
     let spec = DistributionSpec {
-        id: "demo".into(),
         aliases: vec!["www.demo.test".into()],
-        default_root_object: String::new(),
-        origins: BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]),
-        groups: BTreeMap::new(),
-        behaviors: Vec::new(),
-        default_behavior,
-        diagnostics: Diagnostics::default(),
+        ..DistributionSpec::new("demo", origins, default_behavior)
     };
     Distribution::new(spec).expect("a distribution")
 }

@@ -197,7 +197,6 @@ fn behavior_of(
     };
     Ok(Behavior {
         path_pattern: pattern.to_owned(),
-        target: target.to_owned(),
         allowed_methods: match file.methods {
             None => all_methods,
             Some(MethodsFile::Read) => AllowedMethods::Read,
@@ -205,10 +204,9 @@ fn behavior_of(
             Some(MethodsFile::All) => AllowedMethods::All,
             Some(MethodsFile::Any) => AllowedMethods::Any,
         },
-        cache_options: false,
         compress: file.compress.unwrap_or(true),
-        cache_policy,
         origin_request_policy,
+        ..Behavior::new(target, cache_policy)
     })
 }
 

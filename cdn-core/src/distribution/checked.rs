@@ -18,6 +18,7 @@ use crate::{
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{PathPattern, normalize_for_lookup},
     selection::{Union, cookies},
+    signing::TrustedKeys,
 };
 
 /// A checked distribution. Made by [`Distribution::new`], trusted from then on.
@@ -41,6 +42,8 @@ pub struct CheckedBehavior {
     pattern: PathPattern,
     key_headers: Vec<HeaderName>,
     cloudfront_headers: Vec<HeaderName>,
+    /// `None` where no signature is asked for.
+    trusted_keys: Option<Arc<TrustedKeys>>,
 }
 
 /// Which of the two families of stored responses a method belongs to. They never answer for each other.
@@ -59,6 +62,9 @@ impl Distribution {
         for (id, origin) in &spec.origins {
             rules::check_origin(id, origin)?;
         }
+        for (id, keys) in &spec.key_groups {
+            rules::check_key_group(id, keys)?;
+        }
         let mut warnings = Vec::new();
         for (id, group) in &spec.groups {
             rules::check_group(id, group, &spec.origins, &mut warnings)?;
@@ -68,7 +74,7 @@ impl Distribution {
         }
         let mut behaviors: Vec<CheckedBehavior> = Vec::with_capacity(spec.behaviors.len() + 1);
         for behavior in spec.behaviors.into_iter().chain([spec.default_behavior]) {
-            let behavior = CheckedBehavior::new(behavior)?;
+            let behavior = CheckedBehavior::new(behavior, &spec.key_groups)?;
             let (target, pattern) = (behavior.target(), behavior.pattern.as_str());
             if spec.groups.contains_key(target) {
                 if matches!(behavior.spec.allowed_methods, AllowedMethods::All | AllowedMethods::Any) {
@@ -174,7 +180,7 @@ impl Distribution {
 }
 
 impl CheckedBehavior {
-    fn new(spec: Behavior) -> Result<Self, DistributionError> {
+    fn new(spec: Behavior, key_groups: &BTreeMap<String, TrustedKeys>) -> Result<Self, DistributionError> {
         let pattern = PathPattern::parse(&spec.path_pattern)
             .map_err(|error| DistributionError::Pattern { pattern: spec.path_pattern.clone(), error })?;
         if spec.cache_options && spec.allowed_methods == AllowedMethods::Read {
@@ -183,7 +189,8 @@ impl CheckedBehavior {
         let key_headers = rules::check_policy(&spec.cache_policy)
             .map_err(|problem| DistributionError::Policy { pattern: spec.path_pattern.clone(), problem })?;
         let cloudfront_headers = cloudfront_headers(&spec, &key_headers);
-        Ok(Self { spec, pattern, key_headers, cloudfront_headers })
+        let trusted_keys = rules::trusted_keys(&spec, key_groups)?.map(Arc::new);
+        Ok(Self { spec, pattern, key_headers, cloudfront_headers, trusted_keys })
     }
 
     /// The behavior as written.
@@ -214,6 +221,11 @@ impl CheckedBehavior {
     /// Its origin request policy.
     pub const fn origin_request_policy(&self) -> &OriginRequestPolicy {
         &self.spec.origin_request_policy
+    }
+
+    /// The keys of which one must have signed each request; `None` where no signature is asked for.
+    pub const fn trusted_keys(&self) -> Option<&Arc<TrustedKeys>> {
+        self.trusted_keys.as_ref()
     }
 
     /// Whether `method` may pass at all.

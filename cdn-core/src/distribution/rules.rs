@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use http::{HeaderName, header};
 
-use super::{CachePolicy, DistributionSpec, FAILOVER_CODES_AWS, Origin, OriginGroup, Selection};
-use crate::path_pattern::PathPatternError;
+use super::{Behavior, CachePolicy, DistributionSpec, FAILOVER_CODES_AWS, Origin, OriginGroup, Selection};
+use crate::{path_pattern::PathPatternError, signing::TrustedKeys};
 
 /// Behaviors per distribution, the default one included (CloudFront's quota).
 const BEHAVIORS_MAX: usize = 76;
@@ -15,6 +15,9 @@ const BEHAVIORS_MAX: usize = 76;
 const ORIGINS_MAX: usize = 100;
 /// Origin groups per distribution (CloudFront's quota).
 const GROUPS_MAX: usize = 10;
+/// Public keys per key group, and key groups per behavior (CloudFront's quotas).
+const KEYS_MAX: usize = 5;
+const KEY_GROUPS_MAX: usize = 4;
 /// Aliases per distribution (CloudFront's quota).
 const ALIASES_MAX: usize = 100;
 /// Custom headers per origin, and the longest name and value (CloudFront's quotas).
@@ -127,6 +130,14 @@ pub enum DistributionError {
         /// The id it names.
         target: String,
     },
+    /// A behavior trusts a key group that does not exist.
+    #[error("behavior {pattern:?}: there is no key group {group:?}")]
+    UnknownKeyGroup {
+        /// The behavior's pattern.
+        pattern: String,
+        /// The id it names.
+        group: String,
+    },
     /// A behavior's pattern is none.
     #[error("behavior {pattern:?}: {error}")]
     Pattern {
@@ -198,21 +209,22 @@ impl fmt::Display for DistributionWarning {
     }
 }
 
+fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), DistributionError> {
+    if count > max { Err(DistributionError::TooMany { what, count, max }) } else { Ok(()) }
+}
+
 /// Checks what belongs to no origin, group or behavior: names and numbers.
 pub(super) fn check_names(spec: &DistributionSpec) -> Result<(), DistributionError> {
     if !is_label(&spec.id) {
         return Err(DistributionError::Id(spec.id.clone()));
     }
-    let too_many = |what, count, max| DistributionError::TooMany { what, count, max };
     for (what, count, max) in [
         ("behaviors", spec.behaviors.len() + 1, BEHAVIORS_MAX),
         ("origins", spec.origins.len(), ORIGINS_MAX),
         ("origin groups", spec.groups.len(), GROUPS_MAX),
         ("aliases", spec.aliases.len(), ALIASES_MAX),
     ] {
-        if count > max {
-            return Err(too_many(what, count, max));
-        }
+        at_most(what, count, max)?;
     }
     if let Some(alias) = spec.aliases.iter().find(|alias| !is_alias(alias)) {
         return Err(DistributionError::Alias(alias.clone()));
@@ -266,6 +278,33 @@ pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), Distribution
         }
     }
     Ok(())
+}
+
+pub(super) fn check_key_group(id: &str, keys: &TrustedKeys) -> Result<(), DistributionError> {
+    if id.is_empty() {
+        return Err(DistributionError::EmptyId);
+    }
+    at_most("public keys in a key group", keys.len(), KEYS_MAX)
+}
+
+/// The keys of all groups that a behavior trusts; `None` where it trusts none, and wants no signature.
+pub(super) fn trusted_keys(
+    behavior: &Behavior,
+    groups: &BTreeMap<String, TrustedKeys>,
+) -> Result<Option<TrustedKeys>, DistributionError> {
+    if behavior.trusted_key_groups.is_empty() {
+        return Ok(None);
+    }
+    at_most("trusted key groups of a behavior", behavior.trusted_key_groups.len(), KEY_GROUPS_MAX)?;
+    let mut trusted = TrustedKeys::new();
+    for group in &behavior.trusted_key_groups {
+        let keys = groups.get(group).ok_or_else(|| DistributionError::UnknownKeyGroup {
+            pattern: behavior.path_pattern.clone(),
+            group: group.clone(),
+        })?;
+        trusted.extend(keys.iter().map(|(id, key)| (id.clone(), key.clone())));
+    }
+    Ok(Some(trusted))
 }
 
 pub(super) fn check_group(

@@ -3,7 +3,7 @@
 //! Any of CloudFront's parameters makes a signed URL, and cookies are not looked at then. Names are case-sensitive,
 //! values are taken as they stand on the wire. A name that is there twice with the same value is there once.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{Hash, Refusal};
 use crate::selection::{cookies, parameters};
@@ -126,9 +126,22 @@ pub fn own_target(target: &str) -> String {
     own
 }
 
+/// Takes CloudFront's cookies off a request; the others stay as they are.
+pub fn remove_cookies(headers: &mut HeaderMap) {
+    let is_ours = |(name, _): (&str, &str)| COOKIES.contains(&name);
+    if !cookies(headers).any(is_ours) {
+        return;
+    }
+    let own: Vec<&str> = cookies(headers).filter(|&pair| !is_ours(pair)).map(|(_, pair)| pair).collect();
+    // What was a line of visible characters stays one.
+    match HeaderValue::try_from(own.join("; ")) {
+        Ok(line) if !line.is_empty() => drop(headers.insert(header::COOKIE, line)),
+        _ => drop(headers.remove(header::COOKIE)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::header;
 
     use super::*;
 
@@ -185,5 +198,18 @@ mod tests {
             assert_eq!(Credentials::of(target, &none), Err(refusal), "{target}");
         }
         assert!(Credentials::of("/a?Key-Pair-Id=K&Key-Pair-Id=K&Expires=1&Signature=s", &none).is_ok());
+    }
+
+    #[test]
+    fn only_our_cookies_are_taken_off() {
+        for (line, left) in [
+            ("a=1; CloudFront-Policy=p; b=2; CloudFront-Signature=s", Some("a=1; b=2")),
+            ("CloudFront-Key-Pair-Id=K", None),
+            ("a=1;b=2", Some("a=1;b=2")),
+        ] {
+            let mut headers = with_cookies(line);
+            remove_cookies(&mut headers);
+            assert_eq!(headers.get(header::COOKIE).map(|line| line.to_str().unwrap()), left, "{line}");
+        }
     }
 }

@@ -16,17 +16,13 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// Writes it.
 pub fn encode(bytes: &[u8]) -> String {
-    let substituted = BASE64
-        .encode(bytes)
-        .chars()
-        .map(|c| match c {
-            '+' => '-',
-            '=' => '_',
-            '/' => '~',
-            other => other,
-        })
-        .collect();
-    substituted
+    let substituted = |c| match c {
+        '+' => '-',
+        '=' => '_',
+        '/' => '~',
+        other => other,
+    };
+    BASE64.encode(bytes).chars().map(substituted).collect()
 }
 
 #[cfg(test)]

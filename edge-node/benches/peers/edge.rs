@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, io::Read as _, net::SocketAddr, sync::Arc};
 
 use cdn_core::{
     NodeId, Role,
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
-    },
+    distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
 };
@@ -73,24 +71,14 @@ fn log_as_nodes_do(writer: &LogWriter) {
 fn config(origin: SocketAddr, diagnostics: bool) -> Config {
     let all = Diagnostics::default();
     let none = Diagnostics { cache_status: false, proxy_status: false, server_timing: false, reason: false };
+    let policy = policies::cache_policy("CachingOptimized").expect("a managed policy");
+    let origins = BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]);
+    // What is measured is the same bytes for all.
+    let behavior = Behavior { compress: false, ..Behavior::new("app", policy) };
     let spec = DistributionSpec {
-        id: "bench".into(),
         aliases: vec![HOST.into()],
-        default_root_object: String::new(),
-        origins: BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]),
-        groups: BTreeMap::new(),
-        behaviors: vec![],
-        default_behavior: Behavior {
-            path_pattern: "*".into(),
-            target: "app".into(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
-            // What is measured is the same bytes for all.
-            compress: false,
-            cache_policy: policies::cache_policy("CachingOptimized").expect("a managed policy"),
-            origin_request_policy: OriginRequestPolicy::default(),
-        },
         diagnostics: if diagnostics { all } else { none },
+        ..DistributionSpec::new("bench", origins, behavior)
     };
     Config {
         id: NodeId::new(Role::Edge, "iad"),

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cdn_core::{
     WallTime,
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
-    },
+    distribution::{Behavior, Distribution, DistributionSpec, Origin},
     freshness::Lifetime,
     policies,
     store::StoredHead,
@@ -29,24 +27,10 @@ impl Fixture {
         let config = DiskConfig { dir: dir.path().join("tier"), bytes_max: 1 << 20, generation: String::new() };
         let counters = Arc::<Counters>::default();
         let disk = Disk::open(&config, limits, 1 << 20, &counters).unwrap();
-        let spec = DistributionSpec {
-            id: "demo".into(),
-            aliases: vec![],
-            default_root_object: String::new(),
-            origins: BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]),
-            groups: BTreeMap::new(),
-            behaviors: vec![],
-            default_behavior: Behavior {
-                path_pattern: "*".into(),
-                target: "app".into(),
-                allowed_methods: AllowedMethods::Read,
-                cache_options: false,
-                compress: false,
-                cache_policy: policies::cache_policy("CachingOptimized").unwrap(),
-                origin_request_policy: OriginRequestPolicy::default(),
-            },
-            diagnostics: Diagnostics::default(),
-        };
+        let policy = policies::cache_policy("CachingOptimized").unwrap();
+        let origins = BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]);
+        let behavior = Behavior { compress: false, ..Behavior::new("app", policy) };
+        let spec = DistributionSpec::new("demo", origins, behavior);
         let distribution = Distribution::new(spec).unwrap();
         Self { dir, distribution, headers: HeaderMap::new(), counters, disk }
     }

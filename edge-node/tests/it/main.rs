@@ -14,5 +14,6 @@ mod ranges;
 mod regional;
 mod shared_cache;
 mod shield;
+mod signatures;
 mod splitting;
 mod support;

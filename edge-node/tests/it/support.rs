@@ -13,8 +13,8 @@ use std::{
 use cdn_core::{
     Counter, NodeId, Role,
     distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginGroup,
-        OriginRequestPolicy, Selection, TransportFailover,
+        AllowedMethods, Behavior, Distribution, DistributionSpec, Origin, OriginGroup, OriginRequestPolicy, Selection,
+        TransportFailover,
     },
     policies,
     store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
@@ -382,27 +382,19 @@ impl Setup {
     pub(crate) fn new(app: SocketAddr) -> Self {
         let cache_policy = policies::cache_policy("UseOriginCacheControlHeaders-QueryStrings").unwrap();
         let behavior = Behavior {
-            path_pattern: "*".into(),
-            target: "app".into(),
             allowed_methods: AllowedMethods::All,
-            cache_options: false,
-            compress: true,
-            cache_policy,
             origin_request_policy: OriginRequestPolicy {
                 name: "test".into(),
                 headers: Selection::Only(vec!["x-forward".into()]),
                 ..OriginRequestPolicy::default()
             },
+            ..Behavior::new("app", cache_policy)
         };
+        let origins = BTreeMap::from([("app".to_owned(), quick("app.test"))]);
         let spec = DistributionSpec {
-            id: "demo".into(),
             aliases: vec!["www.demo.test".into()],
             default_root_object: "index.html".into(),
-            origins: BTreeMap::from([("app".to_owned(), quick("app.test"))]),
-            groups: BTreeMap::new(),
-            behaviors: vec![],
-            default_behavior: behavior,
-            diagnostics: Diagnostics::default(),
+            ..DistributionSpec::new("demo", origins, behavior)
         };
         let config = Config {
             id: NodeId::new(Role::Edge, "iad"),
