@@ -5,6 +5,7 @@ use std::{io::Write as _, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    private_key::KeyKind,
     quantity::{Share, Span},
     talk::error_document,
 };
@@ -25,6 +26,12 @@ Examples:
   iso route policy anycast                    every distribution without a policy of its own
   iso route policy geo --distribution shop    one distribution
   iso route policy default --distribution shop   back to the world's";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  iso keys new team
+  iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem
+  iso sign cookie http://www.demo.test/ --resource 'http://www.demo.test/private/*' --key keys/ID.private.pem";
 
 /// A global CDN on one machine: real edges, routers and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
@@ -114,6 +121,12 @@ pub(crate) enum Verb {
     /// Check, write and describe cluster files.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Key pairs for signed URLs and cookies.
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Sign a URL, or make signed cookies, as the owner of an app would.
+    #[command(subcommand, after_help = SIGN_EXAMPLES)]
+    Sign(SignVerb),
     /// Completions for a shell.
     Completions {
         /// Which shell.
@@ -380,6 +393,97 @@ pub(crate) enum RouteVerb {
 pub(crate) enum Explain {
     /// Why this edge: candidates, estimates, health, load, and the reason each was kept or rejected.
     Route(ExplainRouteArgs),
+    /// Why a signed URL or signed cookies pass, or the first check that fails, with both sides of the comparison.
+    Sign(ExplainSignArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Make a key pair, and say how its public half goes into a key group.
+    New(NewKeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewKeyArgs {
+    /// The key group.
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// The private key: read where it is there, else written there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pem: Option<PathBuf>,
+    /// What to make.
+    #[arg(long, value_enum, default_value = "rsa")]
+    pub(crate) kind: KeyKind,
+    /// Where the key pair goes.
+    #[arg(long, value_name = "DIR", default_value = "keys")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SignVerb {
+    /// Sign a URL; prints it.
+    Url(SignArgs),
+    /// Make cookies for a URL, or with --resource for many; prints them as curl's -b takes them.
+    Cookie(SignArgs),
+}
+
+/// How a policy is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HashArg {
+    /// CloudFront's default.
+    Sha1,
+    /// Says so in Hash-Algorithm.
+    Sha256,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The URL as viewers will ask for it.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// The private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// The id of its public half (Key-Pair-Id); by default the one that `iso keys new` gives.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// For how long from now.
+    #[arg(long, value_name = "DURATION", default_value = "1h", conflicts_with = "until")]
+    pub(crate) expires: Span,
+    /// Until when, in Unix seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) until: Option<i64>,
+    /// From when on, in Unix seconds. Makes a custom policy, as the two below.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) after: Option<i64>,
+    /// For which URLs, with * and ? as wildcards.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) resource: Option<String>,
+    /// For viewers of this IPv4 address or network alone.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) ip: Option<String>,
+    /// How the policy is hashed.
+    #[arg(long, value_enum, default_value = "sha1")]
+    pub(crate) hash: HashArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainSignArgs {
+    /// The URL that is asked for, with its signature where it has one.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Cookies as curl takes them: name=value; ..., or a file.
+    #[arg(short = 'b', long, value_name = "JAR")]
+    pub(crate) cookies: Option<String>,
+    /// Where the viewer stands, whose address counts.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<String>,
+    /// Suppose another time, in Unix seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<i64>,
+    /// Show what changes the answer.
+    #[arg(long)]
+    pub(crate) matrix: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 
 mod distributions;
 mod dns;
+mod keys;
 mod origins;
 mod records;
 mod routers;
@@ -27,6 +28,7 @@ use world::{Atlas, Place, World};
 use self::{
     distributions::{distributions_of, groups_of},
     dns::dns_of,
+    keys::key_groups_of,
     origins::origins_of,
     records::records_of,
     routers::routers_of,
@@ -56,6 +58,8 @@ pub(crate) struct Inputs {
     pub(crate) matrix: Option<String>,
     /// The zone files.
     pub(crate) zones: Vec<Source>,
+    /// Public keys in PEM, by key group and id.
+    pub(crate) keys: BTreeMap<String, BTreeMap<String, String>>,
     /// Addresses of users' own apps by origin id, the one to use first.
     pub(crate) apps: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -155,7 +159,7 @@ impl Cluster {
         let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
-        let distributions = distributions_of(file, &origins, &groups)?;
+        let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?)?;
         let nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
         let world = world_of(file, inputs)?;
         let default_place = match &file.viewer.place {

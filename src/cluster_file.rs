@@ -43,6 +43,9 @@ pub(crate) struct ClusterFile {
     /// Origin groups by id. Default: `main`, of `primary` and `secondary`, where no origins are written either.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) groups: IndexMap<String, GroupFile>,
+    /// Key groups by id: ids of public keys (`Key-Pair-Id`), each with the file of the key in PEM. Default none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
     /// Distributions by id. Default: `demo`, which answers to `www.demo.test`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) distributions: IndexMap<String, DistributionFile>,
@@ -215,6 +218,9 @@ pub(crate) struct BehaviorFile {
     /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin_request_policy: Option<String>,
+    /// Key groups: every request must be signed by a key of one of them. Default none: no signature is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) trusted_key_groups: Vec<String>,
     /// Whether responses are compressed (gzip and br, where the cache policy enables them) when they are stored, by
     /// CloudFront's conditions of type, size and freshness. Default true, as in CloudFront's console; its API says false.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ mod lines;
 mod links;
 mod node;
 mod ports;
+mod private_key;
 mod quantity;
 mod state;
 mod supervisor;

@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 pub(crate) mod paint;
 mod route;
+mod sign;
 mod stand;
 mod world_verb;
 
@@ -56,6 +57,9 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Wait(args) => block_on(ask::wait(cli, args)),
         Verb::Open => block_on(ask::open(cli)),
         Verb::Route(args) => block_on(route::run(cli, args)),
+        Verb::Keys(verb) => sign::keys(cli, verb),
+        Verb::Sign(verb) => sign::sign(cli, verb),
+        Verb::Explain(Explain::Sign(args)) => sign::explain(cli, args),
         Verb::Explain(Explain::Route(args)) => block_on(route::explain(cli, args)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
         Verb::Cache(verb) => block_on(cache::run(cli, verb)),

@@ -8,6 +8,7 @@ use cdn_core::{
         OriginGroup, OriginRequestPolicy, TransportFailover,
     },
     policies::{self, ORIGIN_REQUEST_POLICIES},
+    signing::TrustedKeys,
 };
 use edge_node::Compression;
 use http::StatusCode;
@@ -87,6 +88,7 @@ pub(super) fn distributions_of(
     file: &ClusterFile,
     origins: &IndexMap<String, OriginPlan>,
     groups: &BTreeMap<String, OriginGroup>,
+    key_groups: &BTreeMap<String, TrustedKeys>,
 ) -> Result<Vec<Arc<Distribution>>, KeyError> {
     let mut files = file.distributions.clone();
     if files.is_empty() {
@@ -116,7 +118,7 @@ pub(super) fn distributions_of(
             }
         }
         let behavior = |key: &str, file: &BehaviorFile, pattern: &str| {
-            behavior_of(key, file, pattern, &default_target, origins, groups)
+            behavior_of(key, file, pattern, &default_target, origins, groups, key_groups)
         };
         let mut behaviors = Vec::new();
         for (at, file) in written.behaviors.iter().enumerate() {
@@ -145,6 +147,7 @@ pub(super) fn distributions_of(
             default_root_object: written.default_root_object.clone().unwrap_or_default(),
             origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
             groups: groups.clone(),
+            key_groups: key_groups.clone(),
             behaviors,
             default_behavior: behavior(&key("default"), &written.default, "*")?,
             diagnostics,
@@ -163,6 +166,7 @@ fn behavior_of(
     default_target: &str,
     origins: &IndexMap<String, OriginPlan>,
     groups: &BTreeMap<String, OriginGroup>,
+    key_groups: &BTreeMap<String, TrustedKeys>,
 ) -> Result<Behavior, KeyError> {
     let target = file.target.as_deref().unwrap_or(default_target);
     if !origins.contains_key(target) && !groups.contains_key(target) {
@@ -195,6 +199,14 @@ fn behavior_of(
             KeyError { hint, ..KeyError::new(&format!("{key}.origin_request_policy"), message) }
         })?,
     };
+    for (at, group) in file.trusted_key_groups.iter().enumerate() {
+        if !key_groups.contains_key(group) {
+            let hint = nearest_or_all(group, key_groups.keys().map(String::as_str));
+            let hint = hint.or_else(|| Some(format!("iso keys new {group} makes a key, and says what to write here")));
+            let key = format!("{key}.trusted_key_groups.{at}");
+            return Err(KeyError { hint, ..KeyError::new(&key, format!("no key group {group:?}")) });
+        }
+    }
     Ok(Behavior {
         path_pattern: pattern.to_owned(),
         allowed_methods: match file.methods {
@@ -206,6 +218,7 @@ fn behavior_of(
         },
         compress: file.compress.unwrap_or(true),
         origin_request_policy,
+        trusted_key_groups: file.trusted_key_groups.clone(),
         ..Behavior::new(target, cache_policy)
     })
 }

@@ -1,11 +1,13 @@
 //! From the command line and a cluster file to a checked world.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use indexmap::IndexMap;
 use router::PrefixFile;
 
 use crate::{
@@ -54,6 +56,7 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
     let mut inputs = Inputs { base_port: file.base_port, ..Inputs::default() };
     inputs.matrix = matrix_of(&file).map_err(&complain)?;
     inputs.zones = zones_of(&file, &written).map_err(&complain)?;
+    inputs.keys = keys_of(&file).map_err(&complain)?;
     for (id, origin) in &file.origins {
         let Some(url) = &origin.url else { continue };
         let key = format!("origins.{id}.url");
@@ -129,6 +132,7 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     file.origins.values_mut().filter_map(|origin| origin.dir.as_mut()).for_each(absolute);
     file.world.matrix.iter_mut().for_each(absolute);
     file.router.zones.iter_mut().for_each(absolute);
+    file.key_groups.values_mut().flat_map(IndexMap::values_mut).for_each(absolute);
     file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
     Ok(file)
 }
@@ -219,6 +223,21 @@ fn zones_of(file: &ClusterFile, written: &ClusterFile) -> Result<Vec<Source>, Ke
         Ok(Source { name: written.display().to_string(), text })
     };
     file.router.zones.iter().zip(&written.router.zones).enumerate().map(read).collect()
+}
+
+/// The texts of public keys, by key group and id.
+fn keys_of(file: &ClusterFile) -> Result<BTreeMap<String, BTreeMap<String, String>>, KeyError> {
+    let read = |group: &str, id: &str, path: &Path| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|error| {
+            KeyError::new(&format!("key_groups.{group}.{id}"), format!("cannot read {}: {error}", path.display()))
+        })
+    };
+    let keys_of = |(group, keys): (&String, &IndexMap<String, PathBuf>)| {
+        let texts = keys.iter().map(|(id, path)| Ok((id.clone(), read(group, id, path)?)));
+        Ok((group.clone(), texts.collect::<Result<_, _>>()?))
+    };
+    file.key_groups.iter().map(keys_of).collect()
 }
 
 /// Addresses of an app, the one that answers first; a warning where none does.

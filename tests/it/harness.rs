@@ -28,10 +28,14 @@ impl World {
 
     /// Starts the world that a cluster file of this text describes.
     pub(crate) fn of_file(cluster: &str) -> Self {
-        let world = Self::none();
-        let file = world.home().join("cluster.toml");
+        Self::none().with_file(cluster)
+    }
+
+    /// The same, with what stands in its state directory already.
+    pub(crate) fn with_file(self, cluster: &str) -> Self {
+        let file = self.home().join("cluster.toml");
         std::fs::write(&file, cluster).expect("a cluster file");
-        world.up(&["--config", &file.to_string_lossy()])
+        self.up(&["--config", &file.to_string_lossy()])
     }
 
     fn up(mut self, args: &[&str]) -> Self {

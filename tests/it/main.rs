@@ -18,6 +18,7 @@ mod links;
 mod raw;
 mod route;
 mod routers;
+mod sign;
 mod stand;
 mod start;
 mod tidy;

@@ -1,0 +1,400 @@
+//! Key pairs, signatures, and why one does not pass: what the owner of an app does with private content.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use cdn_core::{
+    WallTime,
+    cache_key::KeySeed,
+    signing::{
+        Check, Claim, Credentials, Hash, Policy, Refusal, SignedRequest, Source, TrustedKeys, encoding, policy,
+        resource::UrlParts,
+    },
+};
+use http::{HeaderMap, HeaderValue, header};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    args::{Cli, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
+    cluster::Cluster,
+    private_key::PrivateKey,
+    state::WorldDir,
+    talk::VerbError,
+    verbs::{paint::Paint, print},
+};
+
+/// Makes a key pair.
+pub(super) fn keys(cli: &Cli, verb: &KeysVerb) -> Result<(), VerbError> {
+    let KeysVerb::New(NewKeyArgs { group, pem, kind, dir }) = verb;
+    let (key, private) = match pem {
+        Some(path) if path.exists() => (PrivateKey::read(path)?, path.clone()),
+        path => {
+            let key = PrivateKey::generate(*kind)?;
+            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            let path = path.clone().unwrap_or(dir.join(format!("{}.private.pem", key.id()?)));
+            key.write_new(&path)?;
+            (key, path)
+        }
+    };
+    let id = key.id()?;
+    let public = dir.join(format!("{id}.pem"));
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    fs::write(&public, key.public_pem()?).with_context(|| format!("cannot write {}", public.display()))?;
+    let document = json!({ "group": group, "key_pair_id": id, "private": private, "public": public });
+    print(cli, &document, |_| {
+        format!(
+            "{id}  {}\n  private  {}  sign with it, and keep it to yourself\n  public   {}\n\nin the cluster file:\n\n\
+             [key_groups.{group}]\n{id} = {:?}\n\n[[distributions.demo.behaviors]]\npath = \"/private/*\"\n\
+             trusted_key_groups = [{group:?}]\n",
+            key.public().map_or("", |key| key.kind()),
+            private.display(),
+            public.display(),
+            public.display().to_string(),
+        )
+    })
+}
+
+/// What signing a URL gives.
+#[derive(Debug, Serialize)]
+struct Signed {
+    /// The URL with its signature, or `null` for cookies.
+    url: Option<String>,
+    /// Cookies by name; empty for a URL.
+    cookies: Vec<(String, String)>,
+    policy: String,
+    key_pair_id: String,
+}
+
+/// Signs a URL, or makes cookies.
+pub(super) fn sign(cli: &Cli, verb: &SignVerb) -> Result<(), VerbError> {
+    let (SignVerb::Url(args) | SignVerb::Cookie(args)) = verb;
+    let key = PrivateKey::read(&args.key)?;
+    let id = args.id.clone().map_or_else(|| key.id(), Ok)?;
+    let hash = match args.hash {
+        HashArg::Sha1 => Hash::Sha1,
+        HashArg::Sha256 => Hash::Sha256,
+    };
+    if UrlParts::parse(&args.url).is_none() {
+        return Err(VerbError::Usage(format!("{:?} is not a URL; write http://www.demo.test/a", args.url)));
+    }
+    let (text, expires) = policy_of(args)?;
+    let signature = encoding::encode(&key.sign(hash, text.as_bytes())?);
+    let mut parts: Vec<(&str, String)> = match expires {
+        Some(expires) => vec![("Expires", expires.to_string())],
+        None => vec![("Policy", encoding::encode(text.as_bytes()))],
+    };
+    parts.extend([("Signature", signature), ("Key-Pair-Id", id.clone())]);
+    // CloudFront takes SHA-1 where nothing is said.
+    if hash == Hash::Sha256 {
+        parts.push(("Hash-Algorithm", hash.as_str().to_owned()));
+    }
+    let signed = match verb {
+        SignVerb::Url(_) => {
+            let query: Vec<String> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let delimiter = if args.url.contains('?') { '&' } else { '?' };
+            let url = format!("{}{delimiter}{}", args.url, query.join("&"));
+            Signed { url: Some(url), cookies: vec![], policy: text, key_pair_id: id }
+        }
+        SignVerb::Cookie(_) => {
+            let cookies = parts.into_iter().map(|(name, value)| (format!("CloudFront-{name}"), value)).collect();
+            Signed { url: None, cookies, policy: text, key_pair_id: id }
+        }
+    };
+    print(cli, &signed, |signed| match &signed.url {
+        Some(url) => url.clone(),
+        None => {
+            let pairs: Vec<String> = signed.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            pairs.join("; ")
+        }
+    })
+}
+
+/// The policy's text, and where it is the canned one its end.
+fn policy_of(args: &SignArgs) -> Result<(String, Option<i64>), VerbError> {
+    let now = unix_secs();
+    let ends_at = args.until.unwrap_or_else(|| now + i64::try_from(args.expires.0.as_secs()).unwrap_or(i64::MAX / 2));
+    let is_canned = args.resource.is_none() && args.after.is_none() && args.ip.is_none();
+    if is_canned {
+        return Ok((policy::canned(&args.url, &ends_at.to_string()), Some(ends_at)));
+    }
+    let mut condition = serde_json::Map::new();
+    condition.insert("DateLessThan".into(), json!({ "AWS:EpochTime": ends_at }));
+    if let Some(ip) = &args.ip {
+        condition.insert("IpAddress".into(), json!({ "AWS:SourceIp": ip }));
+    }
+    if let Some(after) = args.after {
+        condition.insert("DateGreaterThan".into(), json!({ "AWS:EpochTime": after }));
+    }
+    let resource = args.resource.as_ref().unwrap_or(&args.url);
+    let text = json!({ "Statement": [{ "Resource": resource, "Condition": condition }] }).to_string();
+    Policy::read(text.as_bytes()).map_err(|error| VerbError::Usage(error.to_string()))?;
+    Ok((text, None))
+}
+
+fn unix_secs() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// One line of the explanation.
+#[derive(Debug, Serialize)]
+struct Line {
+    check: &'static str,
+    /// `null` where it was not looked at, because one before it failed.
+    passed: Option<bool>,
+    detail: String,
+}
+
+/// A judgement without side effects.
+#[derive(Debug, Serialize)]
+struct Explained {
+    url: String,
+    distribution: String,
+    behavior: String,
+    trusted_keys: Vec<String>,
+    client: IpAddr,
+    checks: Vec<Line>,
+    /// 200 stands for: the edge lets it pass.
+    status: u16,
+    reason: Option<&'static str>,
+    /// The body of the 403.
+    body: Option<String>,
+    /// What other circumstances would change, with `--matrix`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    matrix: Vec<(String, u16)>,
+}
+
+/// What one judgement is about.
+#[derive(Clone)]
+struct Question {
+    scheme: String,
+    host: String,
+    target: String,
+    headers: HeaderMap,
+    client: IpAddr,
+    now: i64,
+    keys: TrustedKeys,
+}
+
+impl Question {
+    /// The policy, where it could be verified, and the first check that fails.
+    fn judge(&self) -> (Option<Policy>, Option<Refusal>) {
+        let Self { scheme, host, target, headers, client, now, keys } = self;
+        let request = SignedRequest { scheme, host, target, headers, client: *client };
+        let verified = Claim::read(keys, KeySeed::new(0), request).and_then(|claim| {
+            claim.verify().map(|policy| (claim.judge(WallTime::from_unix_secs(*now), &policy), policy))
+        });
+        match verified {
+            Ok((judged, policy)) => (Some(policy), judged.err()),
+            Err(refusal) => (None, Some(refusal)),
+        }
+    }
+
+    fn status(&self) -> u16 {
+        if self.judge().1.is_none() { 200 } else { 403 }
+    }
+}
+
+/// Why a signature passes, or does not.
+pub(super) fn explain(cli: &Cli, args: &ExplainSignArgs) -> Result<(), VerbError> {
+    let settings = WorldDir::new(&cli.world)?.settings();
+    let (file, inputs) =
+        settings.ok_or_else(|| VerbError::NotRunning(format!("no world {:?} is running", cli.world)))?;
+    let cluster = Cluster::check(&file, &inputs).map_err(|error| VerbError::Usage(error.to_string()))?;
+    let (scheme, rest) = args.url.split_once("://").unwrap_or(("", ""));
+    let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !matches!(scheme, "http" | "https") || host.is_empty() {
+        return Err(VerbError::Usage(format!("{:?} is not a URL; write http://www.demo.test/a", args.url)));
+    }
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    let all = cdn_core::distribution::Distributions::new(cluster.distributions.clone())
+        .map_err(|error| VerbError::Usage(error.to_string()))?;
+    let distribution =
+        all.by_host(host).ok_or_else(|| VerbError::Usage(format!("no distribution answers to {host}")))?;
+    let path = target.split('?').next().unwrap_or_default();
+    let behavior = distribution.behavior_for(distribution.root_object_for(path).as_deref().unwrap_or(path));
+    let pattern = behavior.pattern().as_str();
+    let Some(keys) = behavior.trusted_keys() else {
+        let document = json!({ "url": args.url, "distribution": &**distribution.id(), "behavior": pattern, "status": 200,
+            "checks": [], "trusted_keys": null });
+        return print(cli, &document, |_| {
+            format!("the behavior {pattern:?} of {} asks for no signature: everybody may pass", distribution.id())
+        });
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(jar) = &args.cookies {
+        let line = cookies_of(jar)?;
+        headers.insert(header::COOKIE, HeaderValue::try_from(line).context("a cookie")?);
+    }
+    let question = Question {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        target,
+        headers,
+        client: client_of(&cluster, args.from.as_deref())?,
+        now: args.at.unwrap_or_else(unix_secs),
+        keys: TrustedKeys::clone(keys),
+    };
+    let explained = explained(args, &question, distribution.id(), pattern);
+    let paint = Paint::of(cli);
+    print(cli, &explained, |explained| text_of(paint, explained))
+}
+
+fn explained(args: &ExplainSignArgs, question: &Question, distribution: &str, pattern: &str) -> Explained {
+    let (policy, refusal) = question.judge();
+    let credentials = Credentials::of(&question.target, &question.headers).ok();
+    let passed = |check: Check| -> String {
+        let Some(credentials) = credentials else { return String::new() };
+        let key = question.keys.get(credentials.key_id).map_or("", |key| key.kind());
+        match check {
+            Check::Parameters => match credentials.source {
+                Source::Url => "in the URL".into(),
+                Source::Cookies => "in cookies".into(),
+            },
+            Check::Key => format!("{} ({key}) is trusted", credentials.key_id),
+            Check::Encoding => format!("{} characters", credentials.signature.len()),
+            Check::Policy => policy.as_ref().map(|policy| policy.resource.to_string()).unwrap_or_default(),
+            Check::Signature => format!("{key} over {} of the policy matches", credentials.hash),
+            Check::Resource => {
+                format!("{}://{}{}", question.scheme, question.host, cdn_core::signing::own_target(&question.target))
+            }
+            Check::Time => {
+                policy.as_ref().map(|policy| format!("now {} < {}", question.now, policy.ends_at)).unwrap_or_default()
+            }
+            Check::Address => match policy.as_ref().and_then(|policy| policy.network) {
+                Some(network) => format!("{} is in {network}", question.client),
+                None => "any".into(),
+            },
+        }
+    };
+    let failed = refusal.as_ref().map(Refusal::check);
+    let checks = Check::ALL.into_iter().map(|check| {
+        let state = failed.map_or(Some(true), |failed| match check.cmp(&failed) {
+            std::cmp::Ordering::Less => Some(true),
+            std::cmp::Ordering::Equal => Some(false),
+            std::cmp::Ordering::Greater => None,
+        });
+        let detail = match state {
+            Some(true) => passed(check),
+            Some(false) => refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+            None => String::new(),
+        };
+        Line { check: check.as_str(), passed: state, detail }
+    });
+    Explained {
+        url: args.url.clone(),
+        distribution: distribution.to_owned(),
+        behavior: pattern.to_owned(),
+        trusted_keys: question.keys.keys().cloned().collect(),
+        client: question.client,
+        checks: checks.collect(),
+        status: if refusal.is_some() { 403 } else { 200 },
+        reason: refusal.as_ref().map(|refusal| refusal.reason().as_str()),
+        body: refusal.as_ref().and_then(|refusal| cdn_core::signing::refusal_body(refusal.reason())),
+        matrix: if args.matrix { matrix(question, policy.as_ref()) } else { Vec::new() },
+    }
+}
+
+/// The same question under other circumstances.
+fn matrix(question: &Question, policy: Option<&Policy>) -> Vec<(String, u16)> {
+    let asked = |name: &str, change: &dyn Fn(&mut Question)| {
+        let mut other = question.clone();
+        change(&mut other);
+        (name.to_owned(), other.status())
+    };
+    let mut rows = vec![asked("now", &|_| {})];
+    if let Some(policy) = policy {
+        rows.push(asked("one second before its end", &|other| other.now = policy.ends_at - 1));
+        rows.push(asked("at its end", &|other| other.now = policy.ends_at));
+    }
+    rows.extend([
+        asked("another path", &|other| other.target = other.target.replacen('/', "/another/", 1)),
+        asked("another scheme", &|other| {
+            other.scheme = if other.scheme == "http" { "https".into() } else { "http".into() };
+        }),
+        asked("another address", &|other| other.client = Ipv4Addr::new(203, 0, 113, 1).into()),
+        asked("the key removed", &|other| other.keys.clear()),
+        asked("a character of the signature changed", &|other| {
+            let swap = |text: &str| match text.split_once("Signature=") {
+                Some((before, after)) => {
+                    let first = if after.starts_with('A') { "B" } else { "A" };
+                    format!("{before}Signature={first}{}", after.get(1..).unwrap_or_default())
+                }
+                None => text.to_owned(),
+            };
+            other.target = swap(&other.target);
+            if let Some(line) = other.headers.get(header::COOKIE).and_then(|line| line.to_str().ok()) {
+                let changed = HeaderValue::try_from(swap(line));
+                other.headers.extend(changed.ok().map(|line| (header::COOKIE, line)));
+            }
+        }),
+    ]);
+    rows
+}
+
+fn text_of(paint: Paint, explained: &Explained) -> String {
+    let mut out = format!(
+        "{}\ndistribution {}, behavior {:?}, trusted keys: {}\n",
+        explained.url,
+        explained.distribution,
+        explained.behavior,
+        if explained.trusted_keys.is_empty() { "none".to_owned() } else { explained.trusted_keys.join(", ") }
+    );
+    for line in &explained.checks {
+        let (mark, name) = match line.passed {
+            Some(true) => (paint.good("ok"), line.check.to_owned()),
+            Some(false) => (paint.bad("no"), line.check.to_owned()),
+            None => (paint.dim(" -"), paint.dim(line.check)),
+        };
+        out.push_str(format!("  {mark} {name:<11} {}", line.detail).trim_end());
+        out.push('\n');
+    }
+    match &explained.reason {
+        Some(reason) => out.push_str(&format!(
+            "on the wire: 403, x-iso-reason {reason}\n{}\n",
+            explained.body.as_deref().unwrap_or_default()
+        )),
+        None => out.push_str("on the wire: it passes\n"),
+    }
+    for (circumstance, status) in &explained.matrix {
+        out.push_str(&format!("  {status}  {circumstance}\n"));
+    }
+    out
+}
+
+/// A `Cookie` line from `name=value; ...` or from a file in Netscape's format, as curl's `-b` takes them.
+fn cookies_of(jar: &str) -> Result<String, VerbError> {
+    if jar.contains('=') && !Path::new(jar).exists() {
+        return Ok(jar.to_owned());
+    }
+    let text = fs::read_to_string(PathBuf::from(jar)).with_context(|| format!("cannot read {jar}"))?;
+    let pairs = text.lines().filter_map(|line| {
+        let line = line.strip_prefix("#HttpOnly_").unwrap_or(line);
+        let fields: Vec<&str> = line.split('\t').collect();
+        match fields.as_slice() {
+            [_, _, _, _, _, name, value] if !line.starts_with('#') => Some(format!("{name}={value}")),
+            _ => None,
+        }
+    });
+    let pairs: Vec<String> = pairs.collect();
+    if pairs.is_empty() {
+        // A line as it stands in a request.
+        return Ok(text.trim().trim_start_matches("Cookie:").trim().to_owned());
+    }
+    Ok(pairs.join("; "))
+}
+
+/// The address of a viewer at a place.
+fn client_of(cluster: &Cluster, place: Option<&str>) -> Result<IpAddr, VerbError> {
+    let Some(name) = place else { return Ok(Ipv4Addr::LOCALHOST.into()) };
+    let atlas = cluster.world.atlas();
+    let place = atlas.place(name).map_err(|unknown| VerbError::Usage(unknown.to_string()))?;
+    let network = atlas.client_network(place).with_context(|| format!("{name} has no client network"))?;
+    Ok(network.viewer.into())
+}

@@ -1,0 +1,63 @@
+//! Private content, as the owner of an app meets it: make a key, name it in the cluster file, sign, be refused, learn why.
+
+use crate::harness::{World, text};
+
+/// A world whose `/private/*` wants a signature; the file of the private key and the id of the public one.
+fn private_world(kind: &str) -> (World, String, String) {
+    let world = World::none();
+    let dir = world.home().join("keys").to_string_lossy().into_owned();
+    let made = world.json(&["keys", "new", "team", "--kind", kind, "--dir", &dir]);
+    let (id, private) =
+        (made["key_pair_id"].as_str().unwrap().to_owned(), made["private"].as_str().unwrap().to_owned());
+    let cluster = format!(
+        "preset = \"tiny\"\n[key_groups.team]\n{id} = \"keys/{id}.pem\"\n[[distributions.demo.behaviors]]\n\
+         path = \"/private/*\"\ntrusted_key_groups = [\"team\"]\n"
+    );
+    (world.with_file(&cluster), private, id)
+}
+
+fn status(world: &World, args: &[&str]) -> String {
+    world.curl("tokyo", &[&["-o", "/dev/null", "-w", "%{http_code}"][..], args].concat())
+}
+
+#[test]
+fn what_is_signed_passes_and_what_is_not_is_explained() {
+    for (kind, hash) in [("rsa", "sha1"), ("ecdsa", "sha256")] {
+        let (world, key, id) = private_world(kind);
+        let url = "http://www.demo.test/private/a.mp4";
+        assert_eq!(status(&world, &[url]), "403");
+        assert_eq!(status(&world, &["http://www.demo.test/public"]), "200");
+        let signed = world.ok(&["sign", "url", url, "--key", &key, "--hash", hash]);
+        assert_eq!(status(&world, &[signed.trim()]), "200");
+        let everything = "http://www.demo.test/private/*";
+        let cookies = world.ok(&["sign", "cookie", url, "--resource", everything, "--key", &key, "--hash", hash]);
+        assert_eq!(status(&world, &["-b", cookies.trim(), "http://www.demo.test/private/b.mp4?x=1"]), "200");
+
+        let https = url.replace("http:", "https:");
+        let explained = world.json(&["explain", "sign", &https, "-b", cookies.trim(), "--matrix"]);
+        assert_eq!((&explained["status"], &explained["reason"]), (&403.into(), &"signature_other_resource".into()));
+        assert_eq!(explained["trusted_keys"][0], id);
+        let failed = explained["checks"].as_array().unwrap().iter().find(|check| check["passed"] == false).unwrap();
+        assert_eq!(failed["check"], "resource");
+        let detail = failed["detail"].as_str().unwrap();
+        assert!(detail.contains(everything) && detail.contains(&https), "both sides: {detail}");
+        let matrix = explained["matrix"].as_array().unwrap();
+        let scheme = matrix.iter().find(|row| row[0] == "another scheme").unwrap();
+        assert_eq!(scheme[1], 200);
+    }
+}
+
+#[test]
+fn a_private_key_in_a_key_group_is_refused_with_its_line() {
+    let world = World::none();
+    let dir = world.home().to_string_lossy().into_owned();
+    let made = world.json(&["keys", "new", "team", "--kind", "ecdsa", "--dir", &dir]);
+    let id = made["key_pair_id"].as_str().unwrap();
+    let file = world.home().join("cluster.toml");
+    std::fs::write(&file, format!("[key_groups.team]\n{id} = \"{id}.private.pem\"\n")).unwrap();
+    let output = world.iso(&["up", "--config", &file.to_string_lossy(), "--base-port", "0"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cluster.toml:2") && said.contains("private half"), "{said}");
+    assert!(!said.contains("BEGIN PRIVATE"), "what is private is not printed: {said}");
+}
