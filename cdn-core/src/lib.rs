@@ -15,6 +15,7 @@ pub mod disk;
 pub mod distribution;
 pub mod dns_cookie;
 pub mod estimate;
+pub mod eviction;
 pub mod fields;
 pub mod forward;
 pub mod framing;

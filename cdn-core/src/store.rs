@@ -6,7 +6,6 @@
 
 pub mod admission;
 mod entry;
-pub mod eviction;
 mod fetch;
 mod head;
 mod inspect;
@@ -29,7 +28,6 @@ use http::Method;
 use self::{
     admission::{Admission, AdmissionPolicy},
     entry::{Content, Entry, Selector},
-    eviction::{Eviction, EvictionPolicy},
     fetch::{Asks, Fetch},
     slots::{NONE, Slots},
 };
@@ -46,6 +44,7 @@ use crate::{
     Counter, Counters, Instant, Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
     conditional::Validators,
+    eviction::{Eviction, EvictionPolicy},
     request_control::RequestControl,
     vary::Vary,
 };
@@ -171,7 +170,7 @@ impl<B: Clone> CacheShard<B> {
             objects: HashMap::default(),
             entries: Slots::default(),
             fetches: Slots::default(),
-            eviction: settings.eviction.build(),
+            eviction: settings.eviction.build(settings.bytes_max),
             admission: Admission::new(settings.admission, settings.admission_keys_max),
             bytes: 0,
         }

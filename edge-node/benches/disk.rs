@@ -23,8 +23,9 @@ use bytes::Bytes;
 use cdn_core::{
     Counter, NodeId, Role,
     distribution::{Behavior, Distribution, DistributionSpec, Origin},
+    eviction::EvictionPolicy,
     policies,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+    store::admission::AdmissionPolicy,
 };
 use edge_node::{Compression, Config, DiskConfig, Edge, Handle, Limits, Tier};
 use http::{Request, Response};

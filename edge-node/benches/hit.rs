@@ -22,8 +22,9 @@ use bytes::Bytes;
 use cdn_core::{
     NodeId, Role,
     distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
+    eviction::EvictionPolicy,
     policies,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+    store::admission::AdmissionPolicy,
 };
 use edge_node::{Compression, Config, Edge, Limits, Tier};
 use http::{Request, Response};

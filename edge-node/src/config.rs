@@ -5,10 +5,8 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use cdn_core::{
-    NodeId, PopCode,
-    distribution::Distribution,
-    source_nat::SourceNat,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+    NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, source_nat::SourceNat,
+    store::admission::AdmissionPolicy,
 };
 use http::uri::Authority;
 

@@ -2,10 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use cdn_core::{
-    health::quorum::QuorumOptions,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
-};
+use cdn_core::{eviction::EvictionPolicy, health::quorum::QuorumOptions, store::admission::AdmissionPolicy};
 use edge_node::Compression;
 use router::PrefixFile;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
@@ -180,7 +177,12 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         cache_bytes: written.cache_bytes.map_or(256 << 20, |bytes| bytes.0),
         object_bytes: written.object_bytes.map_or(64 << 20, |bytes| bytes.0),
         inflight_bytes: written.inflight_bytes.map_or(256 << 20, |bytes| bytes.0),
-        eviction: choice("edge.eviction", written.eviction.as_deref(), EvictionPolicy::ALL, EvictionPolicy::as_str)?,
+        eviction: choice(
+            "edge.eviction",
+            written.eviction.as_deref(),
+            EvictionPolicy::OF_STORES,
+            EvictionPolicy::as_str,
+        )?,
         admission: choice(
             "edge.admission",
             written.admission.as_deref(),

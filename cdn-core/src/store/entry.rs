@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{eviction::EvictionPolicy, fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
+use super::{fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
+    eviction::EvictionPolicy,
     freshness::Lifetime,
     request_control::Freshness,
     vary::Vary,

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::{
     CacheShard, FetchError, FetchId, Served, Storable, StoredHead,
     entry::{Content, Entry, Response, Selector},
-    eviction::Newcomer,
     fetch::Fetch,
     slots::{NONE, SlotId},
 };
-use crate::{Counter, Instant, cache_key::CacheKey, freshness::Lifetime, vary::Vary};
+use crate::{Counter, Instant, cache_key::CacheKey, eviction::Newcomer, freshness::Lifetime, vary::Vary};
 
 /// What became of a response.
 #[derive(Clone, Debug)]

@@ -511,7 +511,7 @@ fn head_is_answered_from_a_get_but_never_the_other_way() {
 
 #[test]
 fn a_full_store_evicts_and_never_exceeds_its_bytes() {
-    for eviction in EvictionPolicy::ALL {
+    for eviction in EvictionPolicy::OF_STORES {
         let mut world = World::new(StoreSettings { bytes_max: 8_000, eviction, ..StoreSettings::default() });
         for n in 0..100 {
             world.fill(&format!("/{n}"), "0123456789", lifetime(60, 0, 0));
@@ -666,7 +666,7 @@ proptest! {
     #[test]
     fn sums_chains_and_limits_hold_whatever_happens(
         steps in steps(),
-        eviction in proptest::sample::select(&EvictionPolicy::ALL),
+        eviction in proptest::sample::select(&EvictionPolicy::OF_STORES),
         admission in proptest::sample::select(&AdmissionPolicy::ALL),
     ) {
         let settings = StoreSettings {

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, io::Read as _, net::SocketAddr, sync::Arc};
 use cdn_core::{
     NodeId, Role,
     distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
+    eviction::EvictionPolicy,
     policies,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+    store::admission::AdmissionPolicy,
 };
 use edge_node::{Compression, Config, Edge, Limits, LogFormat, LogWriter, Tier};
 use tokio_util::sync::CancellationToken;

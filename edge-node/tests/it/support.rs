@@ -16,8 +16,9 @@ use cdn_core::{
         AllowedMethods, Behavior, Distribution, DistributionSpec, Origin, OriginGroup, OriginRequestPolicy, Selection,
         TransportFailover,
     },
+    eviction::EvictionPolicy,
     policies,
-    store::{admission::AdmissionPolicy, eviction::EvictionPolicy},
+    store::admission::AdmissionPolicy,
 };
 use edge_node::{Compression, Config, Edge, Handle, Limits, Parent, Tier};
 use http::StatusCode;

@@ -3,28 +3,24 @@
 //! New slots enter at the newest end and never move. A hand walks from old to new: a slot whose bit is set loses the
 //! bit and stays, the first without one goes. The hand keeps its place between evictions.
 
-use super::{Eviction, Newcomer, queue::Queue};
+use super::{Eviction, Newcomer, per_slot::PerSlot, queue::Queue};
 
 /// The policy.
 #[derive(Debug, Default)]
 pub(super) struct Sieve {
     queue: Queue,
-    visited: Vec<bool>,
+    visited: PerSlot<bool>,
     hand: Option<u32>,
 }
 
 impl Eviction for Sieve {
     fn on_insert(&mut self, slot: u32, _: Newcomer) {
-        let at = slot as usize;
-        if self.visited.len() <= at {
-            self.visited.resize(at + 1, false);
-        }
-        self.visited[at] = false;
+        self.visited.set(slot, false);
         self.queue.push(slot);
     }
 
     fn on_hit(&mut self, slot: u32) {
-        if let Some(bit) = self.visited.get_mut(slot as usize) {
+        if let Some(bit) = self.visited.get_mut(slot) {
             *bit = true;
         }
     }
@@ -39,7 +35,7 @@ impl Eviction for Sieve {
     fn victim(&mut self) -> Option<u32> {
         let mut slot = self.hand.or_else(|| self.queue.oldest())?;
         // Each turn clears a bit, so the walk ends after at most one round.
-        while let Some(bit) = self.visited.get_mut(slot as usize).filter(|bit| **bit) {
+        while let Some(bit) = self.visited.get_mut(slot).filter(|bit| **bit) {
             *bit = false;
             slot = self.queue.newer(slot).or_else(|| self.queue.oldest())?;
         }
