@@ -21,6 +21,8 @@ mod world;
 pub mod fault;
 pub mod link;
 mod link_tcp;
+pub mod trace;
+pub mod workload;
 
 pub use crate::{
     access::Access,
@@ -36,5 +38,6 @@ pub use crate::{
     model::{Endpoint, EndpointKind, fibre_rtt_ms},
     path::{Jitter, PathSpec},
     site::SiteId,
+    stream::stream,
     world::{Basis, RttParts, World, WorldOptions},
 };

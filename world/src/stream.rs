@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 /// The stream called `names` of the run seeded with `seed`.
-pub(crate) fn stream(seed: u64, names: &[&str]) -> ChaCha8Rng {
+pub fn stream(seed: u64, names: &[&str]) -> ChaCha8Rng {
     let mut hasher = SipHasher24::new_with_keys(seed, 0);
     for name in names {
         // The length goes first, so that ["ab", "c"] and ["a", "bc"] are two streams.
