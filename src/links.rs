@@ -7,7 +7,7 @@ use cdn_core::{Counters, NodeId, Role};
 use control_plane::wire::{LinkMeasure, LinksReport};
 use futures_util::future::join_all;
 use wan::{Paths, Probe, RawDial, Wan, WanOptions};
-use world::{Fault, FaultOn, LinkFault, PathSpec, SiteId, TargetFault};
+use world::{Fault, FaultOn, LinkChange, PathSpec, SiteId, TargetFault};
 
 use crate::{
     cluster::{Cluster, OriginKind},
@@ -57,10 +57,10 @@ pub(crate) fn apply_faults(wan: &Wan, cluster: &Cluster, faults: &FaultSet) {
         b: SiteId::new(&link.to),
         one_way: !link.both_ways,
         kind: match link.change {
-            ChangeWire::Delay(nanos) => LinkFault::Delay(Duration::from_nanos(nanos)),
-            ChangeWire::Loss(share) => LinkFault::Loss(share),
-            ChangeWire::Throttle(bps) => LinkFault::Throttle(bps),
-            ChangeWire::Partition => LinkFault::Partition,
+            ChangeWire::Delay(nanos) => LinkChange::Delay(Duration::from_nanos(nanos)),
+            ChangeWire::Loss(share) => LinkChange::Loss(share),
+            ChangeWire::Throttle(bps) => LinkChange::Throttle(bps),
+            ChangeWire::Partition => LinkChange::Partition,
         },
     });
     let mut all: Vec<Fault> = links.map(|on| Fault { id: 0, on, rate: 1.0, from: None }).collect();

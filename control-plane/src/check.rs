@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use cdn_core::Role;
+use world::{Effect, LinkChange};
 
 use crate::{
     ask::{FaultAsk, InvalidationAsk, LinkAsk},
-    desired::{Effect, Fault, LinkChange, LinkFault, NodeFault},
+    desired::{Fault, LinkFault, NodeFault},
     registry::Registry,
     respond::Refusal,
 };
@@ -93,7 +94,7 @@ pub(crate) fn link_faults(ask: &LinkAsk, registry: &Registry) -> Result<Vec<Faul
         changes.push(LinkChange::Loss(share("loss", loss)?));
     }
     if let Some(bps) = ask.throttle_bps {
-        changes.push(LinkChange::Throttle { bps: bandwidth(bps)? });
+        changes.push(LinkChange::Throttle(bandwidth(bps)?));
     }
     if ask.partition {
         changes.push(LinkChange::Partition);

@@ -17,7 +17,7 @@ use std::{
 use cdn_core::{Instant, NodeId, PopCode, routing::PolicyKind};
 use world::SiteId;
 
-pub use self::fault::{Effect, Fault, LinkChange, LinkFault, NodeFault, Stop};
+pub use self::fault::{Fault, LinkFault, NodeFault, Stop};
 
 /// The number of a fault; counts up, never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -300,6 +300,7 @@ fn what_is_left(older: &Active, newer: &Fault) -> Option<Fault> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use world::{Effect, LinkChange};
 
     use super::*;
 

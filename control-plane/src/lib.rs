@@ -27,7 +27,7 @@ mod serve;
 
 pub use crate::{
     config::{BuildError, Config, DistributionInfo, Limits, NodeInfo, SiteInfo},
-    desired::{Effect, LinkChange, LinkFault, NodeFault, Policies},
+    desired::{LinkFault, NodeFault, Policies},
     hands::{Hands, HandsError, HandsFuture, LogsWanted},
     serve::{ControlPlane, Handle},
 };

@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use control_plane::{Effect, LinkChange, LinkFault, NodeFault, Policies};
+use control_plane::{LinkFault, NodeFault, Policies};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use world::{Effect, LinkChange};
 
 use crate::{
     cluster::Inputs,
@@ -128,7 +129,7 @@ impl From<&LinkFault> for LinkWire {
             change: match fault.change {
                 LinkChange::Delay(delay) => ChangeWire::Delay(nanos(delay)),
                 LinkChange::Loss(share) => ChangeWire::Loss(share),
-                LinkChange::Throttle { bps } => ChangeWire::Throttle(bps),
+                LinkChange::Throttle(bps) => ChangeWire::Throttle(bps),
                 LinkChange::Partition => ChangeWire::Partition,
             },
         }

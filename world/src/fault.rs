@@ -32,7 +32,7 @@ pub enum FaultOn {
         /// Only from `a` to `b`.
         one_way: bool,
         /// What is wrong with it.
-        kind: LinkFault,
+        kind: LinkChange,
     },
     /// A node or an origin.
     Target {
@@ -43,9 +43,9 @@ pub enum FaultOn {
     },
 }
 
-/// What can be wrong with a link.
+/// How a link is changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LinkFault {
+pub enum LinkChange {
     /// Extra delay, in each direction that is hit.
     Delay(Duration),
     /// A share of packets is lost, on top of the path's own loss.
@@ -54,6 +54,69 @@ pub enum LinkFault {
     Throttle(u64),
     /// A black hole: nothing gets through, nobody is told.
     Partition,
+}
+
+impl LinkChange {
+    /// The word of the API.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Delay(_) => "delay",
+            Self::Loss(_) => "loss",
+            Self::Throttle(_) => "throttle",
+            Self::Partition => "partition",
+        }
+    }
+}
+
+/// How an origin or node misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answers with this status.
+    Status(u16),
+    /// Waits before answering.
+    Latency(Duration),
+    /// Refuses connections at once.
+    Refuse,
+    /// Accepts and then resets connections.
+    Reset,
+    /// Never answers a connection attempt.
+    Blackhole,
+    /// Ends the body early.
+    Truncate,
+    /// Stops in the middle of the body and keeps the connection open.
+    Stall,
+    /// Answers with bytes that are not HTTP.
+    Garbage,
+    /// Sends bodies slowly.
+    Throttle {
+        /// Bits per second.
+        bps: u64,
+    },
+}
+
+impl Effect {
+    /// The word of the API.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Latency(_) => "latency",
+            Self::Refuse => "refuse",
+            Self::Reset => "reset",
+            Self::Blackhole => "blackhole",
+            Self::Truncate => "truncate",
+            Self::Stall => "stall",
+            Self::Garbage => "garbage",
+            Self::Throttle { .. } => "throttle",
+        }
+    }
+
+    /// Effects with the same slot cannot hold at once over the same requests.
+    pub const fn slot(self) -> &'static str {
+        match self {
+            Self::Refuse | Self::Reset | Self::Blackhole => "connection",
+            _ => self.kind(),
+        }
+    }
 }
 
 /// What can be wrong with a target, below HTTP.
@@ -137,13 +200,13 @@ impl Overlay {
                 continue;
             }
             match *kind {
-                LinkFault::Delay(delay) => sum.delay = sum.delay.saturating_add(delay),
-                LinkFault::Loss(loss) if loss.is_finite() => {
+                LinkChange::Delay(delay) => sum.delay = sum.delay.saturating_add(delay),
+                LinkChange::Loss(loss) if loss.is_finite() => {
                     sum.loss = 1.0 - (1.0 - sum.loss) * (1.0 - loss.clamp(0.0, 1.0));
                 }
-                LinkFault::Loss(_) => {}
-                LinkFault::Throttle(bps) => sum.throttle_bps = lowest_rate(sum.throttle_bps, bps),
-                LinkFault::Partition => sum.partitioned = true,
+                LinkChange::Loss(_) => {}
+                LinkChange::Throttle(bps) => sum.throttle_bps = lowest_rate(sum.throttle_bps, bps),
+                LinkChange::Partition => sum.partitioned = true,
             }
         }
         sum
@@ -208,7 +271,7 @@ mod tests {
         SiteId::new(name)
     }
 
-    fn on_link(one_way: bool, kind: LinkFault) -> Fault {
+    fn on_link(one_way: bool, kind: LinkChange) -> Fault {
         Fault { id: 1, on: FaultOn::Link { a: site("fra"), b: site("iad"), one_way, kind }, rate: 1.0, from: None }
     }
 
@@ -220,13 +283,13 @@ mod tests {
     #[test]
     fn link_faults_add_up_in_the_directions_they_name() {
         let overlay = Overlay::new(vec![
-            on_link(false, LinkFault::Delay(Duration::from_millis(80))),
-            on_link(true, LinkFault::Delay(Duration::from_millis(5))),
-            on_link(false, LinkFault::Loss(0.5)),
-            on_link(false, LinkFault::Loss(0.5)),
-            on_link(false, LinkFault::Throttle(9_000)),
-            on_link(true, LinkFault::Throttle(8_000)),
-            on_link(true, LinkFault::Partition),
+            on_link(false, LinkChange::Delay(Duration::from_millis(80))),
+            on_link(true, LinkChange::Delay(Duration::from_millis(5))),
+            on_link(false, LinkChange::Loss(0.5)),
+            on_link(false, LinkChange::Loss(0.5)),
+            on_link(false, LinkChange::Throttle(9_000)),
+            on_link(true, LinkChange::Throttle(8_000)),
+            on_link(true, LinkChange::Partition),
         ]);
         let there = overlay.link(&site("fra"), &site("iad"));
         let expected = LinkDisturbance {

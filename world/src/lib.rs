@@ -30,7 +30,7 @@ pub use crate::{
         Atlas, City, Country, PRESETS, Place, PlaceKind, Pop, Preset, PriceClass, Region, UnknownPlace, nearest, preset,
     },
     clients::{CLIENT_NETWORKS, ClientBlock, ClientNetwork, LOOPBACK_NETWORKS, loopback_twin, world_twin},
-    fault::{Fault, FaultOn, LinkDisturbance, LinkFault, Overlay, TargetDisturbance, TargetFault},
+    fault::{Effect, Fault, FaultOn, LinkDisturbance, LinkChange, Overlay, TargetDisturbance, TargetFault},
     geo::{Continent, Coordinates, CountryCode, InvalidCode, InvalidCoordinates, MacroRegion},
     link::{DropReason, Link, Verdict, cold_transfer_time},
     link_tcp::{Lane, Return, TcpFlow, TcpOptions},

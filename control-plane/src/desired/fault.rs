@@ -5,58 +5,7 @@
 use std::{fmt, time::Duration};
 
 use cdn_core::NodeId;
-use world::SiteId;
-
-/// How an origin or node misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Answers with this status.
-    Status(u16),
-    /// Waits before answering.
-    Latency(Duration),
-    /// Refuses connections at once.
-    Refuse,
-    /// Accepts and then resets connections.
-    Reset,
-    /// Never answers a connection attempt.
-    Blackhole,
-    /// Ends the body early.
-    Truncate,
-    /// Stops in the middle of the body and keeps the connection open.
-    Stall,
-    /// Answers with bytes that are not HTTP.
-    Garbage,
-    /// Sends bodies slowly.
-    Throttle {
-        /// Bits per second.
-        bps: u64,
-    },
-}
-
-impl Effect {
-    /// The word of the API.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Status(_) => "status",
-            Self::Latency(_) => "latency",
-            Self::Refuse => "refuse",
-            Self::Reset => "reset",
-            Self::Blackhole => "blackhole",
-            Self::Truncate => "truncate",
-            Self::Stall => "stall",
-            Self::Garbage => "garbage",
-            Self::Throttle { .. } => "throttle",
-        }
-    }
-
-    /// Effects with the same slot cannot hold at once.
-    const fn slot(self) -> &'static str {
-        match self {
-            Self::Refuse | Self::Reset | Self::Blackhole => "connection",
-            _ => self.kind(),
-        }
-    }
-}
+use world::{Effect, LinkChange, SiteId};
 
 /// A fault of an origin or node. The fields have been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,34 +20,6 @@ pub struct NodeFault {
     pub path: Option<String>,
     /// Only connections from this site.
     pub from: Option<SiteId>,
-}
-
-/// How a link is changed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LinkChange {
-    /// Added to each direction meant.
-    Delay(Duration),
-    /// The share of packets lost, above 0 and up to 1.
-    Loss(f64),
-    /// Carries at most so much.
-    Throttle {
-        /// Bits per second.
-        bps: u64,
-    },
-    /// Nothing gets through, and nobody is told.
-    Partition,
-}
-
-impl LinkChange {
-    /// The word of the API.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Delay(_) => "delay",
-            Self::Loss(_) => "loss",
-            Self::Throttle { .. } => "throttle",
-            Self::Partition => "partition",
-        }
-    }
 }
 
 /// A change of a link. The sites differ.
@@ -200,7 +121,7 @@ impl Fault {
                 LinkChange::Delay(by) if fault.both_ways => format!("+{} ms each way", millis(by)),
                 LinkChange::Delay(by) => format!("+{} ms", millis(by)),
                 LinkChange::Loss(share) => format!("{} % of packets", percent(share)),
-                LinkChange::Throttle { bps } => format!("{bps} bit/s"),
+                LinkChange::Throttle(bps) => format!("{bps} bit/s"),
                 LinkChange::Partition => String::new(),
             },
             Self::Stopped(..) => String::new(),

@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use crate::world::{World, assert_took, ms, on_link, path, site, wait_until};
-use ::world::LinkFault;
+use ::world::LinkChange;
 use cdn_core::Counter;
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -39,7 +39,7 @@ async fn datagrams_are_really_lost() {
     let world = World::new(path(4, 0)).await;
     let far = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     let near = world.wan.datagram(site(1), None).await.unwrap();
-    world.wan.set_faults(vec![on_link(LinkFault::Loss(0.5), false)]);
+    world.wan.set_faults(vec![on_link(LinkChange::Loss(0.5), false)]);
     for _ in 0..200 {
         near.send_to(b"x", far.local_addr().unwrap()).unwrap();
     }
@@ -48,7 +48,7 @@ async fn datagrams_are_really_lost() {
     for _ in lost..200 {
         far.recv_from(&mut [0; 8]).await.unwrap();
     }
-    world.wan.set_faults(vec![on_link(LinkFault::Partition, false)]);
+    world.wan.set_faults(vec![on_link(LinkChange::Partition, false)]);
     near.send_to(b"x", far.local_addr().unwrap()).unwrap();
     assert!(timeout(ms(50), far.recv_from(&mut [0; 8])).await.is_err());
     assert_eq!(world.count(Counter::WanDropsSilence), 1);

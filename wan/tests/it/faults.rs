@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use crate::world::{World, assert_took, ms, on_link, path, site};
-use ::world::{LinkFault, TargetFault};
+use ::world::{LinkChange, TargetFault};
 use cdn_core::Counter;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -59,7 +59,7 @@ async fn a_partition_swallows_what_is_on_its_way_and_healing_resumes() {
     let (mut near, mut far) = world.pair().await;
     near.write_all(b"up").await.unwrap();
     far.write_all(b"down").await.unwrap();
-    world.wan.set_faults(vec![on_link(LinkFault::Partition, false)]);
+    world.wan.set_faults(vec![on_link(LinkChange::Partition, false)]);
     assert!(timeout(ms(150), far.read(&mut [0; 2])).await.is_err());
     assert!(timeout(ms(50), near.read(&mut [0; 4])).await.is_err());
     world.wan.set_faults(Vec::new());
@@ -74,7 +74,7 @@ async fn a_partition_swallows_what_is_on_its_way_and_healing_resumes() {
 async fn a_one_way_partition_lets_the_other_way_through() {
     let world = World::new(path(20, 0)).await;
     let (mut near, mut far) = world.pair().await;
-    world.wan.set_faults(vec![on_link(LinkFault::Partition, true)]);
+    world.wan.set_faults(vec![on_link(LinkChange::Partition, true)]);
     near.write_all(b"up").await.unwrap();
     far.write_all(b"down").await.unwrap();
     near.read_exact(&mut [0; 4]).await.unwrap();
@@ -94,8 +94,8 @@ async fn delay_and_latency_reach_open_connections_at_once() {
     });
     let faults = [
         (Vec::new(), 10),
-        (vec![on_link(LinkFault::Delay(ms(30)), true)], 40),
-        (vec![on_link(LinkFault::Delay(ms(30)), false)], 70),
+        (vec![on_link(LinkChange::Delay(ms(30)), true)], 40),
+        (vec![on_link(LinkChange::Delay(ms(30)), false)], 70),
         (vec![world.on_target(TargetFault::Latency(ms(50)))], 60),
         (Vec::new(), 10),
     ];
@@ -111,7 +111,7 @@ async fn delay_and_latency_reach_open_connections_at_once() {
 #[tokio::test]
 async fn throttles_hold_for_links_and_for_targets() {
     let world = World::new(path(10, 0)).await;
-    for fault in [on_link(LinkFault::Throttle(800_000), false), world.on_target(TargetFault::Throttle(800_000))] {
+    for fault in [on_link(LinkChange::Throttle(800_000), false), world.on_target(TargetFault::Throttle(800_000))] {
         world.wan.set_faults(vec![fault]);
         let (mut near, mut far) = world.pair().await;
         let began = Instant::now();

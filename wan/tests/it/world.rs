@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::world::{Fault, FaultOn, Jitter, LinkFault, PathSpec, SiteId, TargetFault};
+use ::world::{Fault, FaultOn, Jitter, LinkChange, PathSpec, SiteId, TargetFault};
 use cdn_core::{Counter, Counters};
 use tokio::net::TcpListener;
 use wan::{Paths, Wan, WanOptions, WanStream};
@@ -83,7 +83,7 @@ impl World {
 }
 
 /// The link from site 1 to site 2 suffers.
-pub(crate) fn on_link(kind: LinkFault, one_way: bool) -> Fault {
+pub(crate) fn on_link(kind: LinkChange, one_way: bool) -> Fault {
     Fault { id: 1, on: FaultOn::Link { a: site(1), b: site(2), one_way, kind }, rate: 1.0, from: None }
 }
 
