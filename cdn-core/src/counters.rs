@@ -287,6 +287,20 @@ counters! {
     ControlMetricsLinesDropped, "control", "control_metrics_lines_dropped_total", Counter, "lines of nodes' metrics that are not Prometheus text";
 }
 
+impl Counter {
+    /// Its row.
+    pub const fn row(self) -> &'static Row {
+        // The rows are made from the same list as the variants, in the same order.
+        &ROWS[self as usize]
+    }
+
+    /// The counter that `/metrics` calls `name`, with or without `iso_` before it.
+    pub fn called(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("iso_").unwrap_or(name);
+        ROWS.iter().find(|row| row.name == name).map(|row| row.counter)
+    }
+}
+
 /// The values of one node.
 #[derive(Debug)]
 pub struct Counters {

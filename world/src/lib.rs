@@ -23,6 +23,9 @@ pub mod link;
 mod link_tcp;
 pub mod trace;
 pub mod workload;
+pub mod observation;
+pub mod scenario;
+pub mod verdict;
 
 pub use crate::{
     access::Access,
@@ -30,14 +33,17 @@ pub use crate::{
         Atlas, City, Country, PRESETS, Place, PlaceKind, Pop, Preset, PriceClass, Region, UnknownPlace, nearest, preset,
     },
     clients::{CLIENT_NETWORKS, ClientBlock, ClientNetwork, LOOPBACK_NETWORKS, loopback_twin, world_twin},
-    fault::{Effect, Fault, FaultOn, LinkDisturbance, LinkChange, Overlay, TargetDisturbance, TargetFault},
+    fault::{Effect, Fault, FaultOn, LinkChange, LinkDisturbance, Overlay, TargetDisturbance, TargetFault},
     geo::{Continent, Coordinates, CountryCode, InvalidCode, InvalidCoordinates, MacroRegion},
     link::{DropReason, Link, Verdict, cold_transfer_time},
     link_tcp::{Lane, Return, TcpFlow, TcpOptions},
     matrix::{Matrix, MatrixError, MatrixFault},
     model::{Endpoint, EndpointKind, fibre_rtt_ms},
+    observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Member, Observation, Outcome},
     path::{Jitter, PathSpec},
+    scenario::Scenario,
     site::SiteId,
     stream::stream,
+    verdict::{Judge, Judgement},
     world::{Basis, RttParts, World, WorldOptions},
 };
