@@ -58,7 +58,8 @@ impl Directory {
     }
 }
 
-/// One request of a load, once it is over. Times are the run's: zero is where the timeline begins, after the warm-up.
+/// One request of a load, once it is over. Times are the run's own, which begins with the warm-up: the timeline's time
+/// zero is [`Scenario::zero`](crate::Scenario::zero).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// When it was meant to be made. Latency counts from here, so that a generator that falls behind does not hide what
@@ -233,7 +234,8 @@ pub enum EventKind {
         /// Its number.
         id: u64,
     },
-    /// The value of a counter or gauge of a node. A node that was started anew counts from zero.
+    /// The value of a counter or gauge of a node. A node that was started anew counts from zero. What a counter says up to
+    /// time zero is where its growth counts from.
     Counter {
         /// The node.
         node: u32,

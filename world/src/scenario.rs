@@ -2,11 +2,12 @@
 //!
 //! Whoever makes a [`Scenario`] has checked it against its world: every node, PoP, site and origin is there, steps lie
 //! within the length, and units are right. Plays the same live and in virtual time; refuses to know files, TOML,
-//! processes and the world's own settings. Time zero is the moment when the world is warm and the timeline begins.
+//! processes and the world's own settings. Time zero is the moment when the world is warm and the timeline begins; in
+//! the run's own time that is [`Scenario::zero`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use cdn_core::{Counter, NodeId, PopCode, routing::PolicyKind};
+use cdn_core::{Counter, Instant, NodeId, PopCode, routing::PolicyKind};
 
 use crate::{Continent, CountryCode, Effect, LinkChange, SiteId};
 
@@ -29,6 +30,19 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// Time zero in the run's own time, which begins with the warm-up: what [`Observation`](crate::Observation)s and
+    /// [`Event`](crate::Event)s are dated in.
+    pub fn zero(&self) -> Instant {
+        Instant::ZERO + self.warmup
+    }
+
+    /// The end of the timeline in the run's own time.
+    pub fn end(&self) -> Instant {
+        self.zero() + self.length
+    }
 }
 
 /// Something that happens at a time.
