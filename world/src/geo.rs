@@ -169,6 +169,21 @@ coded_enum! {
     }
 }
 
+impl Continent {
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Africa => "Africa",
+            Self::Antarctica => "Antarctica",
+            Self::Asia => "Asia",
+            Self::Europe => "Europe",
+            Self::NorthAmerica => "North America",
+            Self::Oceania => "Oceania",
+            Self::SouthAmerica => "South America",
+        }
+    }
+}
+
 coded_enum! {
     /// A region of the world whose networks are alike; the path model has a constant per pair of them.
     MacroRegion, "a macro region: NA, SA, EU, AF, ME, CAS, SAS, SEA, EAS or OC", {

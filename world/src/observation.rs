@@ -153,9 +153,14 @@ impl CacheOutcome {
         }
     }
 
+    /// Whether a cache may give such an answer.
+    pub const fn is_cacheable(self) -> bool {
+        !matches!(self, Self::Pass | Self::Error)
+    }
+
     /// Whether the body was in the store, or on its way into it, when it was asked for.
     pub const fn is_hit(self) -> bool {
-        matches!(self, Self::Hit | Self::RefreshHit | Self::Stale)
+        matches!(self, Self::Hit | Self::RefreshHit | Self::Stale | Self::Collapsed)
     }
 }
 

@@ -1,53 +1,334 @@
 //! Whether a run held what was expected of it.
 //!
-//! [`Judge`] takes in what was observed, in any order that is roughly that of time, and gives a [`Judgement`]: each
-//! expectation against what was got, and the run second by second for charts. Pure: live and virtual runs are judged by
-//! the same code. Refuses to know where observations come from and how a verdict is shown.
+//! [`Judge`] takes in what was observed, in roughly the order of time, and gives a [`Judgement`]: each expectation
+//! against what was got, and the run second by second for charts. Pure: live and virtual runs are judged by the same
+//! code. Refuses to know where observations come from and how a verdict is shown.
 
-use std::time::Duration;
+mod broken;
+mod offences;
+mod tracker;
+pub mod words;
 
-use cdn_core::{Instant, PopCode};
-
-use crate::{
-    observation::{Directory, Event, Observation},
-    scenario::{Expectation, Scenario},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
+
+use cdn_core::{Instant, PopCode, Reason, Role};
+use hdrhistogram::Histogram;
+
+use self::{
+    broken::Ledger,
+    tracker::{Ending, Seen, Tracker, histogram, record},
+    words::{clock, count},
+};
+use crate::{
+    observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Observation},
+    scenario::{Action, Area, Expectation, Scenario, What},
+};
+
+/// A run that is longer than so many seconds is charted in longer steps.
+const STEPS_MAX: u64 = 1800;
 
 /// Judges one run.
 #[derive(Debug)]
 pub struct Judge {
     scenario: Scenario,
     directory: Directory,
+    zero: Instant,
+    /// PoPs that answer viewers, ascending.
+    pops: Vec<PopCode>,
+    trackers: Vec<Tracker>,
+    ledger: Ledger,
+    step: Duration,
+    bins: Vec<Bin>,
+    totals: Totals,
+    latency: Histogram<u64>,
+    invalidations: BTreeMap<u64, Invalidation>,
+    down: BTreeSet<u32>,
+    /// How many were down since when.
+    downs: Vec<(Duration, u64)>,
+    timeline: Vec<Line>,
+}
+
+/// One step of the charts, while it is filled.
+#[derive(Debug)]
+struct Bin {
+    sums: Second,
+    latency: Histogram<u32>,
+}
+
+#[derive(Debug)]
+struct Invalidation {
+    accepted: Instant,
+    done: Option<Instant>,
+    objects: Covered,
 }
 
 impl Judge {
-    /// A judge of a run of `scenario` in a world with these places and nodes.
+    /// A judge of a run of `scenario` in a world with these places and nodes. Wrong bytes are judged whether or not the
+    /// scenario says so.
     pub fn new(scenario: &Scenario, directory: &Directory) -> Self {
-        Self { scenario: scenario.clone(), directory: directory.clone() }
+        let mut pops: Vec<PopCode> = directory
+            .nodes()
+            .iter()
+            .filter(|member| member.id.role() == Role::Edge)
+            .filter_map(|member| member.pop)
+            .collect();
+        pops.sort_unstable();
+        pops.dedup();
+        let seconds = scenario.length.as_secs() + u64::from(scenario.length.subsec_nanos() > 0);
+        let step = Duration::from_secs(seconds.div_ceil(STEPS_MAX).max(1));
+        let always = Expectation {
+            what: What::WrongBytes,
+            from: Area::World,
+            pop: None,
+            node: None,
+            after: Duration::ZERO,
+            before: None,
+            min: None,
+            max: None,
+            equals: Some(0.0),
+            line: 0,
+        };
+        let is_said = scenario.expectations.iter().any(|said| Expectation { line: 0, ..said.clone() } == always);
+        let expectations = scenario.expectations.iter().chain((!is_said).then_some(&always));
+        Self {
+            zero: scenario.zero(),
+            trackers: expectations.map(|expectation| Tracker::new(expectation, directory)).collect(),
+            ledger: Ledger::default(),
+            step,
+            bins: Vec::new(),
+            totals: Totals { pops: vec![0; pops.len()], ..Totals::default() },
+            latency: histogram(),
+            invalidations: BTreeMap::new(),
+            down: BTreeSet::new(),
+            downs: Vec::new(),
+            timeline: Vec::new(),
+            pops,
+            scenario: scenario.clone(),
+            directory: directory.clone(),
+        }
     }
 
     /// Takes in a request that is over. Those that were meant for before time zero belong to the warm-up and do not
     /// count.
     pub fn observe(&mut self, observation: &Observation) {
-        let _ = (observation, &self.directory);
+        if observation.intended < self.zero {
+            return;
+        }
+        let at = observation.intended.saturating_since(self.zero);
+        let seen = Seen {
+            at,
+            second: u32::try_from(at.as_secs()).unwrap_or(u32::MAX),
+            latency_us: u64::try_from(observation.latency().as_micros()).unwrap_or(u64::MAX),
+            served: observation.is_served(),
+            stale: !self.invalidations.is_empty() && self.predates_an_invalidation(observation),
+        };
+        let pop = observation.pop.and_then(|pop| self.pops.binary_search(&pop).ok());
+        self.totals.add(observation, &seen, pop);
+        if seen.served {
+            record(&mut self.latency, seen.latency_us);
+        }
+        if let Some(bin) = self.bin_at(at) {
+            bin.sums.add(observation, &seen, pop);
+            if seen.served {
+                record(&mut bin.latency, seen.latency_us);
+            }
+        }
+        for tracker in &mut self.trackers {
+            tracker.observe(observation, &seen, &self.ledger);
+        }
     }
 
     /// Takes in something that happened.
     pub fn note(&mut self, event: &Event) {
-        let _ = event;
+        let at = event.at.saturating_since(self.zero);
+        let in_time = event.at >= self.zero;
+        match &event.kind {
+            EventKind::Step { step } => {
+                if let Some(step) = self.scenario.steps.get(*step) {
+                    self.ledger.step(event.at, step, &self.directory);
+                    let mark = mark_of(&step.action);
+                    self.timeline.push(Line { at, mark, text: step.text.clone() });
+                }
+            }
+            EventKind::Healed { what, .. } => {
+                self.timeline.push(Line { at, mark: Mark::Healed, text: format!("healed: {what}") });
+            }
+            EventKind::Detected { node, by } if self.down.insert(*node) => {
+                let text =
+                    format!("{} judged down by {}{}", self.name(*node), self.name(*by), self.meanwhile(*node, at));
+                self.timeline.push(Line { at, mark: Mark::Moved, text });
+                self.downs.push((at, self.down.len() as u64));
+            }
+            EventKind::Detected { .. } => {}
+            EventKind::Recovered { node, by } => {
+                if self.down.remove(node) {
+                    let text = format!("{} judged up by {}", self.name(*node), self.name(*by));
+                    self.timeline.push(Line { at, mark: Mark::Moved, text });
+                    self.downs.push((at, self.down.len() as u64));
+                }
+            }
+            EventKind::OriginRequests { count, .. } if in_time => {
+                self.totals.origin_requests += count;
+                if let Some(bin) = self.bin_at(at) {
+                    bin.sums.origin_requests += count;
+                }
+            }
+            EventKind::FailedOver { count, .. } if in_time => {
+                self.totals.failovers += count;
+                if let Some(bin) = self.bin_at(at) {
+                    bin.sums.failovers += count;
+                }
+            }
+            EventKind::InvalidationAccepted { id, objects } => {
+                let invalidation = Invalidation { accepted: event.at, done: None, objects: objects.clone() };
+                self.invalidations.insert(*id, invalidation);
+            }
+            EventKind::InvalidationDone { id } => {
+                if let Some(invalidation) = self.invalidations.get_mut(id)
+                    && invalidation.done.is_none()
+                {
+                    invalidation.done = Some(event.at);
+                    let took = event.at.saturating_since(invalidation.accepted).as_secs_f64();
+                    let text = format!("invalidation done everywhere after {took:.1} s");
+                    self.timeline.push(Line { at, mark: Mark::Moved, text });
+                }
+            }
+            EventKind::Note(text) if in_time => {
+                self.timeline.push(Line { at, mark: Mark::Note, text: text.clone() });
+            }
+            EventKind::OriginRequests { .. }
+            | EventKind::FailedOver { .. }
+            | EventKind::Counter { .. }
+            | EventKind::Note(_) => {}
+        }
+        for tracker in &mut self.trackers {
+            tracker.note(event, self.zero, &self.ledger, &self.directory);
+        }
+    }
+
+    /// What happened so far, for whoever shows a run as it goes on.
+    pub fn timeline(&self) -> &[Line] {
+        &self.timeline
+    }
+
+    /// What was added up so far.
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// The verdict on a run that ended at `end`.
-    pub fn finish(self, end: Instant) -> Judgement {
-        Judgement {
-            title: self.scenario.title,
-            seed: self.scenario.seed,
-            length: end.saturating_since(Instant::ZERO),
-            rows: Vec::new(),
-            timeline: Vec::new(),
-            seconds: Vec::new(),
-            pops: Vec::new(),
+    pub fn finish(mut self, end: Instant) -> Judgement {
+        let length = end.saturating_since(self.zero);
+        let last = usize::try_from(length.as_nanos() / self.step.as_nanos()).unwrap_or(usize::MAX);
+        if length > Duration::ZERO && last < usize::try_from(STEPS_MAX).unwrap_or(usize::MAX) * 2 {
+            let whole = length.as_nanos().is_multiple_of(self.step.as_nanos());
+            let _ = self.bin_at(self.step * u32::try_from(last - usize::from(whole && last > 0)).unwrap_or(0));
         }
+        let ending = Ending { zero: self.zero, end, ledger: &self.ledger, directory: &self.directory };
+        let rows = self.trackers.into_iter().map(|tracker| tracker.finish(&ending)).collect();
+        let bands = self.ledger.all().iter().map(|broken| Band {
+            from: broken.at.saturating_since(self.zero),
+            to: broken.healed.map_or(length, |healed| healed.saturating_since(self.zero).min(length)),
+            text: broken.text.clone(),
+        });
+        for (index, bin) in self.bins.iter_mut().enumerate() {
+            let until = self.step * u32::try_from(index + 1).unwrap_or(u32::MAX);
+            let last = self.downs.iter().rev().find(|(at, _)| *at < until);
+            bin.sums.nodes_down = last.map_or(0, |(_, down)| *down);
+        }
+        self.totals.latency = quantiles(&self.latency);
+        self.timeline.sort_by_key(|line| line.at);
+        Judgement {
+            title: self.scenario.title.clone(),
+            about: self.scenario.about.clone(),
+            seed: self.scenario.seed,
+            length,
+            rows,
+            timeline: self.timeline,
+            bands: bands.collect(),
+            step: self.step,
+            seconds: self.bins.into_iter().map(Bin::finish).collect(),
+            pops: self.pops,
+            totals: self.totals,
+        }
+    }
+
+    fn name(&self, node: u32) -> String {
+        self.directory.node(node).map_or_else(|| "a node that nobody knows".to_owned(), |member| member.id.to_string())
+    }
+
+    /// What happened to requests from when a node broke until `at`.
+    fn meanwhile(&self, node: u32, at: Duration) -> String {
+        let Some(member) = self.directory.node(node) else { return String::new() };
+        let broken = self.ledger.all().iter().rev().find(|broken| broken.nodes.contains(&member.id));
+        let Some(broken) = broken else { return String::new() };
+        let since = broken.at.saturating_since(self.zero);
+        let index = |at: Duration| usize::try_from(at.as_nanos() / self.step.as_nanos()).unwrap_or(usize::MAX);
+        let bins = self.bins.get(index(since)..).unwrap_or_default();
+        let fell_back: u64 = bins.iter().map(|bin| bin.sums.fell_back).sum();
+        let errors: u64 = bins.iter().map(|bin| bin.sums.errors).sum();
+        let took = at.saturating_sub(since).as_secs_f64();
+        format!(
+            ", {took:.1} s after {}: {} requests fell to the second address, {} failed",
+            broken.text,
+            count(fell_back),
+            count(errors)
+        )
+    }
+
+    /// The step of the charts that `at` lies in; `None` far beyond the end.
+    fn bin_at(&mut self, at: Duration) -> Option<&mut Bin> {
+        let index = usize::try_from(at.as_nanos() / self.step.as_nanos()).ok()?;
+        if index > 2 * usize::try_from(STEPS_MAX).ok()? {
+            return None;
+        }
+        while self.bins.len() <= index {
+            self.bins.push(Bin::new(self.pops.len()));
+        }
+        self.bins.get_mut(index)
+    }
+
+    fn predates_an_invalidation(&self, observation: &Observation) -> bool {
+        let Some(made) = observation.made else { return false };
+        self.invalidations.values().any(|invalidation| {
+            invalidation.done.is_some_and(|done| done <= observation.started)
+                && made < invalidation.accepted
+                && invalidation.objects.contains(observation.object)
+        })
+    }
+}
+
+impl Bin {
+    fn new(pops: usize) -> Self {
+        let latency = match Histogram::new(2) {
+            Ok(histogram) => histogram,
+            Err(error) => unreachable!("two significant digits are between 0 and 5: {error}"),
+        };
+        let sums = Second { pops: vec![0; pops], ..Second::default() };
+        Self { sums, latency }
+    }
+
+    fn finish(self) -> Second {
+        let at = |quantile: f64| self.latency.value_at_quantile(quantile) as f64 / 1e6;
+        let latency = (!self.latency.is_empty()).then(|| [at(0.5), at(0.95), at(0.99), at(1.0)]);
+        Second { latency, ..self.sums }
+    }
+}
+
+const fn mark_of(action: &Action) -> Mark {
+    match action {
+        Action::Kill { .. } | Action::Pause { .. } | Action::Fault { .. } | Action::Link { .. } | Action::Drain(_) => {
+            Mark::Broken
+        }
+        Action::Start { .. } | Action::Resume { .. } | Action::Heal(_) | Action::Undrain(_) => Mark::Healed,
+        Action::Invalidate { .. }
+        | Action::Policy { .. }
+        | Action::Config(_)
+        | Action::Load(_)
+        | Action::Clock { .. } => Mark::Note,
     }
 }
 
@@ -56,18 +337,26 @@ impl Judge {
 pub struct Judgement {
     /// The scenario's title.
     pub title: String,
+    /// Its mechanism.
+    pub about: String,
     /// Its seed.
     pub seed: u64,
     /// How long the run was, from time zero.
     pub length: Duration,
-    /// One row per expectation, in the order of the scenario.
+    /// One row per expectation, in the order of the scenario, then what is always expected.
     pub rows: Vec<Row>,
     /// What happened, by time.
     pub timeline: Vec<Line>,
-    /// The run, second by second.
+    /// What was broken, from when to when.
+    pub bands: Vec<Band>,
+    /// How long each of [`Judgement::seconds`] is: a second, more in long runs.
+    pub step: Duration,
+    /// The run, step by step.
     pub seconds: Vec<Second>,
     /// The PoPs that [`Second::pops`] counts, in its order.
     pub pops: Vec<PopCode>,
+    /// The whole run.
+    pub totals: Totals,
 }
 
 impl Judgement {
@@ -92,6 +381,20 @@ pub struct Row {
     pub detail: String,
 }
 
+impl Row {
+    /// What was got, as people read it.
+    pub fn got_text(&self) -> String {
+        match self.got {
+            Some(got) => words::figure(got, self.expectation.what.unit()),
+            None if self.held => "never".to_owned(),
+            None => match self.expectation.what {
+                What::Detect | What::Reroute | What::Recover => "never".to_owned(),
+                _ => "nothing".to_owned(),
+            },
+        }
+    }
+}
+
 /// Something that happened, in words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -103,10 +406,17 @@ pub struct Line {
     pub text: String,
 }
 
+impl std::fmt::Display for Line {
+    /// ` 0:20 ✗ kill fra`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>5} {} {}", clock(self.at), self.mark.sign(), self.text)
+    }
+}
+
 /// Sorts of things that happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// Something was broken or changed.
+    /// Something was broken.
     Broken,
     /// It was made whole.
     Healed,
@@ -116,7 +426,40 @@ pub enum Mark {
     Note,
 }
 
-/// One second of a run; requests belong to the second for which they were meant.
+impl Mark {
+    /// One sign for a column.
+    pub const fn sign(self) -> char {
+        match self {
+            Self::Broken => '✗',
+            Self::Healed => '✓',
+            Self::Moved => '↷',
+            Self::Note => '·',
+        }
+    }
+
+    /// A word for documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Healed => "healed",
+            Self::Moved => "moved",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Something that was broken for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// When it was broken, from time zero.
+    pub from: Duration,
+    /// When it was whole again, or the run ended.
+    pub to: Duration,
+    /// What, as the step says it.
+    pub text: String,
+}
+
+/// One step of the charts; requests belong to the step for which they were meant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Second {
     /// Requests.
@@ -141,3 +484,112 @@ pub struct Second {
     /// Requests served, by PoP.
     pub pops: Vec<u64>,
 }
+
+impl Second {
+    fn add(&mut self, observation: &Observation, seen: &Seen, pop: Option<usize>) {
+        self.requests += 1;
+        self.errors += u64::from(!seen.served);
+        self.hits += u64::from(observation.cache.is_hit());
+        self.cacheable += u64::from(observation.cache.is_cacheable());
+        self.fell_back += u64::from(observation.fell_back);
+        if seen.served
+            && let Some(n) = pop.and_then(|pop| self.pops.get_mut(pop))
+        {
+            *n += 1;
+        }
+    }
+}
+
+/// What a run adds up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Requests.
+    pub requests: u64,
+    /// Those that were not served.
+    pub errors: u64,
+    /// Requests that another than the first address served.
+    pub fell_back: u64,
+    /// Requests that were made more than once.
+    pub retried: u64,
+    /// Requests that moved to a second origin.
+    pub failovers: u64,
+    /// Requests that arrived at origins.
+    pub origin_requests: u64,
+    /// Answers with other bytes than the origin's.
+    pub wrong_bytes: u64,
+    /// Bytes of bodies that arrived.
+    pub bytes: u64,
+    /// By what the store had to do with the answer, in the order of [`CacheOutcome::ALL`].
+    pub cache: [u64; CacheOutcome::ALL.len()],
+    /// Requests served, by PoP, in the order of [`Judgement::pops`].
+    pub pops: Vec<u64>,
+    /// Requests that were not served, by reason.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Of requests that were served; absent where there were none, and until the end.
+    pub latency: Option<Quantiles>,
+}
+
+impl Totals {
+    fn add(&mut self, observation: &Observation, seen: &Seen, pop: Option<usize>) {
+        self.requests += 1;
+        self.fell_back += u64::from(observation.fell_back);
+        self.retried += u64::from(observation.attempts > 1);
+        self.wrong_bytes += u64::from(observation.integrity == Integrity::Wrong);
+        self.bytes += observation.bytes;
+        if let Some(n) = self.cache.get_mut(observation.cache as usize) {
+            *n += 1;
+        }
+        if !seen.served {
+            self.errors += 1;
+            *self.reasons.entry(observation.reason).or_default() += 1;
+        } else if let Some(n) = pop.and_then(|pop| self.pops.get_mut(pop)) {
+            *n += 1;
+        }
+    }
+
+    /// The share of requests that were served; `None` without any.
+    pub fn availability(&self) -> Option<f64> {
+        (self.requests > 0).then(|| (self.requests - self.errors) as f64 / self.requests as f64)
+    }
+
+    /// The share of answers from the stores of edges, of those that a cache may give; `None` without any.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let sum = |of: fn(CacheOutcome) -> bool| -> u64 {
+            CacheOutcome::ALL.iter().zip(self.cache).filter(|(outcome, _)| of(**outcome)).map(|(_, n)| n).sum()
+        };
+        let (hits, all) = (sum(CacheOutcome::is_hit), sum(CacheOutcome::is_cacheable));
+        (all > 0).then(|| hits as f64 / all as f64)
+    }
+}
+
+/// Quantiles of a latency, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: f64,
+    /// Nine in ten are not longer.
+    pub p90: f64,
+    /// 19 in 20.
+    pub p95: f64,
+    /// 99 in 100.
+    pub p99: f64,
+    /// 999 in 1000.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+fn quantiles(histogram: &Histogram<u64>) -> Option<Quantiles> {
+    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    (!histogram.is_empty()).then(|| Quantiles {
+        p50: at(0.5),
+        p90: at(0.9),
+        p95: at(0.95),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: histogram.max() as f64 / 1e6,
+    })
+}
+
+#[cfg(test)]
+mod tests;
