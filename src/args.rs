@@ -414,9 +414,9 @@ pub(crate) struct NewKeyArgs {
     /// What to make.
     #[arg(long, value_enum, default_value = "rsa")]
     pub(crate) kind: KeyKind,
-    /// Where the key pair goes.
-    #[arg(long, value_name = "DIR", default_value = "keys")]
-    pub(crate) dir: PathBuf,
+    /// Where the key pair goes: by default beside --pem, else into ./keys.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -32,11 +32,13 @@ use crate::{
 /// Makes a key pair.
 pub(super) fn keys(cli: &Cli, verb: &KeysVerb) -> Result<(), VerbError> {
     let KeysVerb::New(NewKeyArgs { group, pem, kind, dir }) = verb;
+    let beside = pem.as_ref().and_then(|pem| pem.parent().map(Path::to_owned));
+    let dir = dir.clone().or(beside).unwrap_or_else(|| "keys".into());
     let (key, private) = match pem {
         Some(path) if path.exists() => (PrivateKey::read(path)?, path.clone()),
         path => {
             let key = PrivateKey::generate(*kind)?;
-            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
             let path = path.clone().unwrap_or(dir.join(format!("{}.private.pem", key.id()?)));
             key.write_new(&path)?;
             (key, path)
@@ -44,7 +46,6 @@ pub(super) fn keys(cli: &Cli, verb: &KeysVerb) -> Result<(), VerbError> {
     };
     let id = key.id()?;
     let public = dir.join(format!("{id}.pem"));
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     fs::write(&public, key.public_pem()?).with_context(|| format!("cannot write {}", public.display()))?;
     let document = json!({ "group": group, "key_pair_id": id, "private": private, "public": public });
     print(cli, &document, |_| {

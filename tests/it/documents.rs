@@ -24,6 +24,9 @@ const MAY_FAIL: [(&str, &str); 1] = [("iso doctor", "a machine that is too busy 
 /// Ports that documents name, all in the block that begins at the first.
 const PORTS: [u16; 6] = [4400, 4443, 4453, 4470, 4480, 4488];
 
+/// Files that commands write.
+const WRITTEN: [&str; 2] = ["team.pem", "cookies.txt"];
+
 /// The port of somebody's own app in documents.
 const APP_PORT: &str = "3000";
 
@@ -108,6 +111,10 @@ impl Shell {
             for before in [":", "-p "] {
                 command = command.replace(&format!("{before}{port}"), &format!("{before}{here}"));
             }
+        }
+        // What a reader writes goes into a directory of its own.
+        for written in WRITTEN {
+            command = command.replace(written, &self.world.home().join(written).to_string_lossy());
         }
         command.replace(APP_PORT, &self.app_port)
     }

@@ -21,11 +21,11 @@ mod world;
 pub mod fault;
 pub mod link;
 mod link_tcp;
-pub mod trace;
-pub mod workload;
 pub mod observation;
 pub mod scenario;
+pub mod trace;
 pub mod verdict;
+pub mod workload;
 
 pub use crate::{
     access::Access,
