@@ -36,6 +36,7 @@ pub mod reason;
 pub mod request_control;
 pub mod response_rate;
 pub mod routing;
+pub mod security_policy;
 pub mod selection;
 pub mod signing;
 pub mod source_nat;
@@ -45,6 +46,7 @@ mod test_data;
 mod time;
 pub mod unsafe_method;
 pub mod vary;
+pub mod viewer_protocol;
 pub mod zone;
 
 pub use crate::{
