@@ -96,6 +96,10 @@ counters! {
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";
     EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    EdgeTlsHandshakes, "edge", "edge_tls_handshakes_total", Counter, "TLS handshakes with viewers";
+    EdgeTlsResumed, "edge", "edge_tls_resumed_total", Counter, "TLS handshakes that resumed an earlier session";
+    EdgeTlsFailed, "edge", "edge_tls_failed_total", Counter, "TLS handshakes that came to nothing: no common version or suite, a name without a certificate, or no TLS";
+    EdgeTlsTimeouts, "edge", "edge_tls_timeouts_total", Counter, "TLS handshakes that did not end in time";
     EdgeSignaturesVerified, "edge", "edge_signatures_verified_total", Counter, "signatures of URLs and cookies that had to be verified, and were not known already";
     EdgeSignaturesRefused, "edge", "edge_signatures_refused_total", Counter, "requests refused because of their signature, or for want of one";
     EdgeVerifiedPoliciesFull, "edge", "edge_verified_policies_full_total", Counter, "verified policies forgotten because there were as many as allowed";

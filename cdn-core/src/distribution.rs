@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::signing::TrustedKeys;
+use crate::{signing::TrustedKeys, viewer_protocol::ViewerProtocolPolicy};
 
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
@@ -142,6 +142,8 @@ pub struct Behavior {
     pub cache_policy: CachePolicy,
     /// What is sent to the origin beyond the cache key.
     pub origin_request_policy: OriginRequestPolicy,
+    /// What becomes of requests that do not come over HTTPS.
+    pub viewer_protocol: ViewerProtocolPolicy,
     /// Ids of key groups: requests must be signed by a key of one of them. Empty asks for no signature.
     pub trusted_key_groups: Vec<String>,
 }
@@ -157,6 +159,7 @@ impl Behavior {
             compress: true,
             cache_policy,
             origin_request_policy: OriginRequestPolicy::default(),
+            viewer_protocol: ViewerProtocolPolicy::default(),
             trusted_key_groups: Vec::new(),
         }
     }

@@ -132,6 +132,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         object_bytes_max: 64 << 20,
         disk: Some(DiskConfig { dir: dir.to_owned(), bytes_max: 4 << 30, generation: String::new() }),
         // Whether the writer keeps up is one of the questions, so nothing is left out for want of room.
+        https: None,
         limits: Limits { disk_queue_bytes_max: 1 << 30, drain_grace: Duration::from_millis(100), ..Limits::default() },
         source_nat: None,
         seed: 1,

@@ -119,6 +119,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         eviction: EvictionPolicy::default(),
         admission: AdmissionPolicy::default(),
         disk: None,
+        https: None,
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

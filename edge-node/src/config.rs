@@ -10,6 +10,8 @@ use cdn_core::{
 };
 use http::uri::Authority;
 
+use crate::tls::Certificate;
+
 /// Which layer of the cache a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -83,12 +85,24 @@ pub struct Config {
     pub admission: AdmissionPolicy,
     /// What is kept of the store on a disk; `None` for nothing.
     pub disk: Option<DiskConfig>,
+    /// HTTPS for viewers; `None` for none.
+    pub https: Option<HttpsConfig>,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.
     pub source_nat: Option<SourceNat>,
     /// Seeds request ids and, without a disk tier, the cache key's hash.
     pub seed: u64,
+}
+
+/// HTTPS for viewers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsConfig {
+    /// Certificates; the first serves viewers that name nobody. [`Handle::set_certificates`](crate::Handle::set_certificates)
+    /// replaces them while the node runs.
+    pub certificates: Vec<Certificate>,
+    /// The port that redirects name where a viewer has written one.
+    pub port: u16,
 }
 
 /// How bodies are compressed. Each level is a trade of processor time for size.
@@ -170,6 +184,8 @@ pub struct Limits {
     /// it could not be told; beyond, it is told to forget whole distributions (`edge_purges_full_total`). About 40 bytes
     /// each. Default 65,536.
     pub purges_owed_max: usize,
+    /// From the accepted connection to the end of its TLS handshake. Default 10 s.
+    pub tls_handshake_timeout: Duration,
     /// Verified policies of signed URLs and cookies that are known again; beyond, the oldest are verified anew
     /// (`edge_verified_policies_full_total`). Some 300 bytes each. Default 16,384.
     pub verified_policies_max: usize,
@@ -206,6 +222,7 @@ impl Default for Limits {
             origin_header_bytes_max: 32_768,
             parent_retry: Duration::from_secs(10),
             purges_owed_max: 1 << 16,
+            tls_handshake_timeout: Duration::from_secs(10),
             verified_policies_max: 1 << 14,
             origin_idle_max: 64,
             disk_queue_bytes_max: 64 << 20,

@@ -23,7 +23,10 @@ use std::{
 use cdn_core::{Counter, Counters, Reason, framing::HeadLimits};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -36,7 +39,11 @@ pub(crate) use self::{
     outgoing::Outgoing,
     wire::{InFlight, Wire},
 };
-use crate::{node::Node, service::ViewerService};
+use crate::{
+    Listeners,
+    node::Node,
+    service::{Secure, ViewerService},
+};
 
 /// What a client beyond the limit is told, if it listens.
 const TOO_MANY: &[u8] =
@@ -44,22 +51,19 @@ const TOO_MANY: &[u8] =
     x-iso-reason: connection_limit\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Accepts and serves until `shutdown`, then lets requests finish for the drain grace.
-pub(crate) async fn serve(
-    node: Arc<Node>,
-    listeners: Vec<std::net::TcpListener>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub(crate) async fn serve(node: Arc<Node>, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
+    let Listeners { http, https } = listeners;
+    let listeners = http.into_iter().map(|listener| (listener, false)).chain(https.into_iter().map(|one| (one, true)));
     let listeners = listeners
-        .into_iter()
-        .map(|listener| {
+        .map(|(listener, is_https)| {
             listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
+            Ok((TcpListener::from_std(listener)?, is_https))
         })
         .collect::<io::Result<Vec<_>>>()?;
     let tasks = node.tasks.clone();
     let front = Arc::new(Front::new(&node));
-    for listener in listeners {
-        let accepting = accept(Arc::clone(&front), listener, tasks.clone());
+    for (listener, is_https) in listeners {
+        let accepting = accept(Arc::clone(&front), listener, is_https, tasks.clone());
         let stop = shutdown.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -132,7 +136,7 @@ impl Drop for Open {
     }
 }
 
-async fn accept(front: Arc<Front>, listener: TcpListener, tasks: TaskTracker) {
+async fn accept(front: Arc<Front>, listener: TcpListener, is_https: bool, tasks: TaskTracker) {
     let counters = &front.node.counters;
     let max = front.node.limits.connections_max as u64;
     loop {
@@ -149,20 +153,42 @@ async fn accept(front: Arc<Front>, listener: TcpListener, tasks: TaskTracker) {
         counters.bump(Counter::EdgeConnectionsAccepted);
         if counters.value(Counter::EdgeConnections) >= max {
             counters.bump(Counter::EdgeConnectionsRefused);
-            let _ = stream.try_write(TOO_MANY);
+            if !is_https {
+                let _ = stream.try_write(TOO_MANY);
+            }
             continue;
         }
         counters.add(Counter::EdgeConnections, 1);
         let open = Open(Arc::clone(counters));
         // A response is written in one piece, and Nagle's delay would hold back the last part of a large one.
         let _ = stream.set_nodelay(true);
-        tasks.spawn(drive(Arc::clone(&front), stream, peer, open));
+        if is_https {
+            tasks.spawn(drive_https(Arc::clone(&front), stream, peer, open));
+        } else {
+            tasks.spawn(drive(Arc::clone(&front), stream, peer, None, open));
+        }
     }
 }
 
-async fn drive(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Open) {
+/// Shakes hands first.
+async fn drive_https(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Open) {
+    let Some(tls) = &front.node.tls else { return };
+    let accepted = tokio::select! {
+        biased;
+        accepted = tls.accept(stream, &front.node.counters) => accepted,
+        () = front.node.stopping.cancelled() => return,
+    };
+    if let Some((stream, name)) = accepted {
+        drive(Arc::clone(&front), stream, peer, Some(Secure { name }), open).await;
+    }
+}
+
+async fn drive<T>(front: Arc<Front>, stream: T, peer: SocketAddr, secure: Option<Secure>, open: Open)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let wire = Arc::new(Wire::new());
-    let service = ViewerService::new(Arc::clone(&front.node), peer, Arc::clone(&wire));
+    let service = ViewerService::new(Arc::clone(&front.node), peer, secure, Arc::clone(&wire));
     let mut guard = Guard::new(stream, service.clone(), wire, front.limits, Arc::clone(&front.node.counters));
     let protocol = tokio::select! {
         biased;

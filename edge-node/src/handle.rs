@@ -11,7 +11,10 @@ use cdn_core::{
 };
 use http::{HeaderMap, Method};
 
-use crate::node::Node;
+use crate::{
+    node::Node,
+    tls::{Certificate, CertificateError},
+};
 
 /// One stored response, for people.
 pub type Entry = EntryReport;
@@ -173,6 +176,14 @@ impl Handle {
             disk.give_up();
         }
         Ok(())
+    }
+
+    /// Replaces the certificates for viewers; open connections keep theirs. Does nothing on a node without HTTPS.
+    ///
+    /// # Errors
+    /// One of them cannot be used; nothing is changed then.
+    pub fn set_certificates(&self, certificates: &[Certificate]) -> Result<(), CertificateError> {
+        self.node.tls.as_ref().map_or(Ok(()), |tls| tls.set(certificates))
     }
 
     /// Takes the node out of service or back: a draining edge fails the probe of routers and serves whoever still

@@ -39,6 +39,7 @@ mod short_way;
 mod signatures;
 mod store;
 mod timing;
+mod tls;
 mod tunnel;
 
 use std::{io, net::TcpListener, sync::Arc};
@@ -50,10 +51,11 @@ use tokio_util::sync::CancellationToken;
 pub use crate::connection::fuzzing;
 pub use crate::{
     access_log::{LineWriter, LogFormat, LogWriter},
-    config::{Compression, Config, DiskConfig, Limits, Parent, Tier},
+    config::{Compression, Config, DiskConfig, HttpsConfig, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
+    tls::{Certificate, CertificateError},
 };
 
 /// Why a node cannot be built.
@@ -63,12 +65,15 @@ pub enum BuildError {
     Distributions(DistributionConflict),
     /// The file system refuses the disk tier its directory, or another process uses it.
     Disk(io::Error),
+    /// A certificate cannot be used.
+    Certificate(CertificateError),
 }
 
 impl std::fmt::Display for BuildError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Distributions(error) => error.fmt(f),
+            Self::Certificate(error) => error.fmt(f),
             Self::Disk(error) => write!(f, "the disk tier cannot be used: {error}"),
         }
     }
@@ -80,7 +85,22 @@ impl std::error::Error for BuildError {}
 #[derive(Debug)]
 pub struct Edge {
     node: Arc<node::Node>,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
+}
+
+/// Where a node listens.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For cleartext HTTP.
+    pub http: Vec<TcpListener>,
+    /// For HTTPS; used where the config has it.
+    pub https: Vec<TcpListener>,
+}
+
+impl From<Vec<TcpListener>> for Listeners {
+    fn from(http: Vec<TcpListener>) -> Self {
+        Self { http, https: Vec::new() }
+    }
 }
 
 impl Edge {
@@ -90,12 +110,12 @@ impl Edge {
     /// [`BuildError`] where two distributions claim one id or host, or the disk tier cannot be used.
     pub fn build(
         config: Config,
-        listeners: Vec<TcpListener>,
+        listeners: impl Into<Listeners>,
         connect: BoxConnect,
     ) -> Result<(Self, Handle), BuildError> {
         let node = Arc::new(node::Node::new(config, connect)?);
         let handle = Handle::new(Arc::clone(&node));
-        Ok((Self { node, listeners }, handle))
+        Ok((Self { node, listeners: listeners.into() }, handle))
     }
 
     /// Serves until `shutdown`, then stops accepting, lets requests finish within the drain grace, and ends.

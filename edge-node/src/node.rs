@@ -36,6 +36,7 @@ use crate::{
     pool::Pool,
     signatures::Signatures,
     store::Store,
+    tls::Tls,
 };
 
 /// See the module.
@@ -59,6 +60,10 @@ pub(crate) struct Node {
     /// What is kept of the store beyond this process, where anything is.
     pub(crate) disk: Option<Disk>,
     pub(crate) signatures: Signatures,
+    /// Where viewers are spoken to by HTTPS.
+    pub(crate) tls: Option<Tls>,
+    /// The port that redirects to HTTPS name.
+    pub(crate) https_port: u16,
     pub(crate) pool: Pool,
     pub(crate) encoders: Encoders,
     pub(crate) pop_header: HeaderValue,
@@ -102,6 +107,8 @@ impl Node {
         let disk = disk.transpose().map_err(BuildError::Disk)?;
         let distributions = Distributions::new(config.distributions).map_err(BuildError::Distributions)?;
         let debts = config.parents.iter().map(|_| Mutex::new(ParentDebts::new(config.limits.purges_owed_max)));
+        let https = config.https.as_ref();
+        let tls = https.map(|https| Tls::new(&https.certificates, config.limits.tls_handshake_timeout)).transpose();
         let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
@@ -115,6 +122,8 @@ impl Node {
             // Keys of what is kept beyond a process have to mean the same in the next.
             store: Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters),
             disk,
+            tls: tls.map_err(BuildError::Certificate)?,
+            https_port: https.map_or(443, |https| https.port),
             signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max),
             pool,
             encoders: Encoders::new(config.compression),

@@ -69,6 +69,8 @@ impl Refusal {
                 "Request blocked. No distribution here answers to this host name. Check the name, or add it to the \
                  aliases of a distribution."
             }
+            Reason::HttpsOnly => "This distribution serves this path by HTTPS alone.",
+            Reason::MisdirectedHost => "The host of the request is not the one that the connection was made for.",
             Reason::LoopDetected => "Request blocked. It has come through this network too often: there is a loop.",
             Reason::MethodNotAllowed => {
                 "This distribution is not configured to allow the HTTP request method that was used here. Allow more \
@@ -121,7 +123,9 @@ impl Refusal {
 
 fn status_of(reason: Reason) -> StatusCode {
     match reason {
+        Reason::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
         Reason::UnknownHost
+        | Reason::HttpsOnly
         | Reason::MethodNotAllowed
         | Reason::GetWithBody
         | Reason::LoopDetected

@@ -18,6 +18,7 @@ use cdn_core::{
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
     signing::{self, SignedRequest},
+    viewer_protocol::{self, Passage, ViewerProtocolPolicy},
 };
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
@@ -48,13 +49,22 @@ pub(crate) struct ViewerService {
     pub(crate) node: Arc<Node>,
     /// Translated already.
     peer: SocketAddr,
+    /// What the TLS handshake said, where there was one.
+    secure: Option<Secure>,
     pub(crate) wire: Arc<Wire>,
 }
 
+/// A connection by TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Secure {
+    /// Whom the viewer asked for (SNI, RFC 6066 section 3).
+    pub(crate) name: Option<Arc<str>>,
+}
+
 impl ViewerService {
-    pub(crate) fn new(node: Arc<Node>, peer: SocketAddr, wire: Arc<Wire>) -> Self {
+    pub(crate) fn new(node: Arc<Node>, peer: SocketAddr, secure: Option<Secure>, wire: Arc<Wire>) -> Self {
         let ip = node.source_nat.as_ref().map_or_else(|| peer.ip().to_canonical(), |nat| nat.translate(peer.ip()));
-        Self { node, peer: SocketAddr::new(ip, peer.port()), wire }
+        Self { node, peer: SocketAddr::new(ip, peer.port()), secure, wire }
     }
 }
 
@@ -113,6 +123,7 @@ impl ViewerService {
         let checked = self.admit(&mut case, &mut parts, !body.is_end_stream(), Way::Long);
         let admitted = match checked {
             Ok(admitted) => admitted,
+            Err(Reason::RedirectedToHttps) => return Answer::Now(Some(case.redirect_to_https(&parts))),
             Err(reason) => {
                 node.counters.bump(Counter::EdgeRejected);
                 let mut response = case.refuse(Refusal::new(reason));
@@ -167,7 +178,14 @@ impl ViewerService {
                 let distribution =
                     distribution_for(&distributions, host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
                 let request_id = case.request_id.clone();
-                (distribution, Viewer { address: self.peer, https: false, version: parts.version, request_id })
+                // One name in the handshake and another in the request is how a host is reached behind another's back.
+                if let Some(Secure { name: Some(name) }) = &self.secure
+                    && distribution_for(&distributions, name).is_some_and(|other| other.id() != distribution.id())
+                {
+                    return Err(Reason::MisdirectedHost);
+                }
+                let https = self.secure.is_some();
+                (distribution, Viewer { address: self.peer, https, version: parts.version, request_id })
             }
             // One that is to be asked no more has things to forget all the same: it may come back.
             _ if node.is_draining() && purge.is_none() => return Err(Reason::Draining),
@@ -181,6 +199,13 @@ impl ViewerService {
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
         let behavior = distribution.behavior_for(path);
+        if node.tier == Tier::Edge {
+            match behavior.spec().viewer_protocol.passage(viewer.https, &parts.method, parts.version) {
+                Passage::Serve => {}
+                Passage::Redirect(_) => return Err(Reason::RedirectedToHttps),
+                Passage::Refuse => return Err(Reason::HttpsOnly),
+            }
+        }
         if purge.is_none() && !behavior.allows(&parts.method) {
             return Err(Reason::MethodNotAllowed);
         }
@@ -307,6 +332,25 @@ impl Case {
         let (mut parts, mut body) = respond::error_page(self.occasion(), refusal, lookup, ledger).into_parts();
         self.settle(parts.status, &mut parts.headers, &mut body, refusal.x_cache(), refusal.reason);
         with_phrase(Response::from_parts(parts, body))
+    }
+
+    /// Sends the viewer to the same URL with HTTPS.
+    pub(crate) fn redirect_to_https(self, parts: &Parts) -> Response<ResponseBody> {
+        let policy = ViewerProtocolPolicy::RedirectToHttps;
+        let Passage::Redirect(status) = policy.passage(false, &parts.method, parts.version) else {
+            return self.refuse(Refusal::new(Reason::HttpsOnly));
+        };
+        let host = host_of(parts).unwrap_or(HeaderValue::from_static(""));
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let location = viewer_protocol::https_location(host.to_str().unwrap_or_default(), target, self.node.https_port);
+        let mut response = Response::new(ResponseBody::whole(viewer_protocol::redirect_page(status)));
+        *response.status_mut() = status;
+        respond::dress_page(response.headers_mut());
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        let lookup = self.node.clock.now() - self.began;
+        self.answer(response, Story::new(XCache::Redirect, Reason::RedirectedToHttps, lookup))
     }
 
     /// The error page for an error that is repeated from the store.

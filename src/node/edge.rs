@@ -102,6 +102,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         eviction: plan.eviction,
         admission: plan.admission,
         disk,
+        https: None,
         limits,
         source_nat: Some(source_nat()?),
         seed,

@@ -94,6 +94,7 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
         eviction: EvictionPolicy::default(),
         admission: AdmissionPolicy::default(),
         disk: None,
+        https: None,
         limits: Limits::default(),
         source_nat: None,
         seed: 1,

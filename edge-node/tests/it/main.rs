@@ -6,6 +6,7 @@ mod disk;
 mod failover;
 mod hostile;
 mod http2;
+mod https;
 mod inflight;
 mod origin_bytes;
 mod passing;

@@ -410,6 +410,7 @@ impl Setup {
             eviction: EvictionPolicy::default(),
             admission: AdmissionPolicy::default(),
             disk: None,
+            https: None,
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             seed: 7,
