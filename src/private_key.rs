@@ -116,6 +116,9 @@ impl PrivateKey {
 
 #[cfg(test)]
 mod tests {
+    use cdn_core::signing::Verifier as _;
+    use edge_node::SignatureLibraries;
+
     use super::*;
 
     #[test]
@@ -130,8 +133,8 @@ mod tests {
             assert_eq!(read.id().unwrap(), key.id().unwrap());
             for hash in [Hash::Sha1, Hash::Sha256] {
                 let signature = read.sign(hash, b"policy").unwrap();
-                assert!(key.public().unwrap().verify(hash, b"policy", &signature));
-                assert!(!key.public().unwrap().verify(hash, b"other", &signature));
+                assert!(SignatureLibraries.verify(&key.public().unwrap(), hash, b"policy", &signature));
+                assert!(!SignatureLibraries.verify(&key.public().unwrap(), hash, b"other", &signature));
             }
         }
     }

@@ -24,7 +24,7 @@ use ipnet::Ipv4Net;
 use self::resource::{Resource, UrlParts};
 pub use self::{
     credentials::{Credentials, PolicyText, Source, own_target, remove_cookies},
-    key::{Hash, InvalidKey, PublicKey},
+    key::{Hash, InvalidKey, PublicKey, Verifier},
     policy::{InvalidPolicy, Policy},
     verified::{Digest, VerifiedPolicies},
 };
@@ -275,7 +275,7 @@ impl<'a> Claim<'a> {
     ///
     /// # Errors
     /// The first check that fails, up to [`Check::Signature`].
-    pub fn verify(&self) -> Result<Policy, Refusal> {
+    pub fn verify(&self, verifier: &impl Verifier) -> Result<Policy, Refusal> {
         let Self { credentials, key, request, own, .. } = self;
         let signature = encoding::decode(credentials.signature).ok_or(Refusal::MalformedSignature)?;
         let bad = |text: &[u8]| Refusal::BadSignature {
@@ -287,14 +287,14 @@ impl<'a> Claim<'a> {
             PolicyText::Custom(encoded) => {
                 let text = encoding::decode(encoded).ok_or(Refusal::MalformedPolicy(InvalidPolicy::Encoding))?;
                 let policy = Policy::read(&text).map_err(Refusal::MalformedPolicy)?;
-                if key.verify(credentials.hash, &text, &signature) { Ok(policy) } else { Err(bad(&text)) }
+                if verifier.verify(key, credentials.hash, &text, &signature) { Ok(policy) } else { Err(bad(&text)) }
             }
             PolicyText::Canned(expires) => {
                 let ends_at = policy::seconds(expires).ok_or(Refusal::MalformedPolicy(InvalidPolicy::Expires))?;
                 let text = |host: &str| policy::canned(&format!("{}://{host}{own}", request.scheme), expires);
                 // Real names have no port. Where viewers have to write one, both ways of signing are right.
                 let (with, without) = (text(request.host), resource::without_port(request.host));
-                let is_signed = |text: &str| key.verify(credentials.hash, text.as_bytes(), &signature);
+                let is_signed = |text: &str| verifier.verify(key, credentials.hash, text.as_bytes(), &signature);
                 if is_signed(&with) || (without != request.host && is_signed(&text(without))) {
                     Ok(Policy { resource: Resource::Exact, ends_at, begins_after: None, network: None })
                 } else {

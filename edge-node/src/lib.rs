@@ -41,6 +41,7 @@ mod store;
 mod timing;
 mod tls;
 mod tunnel;
+mod verify;
 
 use std::{io, net::TcpListener, sync::Arc};
 
@@ -56,6 +57,7 @@ pub use crate::{
     disk::empty_disk,
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
     tls::{Certificate, CertificateError},
+    verify::SignatureLibraries,
 };
 
 /// Why a node cannot be built.

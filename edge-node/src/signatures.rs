@@ -11,7 +11,7 @@ use cdn_core::{
     signing::{Claim, Policy, Refusal, SignedRequest, TrustedKeys, VerifiedPolicies},
 };
 
-use crate::clock::Clock;
+use crate::{clock::Clock, verify::SignatureLibraries};
 
 /// See the module.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Signatures {
     ) -> Result<String, Reason> {
         let judged = self.judge(keys, request, |now, claim| {
             counters.bump(Counter::EdgeSignaturesVerified);
-            let policy = Arc::new(claim.verify()?);
+            let policy = Arc::new(claim.verify(&SignatureLibraries)?);
             if self.verified().insert(now, claim.digest(), Arc::clone(&policy)) {
                 counters.bump(Counter::EdgeVerifiedPoliciesFull);
             }

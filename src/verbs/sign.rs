@@ -16,6 +16,7 @@ use cdn_core::{
         resource::UrlParts,
     },
 };
+use edge_node::SignatureLibraries;
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde_json::json;
@@ -189,7 +190,9 @@ impl Question {
         let Self { scheme, host, target, headers, client, now, keys } = self;
         let request = SignedRequest { scheme, host, target, headers, client: *client };
         let verified = Claim::read(keys, KeySeed::new(0), request).and_then(|claim| {
-            claim.verify().map(|policy| (claim.judge(WallTime::from_unix_secs(*now), &policy), policy))
+            claim
+                .verify(&SignatureLibraries)
+                .map(|policy| (claim.judge(WallTime::from_unix_secs(*now), &policy), policy))
         });
         match verified {
             Ok((judged, policy)) => (Some(policy), judged.err()),

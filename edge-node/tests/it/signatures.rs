@@ -55,7 +55,7 @@ fn cookies() -> String {
 async fn private() -> (Running, Scripted) {
     let origin = Scripted::start(|head, _| vec![ok("Cache-Control: max-age=60\r\n", head)]).await;
     let mut setup = Setup::new(origin.address);
-    let public = PublicKey::P256(Box::new(*key().verifying_key()));
+    let public = PublicKey::P256(key().verifying_key().to_sec1_point(false).as_bytes().into());
     setup.spec.key_groups.insert("team".into(), TrustedKeys::from([(KEY_ID.to_owned(), public)]));
     setup.spec.default_behavior.trusted_key_groups = vec!["team".into()];
     setup.spec.default_behavior.origin_request_policy = cdn_core::policies::origin_request_policy("AllViewer").unwrap();
