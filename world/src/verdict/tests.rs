@@ -1,3 +1,5 @@
+//! What is expected against what was got.
+
 use cdn_core::{NodeId, Role};
 
 use super::*;
