@@ -41,7 +41,7 @@ pub use self::{
     pops::{EdgeSite, Pop, PopIndex},
     price_class::{PriceClass, UnknownPriceClass},
     ranking::Hysteresis,
-    snapshot::{Answer, AnswerId, AskedBy, Snapshot},
+    snapshot::{Answer, AnswerId, AskedBy, EdgeAddresses, Snapshot},
 };
 use crate::{PopCode, Reason, estimate::Estimate};
 

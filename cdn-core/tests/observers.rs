@@ -58,6 +58,7 @@ impl World {
                 edges: vec![EdgeSite {
                     id: NodeId::new(Role::Edge, code),
                     address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, last), 80),
+                    address6: None,
                 }],
             })
             .collect();

@@ -17,8 +17,11 @@ fn networks_that_stay_keep_their_measurements_and_others_are_new() {
     let map = |text: &str| GeoMap::build(prefix_csv::parse(text).unwrap());
     let berlin = "198.51.100.0/24,52.52,13.4,DE,Berlin\n";
     let first = map(&format!("{berlin}203.0.113.0/24,52.52,13.4,DE,Berlin\n"));
-    let edge =
-        EdgeSite { id: NodeId::new(Role::Edge, "fra"), address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, 1), 80) };
+    let edge = EdgeSite {
+        id: NodeId::new(Role::Edge, "fra"),
+        address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, 1), 80),
+        address6: None,
+    };
     let place = first.places()[0].clone();
     let pops = vec![Pop { code: "FRA".parse().unwrap(), place, edges: vec![edge] }];
     let options = RoutingOptions::default();

@@ -26,6 +26,7 @@ fn planner(ramp: Duration) -> Planner {
         edges: vec![EdgeSite {
             id: NodeId::new(Role::Edge, code),
             address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, last), 80),
+            address6: None,
         }],
     };
     let pops = vec![pop(1, "FRA", place(50.03, 8.57)), pop(2, "IAD", place(38.94, -77.46))];

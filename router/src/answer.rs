@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddrV4};
 
 use cdn_core::{
     Counter, SourceNat,
-    routing::{AnswerId, AskedBy, Snapshot},
+    routing::{AnswerId, AskedBy, EdgeAddresses, Snapshot},
     zone::{Answer, AnswerCode, RecordType},
 };
 
@@ -76,6 +76,11 @@ impl Routed<'_> {
     /// Their addresses, best first.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
         self.snapshot.addresses(self.host, self.answer)
+    }
+
+    /// The same, with the IPv6 addresses that they have.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = EdgeAddresses> + '_ {
+        self.snapshot.edges(self.host, self.answer)
     }
 }
 

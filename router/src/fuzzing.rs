@@ -59,6 +59,7 @@ pub fn handle() -> Handle {
         edges: vec![EdgeSite {
             id: NodeId::new(Role::Edge, code),
             address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, last), 80),
+            address6: None,
         }],
     };
     let zone = "cdn.test".parse().expect("a name");

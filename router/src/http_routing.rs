@@ -6,7 +6,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -281,6 +281,8 @@ struct RoutedEdge {
     pop: String,
     name: String,
     address: SocketAddrV4,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address6: Option<SocketAddr>,
 }
 
 struct Choice {
@@ -306,6 +308,7 @@ fn choose(
         pop: chosen.pop.to_string(),
         name: format!("{}.{}", chosen.edge, control.zone),
         address: chosen.address,
+        address6: chosen.address6.map(|ip| (ip, chosen.address.port()).into()),
     };
     let reason = explanation.chosen.first()?.reason;
     Some(Choice { edges: explanation.chosen.iter().map(edge).collect(), reason })

@@ -1,6 +1,6 @@
 //! Explanations and health as JSON. Durations are in milliseconds, as the names of their fields say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use cdn_core::{
     Instant, NodeId,
@@ -54,6 +54,8 @@ pub struct ChosenJson {
     pub pop: String,
     pub edge: String,
     pub address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
     pub reason: &'static str,
     pub reason_help: &'static str,
 }
@@ -171,6 +173,7 @@ impl From<&Explained> for ExplanationJson {
                     pop: chosen.pop.to_string(),
                     edge: chosen.edge.to_string(),
                     address: chosen.address.to_string(),
+                    address6: chosen.address6.map(|ip| SocketAddr::from((ip, chosen.address.port())).to_string()),
                     reason: chosen.reason.as_str(),
                     reason_help: chosen.reason.help(),
                 })

@@ -146,15 +146,27 @@ impl Writer<'_, '_> {
             Records::Routed { wanted, .. } => {
                 let Some(routed) = self.reply.routed else { return 0 };
                 let ttl_s = u32::try_from(routed.snapshot.ttl(routed.host).as_secs()).unwrap_or(u32::MAX);
-                if *wanted == RecordType::HTTPS {
-                    self.record(&set.owner, *wanted, ttl_s, |writer| routed.write_https(writer.out));
-                    return 1;
-                }
-                for address in routed.addresses() {
-                    self.record(&set.owner, *wanted, ttl_s, |writer| {
-                        writer.out.extend_from_slice(&address.ip().octets());
-                    });
-                    count += 1;
+                match *wanted {
+                    RecordType::HTTPS => {
+                        self.record(&set.owner, *wanted, ttl_s, |writer| routed.write_https(writer.out));
+                        count = 1;
+                    }
+                    RecordType::AAAA => {
+                        for address in routed.edges().filter_map(|edge| edge.v6) {
+                            self.record(&set.owner, *wanted, ttl_s, |writer| {
+                                writer.out.extend_from_slice(&address.octets());
+                            });
+                            count += 1;
+                        }
+                    }
+                    _ => {
+                        for address in routed.addresses() {
+                            self.record(&set.owner, *wanted, ttl_s, |writer| {
+                                writer.out.extend_from_slice(&address.ip().octets());
+                            });
+                            count += 1;
+                        }
+                    }
                 }
             }
         }
@@ -234,8 +246,8 @@ impl Routed<'_> {
     /// The HTTPS record of the chosen edges: the first one's port, and those as hints that have it too.
     fn write_https(&self, out: &mut Vec<u8>) {
         let port = self.addresses().next().map_or(0, |address| address.port());
-        let hints = self.addresses().filter(|address| address.port() == port).map(|address| *address.ip());
-        Svcb::write_https(port, hints, std::iter::empty(), out);
+        let at_port = || self.edges().filter(|edge| edge.v4.port() == port);
+        Svcb::write_https(port, at_port().map(|edge| *edge.v4.ip()), at_port().filter_map(|edge| edge.v6), out);
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) fn build(config: &Config, pops: &[Pop], serial: u32) -> Result<Zones,
     let mut zones = ZonesBuilder::default();
     zones.aliases_max = config.limits.aliases_max;
     zones.routed_types.https = config.https_records;
+    // Whoever asks for either family is led to the same edges, so that both are answered or one of them is.
+    let mut edges = pops.iter().flat_map(|pop| &pop.edges).peekable();
+    zones.routed_types.ipv6 = edges.peek().is_some() && edges.all(|edge| edge.address6.is_some());
     // Those of the config come first, so that a conflict names them by their position there.
     for record in &config.records {
         zones.add_record(record.clone());
@@ -42,7 +45,8 @@ pub(crate) fn build(config: &Config, pops: &[Pop], serial: u32) -> Result<Zones,
         // Written SOA and NS replace ours; a distribution that is called as a PoP has its name.
         let is_replaced = matches!(record_type, RecordType::SOA | RecordType::NS)
             && is_written(&record.name, record_type)
-            || record_type == RecordType::A && routed.iter().any(|(name, _)| *name == record.name);
+            || matches!(record_type, RecordType::A | RecordType::AAAA)
+                && routed.iter().any(|(name, _)| *name == record.name);
         if !is_replaced {
             zones.add_record(record);
         }
@@ -87,12 +91,14 @@ fn automatic(config: &Config, pops: &[Pop], routed: &[(Name, usize)], serial: u3
         }
     }
     for pop in pops {
-        let addresses = || pop.edges.iter().map(|edge| (edge, *edge.address.ip()));
-        for (edge, address) in addresses() {
-            add(&config.zone.child(&edge.id.to_string())?, Data::A(address));
-        }
-        for (_, address) in addresses() {
-            add(&config.zone.child(&pop.code.lower())?, Data::A(address));
+        for edge in &pop.edges {
+            for name in [edge.id.to_string(), pop.code.lower()] {
+                let name = config.zone.child(&name)?;
+                add(&name, Data::A(*edge.address.ip()));
+                if let Some(address) = edge.address6 {
+                    add(&name, Data::Aaaa(address));
+                }
+            }
         }
     }
     Ok(records)

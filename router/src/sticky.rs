@@ -40,8 +40,9 @@ pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) {
     let site = sites.into_iter().find(|(_, site)| site.id == *edge);
     if let Some((pop, site)) = site.filter(|_| is_eligible) {
         explanation.chosen.retain(|chosen| chosen.pop != pop.code);
-        let (pop, edge, address) = (pop.code, edge.clone(), site.address);
-        explanation.chosen.insert(0, ChosenEdge { pop, edge, address, reason: Reason::RouteSticky });
+        let (pop, edge, reason) = (pop.code, edge.clone(), Reason::RouteSticky);
+        let (address, address6) = (site.address, site.address6);
+        explanation.chosen.insert(0, ChosenEdge { pop, edge, address, address6, reason });
     }
 }
 

@@ -152,7 +152,7 @@ impl Cluster {
         config.https_records = self.dns.https_records;
         for plan in self.nodes_with(Role::Edge) {
             let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
-            let edges = vec![EdgeSite { id: plan.id.clone(), address }];
+            let edges = vec![EdgeSite { id: plan.id.clone(), address, address6: None }];
             config.pops.push(Pop { code, place: geo_place(&plan.place)?, edges });
         }
         Ok(config)

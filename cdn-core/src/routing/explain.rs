@@ -86,7 +86,8 @@ impl Snapshot {
             let site = &facts.pops[pop.index()];
             let edge = edge_for(site, &facts.fitness[pop.index()], host_id)?;
             let reason = reason(pop, position);
-            Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address: edge.address, reason })
+            let (address, address6) = (edge.address, edge.address6);
+            Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason })
         });
         Explanation {
             name: name.to_owned(),

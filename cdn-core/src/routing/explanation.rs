@@ -1,7 +1,7 @@
 //! A decision as data: who asked, what was known, and why each candidate was kept or rejected.
 
 use std::{
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, Ipv6Addr, SocketAddrV4},
     sync::Arc,
     time::Duration,
 };
@@ -90,6 +90,8 @@ pub struct ChosenEdge {
     pub edge: NodeId,
     /// Where it listens.
     pub address: SocketAddrV4,
+    /// Where it listens for IPv6 too, at the same port.
+    pub address6: Option<Ipv6Addr>,
     /// Why it was chosen.
     pub reason: Reason,
 }

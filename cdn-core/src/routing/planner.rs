@@ -242,8 +242,13 @@ impl Planner {
     ) -> Result<Option<Duration>, BeaconRefused> {
         let block = self.geo.block_of(client).ok_or(BeaconRefused::UnknownClient)?;
         let edge = edge.to_canonical();
-        let pop = self.edges.values().find(|known| IpAddr::V4(*known.address.ip()) == edge);
-        let pop = pop.ok_or(BeaconRefused::UnknownEdge)?.pop;
+        let has_it = |site: &EdgeSite| match edge {
+            IpAddr::V4(edge) => *site.address.ip() == edge,
+            IpAddr::V6(edge) => site.address6 == Some(edge),
+        };
+        let mut pops = PopIndex::all(self.pops.len()).zip(&*self.pops);
+        let pop = pops.find(|(_, pop)| pop.edges.iter().any(has_it));
+        let (pop, _) = pop.ok_or(BeaconRefused::UnknownEdge)?;
         let error = self.estimates.handle_beacon(now, block, pop, rtt)?;
         self.fresh.insert(block);
         Ok(error)

@@ -1,6 +1,6 @@
 //! The candidates: PoPs with their edges, and which of them may be chosen.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use super::draw;
 use crate::{NodeId, PopCode, Reason, geo::Place, health::HealthState};
@@ -49,6 +49,8 @@ pub struct EdgeSite {
     pub id: NodeId,
     /// Where it listens for HTTP.
     pub address: SocketAddrV4,
+    /// Where it listens for IPv6 too, at the same port.
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// Whether a PoP may be chosen.
@@ -198,6 +200,7 @@ mod tests {
             .map(|at| EdgeSite {
                 id: NodeId::new(Role::Edge, &format!("iad-{at}")),
                 address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at), 80),
+                address6: None,
             })
             .collect();
         let place = Place { point: Point::new(0.0, 0.0).unwrap(), country: "".into(), label: "".into() };

@@ -5,13 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, Ipv6Addr, SocketAddrV4},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    Host, Pop, PopIndex,
+    EdgeSite, Host, Pop, PopIndex,
     decide::{Facts, For, TableFacts},
     pops::edge_for,
     ranking::Ranking,
@@ -57,8 +57,17 @@ pub struct Snapshot {
     /// For each table the answers of its policy.
     tables: Box<[Answers]>,
     answers: Box<[Answer]>,
-    /// For each host and PoP the edge's address.
-    addresses: Box<[Box<[Option<SocketAddrV4>]>]>,
+    /// For each host and PoP the edge's addresses.
+    addresses: Box<[Box<[Option<EdgeAddresses>]>]>,
+}
+
+/// Where an edge is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeAddresses {
+    /// Where it listens.
+    pub v4: SocketAddrV4,
+    /// Where it listens for IPv6 too, at the same port.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// A table's answers.
@@ -79,7 +88,7 @@ impl Snapshot {
             .iter()
             .map(|host| {
                 let pops = facts.pops.iter().zip(&facts.fitness);
-                pops.map(|(pop, fitness)| edge_for(pop, fitness, &host.id).map(|edge| edge.address)).collect()
+                pops.map(|(pop, fitness)| edge_for(pop, fitness, &host.id).map(EdgeAddresses::of)).collect()
             })
             .collect();
         Self { tables, answers: answers.list.into(), addresses, facts }
@@ -162,9 +171,20 @@ impl Snapshot {
 
     /// The addresses of an answer for the host at position `host` of the list, best first.
     pub fn addresses(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = SocketAddrV4> + '_ {
+        self.edges(host, answer).map(|edge| edge.v4)
+    }
+
+    /// The same edges, with the IPv6 addresses that they have.
+    pub fn edges(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = EdgeAddresses> + '_ {
         let of_host = self.addresses.get(host);
         let pops = self.answers.get(answer.index()).map_or(&[][..], |answer| answer);
         pops.iter().filter_map(move |pop| *of_host?.get(pop.index())?)
+    }
+}
+
+impl EdgeAddresses {
+    const fn of(edge: &EdgeSite) -> Self {
+        Self { v4: edge.address, v6: edge.address6 }
     }
 }
 

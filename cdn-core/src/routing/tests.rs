@@ -41,6 +41,7 @@ fn pops() -> Vec<Pop> {
         edges: vec![EdgeSite {
             id: NodeId::new(Role::Edge, code),
             address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at + 1), 4480),
+            address6: None,
         }],
     };
     (0..).zip(POPS.iter().zip(COUNTRIES)).map(pop).collect()

@@ -40,6 +40,7 @@ pub(crate) fn config() -> Config {
             edges: vec![EdgeSite {
                 id: NodeId::new(Role::Edge, &format!("p{at}")),
                 address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at), 1),
+                address6: None,
             }],
         })
         .collect();

@@ -6,6 +6,7 @@ mod edns;
 mod flood;
 mod health;
 mod http;
+mod ipv6;
 mod malformed;
 mod policy;
 mod query_log;

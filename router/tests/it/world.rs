@@ -58,7 +58,7 @@ pub(crate) fn world_with(change: impl FnOnce(&mut Config)) -> World {
         .map(|(&(code, lat, lon), edge)| Pop {
             code: code.parse().unwrap(),
             place: place(code, lat, lon),
-            edges: vec![EdgeSite { id: NodeId::new(Role::Edge, code), address: edge.address }],
+            edges: vec![EdgeSite { id: NodeId::new(Role::Edge, code), address: edge.address, address6: None }],
         })
         .collect();
     let nets = [
