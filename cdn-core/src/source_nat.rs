@@ -1,10 +1,11 @@
 //! Which address a client really has, where the machine had to lend it another one.
 //!
 //! On one machine clients of `198.18.0.0/15` (RFC 2544, section C.2.2) speak from loopback addresses of `127.18.0.0/15`:
-//! same low bits, another network. A server translates a peer's address before it uses it for anything. On a real
-//! network there is no translation, and the server does not know the difference.
+//! same low bits, another network; or from IPv6 addresses that have theirs in the last 32 bits (RFC 6052, section 2.2).
+//! A server translates a peer's address before it uses it for anything. On a real network there is no translation, and
+//! the server does not know the difference.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 
@@ -13,6 +14,8 @@ use ipnet::Ipv4Net;
 pub struct SourceNat {
     from: Ipv4Net,
     to: Ipv4Net,
+    /// The first 96 bits of IPv6 addresses behind which one of `to` may stand.
+    prefix: Option<Ipv6Addr>,
 }
 
 /// The two networks of a [`SourceNat`] differ in size.
@@ -32,10 +35,16 @@ impl SourceNat {
     /// [`UnequalNets`] where the prefix lengths differ, because then host bits would be lost or invented.
     pub fn new(from: Ipv4Net, to: Ipv4Net) -> Result<Self, UnequalNets> {
         if from.prefix_len() == to.prefix_len() {
-            Ok(Self { from: from.trunc(), to: to.trunc() })
+            Ok(Self { from: from.trunc(), to: to.trunc(), prefix: None })
         } else {
             Err(UnequalNets { from, to })
         }
+    }
+
+    /// Peers may also be seen as IPv6 addresses: the first 96 bits of `prefix`, and behind them the address that they stand
+    /// for.
+    pub const fn with_prefix(self, prefix: Ipv6Addr) -> Self {
+        Self { prefix: Some(prefix), ..self }
     }
 
     /// The network that peers are seen in.
@@ -54,14 +63,26 @@ impl SourceNat {
         let peer = peer.to_canonical();
         match peer {
             IpAddr::V4(address) if self.from.contains(&address) => IpAddr::V4(move_into(self.to, address)),
-            _ => peer,
+            IpAddr::V6(address) => self.embedded_in(address).map_or(peer, IpAddr::V4),
+            IpAddr::V4(_) => peer,
         }
     }
 
-    /// The other way round: the address from which the machine speaks for `client`.
-    pub fn reverse(&self, client: IpAddr) -> IpAddr {
-        Self { from: self.to, to: self.from }.translate(client)
+    fn embedded_in(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        let client = Ipv4Addr::from_bits(address.to_bits() as u32);
+        let is_ours = self.prefix.is_some_and(|prefix| embed(prefix, client) == address);
+        (is_ours && self.to.contains(&client)).then_some(client)
     }
+
+    /// The other way round: the IPv4 address from which the machine speaks for `client`.
+    pub fn reverse(&self, client: IpAddr) -> IpAddr {
+        Self { from: self.to, to: self.from, prefix: None }.translate(client)
+    }
+}
+
+/// `client` behind the first 96 bits of `prefix` (RFC 6052, section 2.2).
+pub const fn embed(prefix: Ipv6Addr, client: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(prefix.to_bits() >> 32 << 32 | client.to_bits() as u128)
 }
 
 fn move_into(net: Ipv4Net, address: Ipv4Addr) -> Ipv4Addr {
@@ -91,6 +112,24 @@ mod tests {
         ] {
             assert_eq!(loopback().translate(peer.parse().unwrap()), client.parse::<IpAddr>().unwrap(), "{peer}");
         }
+    }
+
+    #[test]
+    fn a_client_behind_the_prefix_is_itself_and_nobody_else_is() {
+        let nat = loopback().with_prefix("fd77:1505::".parse().unwrap());
+        for (peer, client) in [
+            ("fd77:1505::198.18.41.7", "198.18.41.7"),
+            ("fd77:1505::127.18.41.7", "fd77:1505::127.18.41.7"),
+            ("fd77:1505::1", "fd77:1505::1"),
+            ("fd77:1505::1:198.18.41.7", "fd77:1505::1:198.18.41.7"),
+            ("::1", "::1"),
+            ("127.18.41.7", "198.18.41.7"),
+        ] {
+            assert_eq!(nat.translate(peer.parse().unwrap()), client.parse::<IpAddr>().unwrap(), "{peer}");
+        }
+        let twin = embed("fd77:1505::9:9".parse().unwrap(), [198, 18, 41, 7].into());
+        assert_eq!(nat.translate(twin.into()), IpAddr::from([198, 18, 41, 7]));
+        assert_eq!(loopback().translate(twin.into()), IpAddr::V6(twin), "there is no prefix");
     }
 
     #[test]
