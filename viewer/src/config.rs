@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 /// What a viewer node needs to know of its world.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub zones: Vec<String>,
     /// The network of the edges' own addresses; a literal address outside is refused.
     pub edges: Ipv4Net,
+    /// The network of their IPv6 addresses, where they have any.
+    pub edges6: Option<Ipv6Net>,
     /// The port on which every edge serves HTTP; stands in for port 80.
     pub edge_http_port: u16,
     /// The port on which every edge serves HTTPS; stands in for port 443. `None` where no edge does.
@@ -48,11 +50,20 @@ impl Config {
             routers: vec![RouterAddresses { dns: loopback(4453), http: loopback(4470) }],
             zones: vec!["demo.test".into(), "cdn.test".into()],
             edges: Ipv4Net::new_assert(Ipv4Addr::new(127, 77, 0, 0), 16),
+            edges6: None,
             edge_http_port: 4480,
             edge_https_port: Some(4443),
             edge_names: BTreeMap::new(),
             default_place: default_place.into(),
             limits: Limits::default(),
+        }
+    }
+
+    /// Whether `address` lies where edges are.
+    pub(crate) fn is_of_edges(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.edges.contains(&address),
+            IpAddr::V6(address) => self.edges6.is_some_and(|net| net.contains(&address)),
         }
     }
 

@@ -5,7 +5,7 @@
 //! closed by the edge, so its address is not held against it; a new one that fails is tried last for a while.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -230,7 +230,7 @@ impl Fetcher {
 
     async fn locate(&self, who: &Viewpoint, target: &Target, recorder: &mut Recorder) -> Result<Found, Failure> {
         let site = &who.standing.site;
-        let found = |addresses: &[Ipv4Addr]| {
+        let found = |addresses: &[IpAddr]| {
             let named: Vec<_> = addresses.iter().map(|&address| SocketAddr::from((address, target.port))).collect();
             Found { first: named.first().copied(), left: self.connector.order(site, &named) }
         };

@@ -3,7 +3,7 @@
 //! A name inside a zone resolves through the routers; a literal address must be an edge's or a router's. Everything
 //! else is refused with a sentence, because nothing of the user's other traffic may go anywhere.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use http::uri::Authority;
 
@@ -17,7 +17,7 @@ pub(crate) struct Target {
     /// The port to dial.
     pub(crate) port: u16,
     /// The address, when the host is one.
-    pub(crate) address: Option<Ipv4Addr>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Target {
@@ -33,7 +33,8 @@ impl Target {
             None | Some("") => default_port,
             Some(port) => port.parse().map_err(|_| Failure::ForeignHost(format!("{authority} has no valid port")))?,
         };
-        if let Ok(address) = host.parse::<Ipv4Addr>() {
+        let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
+        if let Ok(address) = literal.parse::<IpAddr>() {
             return Self::of_address(host, address, port, config);
         }
         if !config.zones.iter().any(|zone| is_inside(&host, zone)) {
@@ -45,16 +46,17 @@ impl Target {
         Ok(Self { port: edge_port(&host, port, config)?, host, address: None })
     }
 
-    fn of_address(host: String, address: Ipv4Addr, port: u16, config: &Config) -> Result<Self, Failure> {
+    fn of_address(host: String, address: IpAddr, port: u16, config: &Config) -> Result<Self, Failure> {
         let is_router = config.routers.iter().any(|router| router.http == SocketAddr::from((address, port)));
         let port = if is_router {
             port
-        } else if config.edges.contains(&address) {
+        } else if config.is_of_edges(address) {
             edge_port(&host, port, config)?
         } else {
             return Err(Failure::ForeignHost(format!(
-                "{host} is not an address of this world: edges are in {}, names in {}",
+                "{host} is not an address of this world: edges are in {}{}, names in {}",
                 config.edges,
+                config.edges6.map(|net| format!(" and {net}")).unwrap_or_default(),
                 listed(&config.zones)
             )));
         };
@@ -135,8 +137,18 @@ mod tests {
 
     #[test]
     fn edges_and_routers_may_be_named_by_address() {
-        assert_eq!(of("127.77.0.3:4480").unwrap().address, Some(Ipv4Addr::new(127, 77, 0, 3)));
+        assert_eq!(of("127.77.0.3:4480").unwrap().address, Some([127, 77, 0, 3].into()));
         assert_eq!(of("127.77.0.3").unwrap().port, 4480);
         assert_eq!(of("127.0.0.1:4470").unwrap().port, 4470);
+        let refused = of("[fd77:1505::3]:4480").unwrap_err().to_string();
+        assert!(refused.contains("edges are in 127.77.0.0/16, names in"), "{refused}");
+        let edges6 = Some("fd77:1505::/64".parse().unwrap());
+        let config = Config { edges6, ..Config::with_default_ports("tokyo") };
+        let of = |authority: &str| Target::of(&authority.parse().unwrap(), 80, &config);
+        let target = of("[FD77:1505::3]").unwrap();
+        assert_eq!((target.address, target.port), (Some("fd77:1505::3".parse().unwrap()), 4480));
+        assert!(of("[fd77:1505::3]:22").unwrap_err().to_string().contains("not 22"));
+        let refused = of("[::1]:4480").unwrap_err().to_string();
+        assert!(refused.contains("127.77.0.0/16 and fd77:1505::/64"), "{refused}");
     }
 }

@@ -9,7 +9,10 @@ use std::{
     pin::Pin,
 };
 
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{IpBindAddressNoPort, IpFreebind},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpSocket,
@@ -50,6 +53,10 @@ impl RawDial for TcpDial {
                 // Choose the port when connecting, so that it need only be free towards this address: else one source
                 // address is worth 28,000 connections in all.
                 setsockopt(&socket, IpBindAddressNoPort, &true)?;
+                if source.is_ipv6() {
+                    // Of a network that is local as a whole no address is on any interface, which bind(2) looks for.
+                    setsockopt(&socket, IpFreebind, &true)?;
+                }
                 socket.bind(SocketAddr::new(source, 0))?;
             }
             let stream: BoxRaw = Box::new(socket.connect(address).await?);

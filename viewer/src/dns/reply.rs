@@ -4,7 +4,7 @@
 //! section 8, RFC 2308 section 5) and for whom (RFC 7871 section 7.3). Knows no socket and no clock.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -70,7 +70,7 @@ pub(crate) struct Reply {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chain {
     /// Here they are, in the order given.
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
     /// The name is another's alias, and the answer does not say more.
     Alias(Name),
     /// There are none.
@@ -126,11 +126,15 @@ impl Reply {
     pub(crate) fn chain(&self, name: &Name) -> Chain {
         let mut name = name;
         for _ in 0..ALIASES_MAX {
-            let addresses: Vec<Ipv4Addr> = self
+            let addresses: Vec<IpAddr> = self
                 .answers
                 .iter()
                 .filter(|record| &record.name == name)
-                .filter_map(|record| if let RData::A(address) = &record.data { Some(address.0) } else { None })
+                .filter_map(|record| match &record.data {
+                    RData::A(address) => Some(address.0.into()),
+                    RData::AAAA(address) => Some(address.0.into()),
+                    _ => None,
+                })
                 .collect();
             if !addresses.is_empty() {
                 return Chain::Addresses(addresses);
@@ -181,6 +185,8 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use hickory_proto::rr::rdata::{A, CNAME, SOA};
     use proptest::prelude::*;
 
@@ -246,7 +252,7 @@ mod tests {
         assert_eq!(unexplained.chain(&question().name), Chain::Alias(name("d1.cdn.test.")));
         message.add_answer(Record::from_rdata(name("d1.cdn.test."), 20, RData::A(A::new(127, 77, 0, 1))));
         let explained = decoded(&message).unwrap();
-        assert_eq!(explained.chain(&question().name), Chain::Addresses(vec![Ipv4Addr::new(127, 77, 0, 1)]));
+        assert_eq!(explained.chain(&question().name), Chain::Addresses(vec![[127, 77, 0, 1].into()]));
         assert_eq!(explained.ttl(Duration::MAX), Some(Duration::from_secs(20)));
     }
 

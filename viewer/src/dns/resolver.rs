@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     str::FromStr as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -64,7 +64,7 @@ pub(crate) enum ResolveError {
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     /// In the order in which the router gave them.
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// How they came, for people: who answered, or how old the answer was.
     pub(crate) how: String,
 }
@@ -164,10 +164,23 @@ impl Resolver {
         self.upstream.net.cross(&self.standing.site, &viewer.site).await;
     }
 
+    /// IPv4 addresses, and where a name has none the others: a viewer tries no two families beside one another.
     async fn locate_here(self: &Arc<Self>, host: &str, subnet: Option<Ipv4Net>) -> Result<Located, ResolveError> {
+        match self.locate_in(host, RecordType::A, subnet).await {
+            Err(ResolveError::NoAddress(_)) => self.locate_in(host, RecordType::AAAA, subnet).await,
+            located => located,
+        }
+    }
+
+    async fn locate_in(
+        self: &Arc<Self>,
+        host: &str,
+        kind: RecordType,
+        subnet: Option<Ipv4Net>,
+    ) -> Result<Located, ResolveError> {
         let mut name = parse_name(host)?;
         for _ in 0..ALIASES_MAX {
-            let question = Question { name, kind: RecordType::A, subnet };
+            let question = Question { name, kind, subnet };
             let resolved = self.resolve(&question).await?;
             let reply = &resolved.reply;
             if reply.rcode != ResponseCode::NoError {
