@@ -16,12 +16,13 @@ mod tiers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV6},
     sync::Arc,
 };
 
 use cdn_core::{NodeId, PopCode, Role, distribution::Distribution, zone::Record};
 use indexmap::IndexMap;
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 use world::{Atlas, Place, World};
 
@@ -41,11 +42,12 @@ pub(crate) use self::{
     origins::{AppUrl, OriginKind, OriginPlan},
     records::geo_place,
     routing::RoutingPlan,
-    settings::{EdgePlan, RouterPlan, edge_of, world_of},
+    settings::{EdgePlan, RouterPlan, edge_of, ipv6_of, world_of},
 };
 use crate::{
     cluster_file::ClusterFile,
     diagnose::{KeyError, Source, did_you_mean, nearest_or_all},
+    ipv6,
     ports::{PortBlock, Transport},
 };
 
@@ -60,6 +62,8 @@ pub(crate) struct Inputs {
     pub(crate) zones: Vec<Source>,
     /// Public keys in PEM, by key group and id.
     pub(crate) keys: BTreeMap<String, BTreeMap<String, String>>,
+    /// The network in which edges listen for IPv6, if there is one.
+    pub(crate) ipv6: Option<Ipv6Net>,
     /// Addresses of users' own apps by origin id, the one to use first.
     pub(crate) apps: BTreeMap<String, Vec<SocketAddr>>,
 }
@@ -71,6 +75,8 @@ pub(crate) struct Cluster {
     pub(crate) seed: u64,
     /// Ports.
     pub(crate) ports: PortBlock,
+    /// The network in which edges listen for IPv6, if they do.
+    pub(crate) ipv6: Option<Ipv6Net>,
     /// Edges, regional caches, shield, routers, origins, viewer, in this order.
     pub(crate) nodes: Vec<NodePlan>,
     /// Origins by id, in the order written.
@@ -119,10 +125,24 @@ pub(crate) struct NodePlan {
 pub(crate) struct Addresses {
     /// HTTP for clients.
     pub(crate) http: Option<SocketAddr>,
+    /// The same over IPv6, at the same port.
+    pub(crate) http6: Option<SocketAddrV6>,
     /// DNS, UDP and TCP.
     pub(crate) dns: Option<SocketAddr>,
     /// The admin port.
     pub(crate) admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// HTTP in both families.
+    pub(crate) fn viewer_facing(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        self.http.into_iter().chain(self.http6.map(SocketAddr::V6))
+    }
+
+    /// Every one of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        self.viewer_facing().chain(self.dns).chain(self.admin)
+    }
 }
 
 /// Settings of viewers, with defaults.
@@ -160,7 +180,12 @@ impl Cluster {
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
         let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?)?;
-        let nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
+        let mut nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
+        // All edges or none: whoever asks for either family is led to the same ones.
+        let ipv6 = inputs.ipv6.filter(|&net| ipv6::has_room(net, pops.len()));
+        if let Some(net) = ipv6 {
+            give_ipv6(&mut nodes, net);
+        }
         let world = world_of(file, inputs)?;
         let default_place = match &file.viewer.place {
             Some(name) => place(atlas, "viewer.place", name)?,
@@ -177,6 +202,7 @@ impl Cluster {
         let cluster = Self {
             seed: settings::seed_of(file),
             ports,
+            ipv6,
             nodes,
             origins,
             distributions,
@@ -223,10 +249,7 @@ impl Cluster {
 
     /// Who lives at `address`: the place whose links lead there.
     pub(crate) fn place_at(&self, address: SocketAddr) -> Option<&Place> {
-        let listens = |node: &&NodePlan| {
-            let Addresses { http, dns, admin } = node.addresses;
-            [http, dns, admin].contains(&Some(address))
-        };
+        let listens = |node: &&NodePlan| node.addresses.all().any(|own| own == address);
         self.nodes.iter().find(listens).map(|node| &node.place).or_else(|| {
             let is_at = |origin: &&OriginPlan| match &origin.kind {
                 OriginKind::App(addresses) => addresses.contains(&address),
@@ -261,7 +284,7 @@ impl Cluster {
     fn listeners(&self) -> Vec<(SocketAddr, &'static str, Transport)> {
         let mut all = vec![(self.ports.control(), "control API", Transport::Tcp)];
         for node in self.nodes.iter().filter(|node| !node.is_app) {
-            let Addresses { http, dns, admin } = node.addresses;
+            let Addresses { dns, admin, .. } = node.addresses;
             let what = match node.id.role() {
                 Role::Edge => "edges, HTTP",
                 Role::Regional => "regional caches, HTTP",
@@ -270,7 +293,7 @@ impl Cluster {
                 Role::Origin => "origin",
                 Role::Viewer => "viewer proxy",
             };
-            all.extend(http.map(|address| (address, what, Transport::Tcp)));
+            all.extend(node.addresses.viewer_facing().map(|address| (address, what, Transport::Tcp)));
             all.extend(admin.map(|address| (address, "admin", Transport::Tcp)));
             if let Some(dns) = dns {
                 all.extend([(dns, "DNS", Transport::Udp), (dns, "DNS", Transport::Tcp)]);
@@ -360,7 +383,7 @@ fn nodes_of(
         let is_app = role == Role::Origin && http.is_none();
         let admin = (!is_app).then(|| ports.admin(at));
         let pop = place.pop_code();
-        let addresses = Addresses { http, dns, admin };
+        let addresses = Addresses { http, http6: None, dns, admin };
         nodes.push(NodePlan { id: NodeId::new(role, name), pop, place: place.clone(), addresses, is_app });
     };
     let edge_at = |network: u8, at: usize| {
@@ -405,4 +428,12 @@ fn nodes_of(
         return Err(KeyError::new("pops", format!("{} nodes; a world has at most {most}", nodes.len())));
     }
     Ok(nodes)
+}
+
+/// Gives every edge an address of `net`.
+fn give_ipv6(nodes: &mut [NodePlan], net: Ipv6Net) {
+    for (at, edge) in nodes.iter_mut().filter(|node| node.id.role() == Role::Edge).enumerate() {
+        let http6 = |http: SocketAddr| SocketAddrV6::new(ipv6::address_in(net, at), http.port(), 0, 0);
+        edge.addresses.http6 = edge.addresses.http.map(http6);
+    }
 }

@@ -463,6 +463,11 @@ pub(crate) struct EdgeFile {
     /// Bytes of a disk tier of each store, at least 16MiB, which survives its node. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) disk: Option<ByteCount>,
+    /// Where edges listen for IPv6 beside IPv4: `auto` (in fd77:1505::/64 where that network is local on this machine; a
+    /// world of one edge else at ::1; else nowhere), a network fc00::/7 of 96 bits or less that must be local, or `off`.
+    /// Default `auto`. `iso doctor` says what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ipv6: Option<String>,
     /// Client connections that may be open. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,

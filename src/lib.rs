@@ -9,6 +9,7 @@ mod cluster;
 mod cluster_file;
 mod diagnose;
 mod hands;
+mod ipv6;
 mod lines;
 mod links;
 mod node;

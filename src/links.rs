@@ -100,8 +100,7 @@ pub(crate) fn below_http(cluster: &Cluster, fault: &NodeWire) -> Option<TargetFa
 
 fn addresses_of(cluster: &Cluster, node: &NodeId) -> Vec<SocketAddr> {
     let Some(plan) = cluster.node(node) else { return Vec::new() };
-    let mut addresses: Vec<SocketAddr> =
-        [plan.addresses.http, plan.addresses.dns, plan.addresses.admin].into_iter().flatten().collect();
+    let mut addresses: Vec<SocketAddr> = plan.addresses.all().collect();
     if let Some(OriginKind::App(all)) = cluster.origins.get(node.name()).map(|origin| &origin.kind) {
         addresses.extend(all.iter().copied().filter(|address| !plan.addresses.http.eq(&Some(*address))));
     }
@@ -128,7 +127,7 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
             };
             cluster
                 .nodes_with(Role::Edge)
-                .flat_map(|plan| plan.addresses.http.map(|to| from_near(plan, to)))
+                .flat_map(|plan| plan.addresses.viewer_facing().map(|to| from_near(plan, to)))
                 .chain(cluster.nodes_with(Role::Edge).flat_map(|plan| {
                     let servers = cluster.nodes_with(Role::Router).filter_map(|router| router.addresses.dns);
                     servers.map(|to| from_near(plan, to))

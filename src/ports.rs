@@ -5,8 +5,10 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
 };
+
+use crate::ipv6;
 
 /// Where the ports of a world begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl std::error::Error for PortTaken {}
 pub(crate) fn check_free(addresses: &[(SocketAddr, &'static str, Transport)]) -> Result<(), PortTaken> {
     for &(address, what, transport) in addresses {
         let bound = match transport {
-            Transport::Tcp => TcpListener::bind(address).map(drop),
+            Transport::Tcp => ipv6::listen(address).map(drop),
             Transport::Udp => UdpSocket::bind(address).map(drop),
         };
         if let Err(error) = bound {
@@ -179,6 +181,8 @@ pub(crate) fn free_block(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

@@ -239,6 +239,7 @@ pub(crate) fn addresses(plan: &NodePlan) -> Addresses {
     let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
     Addresses {
         http: text(plan.addresses.http),
+        http6: text(plan.addresses.http6.map(std::net::SocketAddr::V6)),
         https: None,
         dns: text(plan.addresses.dns),
         admin: text(plan.addresses.admin),

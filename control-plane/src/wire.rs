@@ -50,6 +50,9 @@ pub struct Addresses {
     /// Cleartext HTTP for viewers (or, of other caches and of origins, for edges).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<String>,
+    /// The same over IPv6, where there is some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http6: Option<String>,
     /// HTTP over TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<String>,

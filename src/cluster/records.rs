@@ -152,7 +152,8 @@ impl Cluster {
         config.https_records = self.dns.https_records;
         for plan in self.nodes_with(Role::Edge) {
             let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
-            let edges = vec![EdgeSite { id: plan.id.clone(), address, address6: None }];
+            let address6 = plan.addresses.http6.map(|address| *address.ip());
+            let edges = vec![EdgeSite { id: plan.id.clone(), address, address6 }];
             config.pops.push(Pop { code, place: geo_place(&plan.place)?, edges });
         }
         Ok(config)

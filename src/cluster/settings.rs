@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use cdn_core::{eviction::EvictionPolicy, health::quorum::QuorumOptions, store::admission::AdmissionPolicy};
 use edge_node::Compression;
+use ipnet::Ipv6Net;
 use router::PrefixFile;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
@@ -11,6 +12,7 @@ use super::Inputs;
 use crate::{
     cluster_file::{ClusterFile, EdgeFile},
     diagnose::{KeyError, nearest_or_all},
+    ipv6::{self, Ipv6Setting},
     quantity::{ByteCount, Span},
 };
 
@@ -211,6 +213,30 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         return Err(KeyError::new("edge.object_bytes", "one object cannot be larger than the whole store"));
     }
     Ok(plan)
+}
+
+/// Where edges listen for IPv6.
+///
+/// # Errors
+/// A word, or a network that machines may be reached by from afar, or one without room for clients.
+pub(crate) fn ipv6_of(file: &ClusterFile) -> Result<Ipv6Setting, KeyError> {
+    let refuse = |what: String| {
+        Err(KeyError::new("edge.ipv6", what).hint(format!("`auto`, `off`, or a network such as {}", ipv6::NETWORK)))
+    };
+    match file.edge.ipv6.as_deref() {
+        None | Some("auto") => Ok(Ipv6Setting::Auto),
+        Some("off") => Ok(Ipv6Setting::Off),
+        Some(text) => match text.parse::<Ipv6Net>() {
+            Err(_) => refuse(format!("{text:?} is no network")),
+            Ok(net) if !net.addr().is_unique_local() => {
+                refuse(format!("{net} is not within fc00::/7, where addresses are of this machine alone"))
+            }
+            Ok(net) if net.prefix_len() > ipv6::PREFIX_LEN_MAX => {
+                refuse(format!("{net} leaves no room for clients: at most {} bits", ipv6::PREFIX_LEN_MAX))
+            }
+            Ok(net) => Ok(Ipv6Setting::In(net.trunc())),
+        },
+    }
 }
 
 fn compression_of(written: &EdgeFile) -> Result<Compression, KeyError> {

@@ -18,7 +18,7 @@ use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     cluster::{Cluster, OriginKind},
-    links,
+    ipv6, links,
     node::{
         Common, Frame, cache, origin,
         wire::{FaultSet, InvalidateAsk},
@@ -34,8 +34,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), Some(Arc::clone(&gates) as Arc<dyn RawDial>))?;
     // Its own address is where its connections come from, so that an origin can tell edges apart.
     let dialer = wan.dialer(frame.plan.place.id.clone(), Some(address.ip()));
-    let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    let (edge, handle) = Edge::build(config(&frame)?, vec![listener], edge_node::boxed(dialer))?;
+    let mut listeners = Vec::new();
+    for address in frame.plan.addresses.viewer_facing() {
+        listeners.push(ipv6::listen(address).with_context(|| format!("cannot listen on {address}"))?);
+    }
+    let (edge, handle) = Edge::build(config(&frame)?, listeners, edge_node::boxed(dialer))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],
         wan: Some(wan),
@@ -104,7 +107,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         disk,
         https: None,
         limits,
-        source_nat: Some(source_nat()?),
+        source_nat: Some(source_nat(cluster)?),
         seed,
     })
 }
@@ -118,8 +121,12 @@ fn tier_of(role: Role) -> Tier {
 }
 
 /// Clients of the world stand on this machine as loopback addresses.
-pub(crate) fn source_nat() -> anyhow::Result<SourceNat> {
-    SourceNat::new(world::LOOPBACK_NETWORKS, world::CLIENT_NETWORKS).context("the client networks")
+pub(crate) fn source_nat(cluster: &Cluster) -> anyhow::Result<SourceNat> {
+    let nat = SourceNat::new(world::LOOPBACK_NETWORKS, world::CLIENT_NETWORKS).context("the client networks")?;
+    Ok(match cluster.ipv6.and_then(ipv6::clients_in) {
+        Some(prefix) => nat.with_prefix(prefix),
+        None => nat,
+    })
 }
 
 #[derive(Clone)]

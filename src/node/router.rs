@@ -79,7 +79,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let mut config = cluster.router_config(&frame.plan.id, own)?;
     config.sticky = cluster.router.sticky;
     config.prefixes = worlds_own(cluster)?;
-    config.source_nat = Some(source_nat()?);
+    config.source_nat = Some(source_nat(cluster)?);
     for peer in cluster.nodes_with(Role::Router).filter(|peer| peer.id != frame.plan.id) {
         let Some(address) = peer.addresses.admin else { continue };
         config.peers.push(Peer { id: peer.id.clone(), address, authorization: format!("Bearer {}", frame.token) });

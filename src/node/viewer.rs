@@ -13,10 +13,12 @@ use cdn_core::Role;
 use serde::Deserialize;
 use serde_json::Value;
 use viewer::{Config, DigOptions, Handle, RouterAddresses, Viewer};
+use wan::RawDial;
 use world::Atlas;
 
 use crate::{
     cluster::Cluster,
+    ipv6::{self, TwinDial},
     links,
     node::{Common, Frame},
 };
@@ -25,7 +27,8 @@ use crate::{
 pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let cluster = Arc::clone(&frame.cluster);
     let address = frame.http()?;
-    let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), None)?;
+    let raw = cluster.ipv6.map(|net| Arc::new(TwinDial { clients: ipv6::clients_in(net) }) as Arc<dyn RawDial>);
+    let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), raw)?;
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let (node, handle) = Viewer::build(config(&cluster), listener, Arc::new(Atlas::embedded()), Arc::new(wan.clone()))?;
     let common = Common {
@@ -61,9 +64,10 @@ fn config(cluster: &Cluster) -> Config {
     config.limits.drain_grace = cluster.edge.drain_grace;
     config.edge_http_port = cluster.ports.edge_http();
     config.edge_https_port = None;
+    config.edges6 = cluster.ipv6;
     let edges = cluster.nodes_with(Role::Edge);
     config.edge_names = edges
-        .filter_map(|plan| Some((plan.addresses.http?.ip(), plan.id.name().to_owned())))
+        .flat_map(|plan| plan.addresses.viewer_facing().map(|address| (address.ip(), plan.id.name().to_owned())))
         .collect::<BTreeMap<IpAddr, String>>();
     config
 }

@@ -8,13 +8,15 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use ipnet::Ipv6Net;
 use router::PrefixFile;
 
 use crate::{
     args::UpArgs,
-    cluster::{AppUrl, Cluster, Inputs},
+    cluster::{AppUrl, Cluster, Inputs, ipv6_of},
     cluster_file::{ClusterFile, DEMO, DistributionFile, GroupFile, OriginFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
+    ipv6::{self, Ipv6Setting},
     ports,
     talk::VerbError,
 };
@@ -57,6 +59,7 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
     inputs.matrix = matrix_of(&file).map_err(&complain)?;
     inputs.zones = zones_of(&file, &written).map_err(&complain)?;
     inputs.keys = keys_of(&file).map_err(&complain)?;
+    inputs.ipv6 = ipv6_network(&file).map_err(&complain)?;
     for (id, origin) in &file.origins {
         let Some(url) = &origin.url else { continue };
         let key = format!("origins.{id}.url");
@@ -238,6 +241,19 @@ fn keys_of(file: &ClusterFile) -> Result<BTreeMap<String, BTreeMap<String, Strin
         Ok((group.clone(), texts.collect::<Result<_, _>>()?))
     };
     file.key_groups.iter().map(keys_of).collect()
+}
+
+/// The network in which this machine lets edges listen for IPv6.
+fn ipv6_network(file: &ClusterFile) -> Result<Option<Ipv6Net>, KeyError> {
+    match ipv6_of(file)? {
+        Ipv6Setting::Off => Ok(None),
+        Ipv6Setting::Auto => Ok(ipv6::found()),
+        Ipv6Setting::In(net) => match ipv6::check(net) {
+            Ok(()) => Ok(Some(net)),
+            Err(why) => Err(KeyError::new("edge.ipv6", format!("{net}: {why}"))
+                .hint(format!("`{}`, or \"auto\"", ipv6::command(net)))),
+        },
+    }
 }
 
 /// Addresses of an app, the one that answers first; a warning where none does.

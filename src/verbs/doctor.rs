@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     args::Cli,
+    ipv6,
     state::WorldDir,
     talk::{Api, VerbError},
     verbs::{paint::Paint, print},
@@ -23,7 +24,7 @@ struct Finding {
 const LINK_ERROR_MAX_MS: f64 = 2.0;
 
 pub(super) async fn run(cli: &Cli) -> Result<(), VerbError> {
-    let mut findings = vec![loopback(), descriptors(), program("curl"), timer().await];
+    let mut findings = vec![loopback(), ipv6_for_edges(), descriptors(), program("curl"), timer().await];
     let mut links = None;
     match WorldDir::new(&cli.world)?.record()? {
         Some(record) => {
@@ -98,6 +99,17 @@ fn loopback() -> Finding {
             Err(error) => format!("127.77.0.1: {error}; on macOS: sudo ifconfig lo0 alias 127.77.0.1"),
         },
     }
+}
+
+/// What edges of the next world may have; none is no fault, since IPv4 is always there.
+fn ipv6_for_edges() -> Finding {
+    let command = ipv6::command(ipv6::NETWORK);
+    let detail = match ipv6::found() {
+        Some(net) if net == ipv6::NETWORK => format!("edges listen in {net}, too"),
+        Some(_) => format!("an edge listens at ::1, too, in a world of one; for more: {command}"),
+        None => format!("none for edges; where the system has IPv6: {command}"),
+    };
+    Finding { check: "ipv6", ok: true, detail }
 }
 
 fn descriptors() -> Finding {

@@ -13,6 +13,7 @@ mod documents;
 mod examples;
 mod harness;
 mod hostile;
+mod ipv6;
 mod ledger;
 mod links;
 mod raw;
