@@ -352,7 +352,7 @@ pub(crate) struct DnsFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookies: Option<String>,
     /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/2 and HTTP/1.1 at the port of edges, with the
-    /// addresses of the chosen ones as hints. Default true.
+    /// addresses of the chosen ones as hints. Default false: who believes one speaks TLS, which edges do not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) https_records: Option<bool>,
     /// Aliases (CNAME, DNAME) that one answer follows, 1 to 64. Default 16.

@@ -37,7 +37,7 @@ pub struct Config {
     /// replace those that the zone of a distribution has by itself.
     pub records: Vec<Record>,
     /// Whether names of distributions have HTTPS records (RFC 9460), with the chosen edges as hints. Who sees one takes
-    /// it for a promise of TLS at the edges' port. Default true.
+    /// it for a promise of TLS at the edges' port (section 9.5 there). Default false.
     pub https_records: bool,
     /// The candidates.
     pub pops: Vec<Pop>,
@@ -77,7 +77,7 @@ impl Config {
             distributions: vec![],
             routes: vec![],
             records: vec![],
-            https_records: true,
+            https_records: false,
             pops: vec![],
             prefixes: vec![],
             peers: vec![],

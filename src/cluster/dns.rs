@@ -116,7 +116,7 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
         limits.tcp_timeout = span;
     }
     let query_log = written.query_log.as_ref().map(query_log_of).transpose()?;
-    let https_records = written.https_records.unwrap_or(true);
+    let https_records = written.https_records.unwrap_or(false);
     Ok(DnsPlan { https_records, cookies, version, limits, query_log })
 }
 
@@ -157,6 +157,8 @@ mod tests {
         assert_eq!(plan.limits, Limits::default());
         assert_eq!(plan.cookies, CookiePolicy::On);
         assert!(plan.query_log.is_none());
+        assert!(!plan.https_records, "edges speak no TLS");
+        assert!(check("https_records = true").unwrap().https_records);
         assert!(plan.version.unwrap().starts_with("isochrone "));
         assert_eq!(check("version = \"\"").unwrap().version, None);
     }

@@ -22,7 +22,7 @@ fn every_kind_of_question_gets_its_kind_of_answer() {
         ("demo.cdn.test", RecordType::A, ResponseCode::NoError, 2, 0),
         ("any.shop.demo.test", RecordType::A, ResponseCode::NoError, 2, 0),
         ("www.demo.test", RecordType::AAAA, ResponseCode::NoError, 0, 1),
-        ("www.demo.test", RecordType::HTTPS, ResponseCode::NoError, 1, 0),
+        ("www.demo.test", RecordType::HTTPS, ResponseCode::NoError, 0, 1),
         ("www.demo.test", RecordType::ANY, ResponseCode::NoError, 2, 0),
         ("demo.test", RecordType::SOA, ResponseCode::NoError, 1, 0),
         ("demo.test", RecordType::NS, ResponseCode::NoError, 1, 0),

@@ -48,7 +48,11 @@ fn world() -> World {
         text += &format!("f{at}.mail AAAA 2001:db8::{at}\n");
     }
     let records = zone_file::parse(&text, &Name::root()).unwrap_or_else(|error| panic!("{error}")).records;
-    world_with(|config| config.records = records).healthy()
+    world_with(|config| {
+        config.records = records;
+        config.https_records = true;
+    })
+    .healthy()
 }
 
 /// Status, flags and records of each section, as dig prints them, one line each and in order of the text.
