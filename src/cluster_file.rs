@@ -351,6 +351,10 @@ pub(crate) struct DnsFile {
     /// trusted, `off`. Default `on`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookies: Option<String>,
+    /// How long cookies are made with one secret; those that were made with the one before hold for the rest of their
+    /// hour. 1h to 36d. Default 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cookie_rollover: Option<Span>,
     /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/2 and HTTP/1.1 at the port of edges, with the
     /// addresses of the chosen ones as hints. Default false: who believes one speaks TLS, which edges do not yet.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,9 @@
 //! Server cookies are made as RFC 9018 says, so that all servers with one secret, of whatever make, know each other's.
 //! Knows the option's bytes, an address and the time; does not know messages, nor what a client without a cookie gets.
 
-use std::{hash::Hasher as _, net::IpAddr};
+use std::{hash::Hasher as _, net::IpAddr, num::NonZeroU32, time::Duration};
 
-use siphasher::sip::SipHasher24;
+use siphasher::{sip::SipHasher24, sip128};
 
 /// The only version of server cookies there is (RFC 9018, section 4.1).
 const VERSION: u8 = 1;
@@ -71,11 +71,28 @@ pub enum CookieState {
 #[derive(Clone, Copy)]
 pub struct CookieSecret(u64, u64);
 
-impl CookieSecret {
-    /// A secret of 128 bits.
-    pub fn new(bytes: [u8; 16]) -> Self {
-        let bits = u128::from_le_bytes(bytes);
-        Self(bits as u64, (bits >> 64) as u64)
+/// The secrets of all times (RFC 9018, section 5).
+///
+/// A cookie says when it was made, and with that, which secret it was made with. So those who share these need not agree
+/// on when to go over to the next one, and cookies made with the one before are good for the rest of their hour.
+#[derive(Clone, Copy, Debug)]
+pub struct CookieSecrets {
+    root: CookieSecret,
+    /// `None` where the root itself is the secret, for good.
+    period_s: Option<NonZeroU32>,
+}
+
+impl CookieSecrets {
+    /// One secret for good; whoever else has it, of whatever make, knows the cookies.
+    pub const fn fixed(secret: CookieSecret) -> Self {
+        Self { root: secret, period_s: None }
+    }
+
+    /// A new secret each `period` (whole seconds, at least one), drawn from `root`. Who finds out the secret of one
+    /// period knows no other.
+    pub fn rolling(root: CookieSecret, period: Duration) -> Self {
+        let period_s = u32::try_from(period.as_secs()).unwrap_or(u32::MAX);
+        Self { root, period_s: Some(NonZeroU32::new(period_s).unwrap_or(NonZeroU32::MIN)) }
     }
 
     /// What `cookie` proves about `client` at `now_s`, in seconds since 1970, and the option's data for the answer: the
@@ -91,7 +108,8 @@ impl CookieSecret {
             },
         };
         let [a, b, c, d] = now_s.to_be_bytes();
-        let server = self.server_cookie(&cookie.client, [VERSION, 0, 0, 0, a, b, c, d], client);
+        let head = [VERSION, 0, 0, 0, a, b, c, d];
+        let server = self.secret_of(now_s).server_cookie(&cookie.client, head, client);
         (state, joined(cookie.client, server))
     }
 
@@ -99,15 +117,34 @@ impl CookieSecret {
     fn age_s(&self, client_part: &[u8; 8], server: &[u8; 16], client: IpAddr, now_s: u32) -> Option<u32> {
         let &head: &[u8; 8] = server.first_chunk()?;
         let [version, _, _, _, made @ ..] = head;
-        if version != VERSION || self.server_cookie(client_part, head, client) != *server {
-            return None;
-        }
+        let made_s = u32::from_be_bytes(made);
         // Serial number arithmetic (RFC 1982), for the day in 2106 when the count begins again.
-        let age_s = now_s.wrapping_sub(u32::from_be_bytes(made)) as i32;
-        match age_s {
-            0.. => u32::try_from(age_s).ok().filter(|age_s| *age_s <= AGE_MAX_S),
-            _ => (age_s.unsigned_abs() <= FUTURE_MAX_S).then_some(0),
-        }
+        let age_s = now_s.wrapping_sub(made_s) as i32;
+        let age_s = match age_s {
+            0.. => u32::try_from(age_s).ok().filter(|age_s| *age_s <= AGE_MAX_S)?,
+            _ if age_s.unsigned_abs() <= FUTURE_MAX_S => 0,
+            _ => return None,
+        };
+        let is_ours = version == VERSION && self.secret_of(made_s).server_cookie(client_part, head, client) == *server;
+        is_ours.then_some(age_s)
+    }
+
+    /// The secret of cookies that are made at `made_s`.
+    fn secret_of(&self, made_s: u32) -> CookieSecret {
+        let CookieSecret(low, high) = self.root;
+        let Some(period_s) = self.period_s else { return self.root };
+        let mut hasher = sip128::SipHasher24::new_with_keys(low, high);
+        hasher.write(&(made_s / period_s).to_be_bytes());
+        let drawn = sip128::Hasher128::finish128(&hasher);
+        CookieSecret(drawn.h1, drawn.h2)
+    }
+}
+
+impl CookieSecret {
+    /// A secret of 128 bits.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(bytes);
+        Self(bits as u64, (bits >> 64) as u64)
     }
 
     /// Version, reserved bytes and time, and the hash over them, the client's cookie and address (RFC 9018, section 4).
@@ -168,7 +205,8 @@ mod tests {
             for at in (0..cookie.len()).step_by(2) {
                 data.push(u8::from_str_radix(&cookie[at..at + 2], 16).unwrap());
             }
-            let (state, answer) = secret.check(&Cookie::parse(&data).unwrap(), client.parse().unwrap(), now_s);
+            let (state, answer) =
+                CookieSecrets::fixed(secret).check(&Cookie::parse(&data).unwrap(), client.parse().unwrap(), now_s);
             (state, hex(answer))
         };
         // A.1, learning a new server cookie.
@@ -200,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_cookie_holds_for_one_address_and_an_hour() {
-        let (secret, client): (_, IpAddr) = (secret(), "198.18.1.9".parse().unwrap());
+        let (secret, client): (_, IpAddr) = (CookieSecrets::fixed(secret()), "198.18.1.9".parse().unwrap());
         let asked = Cookie::parse(&[7; 8]).unwrap();
         let made_s = 1_000_000;
         let (_, data) = secret.check(&asked, client, made_s);
@@ -216,10 +254,38 @@ mod tests {
             assert_eq!(state(client, now_s), expected, "{now_s}");
         }
         assert_eq!(state("198.18.1.8".parse().unwrap(), made_s), CookieState::Invalid);
-        let other = CookieSecret::new([1; 16]);
+        let other = CookieSecrets::fixed(CookieSecret::new([1; 16]));
         assert_eq!(other.check(&cookie, client, made_s).0, CookieState::Invalid);
         assert_eq!(secret.check(&cookie, client, made_s + RENEW_AGE_S).1, data, "no new one while it is young");
         assert_ne!(secret.check(&cookie, client, made_s + RENEW_AGE_S + 1).1, data);
+    }
+
+    #[test]
+    fn a_cookie_of_the_secret_before_holds_for_its_hour_and_is_replaced_by_one_of_the_new() {
+        let rolling = |bytes| CookieSecrets::rolling(CookieSecret::new(bytes), Duration::from_secs(86_400));
+        let (secrets, client): (_, IpAddr) = (rolling([7; 16]), "198.18.1.9".parse().unwrap());
+        let rollover_s = 20_000 * 86_400;
+        let cookie = |made_s| {
+            let (_, data) = secrets.check(&Cookie::parse(&[7; 8]).unwrap(), client, made_s);
+            Cookie::parse(&data).unwrap()
+        };
+        let before = cookie(rollover_s - 1);
+        for (now_s, expected) in [
+            (rollover_s, CookieState::Valid),
+            (rollover_s - 1 + AGE_MAX_S, CookieState::Valid),
+            (rollover_s + AGE_MAX_S, CookieState::Invalid),
+        ] {
+            assert_eq!(secrets.check(&before, client, now_s).0, expected, "{now_s}");
+        }
+        let (_, renewed) = secrets.check(&before, client, rollover_s + RENEW_AGE_S);
+        assert_eq!(Cookie::parse(&renewed).unwrap(), cookie(rollover_s + RENEW_AGE_S));
+        // A server whose clock is behind knows what one ahead has made with the secret to come.
+        assert_eq!(secrets.check(&cookie(rollover_s), client, rollover_s - 10).0, CookieState::Valid);
+        // Secrets differ by period and by root, and none is the root.
+        let all = [rollover_s - 1, rollover_s, rollover_s + 86_400].map(|made_s| secrets.secret_of(made_s));
+        let [a, b, c] = all.map(|CookieSecret(low, high)| (low, high));
+        assert!(a != b && b != c && a != c && ![a, b, c].contains(&(secrets.root.0, secrets.root.1)));
+        assert_eq!(rolling([8; 16]).check(&before, client, rollover_s).0, CookieState::Invalid);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use cdn_core::{
     NodeId, SourceNat,
-    dns_cookie::CookieSecret,
+    dns_cookie::CookieSecrets,
     framing::HeadLimits,
     geo::GeoPrefix,
     response_rate::ResponseRateOptions,
@@ -116,8 +116,8 @@ pub struct DistributionNames {
 /// DNS cookies (RFC 7873).
 #[derive(Clone, Debug)]
 pub struct Cookies {
-    /// What they are made with; routers with one secret know each other's.
-    pub secret: CookieSecret,
+    /// What they are made with; routers with the same know each other's.
+    pub secrets: CookieSecrets,
     /// Whether clients over UDP must have one. Those who have a wrong one or none yet are told so (BADCOOKIE); those who
     /// do not know cookies get truncated answers, and come by TCP. Trusted networks need none.
     pub is_required: bool,

@@ -90,7 +90,7 @@ impl<'e> Exchange<'e> {
             counters.bump(Counter::RouterDnsQueriesSubnet);
         }
         let (Some(cookie), Some(cookies)) = (&options.cookie, &self.control.cookies) else { return None };
-        let (state, answer) = cookies.secret.check(cookie, self.peer, unix_s());
+        let (state, answer) = cookies.secrets.check(cookie, self.peer, unix_s());
         self.cookie = Some(answer);
         match state {
             CookieState::Valid => {

@@ -7,7 +7,7 @@ use std::{
 
 use cdn_core::{
     NodeId, Role,
-    dns_cookie::CookieSecret,
+    dns_cookie::{CookieSecret, CookieSecrets},
     geo::{GeoPrefix, Place, Point},
     routing::{EdgeSite, Pop},
 };
@@ -68,7 +68,8 @@ pub fn handle() -> Handle {
     config.pops = vec![pop("FRA", 1, place(50.0, 8.6)), pop("NRT", 2, place(35.8, 140.4))];
     config.prefixes = vec![GeoPrefix { net: "198.18.3.0/24".parse().expect("a network"), place: place(34.7, 135.5) }];
     config.routing.explore_share = 0.0;
-    config.cookies = Some(Cookies { secret: CookieSecret::new([7; 16]), is_required: false });
+    let secrets = CookieSecrets::fixed(CookieSecret::new([7; 16]));
+    config.cookies = Some(Cookies { secrets, is_required: false });
     Handle { control: Arc::new(Control::build(config).expect("a router")) }
 }
 

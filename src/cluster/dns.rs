@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct DnsPlan {
     /// What is done with DNS cookies.
     pub(crate) cookies: CookiePolicy,
+    /// How long cookies are made with one secret.
+    pub(crate) cookie_rollover: Duration,
     /// Whether names of distributions have HTTPS records.
     pub(crate) https_records: bool,
     /// What `version.bind` answers.
@@ -61,6 +63,14 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
             return Err(KeyError { hint, ..KeyError::new("router.dns.cookies", format!("no {other:?} here")) });
         }
     };
+    let cookie_rollover = written.cookie_rollover.map_or(Duration::from_secs(86_400), |span| span.0);
+    // Within the hour that a cookie holds there is one change at most. RFC 7873, section 7.1, wants none used for longer
+    // than 36 days.
+    let (least, most) = (Duration::from_secs(3600), Duration::from_secs(36 * 86_400));
+    if !(least..=most).contains(&cookie_rollover) {
+        let what = format!("{} is not between {} and {}", Span(cookie_rollover), Span(least), Span(most));
+        return Err(KeyError::new("router.dns.cookie_rollover", what));
+    }
     let version = match written.version.as_deref() {
         None => Some(concat!("isochrone ", env!("CARGO_PKG_VERSION")).to_owned()),
         Some("") => None,
@@ -117,7 +127,7 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
     }
     let query_log = written.query_log.as_ref().map(query_log_of).transpose()?;
     let https_records = written.https_records.unwrap_or(false);
-    Ok(DnsPlan { https_records, cookies, version, limits, query_log })
+    Ok(DnsPlan { https_records, cookies, cookie_rollover, version, limits, query_log })
 }
 
 fn query_log_of(written: &QueryLogFile) -> Result<QueryLogPlan, KeyError> {
@@ -167,6 +177,7 @@ mod tests {
     fn what_cannot_be_is_refused_with_its_key() {
         for (toml, key) in [
             ("cookies = \"onn\"", "router.dns.cookies"),
+            ("cookie_rollover = \"40d\"", "router.dns.cookie_rollover"),
             ("trusted = [\"loopback\"]", "router.dns.trusted"),
             ("unproven_bytes = \"100\"", "router.dns.unproven_bytes"),
             ("udp_bytes = \"64KiB\"", "router.dns.udp_bytes"),

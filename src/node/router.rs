@@ -14,7 +14,7 @@ use axum::{
 };
 use cdn_core::{
     PopCode, Role,
-    dns_cookie::CookieSecret,
+    dns_cookie::{CookieSecret, CookieSecrets},
     geo::GeoPrefix,
     routing::{ExplainOptions, PolicyKind, RoutingOptions},
 };
@@ -108,10 +108,11 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
     config.version.clone_from(&dns.version);
+    let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
     config.cookies = match dns.cookies {
         CookiePolicy::Off => None,
-        CookiePolicy::On => Some(Cookies { secret: cookie_secret(&frame.token), is_required: false }),
-        CookiePolicy::Required => Some(Cookies { secret: cookie_secret(&frame.token), is_required: true }),
+        CookiePolicy::On => Some(Cookies { secrets, is_required: false }),
+        CookiePolicy::Required => Some(Cookies { secrets, is_required: true }),
     };
     if let Some(log) = &dns.query_log {
         let path = WorldDir::new(&frame.world)?.logs().join(format!("{}.queries.jsonl", frame.plan.id));
@@ -122,7 +123,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
 }
 
 /// All routers of a world have its token, so they make the same of it; nobody learns the token from a cookie.
-fn cookie_secret(token: &str) -> CookieSecret {
+fn cookie_root(token: &str) -> CookieSecret {
     let digest = Sha256::digest(format!("dns cookies {token}"));
     CookieSecret::new(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
 }

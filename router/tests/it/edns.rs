@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Counter, dns_cookie::CookieSecret};
+use cdn_core::{
+    Counter,
+    dns_cookie::{CookieSecret, CookieSecrets},
+};
 use router::Cookies;
 
 use crate::world::{World, wait_until, world, world_with};
@@ -167,8 +170,13 @@ fn a_version_is_told_where_one_is_set() {
     }
 }
 
+fn cookies(is_required: bool) -> Option<Cookies> {
+    let secrets = CookieSecrets::rolling(CookieSecret::new([7; 16]), Duration::from_secs(86_400));
+    Some(Cookies { secrets, is_required })
+}
+
 fn with_cookies(is_required: bool) -> World {
-    world_with(|config| config.cookies = Some(Cookies { secret: CookieSecret::new([7; 16]), is_required })).healthy()
+    world_with(|config| config.cookies = cookies(is_required)).healthy()
 }
 
 #[test]
@@ -226,7 +234,7 @@ fn where_cookies_are_required_those_without_are_told_how_to_come() {
 fn without_a_cookie_there_is_no_large_answer() {
     // Sixty addresses under one name: 960 bytes and more.
     let world = world_with(|config| {
-        config.cookies = Some(Cookies { secret: CookieSecret::new([7; 16]), is_required: false });
+        config.cookies = cookies(false);
         let pop = config.pops[0].clone();
         config.pops[0].edges.extend((0..60u8).map(|at| {
             let mut edge = pop.edges[0].clone();
