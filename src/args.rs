@@ -500,7 +500,8 @@ pub(crate) struct ExplainRouteArgs {
     /// Suppose something without doing it: drain=FRA. Can be given several times.
     #[arg(long, value_name = "WHAT", value_parser = parse_what_if)]
     pub(crate) what_if: Vec<WhatIf>,
-    /// Tell a decision again that was explained before, by its id, from what was known then.
+    /// Tell a decision again, by its id, from what was known then. Explanations, answers over HTTP, `_why` and the query log
+    /// have ids.
     #[arg(long, value_name = "ID", conflicts_with_all = ["from", "resolver", "no_ecs", "what_if", "url"])]
     pub(crate) replay: Option<String>,
     /// A URL or a name; without one, the first name of the world.

@@ -304,6 +304,13 @@ pub(crate) struct RouterFile {
     /// edge may be chosen: 1s to 1d. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sticky: Option<Span>,
+    /// Snapshots that were replaced and are kept, so that `iso explain route --replay` can tell the decisions that were made
+    /// from them: 1 or more. Default 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay_snapshots: Option<usize>,
+    /// Memory that they may take, about; the newest is always kept. Default 8MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replay_bytes: Option<ByteCount>,
     /// A MaxMind database of client networks (GeoLite2-City or one like it), relative to this file. What it says of a
     /// network holds; the world's own networks stay where it says nothing of them. Read again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]

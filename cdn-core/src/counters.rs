@@ -199,7 +199,7 @@ counters! {
     RouterEdgesHealthy, "router", "router_edges_healthy", Gauge, "edges that viewers may be sent to";
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterPopsSpilling, "router", "router_pops_spilling", Gauge, "PoPs that send a share of their clients on, because of their load";
-    RouterDecisionsForgotten, "router", "router_decisions_forgotten_total", Counter, "explained decisions that can no longer be replayed, because as many newer ones as allowed are kept";
+    RouterSnapshotsForgotten, "router", "router_snapshots_forgotten_total", Counter, "snapshots whose decisions can no longer be replayed, because as many newer ones as allowed are kept";
     RouterSnapshotVersion, "router", "router_snapshot_version", Gauge, "the version of the snapshot that answers come from";
     // origin (simulated, folder, and faults laid over an app)
     OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";

@@ -200,6 +200,11 @@ impl GeoMap {
         (0..id(self.blocks.len())).map(BlockId)
     }
 
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.places.len() * size_of::<Place>() + self.blocks.len() * size_of::<Block>() + self.ranges.bytes()
+    }
+
     /// Blocks by address range.
     pub const fn ranges(&self) -> &IpRangeMap<Option<BlockId>> {
         &self.ranges

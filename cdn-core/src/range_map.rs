@@ -129,6 +129,11 @@ impl<A: Address, V: Copy + Eq> RangeMap<A, V> {
         self.starts.len()
     }
 
+    /// How many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.starts) + size_of_val(&*self.values) + size_of_val(&*self.index)
+    }
+
     fn position(&self, address: A) -> usize {
         let (low, high) = if self.index.is_empty() {
             (0, self.starts.len())
@@ -215,6 +220,11 @@ impl<V: Copy + Eq> IpRangeMap<V> {
             IpAddr::V4(v4) => self.v4.value(v4.to_bits()),
             IpAddr::V6(v6) => self.v6.value(v6.to_bits()),
         }
+    }
+
+    /// How many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
     }
 
     /// The same ranges with other values, merged anew.

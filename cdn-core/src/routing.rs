@@ -6,11 +6,13 @@
 
 mod anycast;
 mod decide;
+mod decision_id;
 mod explain;
 mod explanation;
 mod fixed;
 mod geoproximity;
 mod host;
+mod kept;
 mod latency;
 mod load;
 mod nearest;
@@ -31,10 +33,12 @@ use std::{fmt::Debug, str::FromStr, sync::Arc, time::Duration};
 
 pub use self::{
     anycast::AnycastOptions,
+    decision_id::{DecisionId, Subject},
     explain::ExplainOptions,
     explanation::{CandidateExplained, ChosenEdge, Explanation},
     geoproximity::BIAS_MAX,
     host::Host,
+    kept::{Basis, KeptOptions, KeptSnapshots},
     load::SpillOptions,
     options::RoutingOptions,
     planner::{EdgeHealth, EdgeKey, Planner, Probe},

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddrV4};
 
 use cdn_core::{
     Counter, SourceNat,
-    routing::{AnswerId, AskedBy, EdgeAddresses, Snapshot},
+    routing::{AnswerId, AskedBy, EdgeAddresses, Snapshot, Subject},
     zone::{Answer, AnswerCode, RecordType},
 };
 
@@ -68,19 +68,19 @@ pub(crate) struct Reply<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Routed<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) host: usize,
+    pub(crate) subject: Subject,
     pub(crate) answer: AnswerId,
 }
 
 impl Routed<'_> {
     /// Their addresses, best first.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
-        self.snapshot.addresses(self.host, self.answer)
+        self.snapshot.addresses(self.subject.host, self.answer)
     }
 
     /// The same, with the IPv6 addresses that they have.
     pub(crate) fn edges(&self) -> impl Iterator<Item = EdgeAddresses> + '_ {
-        self.snapshot.edges(self.host, self.answer)
+        self.snapshot.edges(self.subject.host, self.answer)
     }
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
     let snapshot = &published.snapshot;
     let (client, asked_by) = client(question.subnet, question.peer);
     let (chosen, scope_len) = snapshot.answer(host, client, turn);
-    let routed = Routed { snapshot, host, answer: chosen };
+    let routed = Routed { snapshot, subject: Subject { host, client, asked_by, turn }, answer: chosen };
     if routed.addresses().next().is_none() {
         return Reply::error(Code::ServFail);
     }

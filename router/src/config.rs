@@ -13,7 +13,7 @@ use cdn_core::{
     framing::HeadLimits,
     geo::GeoPrefix,
     response_rate::ResponseRateOptions,
-    routing::{Host, Pop, RoutingOptions},
+    routing::{Host, KeptOptions, Pop, RoutingOptions},
     zone::{Conflict, InvalidDomainName, Name, Record},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -196,8 +196,8 @@ pub struct Limits {
     pub http_body_timeout: Duration,
     /// The largest beacon in bytes. Default 4096.
     pub beacon_bytes_max: usize,
-    /// Explained decisions that can be replayed; the snapshots that they were made from are kept with them. Default 64.
-    pub decisions_kept: usize,
+    /// How much is kept of snapshots that were replaced, so that their decisions can be told again.
+    pub kept: KeptOptions,
     /// How long open connections may finish what they are at when the router stops. Default 100 ms.
     pub drain_grace: Duration,
 }
@@ -222,7 +222,7 @@ impl Default for Limits {
             http_header_timeout: Duration::from_secs(10),
             http_body_timeout: Duration::from_secs(5),
             beacon_bytes_max: 4096,
-            decisions_kept: 64,
+            kept: KeptOptions::default(),
             drain_grace: Duration::from_millis(100),
         }
     }

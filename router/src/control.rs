@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::{BuildError, Config, Cookies, Limits, RedirectTo},
-    decisions::Decisions,
+    decisions::{Decisions, Namer},
     names,
     query_log::QueryLog,
 };
@@ -59,7 +59,8 @@ pub(crate) struct Control {
     pub(crate) opinions_changed: watch::Sender<u64>,
     state: Mutex<State>,
     published: ArcSwap<Published>,
-    pub(crate) decisions: Mutex<Decisions>,
+    pub(crate) namer: Namer,
+    decisions: Mutex<Decisions>,
     /// Wakes the prober when the planner's next time may have changed.
     pub(crate) wake: Notify,
     started: std::time::Instant,
@@ -95,7 +96,11 @@ impl Control {
             }
             None => None,
         };
-        let (config_id, kept) = (config.id.clone(), config.limits.decisions_kept);
+        // Ids of decisions name the run, since versions begin anew with it.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let namer = Namer::new(&config.id, since.as_secs() as u32);
+        let mut decisions = Decisions::new(namer.clone(), config.limits.kept.clone());
+        decisions.keep(&snapshot);
         Ok(Self {
             counters,
             limits: config.limits.clone(),
@@ -112,7 +117,8 @@ impl Control {
             opinions_changed: watch::Sender::new(0),
             published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
             state: Mutex::new(State { config, planner, zones, serial: 1 }),
-            decisions: Mutex::new(Decisions::new(&config_id, kept)),
+            namer,
+            decisions: Mutex::new(decisions),
             wake: Notify::new(),
             started: std::time::Instant::now(),
             turns: AtomicU64::new(0),
@@ -274,7 +280,13 @@ impl Control {
         self.counters.set(Counter::RouterEdgesHealthy, healthy as u64);
         self.counters.set(Counter::RouterPopsSpilling, snapshot.spilling_pops() as u64);
         self.counters.set(Counter::RouterPopsRamping, snapshot.ramping_pops() as u64);
+        self.counters.add(Counter::RouterSnapshotsForgotten, self.decisions().keep(&snapshot));
         self.published.store(Arc::new(Published { snapshot, zones: Arc::clone(&state.zones) }));
+    }
+
+    /// What can be told again.
+    pub(crate) fn decisions(&self) -> MutexGuard<'_, Decisions> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing panics while it holds the lock, short of a defect; then the planner is still what it was told last.

@@ -78,7 +78,7 @@ pub(crate) fn handle_message(
                     DNSClass::IN => {
                         let subnet = asked.edns.and_then(|edns| edns.options.ok()?.subnet);
                         let question = Question { name: &name, wanted, subnet, peer: exchange.peer() };
-                        why::reply(published, question, turn, &mut told)
+                        why::reply(published, question, turn, exchange, &mut told)
                             .unwrap_or_else(|| answer::reply(published, question, turn))
                     }
                     DNSClass::CH if wanted == RecordType::TXT => match of_the_server(&name, exchange) {

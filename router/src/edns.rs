@@ -20,6 +20,9 @@ const KEEPALIVE: u16 = 11;
 /// Bytes that say nothing (RFC 7830).
 const PADDING: u16 = 12;
 
+/// The id of the decision, for those who ask by an empty option: one of the codes for local use (RFC 6891, section 9).
+const DECISION: u16 = 65_053;
+
 /// Answers are padded to multiples of this (RFC 8467, section 4.1).
 const PADDING_BLOCK: usize = 468;
 
@@ -40,6 +43,7 @@ pub(crate) struct Options {
     pub(crate) wants_nsid: bool,
     pub(crate) wants_keepalive: bool,
     pub(crate) wants_padding: bool,
+    pub(crate) wants_decision: bool,
 }
 
 /// Options that cannot be read; the answer is FORMERR.
@@ -82,6 +86,7 @@ impl Options {
                 KEEPALIVE => options.wants_keepalive = true,
                 NSID => options.wants_nsid = true,
                 PADDING => options.wants_padding = true,
+                DECISION => options.wants_decision = true,
                 _ => {}
             }
             data = after;
@@ -99,6 +104,12 @@ impl Options {
         }
         if let (true, Some(id)) = (self.wants_nsid, exchange.server_id()) {
             option(NSID, out, |out| out.extend(id.bytes().take(128)));
+        }
+        // Made for those alone who ask for it.
+        if self.wants_decision
+            && let Some(id) = exchange.decision(reply)
+        {
+            option(DECISION, out, |out| out.extend_from_slice(id.as_bytes()));
         }
         if let (true, Some(tenths)) = (self.wants_keepalive, exchange.keepalive_tenths()) {
             option(KEEPALIVE, out, |out| out.extend_from_slice(&tenths.to_be_bytes()));

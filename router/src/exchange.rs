@@ -10,6 +10,7 @@ use cdn_core::{
     Counter,
     dns_cookie::CookieState,
     response_rate::{AnswerKind, ResponseRate, Sending},
+    routing::{Snapshot, Subject},
 };
 
 use crate::{
@@ -170,6 +171,18 @@ impl<'e> Exchange<'e> {
     /// What we say of ourselves to those who ask; not in an answer that is to be short.
     pub(crate) fn server_id(&self) -> Option<&'e str> {
         self.control.server_id.as_deref().filter(|_| !self.is_cut_short)
+    }
+
+    /// The id of the decision in `reply`, if there is one; not in an answer that is to be short.
+    pub(crate) fn decision(&self, reply: &Reply<'_>) -> Option<String> {
+        let routed = reply.routed.filter(|_| !self.is_cut_short)?;
+        Some(self.decision_id(routed.snapshot, routed.subject))
+    }
+
+    /// The id of a decision.
+    pub(crate) fn decision_id(&self, snapshot: &Snapshot, subject: Subject) -> String {
+        let turn = snapshot.turn(subject.host, subject.turn);
+        self.control.namer.id(snapshot.version(), Subject { turn, ..subject }).to_string()
     }
 
     /// What `version.bind` answers.

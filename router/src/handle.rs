@@ -3,16 +3,16 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use cdn_core::{
-    Counter, Counters, Instant, NodeId, PopCode,
+    Counters, Instant, NodeId, PopCode,
     estimate::BeaconRefused,
     geo::GeoPrefix,
     health::HealthState,
-    routing::{AskedBy, EdgeHealth, ExplainOptions, Explanation, PolicyKind, Pop},
+    routing::{AskedBy, DecisionId, EdgeHealth, ExplainOptions, Explanation, PolicyKind, Pop, Subject},
     zone::Name,
 };
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ use crate::{
     answer,
     config::BuildError,
     control::Control,
-    decisions::{Decision, Decisions},
+    decisions::{self, ReplayError},
     exchange::Transport,
     respond::Responder,
 };
@@ -48,14 +48,6 @@ pub struct Explained {
     pub id: String,
     /// Why it was decided so.
     pub explanation: Explanation,
-}
-
-/// No decision has this id, or it is no longer kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no decision {id:?} here; the last {kept_max} that were explained can be replayed")]
-pub struct UnknownDecision {
-    id: String,
-    kept_max: usize,
 }
 
 /// Not the name of a distribution.
@@ -112,8 +104,8 @@ impl Handle {
         self.control.handle_opinions(observer, states);
     }
 
-    /// Why `asker` gets the answer it gets for `name`. Changes no answer; the decision is kept, so that
-    /// [`replay`](Self::replay) can tell it again.
+    /// Why `asker` gets the answer it gets for `name`. Changes no answer;
+    /// [`replay`](Self::replay) can tell it again by its id.
     ///
     /// # Errors
     /// [`UnknownName`] where the router does not choose edges for `name`.
@@ -128,25 +120,25 @@ impl Handle {
             Some(subnet) => (subnet.network(), AskedBy::Subnet { source_len: subnet.prefix_len() }),
             None => (peer, AskedBy::Peer),
         };
-        let options = options.clone();
-        let decision = Decision { published, host, name: canonical.to_string(), client, asked_by, options };
-        let explanation = decision.explain();
-        let (id, one_went) = self.decisions().keep(decision);
-        if one_went {
-            self.control.counters.bump(Counter::RouterDecisionsForgotten);
-        }
-        Ok(Explained { id, explanation })
+        let snapshot = &published.snapshot;
+        let subject = Subject { host, client, asked_by, turn: snapshot.turn(host, options.turn) };
+        let id = DecisionId {
+            assume_drained: options.assume_drained.clone(),
+            name: canonical.to_string(),
+            ..self.control.namer.id(snapshot.version(), subject)
+        };
+        let explanation = decisions::explain(snapshot, &id).ok_or_else(unknown)?;
+        Ok(Explained { id: id.to_string(), explanation })
     }
 
-    /// Tells the decision `id` again, from the snapshot it was made from.
+    /// Tells the decision `id` again, from the snapshot it was made from: one of [`explain`](Self::explain), or of an answer
+    /// by DNS or HTTP.
     ///
     /// # Errors
-    /// [`UnknownDecision`] where there was none, or it is no longer kept.
-    pub fn replay(&self, id: &str) -> Result<Explained, UnknownDecision> {
-        let decision = self.decisions().find(id);
-        let kept_max = self.control.limits.decisions_kept;
-        let decision = decision.ok_or_else(|| UnknownDecision { id: id.to_owned(), kept_max })?;
-        Ok(Explained { id: id.to_owned(), explanation: decision.explain() })
+    /// [`ReplayError`] where there was none, or its snapshot is no longer kept.
+    pub fn replay(&self, id: &str) -> Result<Explained, ReplayError> {
+        let replay = self.control.decisions().find(id)?;
+        Ok(Explained { id: id.to_owned(), explanation: replay.explain()? })
     }
 
     /// The health of every edge, PoP by PoP.
@@ -164,9 +156,5 @@ impl Handle {
         let published = self.control.published();
         let mut responder = Responder::new(Arc::clone(&self.control));
         responder.handle_message(&published, message, peer.ip(), Transport::Udp, out)
-    }
-
-    fn decisions(&self) -> MutexGuard<'_, Decisions> {
-        self.control.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,7 +19,7 @@ use cdn_core::{
     Counter, NodeId, Reason,
     estimate::BeaconRefused,
     framing::{Requests, Screen, StandIn},
-    routing::{AskedBy, ExplainOptions},
+    routing::{AskedBy, DecisionId, ExplainOptions, Subject},
     zone::Name,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
@@ -246,7 +246,7 @@ fn redirect(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Res
     if choice.reason == Reason::RouteSticky {
         control.counters.bump(Counter::RouterHttpSticky);
     }
-    let mut response = reply(StatusCode::TEMPORARY_REDIRECT, choice.reason, Bytes::new());
+    let mut response = decided(StatusCode::TEMPORARY_REDIRECT, &choice, Bytes::new());
     response.headers_mut().insert(header::LOCATION, location);
     if let Some(cookie) = control.sticky.and_then(|span| sticky::cookie(&edge.id, span)) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -262,16 +262,25 @@ fn list(control: &Control, request: &Request<Incoming>, peer: IpAddr) -> Respons
         return rejected(control, StatusCode::SERVICE_UNAVAILABLE, Reason::NoCandidate);
     };
     control.counters.bump(Counter::RouterHttpLists);
-    let body = RouteList { ttl_s: published.snapshot.ttl(host).as_secs(), edges: choice.edges };
-    let mut response = reply(StatusCode::OK, choice.reason, serde_json::to_vec(&body).unwrap_or_default().into());
+    let body = RouteList { ttl_s: published.snapshot.ttl(host).as_secs(), edges: &choice.edges };
+    let mut response = decided(StatusCode::OK, &choice, serde_json::to_vec(&body).unwrap_or_default().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
+/// A reply that says which decision it is.
+fn decided(status: StatusCode, choice: &Choice, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = reply(status, choice.reason, body);
+    if let Ok(id) = HeaderValue::from_str(&choice.id.to_string()) {
+        response.headers_mut().insert("x-iso-decision", id);
+    }
+    response
+}
+
 #[derive(Serialize)]
-struct RouteList {
+struct RouteList<'c> {
     ttl_s: u64,
-    edges: Vec<RoutedEdge>,
+    edges: &'c [RoutedEdge],
 }
 
 #[derive(Serialize)]
@@ -286,6 +295,7 @@ struct RoutedEdge {
 }
 
 struct Choice {
+    id: DecisionId,
     edges: Vec<RoutedEdge>,
     reason: Reason,
 }
@@ -297,11 +307,14 @@ fn choose(
     client: IpAddr,
     headers: &HeaderMap,
 ) -> Option<Choice> {
-    let options = ExplainOptions { turn: control.next_turn(), ..ExplainOptions::default() };
+    let snapshot = &published.snapshot;
+    let (turn, asked_by) = (snapshot.turn(host, control.next_turn()), AskedBy::Peer);
+    let options = ExplainOptions { turn, ..ExplainOptions::default() };
     // The reason goes into the answer, so this asks for the whole decision; it is the same one that DNS gives.
-    let mut explanation = published.snapshot.explain(host, "", client, AskedBy::Peer, &options);
+    let mut explanation = snapshot.explain(host, "", client, asked_by, &options);
+    let mut id = control.namer.id(snapshot.version(), Subject { host, client, asked_by, turn });
     if let Some(edge) = control.sticky.and_then(|_| sticky::wanted(headers)) {
-        sticky::hold(&mut explanation, published.snapshot.pops(), &edge);
+        id.held = sticky::hold(&mut explanation, snapshot.pops(), &edge);
     }
     let edge = |chosen: &cdn_core::routing::ChosenEdge| RoutedEdge {
         id: chosen.edge.clone(),
@@ -311,7 +324,7 @@ fn choose(
         address6: chosen.address6.map(|ip| (ip, chosen.address.port()).into()),
     };
     let reason = explanation.chosen.first()?.reason;
-    Some(Choice { edges: explanation.chosen.iter().map(edge).collect(), reason })
+    Some(Choice { id, edges: explanation.chosen.iter().map(edge).collect(), reason })
 }
 
 /// The host that the request is for; an absolute target outweighs the header (RFC 9112, section 3.2.2).

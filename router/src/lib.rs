@@ -42,7 +42,8 @@ pub mod zone_file;
 
 pub use crate::{
     config::{BuildError, Config, Cookies, DistributionNames, Limits, Peer, QueryLogOptions, RedirectTo},
-    handle::{Asker, Explained, Handle, UnknownDecision, UnknownName},
+    decisions::ReplayError,
+    handle::{Asker, Explained, Handle, UnknownName},
     node::{Router, Sockets},
     prefixes::{PrefixFile, PrefixFileError, Stamp},
 };

@@ -145,7 +145,7 @@ impl Writer<'_, '_> {
             }
             Records::Routed { wanted, .. } => {
                 let Some(routed) = self.reply.routed else { return 0 };
-                let ttl_s = u32::try_from(routed.snapshot.ttl(routed.host).as_secs()).unwrap_or(u32::MAX);
+                let ttl_s = u32::try_from(routed.snapshot.ttl(routed.subject.host).as_secs()).unwrap_or(u32::MAX);
                 match *wanted {
                     RecordType::HTTPS => {
                         self.record(&set.owner, *wanted, ttl_s, |writer| routed.write_https(writer.out));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cdn_core::{
     NodeId, Reason,
     health::HealthState,
-    routing::{ChosenEdge, Explanation, Pop},
+    routing::{ChosenEdge, Explanation, Pop, PopIndex},
 };
 use http::{HeaderMap, HeaderValue, header};
 
@@ -28,22 +28,25 @@ pub(crate) fn cookie(edge: &NodeId, span: Duration) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{COOKIE}={edge}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax")).ok()
 }
 
-/// Puts `edge` first in the answer, if it could have been there.
-pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) {
+/// Puts `edge` first in the answer, if it could have been there; says where it is among `pops`.
+pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) -> Option<(PopIndex, u16)> {
     let is_eligible = explanation.candidates.iter().any(|candidate| {
         let health = candidate.edges.iter().find(|(id, _)| id == edge).map_or(HealthState::Down, |&(_, state)| state);
         let passed_over = [Reason::RejectedSlower, Reason::RejectedFull, Reason::RejectedRamping];
         let was_an_option = candidate.chosen.is_some() || passed_over.contains(&candidate.reason);
         was_an_option && !candidate.draining && health.is_healthy()
     });
-    let sites = pops.iter().flat_map(|pop| pop.edges.iter().map(move |site| (pop, site)));
-    let site = sites.into_iter().find(|(_, site)| site.id == *edge);
-    if let Some((pop, site)) = site.filter(|_| is_eligible) {
-        explanation.chosen.retain(|chosen| chosen.pop != pop.code);
-        let (pop, edge, reason) = (pop.code, edge.clone(), Reason::RouteSticky);
-        let (address, address6) = (site.address, site.address6);
-        explanation.chosen.insert(0, ChosenEdge { pop, edge, address, address6, reason });
+    if !is_eligible {
+        return None;
     }
+    let sites =
+        (0..).zip(pops).flat_map(|(at, pop)| (0..).zip(&pop.edges).map(move |(nth, site)| (at, pop, nth, site)));
+    let (at, pop, nth, site) = sites.into_iter().find(|(.., site)| site.id == *edge)?;
+    explanation.chosen.retain(|chosen| chosen.pop != pop.code);
+    let (pop, edge, reason) = (pop.code, edge.clone(), Reason::RouteSticky);
+    let (address, address6) = (site.address, site.address6);
+    explanation.chosen.insert(0, ChosenEdge { pop, edge, address, address6, reason });
+    Some((PopIndex::new(at), nth))
 }
 
 #[cfg(test)]

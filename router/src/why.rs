@@ -1,19 +1,21 @@
 //! `_why` in front of a routed name: the decision for whoever asks, as TXT.
 //!
-//! One record per candidate, best first by its number, after one for the whole, since resolvers may shuffle them. Each is
+//! One record per candidate, best first by its number, between one for the whole and one with the decision's id, since
+//! resolvers may shuffle them. Each is
 //! one string, which holds 255 bytes (RFC 1035, section 3.3.14). The answer is about this moment, so its TTL is 0; it
 //! hangs on the client as the name's own answer does, so its scope is the same.
 
 use std::fmt::Write as _;
 
 use cdn_core::{
-    routing::{AskedBy, ExplainOptions, Explanation},
+    routing::{AskedBy, ExplainOptions, Explanation, Subject},
     zone::{Answer, Data, RecordSet, RecordType},
 };
 
 use crate::{
     answer::{self, Question, Reply},
     control::Published,
+    exchange::Exchange,
 };
 
 /// The label, as it stands in canonical names.
@@ -33,6 +35,7 @@ pub(crate) fn reply<'a>(
     published: &'a Published,
     question: Question<'_>,
     turn: u64,
+    exchange: &Exchange<'_>,
     records: &'a mut RecordSet,
 ) -> Option<Reply<'a>> {
     let about = question.name.strip_prefix(LABEL)?;
@@ -45,9 +48,11 @@ pub(crate) fn reply<'a>(
     }
     let (client, asked_by) = answer::client(question.subnet, question.peer);
     let options = ExplainOptions { turn, ..ExplainOptions::default() };
-    let explanation = published.snapshot.explain(host, "", client, asked_by, &options);
+    let snapshot = &published.snapshot;
+    let explanation = snapshot.explain(host, "", client, asked_by, &options);
+    let id = exchange.decision_id(snapshot, Subject { host, client, asked_by, turn });
     let text = |text: String| Data::text(text.as_bytes().get(..STRING_MAX).unwrap_or(text.as_bytes()));
-    let data = lines(&explanation).into_iter().map(text).collect();
+    let data = lines(&explanation, &id).into_iter().map(text).collect();
     records.data = data;
     // Who opted out must get an answer that holds for all (RFC 7871, section 7.1.2).
     let scope_len = if matches!(asked_by, AskedBy::Subnet { .. }) { explanation.scope_len } else { 0 };
@@ -55,7 +60,7 @@ pub(crate) fn reply<'a>(
 }
 
 /// `key=value` pairs with `; ` between them.
-fn lines(explanation: &Explanation) -> Vec<String> {
+fn lines(explanation: &Explanation, id: &str) -> Vec<String> {
     let chosen: Vec<&str> = explanation.chosen.iter().map(|edge| edge.pop.as_str()).collect();
     let mut whole = format!("policy={}; chosen={}", explanation.policy, chosen.join(","));
     if let Some(block) = explanation.block {
@@ -95,5 +100,6 @@ fn lines(explanation: &Explanation) -> Vec<String> {
         }
         lines.push(line);
     }
+    lines.push(format!("decision={id}"));
     lines
 }

@@ -2,7 +2,9 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use cdn_core::{eviction::EvictionPolicy, health::quorum::QuorumOptions, store::admission::AdmissionPolicy};
+use cdn_core::{
+    eviction::EvictionPolicy, health::quorum::QuorumOptions, routing::KeptOptions, store::admission::AdmissionPolicy,
+};
 use edge_node::Compression;
 use ipnet::Ipv6Net;
 use router::PrefixFile;
@@ -42,6 +44,8 @@ pub(crate) struct RouterPlan {
     pub(crate) explore: f64,
     /// How long HTTP routing keeps clients where they are.
     pub(crate) sticky: Option<Duration>,
+    /// What is kept of snapshots that were replaced.
+    pub(crate) kept: KeptOptions,
     /// Where client networks come from, beside the world's own.
     pub(crate) prefixes: Option<PrefixFile>,
 }
@@ -151,6 +155,14 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
         (None, Some(path)) => Some(PrefixFile::Csv(path.clone())),
         (None, None) => None,
     };
+    let mut kept = KeptOptions::default();
+    kept.snapshots_max = written.replay_snapshots.unwrap_or(kept.snapshots_max);
+    if kept.snapshots_max == 0 {
+        return Err(KeyError::new("router.replay_snapshots", "it is at least 1: the one that answers come from"));
+    }
+    if let Some(bytes) = written.replay_bytes {
+        kept.bytes_max = usize::try_from(bytes.0).unwrap_or(usize::MAX);
+    }
     Ok(RouterPlan {
         ttl: span("ttl", written.ttl, s(60), s(0), s(86_400))?,
         answers,
@@ -165,6 +177,7 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
             Some(_) => Some(span("sticky", written.sticky, s(300), s(1), s(86_400))?),
             None => None,
         },
+        kept,
         prefixes,
     })
 }

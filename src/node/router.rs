@@ -107,6 +107,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     config.routing = routing;
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
+    config.limits.kept = plan.kept.clone();
     config.version.clone_from(&dns.version);
     let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
     config.cookies = match dns.cookies {

@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) loads: Vec<PopLoad>,
     /// When each PoP was withdrawn, for as long as it is.
     pub(super) withdrawn_at: Vec<Option<Instant>>,
+    /// How many blocks were ordered anew since the snapshot before.
+    pub(super) ordered_anew: usize,
 }
 
 /// A table, and which of its candidates may be chosen at the moment.
@@ -65,6 +67,17 @@ pub(super) struct For {
     pub(super) key: u64,
     /// It is this block's turn to try the runner-up, and the runner-up might turn out better.
     pub(super) explores: bool,
+}
+
+impl Decision {
+    /// Why the first is the first. `order` is that of the decision, and `held` says whether hysteresis made it.
+    pub(super) fn reason(&self, policy: &dyn Policy, order: &[PopIndex], held: bool) -> Reason {
+        let by_order = || {
+            let is_held = held && order.first() == self.picks.first();
+            if is_held { Reason::RouteHeldByHysteresis } else { policy.reason() }
+        };
+        self.because.unwrap_or_else(by_order)
+    }
 }
 
 impl TableFacts {
@@ -100,6 +113,22 @@ impl Facts {
     pub(super) fn ttl(&self, table: &TableFacts, eligibility: &Eligibility) -> Duration {
         let ttl = self.options.ttl.min(table.policy().ttl_max());
         Duration::from_secs(if eligibility.degraded { ttl.as_secs().div_ceil(2) } else { ttl.as_secs() })
+    }
+
+    /// About how many bytes these take that the snapshot before does not have too.
+    pub(super) fn bytes(&self) -> usize {
+        let pops = self.pops.len();
+        // A ranking of a block that was measured; one of a place is shared.
+        let ranking = size_of::<Ranking>() + pops * (size_of::<PopIndex>() + size_of::<Estimate>());
+        let of_table = |table: &TableFacts| {
+            let entry = size_of::<(BlockId, Arc<Ranking>)>();
+            // Nodes of a tree are two thirds full on average.
+            table.table.by_block.len() * entry * 3 / 2
+                + self.ordered_anew.min(table.table.by_block.len()) * ranking
+                + pops * (size_of::<Fitness>() + size_of::<Option<Reason>>())
+        };
+        let of_pops = pops * (size_of::<Fitness>() + size_of::<PopLoad>() + size_of::<Option<Instant>>());
+        size_of::<Self>() + of_pops + self.tables.iter().map(of_table).sum::<usize>()
     }
 
     /// The decision over candidates in `order`. `eligibility` is the table's, or a supposed one.

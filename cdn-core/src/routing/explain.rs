@@ -49,12 +49,8 @@ impl Snapshot {
         let distances_km = facts.distances_km(ranking.and_then(|ranking| ranking.place));
         let estimates = ranking.map_or_else(Vec::new, |ranking| facts.estimates(ranking));
 
-        let reason = |pop: PopIndex, position: usize| match (position, decision.because) {
-            (0, Some(because)) => because,
-            (0, None) if held && order.first() == Some(&pop) => Reason::RouteHeldByHysteresis,
-            (0, None) => policy.reason(),
-            _ => Reason::RouteSecondAddress,
-        };
+        let first = decision.reason(policy, &order, held);
+        let reason = |position: usize| if position == 0 { first } else { Reason::RouteSecondAddress };
         let rejected = |pop: PopIndex| match eligibility.rejected(pop) {
             Some(rejected) => rejected,
             None if !facts.is_back(pop, key) => Reason::RejectedRamping,
@@ -79,13 +75,13 @@ impl Snapshot {
                 acceptance: load.map_or(1.0, |load| load.acceptance),
                 ramp: load.map_or(1.0, |load| load.ramp),
                 chosen,
-                reason: chosen.map_or_else(|| rejected(pop), |position| reason(pop, position)),
+                reason: chosen.map_or_else(|| rejected(pop), reason),
             })
         });
         let chosen = decision.picks.iter().enumerate().filter_map(|(position, &pop)| {
             let site = &facts.pops[pop.index()];
             let edge = edge_for(site, &facts.fitness[pop.index()], host_id)?;
-            let reason = reason(pop, position);
+            let reason = reason(position);
             let (address, address6) = (edge.address, edge.address6);
             Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason })
         });

@@ -406,6 +406,7 @@ impl Planner {
         }
         let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates: &self.estimates };
         let fresh = std::mem::take(&mut self.fresh);
+        let ordered_anew = fresh.len();
         for table in &mut self.tables {
             if is_new_period {
                 table.forget(now, around);
@@ -430,7 +431,7 @@ impl Planner {
         self.is_urgent = false;
         self.published_at = now;
         let share_min = self.options.healthy_share_min;
-        Snapshot::build(Facts {
+        Snapshot::build(Arc::new(Facts {
             version: self.version,
             at: now,
             options: Arc::clone(&self.options),
@@ -441,8 +442,9 @@ impl Planner {
             tables: self.tables.iter().map(|table| TableFacts::new(table, &fitness, share_min)).collect(),
             loads: self.pop_loads(now),
             withdrawn_at: self.withdrawn_at.clone(),
+            ordered_anew,
             fitness,
-        })
+        }))
     }
 
     /// What each PoP takes of its clients.

@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    EdgeSite, Host, Pop, PopIndex,
+    EdgeSite, Host, PolicyKind, Pop, PopIndex,
     decide::{Facts, For, TableFacts},
     pops::edge_for,
     ranking::Ranking,
 };
 use crate::{
-    Instant,
+    Instant, Reason,
     geo::{BlockId, GeoMap},
     range_map::IpRangeMap,
 };
@@ -53,7 +53,7 @@ pub type Answer = Box<[PopIndex]>;
 /// Everything known at one moment. See the module.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
     /// For each table the answers of its policy.
     tables: Box<[Answers]>,
     answers: Box<[Answer]>,
@@ -73,14 +73,15 @@ pub struct EdgeAddresses {
 /// A table's answers.
 #[derive(Debug)]
 enum Answers {
-    /// By client address.
-    Tailored(IpRangeMap<AnswerId>),
+    /// By client address: the answers, and why the first PoP of each is the first. The latter is a map of its own, since
+    /// answers for another reason are the same answers, and have one scope.
+    Tailored(IpRangeMap<AnswerId>, IpRangeMap<Reason>),
     /// In turn, whoever asks.
-    InTurn(Box<[AnswerId]>),
+    InTurn(Box<[(AnswerId, Reason)]>),
 }
 
 impl Snapshot {
-    pub(super) fn build(facts: Facts) -> Self {
+    pub(super) fn build(facts: Arc<Facts>) -> Self {
         let mut answers = Interned::default();
         let tables = facts.tables.iter().map(|table| Answers::of(&facts, table, &mut answers)).collect();
         let addresses = facts
@@ -95,12 +96,12 @@ impl Snapshot {
     }
 
     /// Grows with every snapshot of a router.
-    pub const fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.facts.version
     }
 
     /// When it was made.
-    pub const fn at(&self) -> Instant {
+    pub fn at(&self) -> Instant {
         self.facts.at
     }
 
@@ -109,9 +110,9 @@ impl Snapshot {
         &self.facts.hosts
     }
 
-    /// The name of the policy by which the host at position `host` of the list is routed.
-    pub fn policy(&self, host: usize) -> &'static str {
-        self.facts.tables[self.facts.table(host)].policy().name()
+    /// The policy by which the host at position `host` of the list is routed.
+    pub fn policy(&self, host: usize) -> PolicyKind {
+        self.facts.tables[self.facts.table(host)].table.kind
     }
 
     /// How long resolvers may keep answers for a host: half the setting while a candidate is degraded, in whole seconds.
@@ -160,12 +161,32 @@ impl Snapshot {
     /// address it depends on. `turn` matters only to policies that answer in turn.
     pub fn answer(&self, host: usize, client: IpAddr, turn: u64) -> (AnswerId, u8) {
         match self.tables.get(self.facts.table(host)) {
-            Some(Answers::Tailored(by_client)) => by_client.find(client),
+            Some(Answers::Tailored(by_client, _)) => by_client.find(client),
             Some(Answers::InTurn(by_turn)) => {
-                let at = turn % by_turn.len().max(1) as u64;
-                (by_turn.get(at as usize).copied().unwrap_or(AnswerId(0)), 0)
+                let answer = by_turn.get(self.turn(host, turn) as usize);
+                (answer.map_or(AnswerId(0), |&(answer, _)| answer), 0)
             }
             None => (AnswerId(0), 0),
+        }
+    }
+
+    /// Why the first PoP of that answer is the first.
+    pub fn reason(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
+        match self.tables.get(self.facts.table(host)) {
+            Some(Answers::Tailored(_, reasons)) => reasons.value(client),
+            Some(Answers::InTurn(by_turn)) => {
+                let answer = by_turn.get(self.turn(host, turn) as usize);
+                answer.map_or(Reason::NoCandidate, |&(_, reason)| reason)
+            }
+            None => Reason::NoCandidate,
+        }
+    }
+
+    /// The first turn in which a host's answer is the same as in `turn`.
+    pub fn turn(&self, host: usize, turn: u64) -> u64 {
+        match self.tables.get(self.facts.table(host)) {
+            Some(Answers::InTurn(by_turn)) => turn % by_turn.len().max(1) as u64,
+            _ => 0,
         }
     }
 
@@ -190,41 +211,47 @@ impl EdgeAddresses {
 
 impl Answers {
     fn of(facts: &Facts, table: &TableFacts, answers: &mut Interned) -> Self {
-        let mut decide =
-            |order: &[PopIndex], asked| answers.id(facts.decide(table, &table.eligibility, order, asked).picks);
+        let mut decide = |order: &[PopIndex], held, asked| {
+            let decision = facts.decide(table, &table.eligibility, order, asked);
+            let reason = decision.reason(table.policy(), order, held);
+            (answers.id(decision.picks), reason)
+        };
         if !table.policy().is_tailored() {
             let turns = 0..facts.turns(table);
             let by_turn =
-                turns.map(|turn| decide(&facts.order_of_turn(table, turn), For { key: turn, explores: false }));
+                turns.map(|turn| decide(&facts.order_of_turn(table, turn), false, For { key: turn, explores: false }));
             return Self::InTurn(by_turn.collect());
         }
         // Blocks of one order are answered alike, those that explore apart. Where they are not, each is decided alone.
         let differs = facts.differs_by_block(table);
-        let mut by_order: BTreeMap<(*const Ranking, bool), AnswerId> = BTreeMap::new();
+        let mut by_order: BTreeMap<(*const Ranking, bool), (AnswerId, Reason)> = BTreeMap::new();
         let mut explorable: BTreeMap<*const Ranking, bool> = BTreeMap::new();
         let mut answer = |block: Option<BlockId>| {
             let Some(ranking) = table.ranking(&facts.geo, block) else {
-                return decide(&[], For { key: 0, explores: false });
+                return decide(&[], false, For { key: 0, explores: false });
             };
             let order = Arc::as_ptr(ranking);
             let explores = block.is_some_and(|block| facts.is_turn_to_explore(block))
                 && *explorable.entry(order).or_insert_with(|| facts.is_explorable(table, &table.eligibility, ranking));
             let asked = For { key: facts.key(block), explores };
             if differs {
-                decide(&ranking.order, asked)
+                decide(&ranking.order, ranking.held, asked)
             } else {
-                *by_order.entry((order, explores)).or_insert_with(|| decide(&ranking.order, asked))
+                let key = (order, explores);
+                *by_order.entry(key).or_insert_with(|| decide(&ranking.order, ranking.held, asked))
             }
         };
-        let mut of_block: Vec<Option<AnswerId>> = vec![None; facts.geo.blocks().len()];
+        let mut of_block: Vec<Option<(AnswerId, Reason)>> = vec![None; facts.geo.blocks().len()];
         let nowhere = answer(None);
-        Self::Tailored(facts.geo.ranges().map(|block| match block {
+        let mut of = |block: Option<BlockId>| match block {
             Some(block) => match of_block.get_mut(block.index()) {
                 Some(known) => *known.get_or_insert_with(|| answer(Some(block))),
                 None => nowhere,
             },
             None => nowhere,
-        }))
+        };
+        let by_client = facts.geo.ranges().map(|block| of(block).0);
+        Self::Tailored(by_client, facts.geo.ranges().map(|block| of(block).1))
     }
 }
 

@@ -311,7 +311,7 @@ fn every_host_has_its_own_policy_and_candidates() {
     assert_eq!(of_tokyo(4), of_tokyo(0));
     let ttls: Vec<u64> = (0..4).map(|host| snapshot.ttl(host).as_secs()).collect();
     assert_eq!(ttls, [30, 30, 60, 60], "degraded only where the dead PoP is a candidate");
-    assert_eq!((snapshot.answer(1, "198.18.2.7".parse().unwrap(), 0).1, snapshot.policy(1)), (0, "static"));
+    assert_eq!((snapshot.answer(1, "198.18.2.7".parse().unwrap(), 0).1, snapshot.policy(1)), (0, PolicyKind::Static));
     let why = snapshot.explain(3, "x", "198.18.2.7".parse().unwrap(), AskedBy::Peer, &ExplainOptions::default());
     let reasons: BTreeMap<&str, Reason> = why.candidates.iter().map(|c| (c.pop.as_str(), c.reason)).collect();
     assert_eq!(reasons["NRT"], Reason::RejectedPriceClass);
@@ -320,7 +320,7 @@ fn every_host_has_its_own_policy_and_candidates() {
     // Switched: the one that follows the router, and the one that has its own.
     planner.set_policies(PolicyKind::Nearest, &BTreeMap::from([("cheap".to_owned(), PolicyKind::RoundRobin)]));
     let snapshot = planner.poll_snapshot(now).unwrap();
-    let policies: Vec<&str> = (0..5).map(|host| snapshot.policy(host)).collect();
+    let policies: Vec<&str> = (0..5).map(|host| snapshot.policy(host).as_str()).collect();
     assert_eq!(policies, ["geo", "geo", "geo", "round-robin", "geo"]);
     planner.set_policies(PolicyKind::Nearest, &BTreeMap::from([("cheap".to_owned(), PolicyKind::RoundRobin)]));
     assert!(planner.poll_snapshot(now).is_none(), "nothing has changed");

@@ -102,6 +102,25 @@ proptest! {
     }
 
     #[test]
+    fn a_snapshot_made_again_from_what_is_kept_of_it_is_the_same(
+        world in any_world(),
+        clients in prop::collection::vec((0u32..0x4000, 0u64..50), 20),
+    ) {
+        let snapshot = snapshot_of(&world);
+        let mut kept = KeptSnapshots::new(KeptOptions::default());
+        kept.keep(&snapshot);
+        let again = kept.find(snapshot.version()).unwrap().snapshot();
+        for (low, turn) in clients {
+            let client = client(low);
+            prop_assert_eq!(explain(&again, client, turn), explain(&snapshot, client, turn));
+            prop_assert_eq!(again.answer(0, client, turn), snapshot.answer(0, client, turn));
+            let first = snapshot.turn(0, turn);
+            prop_assert_eq!(again.answer(0, client, first), snapshot.answer(0, client, turn));
+            prop_assert_eq!(again.reason(0, client, first), snapshot.reason(0, client, turn));
+        }
+    }
+
+    #[test]
     fn an_explanation_tells_the_answer_and_names_every_pop_once(
         world in any_world(),
         low in 0u32..0x4000,
@@ -113,6 +132,7 @@ proptest! {
         let chosen: Vec<_> = explanation.chosen.iter().map(|edge| edge.address).collect();
         prop_assert_eq!(&chosen, &snapshot.addresses(0, id).collect::<Vec<_>>());
         prop_assert_eq!(explanation.scope_len, scope);
+        prop_assert_eq!(explanation.chosen[0].reason, snapshot.reason(0, client(low), turn));
         prop_assert_eq!(explanation.policy, world.policy.as_str());
         prop_assert_eq!(explanation.ttl, snapshot.ttl(0));
         let mut named: Vec<_> = explanation.candidates.iter().map(|candidate| candidate.pop).collect();
