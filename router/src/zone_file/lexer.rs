@@ -155,6 +155,15 @@ impl<'t> Lexer<'t> {
     }
 }
 
+impl Entry<'_> {
+    /// Where it ends, as something that can be shown.
+    fn last_character(&self) -> Range<usize> {
+        let last = self.words.last().and_then(|word| word.raw.chars().next_back());
+        let end = self.span.end;
+        end - last.map_or(0, char::len_utf8)..end
+    }
+}
+
 impl Word<'_> {
     /// It as a name.
     pub(super) fn name(&self, origin: &Name) -> Result<Name, ZoneFileError> {
@@ -212,8 +221,7 @@ impl<'e, 't> Words<'e, 't> {
     /// The next word, which should be `what`.
     pub(super) fn next(&mut self, what: &str) -> Result<Word<'t>, ZoneFileError> {
         let word = self.peek().ok_or_else(|| {
-            let end = self.entry.span.end;
-            ZoneFileError::new(end.saturating_sub(1)..end, format!("the line ends where {what} should follow"))
+            ZoneFileError::new(self.entry.last_character(), format!("the line ends where {what} should follow"))
         })?;
         self.at += 1;
         Ok(word)
@@ -230,6 +238,6 @@ impl<'e, 't> Words<'e, 't> {
     /// From the next word to the end of the line.
     pub(super) fn rest_span(&self) -> Range<usize> {
         let end = self.entry.span.end;
-        self.peek().map_or_else(|| end.saturating_sub(1)..end, |word| word.span.start..end)
+        self.peek().map_or_else(|| self.entry.last_character(), |word| word.span.start..end)
     }
 }
