@@ -121,6 +121,8 @@ impl Frame {
 pub(crate) struct Common {
     /// The node's own counters, and the roles whose rows they are.
     pub(crate) counters: Vec<(Arc<Counters>, &'static [&'static str])>,
+    /// What else it counts, in Prometheus' text format, each value with the labels that this is given.
+    pub(crate) metrics: Arc<dyn Fn(&str) -> String + Send + Sync>,
     /// Links it dials through, if it dials.
     pub(crate) wan: Option<Wan>,
     /// What else happens when faults change.
@@ -145,7 +147,8 @@ impl Common {
 async fn metrics(State(common): State<Common>) -> String {
     let pop = common.plan.pop.map(|pop| format!(",pop=\"{pop}\"")).unwrap_or_default();
     let labels = format!("node=\"{}\"{pop}", common.plan.id);
-    common.counters.iter().map(|(counters, roles)| counters.prometheus(roles, &labels)).collect()
+    let rows = common.counters.iter().map(|(counters, roles)| counters.prometheus(roles, &labels));
+    rows.chain([(common.metrics)(&labels)]).collect()
 }
 
 async fn faults(State(common): State<Common>, Json(set): Json<FaultSet>) -> &'static str {

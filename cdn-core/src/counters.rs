@@ -1,7 +1,9 @@
 //! Every counter of every node, in one table.
 //!
 //! `/metrics`, the dashboard, scenarios and the reference page read [`ROWS`], so a test expects only what an operator
-//! sees. A node owns one [`Counters`]; counting is one relaxed atomic add.
+//! sees. A node owns one [`Counters`]; counting is one relaxed atomic add. What labels tell apart is in [`labelled`].
+
+pub mod labelled;
 
 use std::{
     fmt::Write as _,
@@ -15,6 +17,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Counts by size.
+    Histogram,
 }
 
 impl Kind {
@@ -22,6 +26,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -179,17 +184,13 @@ counters! {
     RouterHttpRejected, "router", "router_http_rejected_total", Counter, "HTTP requests for an unknown host, malformed, or too large";
     RouterBeacons, "router", "router_beacons_total", Counter, "reported round trips taken in";
     RouterBeaconsRefused, "router", "router_beacons_refused_total", Counter, "reported round trips of strangers, absurd, or beyond the limit";
-    RouterProbesOk, "router", "router_probes_ok_total", Counter, "health probes that succeeded";
-    RouterProbesFailed, "router", "router_probes_failed_total", Counter, "health probes that failed";
     RouterProbeConnects, "router", "router_probe_connects_total", Counter, "connections opened for health probes";
     RouterHealthChanges, "router", "router_health_changes_total", Counter, "steps of an edge from one state of health to another";
-    RouterEstimatesChecked, "router", "router_estimates_checked_total", Counter, "reported round trips that could be compared with what was learned before";
-    RouterEstimateErrorMicros, "router", "router_estimate_error_us_total", Counter, "microseconds by which they differed from it, in sum";
     RouterHttpSticky, "router", "router_http_sticky_total", Counter, "redirects to the edge that the client was sent to before";
     RouterPrefixes, "router", "router_prefixes", Gauge, "client networks in the prefix table";
     RouterPrefixReloads, "router", "router_prefix_reloads_total", Counter, "times that the prefix table was replaced because its file had changed";
     RouterPrefixReloadsFailed, "router", "router_prefix_reloads_failed_total", Counter, "times that its file had changed and could not be used, so that the old table stayed";
-    RouterSnapshotAge, "router", "router_snapshot_age_ms", Gauge, "milliseconds since the snapshot was made that answers come from, as of the last look at the probes";
+    RouterSnapshotAge, "router", "router_snapshot_age_ms", Gauge, "milliseconds since the snapshot was made that answers come from";
     RouterPopsRamping, "router", "router_pops_ramping", Gauge, "PoPs that have not all their clients back since they were down";
     RouterVerdictChanges, "router", "router_verdict_changes_total", Counter, "changes of an edge's health as all observers see it together";
     RouterObservers, "router", "router_observers", Gauge, "routers whose opinion of edges counts at the moment, this one among them";

@@ -136,6 +136,25 @@ pub enum ProbeError {
     Invalid,
 }
 
+impl ProbeError {
+    /// The lower-case word of each, by [`index`](Self::index); every status has the same.
+    pub const WORDS: [&'static str; 7] =
+        ["refused", "reset", "timed_out", "no_route", "bad_status", "draining", "invalid"];
+
+    /// The position of its word.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Refused => 0,
+            Self::Reset => 1,
+            Self::TimedOut => 2,
+            Self::NoRoute => 3,
+            Self::BadStatus(_) => 4,
+            Self::Draining => 5,
+            Self::Invalid => 6,
+        }
+    }
+}
+
 /// One probe; later probes have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProbeId(u64);

@@ -31,6 +31,7 @@ use crate::{
     decisions::{Decisions, Namer},
     names,
     query_log::QueryLog,
+    tally::{PopTally, Tally},
 };
 
 /// What answers are made from.
@@ -38,12 +39,15 @@ use crate::{
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
     pub(crate) zones: Arc<Zones>,
+    /// Of the snapshot's PoPs, in their order.
+    pub(crate) tallies: Box<[Arc<PopTally>]>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tally: Tally,
     pub(crate) limits: Limits,
     pub(crate) source_nat: Option<SourceNat>,
     pub(crate) server_id: Option<String>,
@@ -89,20 +93,26 @@ impl Control {
         let hosts = config.distributions.iter().map(|distribution| route(&distribution.id)).collect();
         let mut planner = Planner::new(Instant::ZERO, config.routing.clone(), geo, pops, hosts);
         let snapshot = planner.build_snapshot(Instant::ZERO);
-        let query_log = match config.query_log.take() {
-            Some(options) => {
-                let node = config.id.to_string();
-                Some(QueryLog::start(options, node, Arc::clone(&counters)).map_err(BuildError::QueryLog)?)
-            }
-            None => None,
-        };
         // Ids of decisions name the run, since versions begin anew with it.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let namer = Namer::new(&config.id, since.as_secs() as u32);
+        let query_log = match config.query_log.take() {
+            Some(options) => {
+                let node = config.id.to_string();
+                Some(
+                    QueryLog::start(options, node, namer.clone(), Arc::clone(&counters))
+                        .map_err(BuildError::QueryLog)?,
+                )
+            }
+            None => None,
+        };
         let mut decisions = Decisions::new(namer.clone(), config.limits.kept.clone());
         decisions.keep(&snapshot);
+        let tally = Tally::default();
+        let tallies = tally.of(snapshot.pops());
         Ok(Self {
             counters,
+            tally,
             limits: config.limits.clone(),
             source_nat: config.source_nat,
             server_id: config.server_id.clone(),
@@ -115,7 +125,7 @@ impl Control {
             id: config.id.clone(),
             quorum: config.routing.quorum.clone(),
             opinions_changed: watch::Sender::new(0),
-            published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones) }),
+            published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones), tallies }),
             state: Mutex::new(State { config, planner, zones, serial: 1 }),
             namer,
             decisions: Mutex::new(decisions),
@@ -128,6 +138,13 @@ impl Control {
     /// Time since this router was built.
     pub(crate) fn now(&self) -> Instant {
         Instant::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// What is counted, in Prometheus' text format 0.0.4, each value with `labels`.
+    pub(crate) fn prometheus(&self, labels: &str) -> String {
+        let age = self.now() - self.published().snapshot.at();
+        self.counters.set(Counter::RouterSnapshotAge, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        self.counters.prometheus(&["router"], labels) + &self.tally.prometheus(labels)
     }
 
     /// What to answer from.
@@ -168,8 +185,6 @@ impl Control {
 
     /// The probes that are due, and when to ask again.
     pub(crate) fn poll_probes(&self) -> (Vec<Probe>, Instant) {
-        let age = self.now() - self.published().snapshot.at();
-        self.counters.set(Counter::RouterSnapshotAge, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         self.tell(|planner, now| {
             let probes = std::iter::from_fn(|| planner.poll_probe(now)).collect();
             (probes, planner.poll_timeout())
@@ -178,8 +193,10 @@ impl Control {
 
     /// A probe ended; `requests` is what the edge says to have served since it began.
     pub(crate) fn handle_probe(&self, probe: Probe, outcome: Result<Duration, ProbeError>, requests: Option<u64>) {
-        self.counters.bump(if outcome.is_ok() { Counter::RouterProbesOk } else { Counter::RouterProbesFailed });
         let change = self.tell(|planner, now| {
+            if let Some(pop) = planner.pop_of(probe.edge) {
+                self.tally.of_pop(pop).on_probe(outcome.map(drop));
+            }
             if let Some(total) = requests {
                 planner.handle_requests(now, probe.edge, total);
             }
@@ -215,9 +232,7 @@ impl Control {
         let taken = self.tell(|planner, now| planner.handle_beacon(now, client, edge, rtt));
         self.counters.bump(if taken.is_ok() { Counter::RouterBeacons } else { Counter::RouterBeaconsRefused });
         if let Ok(Some(error)) = taken {
-            self.counters.bump(Counter::RouterEstimatesChecked);
-            let micros = u64::try_from(error.as_micros()).unwrap_or(u64::MAX);
-            self.counters.add(Counter::RouterEstimateErrorMicros, micros);
+            self.tally.on_estimate_error(error);
         }
         self.wake.notify_one();
         taken.map(drop)
@@ -281,7 +296,8 @@ impl Control {
         self.counters.set(Counter::RouterPopsSpilling, snapshot.spilling_pops() as u64);
         self.counters.set(Counter::RouterPopsRamping, snapshot.ramping_pops() as u64);
         self.counters.add(Counter::RouterSnapshotsForgotten, self.decisions().keep(&snapshot));
-        self.published.store(Arc::new(Published { snapshot, zones: Arc::clone(&state.zones) }));
+        let (zones, tallies) = (Arc::clone(&state.zones), self.tally.of(snapshot.pops()));
+        self.published.store(Arc::new(Published { snapshot, zones, tallies }));
     }
 
     /// What can be told again.

@@ -61,6 +61,12 @@ impl Handle {
         &self.control.counters
     }
 
+    /// What it counts, in Prometheus' text format 0.0.4, each value with `labels` (already escaped, without braces). There
+    /// are values here that only labels tell apart.
+    pub fn prometheus(&self, labels: &str) -> String {
+        self.control.prometheus(labels)
+    }
+
     /// Time since the router was built: the clock of everything it reports.
     pub fn now(&self) -> Instant {
         self.control.now()

@@ -46,6 +46,7 @@ use crate::{
     doh,
     screened::Screened,
     sticky,
+    tally::Carrier,
     tcp::ACCEPT_PAUSE,
 };
 
@@ -323,7 +324,13 @@ fn choose(
         address: chosen.address,
         address6: chosen.address6.map(|ip| (ip, chosen.address.port()).into()),
     };
-    let reason = explanation.chosen.first()?.reason;
+    let first = explanation.chosen.first()?;
+    let reason = first.reason;
+    if let Some(at) = snapshot.pops().iter().position(|pop| pop.code == first.pop)
+        && let Some(tally) = published.tallies.get(at)
+    {
+        tally.on_answer(Carrier::Http, snapshot.policy(host), reason);
+    }
     Some(Choice { id, edges: explanation.chosen.iter().map(edge).collect(), reason })
 }
 

@@ -33,6 +33,7 @@ mod query_log;
 mod respond;
 mod screened;
 mod sticky;
+mod tally;
 mod tcp;
 mod udp;
 mod walk;

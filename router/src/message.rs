@@ -25,6 +25,14 @@ pub(crate) struct Asked<'m> {
     pub(crate) edns: Option<Edns>,
 }
 
+impl Asked<'_> {
+    /// The type that was asked for.
+    pub(crate) fn wanted(&self) -> Option<RecordType> {
+        let [.., high, low, _, _] = *self.question else { return None };
+        Some(RecordType(u16::from_be_bytes([high, low])))
+    }
+}
+
 /// Writes an answer, truncated to `bytes_max` if need be, and says whether it was truncated.
 pub(crate) fn write(
     asked: &Asked<'_>,

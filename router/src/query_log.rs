@@ -16,10 +16,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cdn_core::{Counter, Counters};
+use cdn_core::{
+    Counter, Counters, PopCode,
+    routing::{Snapshot, Subject},
+};
 use serde::Serialize;
 
-use crate::{config::QueryLogOptions, ecs, exchange::Transport, walk::Walk, wire};
+use crate::{config::QueryLogOptions, decisions::Namer, ecs, exchange::Transport, respond::Sent, walk::Walk, wire};
 
 /// How long a line may stay in memory when nothing follows it.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -29,10 +32,12 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) struct Entry<'e> {
     pub(crate) peer: IpAddr,
     pub(crate) transport: Transport,
-    /// The snapshot's.
-    pub(crate) version: u64,
+    /// What the answer was made from.
+    pub(crate) snapshot: &'e Snapshot,
     pub(crate) message: &'e [u8],
-    pub(crate) answer: Option<&'e [u8]>,
+    pub(crate) answer: Option<(Sent, &'e [u8])>,
+    /// Time from reading the message to having written the answer.
+    pub(crate) took: Duration,
 }
 
 /// The workers' end. The thread ends with the last of it.
@@ -46,13 +51,18 @@ pub(crate) struct QueryLog {
 
 impl QueryLog {
     /// Opens the file and starts the thread.
-    pub(crate) fn start(options: QueryLogOptions, node: String, counters: Arc<Counters>) -> io::Result<Self> {
+    pub(crate) fn start(
+        options: QueryLogOptions,
+        node: String,
+        namer: Namer,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
         // A float that is too large becomes the largest integer.
         let threshold = (options.share * 2f64.powi(64)) as u64;
         let (queue, entries) = sync_channel(options.queue_max.max(1));
         let log = LogFile::open(options.path, options.bytes_max)?;
         let counted = Arc::clone(&counters);
-        thread::Builder::new().name("query-log".into()).spawn(move || run(log, &node, &entries, &counted))?;
+        thread::Builder::new().name("query-log".into()).spawn(move || run(log, &node, &namer, &entries, &counted))?;
         Ok(Self { threshold, queue, counters })
     }
 
@@ -67,9 +77,12 @@ impl QueryLog {
             at: SystemTime::now(),
             peer: entry.peer,
             transport: entry.transport,
-            version: entry.version,
+            version: entry.snapshot.version(),
             message: entry.message.into(),
-            answer: entry.answer.map(Into::into),
+            code: entry.answer.map(|(sent, _)| sent.code.number()),
+            decision: entry.answer.and_then(|(sent, _)| Decision::of(entry.snapshot, sent)),
+            answer: entry.answer.map(|(_, answer)| answer.into()),
+            took: entry.took,
         };
         if self.queue.try_send(owned).is_err() {
             self.counters.bump(Counter::RouterQueryLogDropped);
@@ -92,14 +105,41 @@ struct Owned {
     transport: Transport,
     version: u64,
     message: Box<[u8]>,
+    code: Option<u16>,
     answer: Option<Box<[u8]>>,
+    decision: Option<Decision>,
+    took: Duration,
 }
 
-fn run(mut log: LogFile, node: &str, entries: &Receiver<Owned>, counters: &Counters) {
+/// Which edges were chosen, and why.
+#[derive(Debug)]
+struct Decision {
+    subject: Subject,
+    policy: &'static str,
+    pops: Vec<PopCode>,
+    reason: &'static str,
+}
+
+impl Decision {
+    fn of(snapshot: &Snapshot, sent: Sent) -> Option<Self> {
+        let (subject, answer) = sent.decided?;
+        let Subject { host, client, turn, .. } = subject;
+        let turn = snapshot.turn(host, turn);
+        let pops = snapshot.answers().get(answer.index())?.iter();
+        Some(Self {
+            subject: Subject { turn, ..subject },
+            policy: snapshot.policy(host).as_str(),
+            pops: pops.filter_map(|pop| Some(snapshot.pops().get(pop.index())?.code)).collect(),
+            reason: snapshot.reason(host, client, turn).as_str(),
+        })
+    }
+}
+
+fn run(mut log: LogFile, node: &str, namer: &Namer, entries: &Receiver<Owned>, counters: &Counters) {
     loop {
         match entries.recv_timeout(FLUSH_INTERVAL) {
             Ok(entry) => {
-                let line = Line::new(node, &entry);
+                let line = Line::new(node, namer, &entry);
                 let written = serde_json::to_vec(&line).map_err(io::Error::other).and_then(|line| log.write(&line));
                 counters.bump(match written {
                     Ok(()) => Counter::RouterQueryLogLines,
@@ -162,20 +202,33 @@ struct Line<'l> {
     wanted: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<u16>,
-    /// Without those of an extended code's upper bits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rcode: Option<u8>,
+    rcode: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<u16>,
     bytes_in: usize,
     bytes_out: usize,
+    took_us: f64,
     snapshot_version: u64,
+    #[serde(flatten)]
+    decision: Option<DecisionPart>,
+}
+
+/// What a line has where edges were chosen.
+#[derive(Debug, Serialize)]
+struct DecisionPart {
+    /// By which it can be told again.
+    decision: String,
+    policy: &'static str,
+    /// Best first.
+    pops: Vec<String>,
+    reason: &'static str,
 }
 
 impl<'l> Line<'l> {
-    fn new(node: &'l str, entry: &Owned) -> Self {
+    fn new(node: &'l str, namer: &Namer, entry: &Owned) -> Self {
         let since = entry.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let question = wire::first_question(&entry.message);
         let answer = entry.answer.as_deref().and_then(|answer| answer.first_chunk::<{ wire::HEADER }>());
@@ -190,18 +243,31 @@ impl<'l> Line<'l> {
             name: question.as_ref().map(|question| question.name.clone()),
             wanted: question.as_ref().map(|question| question.wanted),
             class: question.as_ref().map(|question| question.class),
-            rcode: answer.map(|header| header[3] & 0xf),
+            rcode: entry.code,
             truncated: answer.map(|header| header[2] & 0b10 != 0),
             answers: answer.map(|header| u16::from_be_bytes([header[6], header[7]])),
             bytes_in: entry.message.len(),
             bytes_out: entry.answer.as_deref().map_or(0, <[u8]>::len),
+            took_us: (entry.took.as_secs_f64() * 1e9).round() / 1e3,
             snapshot_version: entry.version,
+            decision: entry.decision.as_ref().map(|decision| DecisionPart {
+                decision: namer.id(entry.version, decision.subject).to_string(),
+                policy: decision.policy,
+                pops: decision.pops.iter().map(ToString::to_string).collect(),
+                reason: decision.reason,
+            }),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cdn_core::{
+        Instant,
+        geo::GeoMap,
+        routing::{Planner, RoutingOptions},
+    };
+
     use super::*;
 
     #[test]
@@ -219,12 +285,14 @@ mod tests {
     fn a_full_queue_leaves_lines_out_and_counts_them() {
         let (queue, entries) = sync_channel(1);
         let log = QueryLog { threshold: u64::MAX, queue, counters: Arc::default() };
+        let mut planner = Planner::new(Instant::ZERO, RoutingOptions::default(), GeoMap::build([]), vec![], vec![]);
         let entry = Entry {
             peer: [198, 18, 1, 9].into(),
             transport: Transport::Udp,
-            version: 1,
+            snapshot: &planner.build_snapshot(Instant::ZERO),
             message: &[0; 12],
             answer: None,
+            took: Duration::ZERO,
         };
         for _ in 0..3 {
             log.write(entry);

@@ -1,10 +1,12 @@
 //! One DNS message in, one answer out, whatever carried it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use cdn_core::{
     Counter,
     response_rate::{ResponseRate, Sending},
+    routing::{AnswerId, Subject},
+    zone::RecordType,
 };
 
 use crate::{
@@ -13,7 +15,9 @@ use crate::{
     dns,
     exchange::{Exchange, Transport},
     message::{self, Asked},
-    query_log, why,
+    query_log,
+    tally::Carrier,
+    why,
     wire::{self, Query},
 };
 
@@ -21,9 +25,14 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     counter: Counter,
+    pub(crate) code: Code,
     is_truncated: bool,
     /// There were more aliases than one answer follows.
     is_cut_short: bool,
+    /// The type that was asked for, where there was one question.
+    wanted: Option<RecordType>,
+    /// Where edges were chosen: for whom, and which.
+    pub(crate) decided: Option<(Subject, AnswerId)>,
 }
 
 impl Sent {
@@ -40,7 +49,29 @@ impl Sent {
             Sending::Nothing => return Err(Silence::Limited),
         };
         let is_truncated = message::write(asked, reply, exchange, bytes_max, out);
-        Ok(Self { counter: reply.counter(), is_truncated, is_cut_short: reply.answer.is_cut_short })
+        Ok(Self {
+            counter: reply.counter(),
+            code: reply.code,
+            is_truncated,
+            is_cut_short: reply.answer.is_cut_short,
+            wanted: asked.wanted(),
+            decided: reply.routed.map(|routed| (routed.subject, routed.answer)),
+        })
+    }
+
+    /// Counts it by what labels tell apart.
+    fn count(&self, control: &Control, published: &Published) {
+        if let Some(wanted) = self.wanted {
+            control.tally.on_type(wanted);
+        }
+        if let Some((subject, answer)) = self.decided {
+            let Subject { host, client, turn, .. } = subject;
+            let snapshot = &published.snapshot;
+            let tally = snapshot.first_pop(answer).and_then(|pop| published.tallies.get(pop.index()));
+            if let Some(tally) = tally {
+                tally.on_answer(Carrier::Dns, snapshot.policy(host), snapshot.reason(host, client, turn));
+            }
+        }
     }
 }
 
@@ -95,6 +126,8 @@ impl Responder {
         let peer = answer::translated(control.source_nat.as_ref(), peer);
         let mut exchange = Exchange::new(control, rate.as_mut(), transport, peer);
         *turn = turn.wrapping_add(1);
+        let log = control.query_log.as_ref().filter(|log| log.is_wanted(*turn));
+        let began = log.map(|_| Instant::now());
         // What is asked about a name is told by the complete path, which has room for it.
         let usual = Query::parse(message).filter(|query| !why::is_why(query.name()));
         let answered = if let Some(query) = usual {
@@ -112,16 +145,16 @@ impl Responder {
                 if sent.is_cut_short {
                     counters.bump(Counter::RouterDnsAliasesMax);
                 }
+                sent.count(control, published);
             }
             Err(Silence::Undeserved) => counters.bump(Counter::RouterDnsDropped),
             // The exchange has counted it.
             Err(Silence::Limited) => {}
         }
-        if let Some(log) = &control.query_log
-            && log.is_wanted(*turn)
-        {
-            let answer = answered.is_ok().then_some(out.as_slice());
-            log.write(query_log::Entry { peer, transport, version: published.snapshot.version(), message, answer });
+        if let (Some(log), Some(began)) = (log, began) {
+            let answer = answered.ok().map(|sent| (sent, out.as_slice()));
+            let took = began.elapsed();
+            log.write(query_log::Entry { peer, transport, snapshot: &published.snapshot, message, answer, took });
         }
         answered.is_ok()
     }
@@ -159,7 +192,8 @@ pub(crate) fn bare(
     match exchange.sending(&reply) {
         // It is as short as an answer can be.
         Sending::Whole | Sending::Truncated => {
-            Ok(Sent { counter: reply.counter(), is_truncated: false, is_cut_short: false })
+            let (counter, is_truncated, is_cut_short) = (reply.counter(), false, false);
+            Ok(Sent { counter, code, is_truncated, is_cut_short, wanted: None, decided: None })
         }
         Sending::Nothing => Err(Silence::Limited),
     }

@@ -41,6 +41,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let (edge, handle) = Edge::build(config(&frame)?, listeners, edge_node::boxed(dialer))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],
+        metrics: Arc::new(|_| String::new()),
         wan: Some(wan),
         on_faults: Arc::new({
             let (gates, handle, cluster) = (gates, handle.clone(), Arc::clone(&cluster));

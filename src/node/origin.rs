@@ -39,6 +39,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let id = frame.plan.id.clone();
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["origin"])],
+        metrics: Arc::new(|_| String::new()),
         wan: None,
         on_faults: Arc::new({
             let (handle, cluster, id) = (handle.clone(), Arc::clone(cluster), id.clone());

@@ -54,7 +54,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         prefixes::follow(file, worlds_own(&cluster)?, handle.clone(), frame.stop.clone())?;
     }
     let common = Common {
-        counters: vec![(Arc::clone(handle.counters()), &["router"]), (wan_counters, &["wan"])],
+        counters: vec![(wan_counters, &["wan"])],
+        metrics: Arc::new({
+            let handle = handle.clone();
+            move |labels| handle.prometheus(labels)
+        }),
         wan: Some(wan),
         on_faults: Arc::new(|_| {}),
         cluster: Arc::clone(&cluster),

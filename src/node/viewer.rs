@@ -33,6 +33,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let (node, handle) = Viewer::build(config(&cluster), listener, Arc::new(Atlas::embedded()), Arc::new(wan.clone()))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["viewer"]), (wan_counters, &["wan"])],
+        metrics: Arc::new(|_| String::new()),
         wan: Some(wan),
         on_faults: Arc::new(|_| {}),
         cluster: Arc::clone(&cluster),

@@ -416,6 +416,10 @@ fn only_the_token_opens_admin_and_metrics_have_every_row() {
         let name = format!("iso_{}{{", row.name);
         assert!(metrics.lines().any(|line| line.starts_with(&name)), "{} is not in /metrics", row.name);
     }
+    for family in cdn_core::counters::labelled::FAMILIES {
+        let head = format!("# TYPE iso_{} ", family.name);
+        assert!(metrics.contains(&head), "{} is not in /metrics", family.name);
+    }
     assert!(metrics.contains("iso_edge_requests_total{node=\"edge.iad\",pop=\"IAD\",role=\"edge\"} "), "{metrics}");
     assert!(metric(&world, "iso_edge_requests_total", "edge.iad") >= 1);
 

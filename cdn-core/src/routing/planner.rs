@@ -254,6 +254,12 @@ impl Planner {
         Ok(error)
     }
 
+    /// The PoP of an edge, while it is in the list.
+    pub fn pop_of(&self, edge: EdgeKey) -> Option<PopCode> {
+        let pop = self.edges.get(&edge)?.pop;
+        self.pops.get(pop.index()).map(|pop| pop.code)
+    }
+
     /// The key of an edge, while it is in the list.
     pub fn key_of(&self, edge: &NodeId) -> Option<EdgeKey> {
         self.edges.iter().find_map(|(&key, known)| (known.id == *edge).then_some(key))

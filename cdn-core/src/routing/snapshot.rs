@@ -190,6 +190,11 @@ impl Snapshot {
         }
     }
 
+    /// The PoP that an answer has first.
+    pub fn first_pop(&self, answer: AnswerId) -> Option<PopIndex> {
+        self.answers.get(answer.index())?.first().copied()
+    }
+
     /// The addresses of an answer for the host at position `host` of the list, best first.
     pub fn addresses(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = SocketAddrV4> + '_ {
         self.edges(host, answer).map(|edge| edge.v4)

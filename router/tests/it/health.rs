@@ -19,7 +19,7 @@ fn a_new_world_is_healthy_after_its_first_probes_and_keeps_its_connections() {
     let world = world.healthy();
     // One probe each, at once; the machine may be busy, but a whole interval must not pass.
     assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
-    wait_until("more probes were answered", || world.handle.counters().value(Counter::RouterProbesOk) >= 6);
+    wait_until("more probes were answered", || world.value("router_probes_total", "ok") >= 6);
     assert_eq!(world.handle.counters().value(Counter::RouterProbeConnects), 2);
     assert_eq!(world.handle.counters().value(Counter::RouterEdgesHealthy), 2);
 }
@@ -36,6 +36,8 @@ fn a_killed_edge_leaves_the_answers_and_comes_home_after() {
     let fra = &world.handle.health()[0];
     assert_eq!(fra.state, HealthState::Down);
     assert_eq!(fra.last_error.unwrap().1, ProbeError::Refused);
+    assert!(world.value("router_probes_total", "refused") >= 2);
+    assert_eq!(world.value("router_probes_total", "bad_status"), 0);
     world.edges[0].restart();
     wait_until("Frankfurt is back", || world.edges_for("198.18.1.0/24") == [0, 1]);
 }
@@ -67,6 +69,10 @@ fn reported_round_trips_move_a_network() {
         let edge = *world.edges[0].address.ip();
         world.handle.beacon("198.18.1.0/24".parse().unwrap(), edge.into(), Duration::from_millis(900)).unwrap();
     }
+    // The first could be compared with nothing.
+    let text = world.handle.prometheus("node=\"router.main\"");
+    assert!(text.contains("iso_router_estimate_error_ms_count{node=\"router.main\"} 19\n"), "{text}");
+    assert!(text.contains("iso_router_estimate_error_ms_bucket{node=\"router.main\",le=\"0.5\"} 19\n"), "{text}");
     wait_until("Berlin has moved", || world.edges_for("198.18.1.0/24") == [1, 0]);
     assert_eq!(world.edges_for("198.18.2.0/24"), [0, 1], "the network next door has not");
 }

@@ -192,3 +192,35 @@ fn load_that_edges_report_makes_a_full_pop_send_networks_on() {
     let spilled = nets.into_iter().find(|net| reason(net) == Reason::RouteSpilled).unwrap();
     assert_eq!(world.edges_for(spilled), [1, 0]);
 }
+
+#[test]
+fn answers_are_counted_by_carrier_policy_pop_and_reason() {
+    let world = world_with(|config| config.sticky = Some(Duration::from_secs(60))).healthy();
+    assert_eq!(world.edges_for("198.18.1.0/24"), [0, 1]);
+    assert_eq!(world.edges_for("198.18.3.0/24"), [1, 0]);
+    world.ask(&question("www.demo.test", RecordType::AAAA));
+    world.ask(&question("no.demo.test", RecordType::TXT));
+    world.handle.set_policies(PolicyKind::Static, &BTreeMap::new());
+    world.edges_for("198.18.3.0/24");
+    world.handle.set_policies(PolicyKind::RoundRobin, &BTreeMap::new());
+    (0..4).for_each(|_| drop(world.edges_for("198.18.3.0/24")));
+    let get = "GET / HTTP/1.1\r\nHost: www.demo.test\r\nCookie: iso-edge=edge.nrt\r\nConnection: close\r\n\r\n";
+    world.http(Ipv4Addr::new(127, 18, 1, 9), get);
+
+    let count = |labels: [&str; 4]| {
+        let [carrier, policy, pop, reason] = labels;
+        let wanted = format!("carrier=\"{carrier}\",policy=\"{policy}\",edge_pop=\"{pop}\",reason=\"{reason}\"}} ");
+        let text = world.handle.prometheus("node=\"router.main\"");
+        let value = text.lines().find_map(|line| line.split_once(&wanted)).map(|(_, value)| value.parse().unwrap());
+        value.unwrap_or(0u64)
+    };
+    assert_eq!(count(["dns", "latency", "FRA", "route_lowest_estimate"]), 1);
+    assert_eq!(count(["dns", "latency", "NRT", "route_lowest_estimate"]), 1);
+    assert_eq!(count(["dns", "static", "FRA", "route_static"]), 1);
+    let turns = ["FRA", "NRT"].map(|pop| count(["dns", "round-robin", pop, "route_turn"]));
+    assert_eq!(turns.iter().sum::<u64>(), 4);
+    assert_eq!(count(["http", "round-robin", "NRT", "route_sticky"]), 1);
+    assert_eq!(world.value("router_answers_total", "dns"), 7);
+    let types = ["A", "AAAA", "TXT"].map(|word| world.value("router_dns_answers_total", word));
+    assert_eq!(types, [7, 1, 1]);
+}

@@ -29,6 +29,13 @@ fn each_sampled_message_is_a_line_of_json() {
     assert_eq!(part(2, &keys[..6]), serde_json::json!(["udp", "198.18.1.9", null, null, 1, 0]));
     assert_eq!(part(3, &keys[..6]), serde_json::json!(["tcp", "127.0.0.1", "demo.test.", 6, 0, 1]));
     assert_eq!(lines[0]["node"], "router.main");
+    let keys = ["policy", "pops", "reason"];
+    assert_eq!(part(0, &keys), serde_json::json!(["latency", ["NRT", "FRA"], "route_lowest_estimate"]));
+    assert_eq!(part(1, &["decision", "pops"]), serde_json::json!([null, null]));
+    assert!(lines.iter().all(|line| line["took_us"].as_f64().unwrap() > 0.0), "{text}");
+    let again = world.handle.replay(lines[0]["decision"].as_str().unwrap()).unwrap().explanation;
+    assert_eq!(again.chosen.iter().map(|edge| edge.pop.as_str()).collect::<Vec<_>>(), ["NRT", "FRA"]);
+    assert_eq!(again.snapshot_version, lines[0]["snapshot_version"].as_u64().unwrap());
     assert_eq!(world.handle.counters().value(Counter::RouterQueryLogLines), 4);
 }
 

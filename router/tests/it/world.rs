@@ -166,6 +166,14 @@ impl World {
         answer
     }
 
+    /// The sum of the values of a family in `/metrics` that have this label's value, whatever the label.
+    pub(crate) fn value(&self, family: &str, labelled: &str) -> u64 {
+        let (name, labelled) = (format!("iso_{family}{{"), format!("=\"{labelled}\""));
+        let text = self.handle.prometheus("node=\"router.main\"");
+        let lines = text.lines().filter(|line| line.starts_with(&name) && line.contains(&labelled));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     /// The last octet of each address in the answer to a client of `subnet`: that of the edge, 1 or 2.
     pub(crate) fn edges_for(&self, subnet: &str) -> Vec<usize> {
         let answer = self.ask(&with_subnet(question("www.demo.test", RecordType::A), subnet));
