@@ -26,6 +26,16 @@ impl ByteRange {
         self.last - self.first + 1
     }
 
+    /// Whether all of it is in another.
+    pub const fn lies_within(self, outer: Self) -> bool {
+        outer.first <= self.first && self.last <= outer.last
+    }
+
+    /// Whether some of it is in another.
+    pub const fn touches(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
     /// The value of `Content-Range` for an object of `total` bytes.
     pub fn content_range(self, total: u64) -> HeaderValue {
         HeaderValue::from_str(&format!("bytes {}-{}/{total}", self.first, self.last))
@@ -81,12 +91,17 @@ pub enum Extent {
 
 /// Holds a request's `Range` and `If-Range` against a stored response of `total` bytes.
 pub fn evaluate(method: &Method, request: &HeaderMap, status: StatusCode, stored: &HeaderMap, total: u64) -> Extent {
-    let mut lines = request.get_all(header::RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Extent::Whole };
     // RFC 9110 section 14.2: GET alone; and only a 200 is the whole object.
     if *method != Method::GET || status != StatusCode::OK || !if_range_holds(request, stored) {
         return Extent::Whole;
     }
+    asked_for(request, total)
+}
+
+/// What the `Range` of a GET asks for of an object of `total` bytes, if its `If-Range` holds.
+pub fn asked_for(request: &HeaderMap, total: u64) -> Extent {
+    let mut lines = request.get_all(header::RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return Extent::Whole };
     extent(line.as_bytes(), total)
 }
 

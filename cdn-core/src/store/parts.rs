@@ -48,11 +48,6 @@ pub enum Run<B> {
     Lacking(ByteRange),
 }
 
-/// Whether a range lies within another.
-const fn within(inner: ByteRange, outer: ByteRange) -> bool {
-    outer.first <= inner.first && inner.last <= outer.last
-}
-
 impl<B: Clone> Parts<B> {
     pub(super) const fn new(total: u64) -> Self {
         Self { total, extents: Vec::new() }
@@ -62,7 +57,7 @@ impl<B: Clone> Parts<B> {
     /// here already.
     pub(super) fn add(&mut self, range: ByteRange, body: B, fetch: SlotId) -> bool {
         let mut complete = self.extents.iter().filter(|extent| extent.arriving.is_none());
-        if range.last >= self.total || complete.any(|extent| within(range, extent.range)) {
+        if range.last >= self.total || complete.any(|extent| range.lies_within(extent.range)) {
             return false;
         }
         let serial = self.extents.iter().map(|extent| extent.serial + 1).max().unwrap_or(0);
@@ -76,7 +71,7 @@ impl<B: Clone> Parts<B> {
         let Some(extent) = self.extents.iter_mut().find(|extent| extent.arriving == Some(fetch)) else { return false };
         extent.arriving = None;
         let (range, serial) = (extent.range, extent.serial);
-        self.extents.retain(|extent| extent.serial == serial || !within(extent.range, range));
+        self.extents.retain(|extent| extent.serial == serial || !extent.range.lies_within(range));
         true
     }
 
@@ -111,43 +106,56 @@ impl<B: Clone> Parts<B> {
 
     /// The fetches that bring some of a range.
     pub(super) fn fetches(&self, wanted: ByteRange) -> impl Iterator<Item = SlotId> {
-        let touches = move |range: ByteRange| range.first <= wanted.last && wanted.first <= range.last;
-        self.extents.iter().filter(move |extent| touches(extent.range)).filter_map(|extent| extent.arriving)
+        self.extents.iter().filter(move |extent| extent.range.touches(wanted)).filter_map(|extent| extent.arriving)
     }
 
     /// The stored and the lacking stretches of a range that the object has, in order.
     pub(super) fn runs(&self, wanted: ByteRange) -> Vec<Run<B>> {
-        runs(wanted, self.extents.iter().filter(|extent| extent.arriving.is_none()))
+        runs(wanted, self.extents.iter().filter(|extent| extent.arriving.is_none()).map(Extent::piece))
     }
 
     /// The same where what is arriving does not lack.
     pub(super) fn runs_soon(&self, wanted: ByteRange) -> Vec<Run<B>> {
-        runs(wanted, self.extents.iter())
+        runs(wanted, self.extents.iter().map(Extent::piece))
     }
 }
 
+impl<B> Extent<B> {
+    const fn piece(&self) -> Piece<'_, B> {
+        Piece { range: self.range, body: &self.body, complete: self.arriving.is_none() }
+    }
+}
+
+/// A piece of an object, wherever it lies.
+#[derive(Debug)]
+pub(crate) struct Piece<'a, B> {
+    /// Which bytes of the object.
+    pub(crate) range: ByteRange,
+    /// The bytes.
+    pub(crate) body: &'a B,
+    /// Whether all of them are there.
+    pub(crate) complete: bool,
+}
+
 /// What these pieces, which stand by their first byte, are of a range.
-fn runs<'a, B: Clone + 'a>(wanted: ByteRange, extents: impl Iterator<Item = &'a Extent<B>>) -> Vec<Run<B>> {
+pub(crate) fn runs<'a, B: Clone + 'a>(wanted: ByteRange, pieces: impl Iterator<Item = Piece<'a, B>>) -> Vec<Run<B>> {
     let mut runs = Vec::new();
     let mut at = wanted.first;
-    for extent in extents.filter(|extent| extent.range.last >= wanted.first) {
-        if at > wanted.last || extent.range.first > wanted.last {
+    for Piece { range, body, complete } in pieces.filter(|piece| piece.range.last >= wanted.first) {
+        if at > wanted.last || range.first > wanted.last {
             break;
         }
-        if extent.range.last < at {
+        if range.last < at {
             continue;
         }
-        if extent.range.first > at {
-            runs.push(Run::Lacking(ByteRange { first: at, last: extent.range.first - 1 }));
-            at = extent.range.first;
+        if range.first > at {
+            runs.push(Run::Lacking(ByteRange { first: at, last: range.first - 1 }));
+            at = range.first;
         }
-        let last = extent.range.last.min(wanted.last);
-        let within = ByteRange { first: at - extent.range.first, last: last - extent.range.first };
-        let body = extent.body.clone();
-        runs.push(match extent.arriving {
-            Some(_) => Run::Arriving { body, within },
-            None => Run::Stored { body, within },
-        });
+        let last = range.last.min(wanted.last);
+        let within = ByteRange { first: at - range.first, last: last - range.first };
+        let body = body.clone();
+        runs.push(if complete { Run::Stored { body, within } } else { Run::Arriving { body, within } });
         at = last + 1;
     }
     if at <= wanted.last {
