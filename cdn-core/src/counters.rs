@@ -79,12 +79,12 @@ counters! {
     EdgeBodyBytes, "edge", "edge_body_bytes", Gauge, "bytes of bodies in memory: in the store, arriving, or gone from the store while a client still reads them";
     EdgeFetchesShed, "edge", "edge_fetches_shed_total", Counter, "fetches refused because bodies beside the store had as much memory as allowed";
     EdgeEvictions, "edge", "edge_evictions_total", Counter, "responses that had to go because the store was full";
-    EdgeDiskHits, "edge", "edge_disk_hits_total", Counter, "responses taken back into the store from its disk tier";
-    EdgeDiskWrites, "edge", "edge_disk_writes_total", Counter, "responses written to the disk tier";
+    EdgeDiskHits, "edge", "edge_disk_hits_total", Counter, "times that a response, or parts of one, came back into the store from its disk tier";
+    EdgeDiskWrites, "edge", "edge_disk_writes_total", Counter, "responses, and parts of some, written to the disk tier";
     EdgeDiskBytesWritten, "edge", "edge_disk_bytes_written_total", Counter, "bytes written to the disk tier";
     EdgeDiskBytes, "edge", "edge_disk_bytes", Gauge, "bytes that the disk tier occupies";
-    EdgeDiskObjects, "edge", "edge_disk_objects", Gauge, "responses on the disk tier";
-    EdgeDiskEvictions, "edge", "edge_disk_evictions_total", Counter, "responses that had to go because the disk tier was full";
+    EdgeDiskObjects, "edge", "edge_disk_objects", Gauge, "responses, and parts of some, on the disk tier";
+    EdgeDiskEvictions, "edge", "edge_disk_evictions_total", Counter, "responses, and parts of some, that had to go because the disk tier was full";
     EdgeDiskInvalidated, "edge", "edge_disk_invalidated_total", Counter, "responses removed from the disk tier by invalidations";
     EdgeDiskDamaged, "edge", "edge_disk_damaged_total", Counter, "records of the disk tier, or rests of segments, that were torn or damaged and dropped";
     EdgeDiskQueueFull, "edge", "edge_disk_queue_full_total", Counter, "responses not written to the disk tier because too many bytes waited to be written";

@@ -2,7 +2,7 @@
 //!
 //! A log of records ([`record`]) in segments: files that only grow, and go as a whole. The oldest segment goes when room
 //! is needed, so that a disk is written in long pieces and no record is ever moved; what is asked for often lies in memory
-//! anyway. A segment goes before its time once nothing in it is alive. A record that is replaced, forgotten or
+//! anyway. A record holds a whole response, or a [part](parts) of one. A segment goes before its time once nothing in it is alive. A record that is replaced, forgotten or
 //! invalidated is killed in place. That an invalidated one stays dead is written down first, in the [`Label`]; a process
 //! that dies in the moment between a replacement and the kill finds the former response again, and uses it as long as
 //! that one itself allows. Decides where the next record stands, which records may be used and what is to be done
@@ -11,6 +11,7 @@
 mod aged;
 mod invalidations;
 mod label;
+mod parts;
 pub mod record;
 mod report;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
     sync::Arc,
 };
 
@@ -26,16 +28,19 @@ use http::{HeaderMap, Method};
 pub use self::{
     aged::aged,
     label::{FORMAT, Generation, Label},
+    parts::{FoundParts, FoundStretch},
     report::detail,
 };
 use self::{
     invalidations::{Invalidation, Invalidations},
+    parts::Part,
     record::{RecordHead, RecordHeader, record_bytes},
 };
 use crate::{
-    Counter, Counters,
+    Counter, Counters, WallTime,
     cache_key::{CacheKey, KeySeed, RequestHead},
     invalidation::InvalidationPattern,
+    range::ByteRange,
     vary::Vary,
 };
 
@@ -51,10 +56,12 @@ pub struct DiskSettings {
     pub queue_bytes_max: u64,
     /// Responses under one key that differ by `Vary`; the oldest goes (`edge_variants_full_total`). Default 64.
     pub variants_max: usize,
+    /// Parts of one response; the oldest goes (`edge_parts_full_total`). Default 1,024.
+    pub parts_max: usize,
     /// Invalidations that are remembered. One more, while the oldest is still being carried out, empties the tier
     /// (`edge_disk_forgotten_total`). Default 128.
     pub invalidations_max: usize,
-    /// Each record takes some 200 bytes of memory, so there is at most one for so many bytes of the tier; more evict the
+    /// Each record takes some 300 bytes of memory, so there is at most one for so many bytes of the tier; more evict the
     /// oldest segment (`edge_disk_evictions_total`). Default 4 KiB.
     pub bytes_per_record_min: u64,
 }
@@ -66,6 +73,7 @@ impl Default for DiskSettings {
             object_bytes_max: 64 << 20,
             queue_bytes_max: 64 << 20,
             variants_max: 64,
+            parts_max: 1_024,
             invalidations_max: 128,
             bytes_per_record_min: 4 << 10,
         }
@@ -77,6 +85,13 @@ pub type SegmentId = u64;
 
 /// Names one response: its key, and the hash of the request's values of what its `Vary` names.
 type CopyId = (CacheKey, u128);
+
+/// Names one record: its response, and which part of that it holds, by first and last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RecordId {
+    copy: CopyId,
+    part: Option<(u64, u64)>,
+}
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,21 +107,30 @@ pub struct Place {
 /// A record that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
-    id: CopyId,
+    id: RecordId,
     /// Its place in the order of everything that happened; the record says the same of itself.
     pub sequence: u64,
     /// Where it stands.
     pub place: Place,
 }
 
+/// What answers a request.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A whole response.
+    Whole(Located),
+    /// Parts of one.
+    Parts(FoundParts),
+}
+
 /// A moment in the order of invalidations: draw it before the origin is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// A complete response that might be written.
+/// A complete response, or a part of one, that might be written.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    id: CopyId,
+    id: RecordId,
     ticket: Ticket,
     head: RecordHead,
 }
@@ -126,7 +150,7 @@ pub enum NotWritten {
 #[derive(Debug)]
 #[must_use = "it counts in the queue until `landed` or `failed` is told"]
 pub struct Admitted {
-    id: CopyId,
+    id: RecordId,
     number: u64,
     bytes: u64,
     head: RecordHead,
@@ -155,17 +179,23 @@ pub enum Work {
 struct Kept {
     sequence: u64,
     place: Place,
-    distribution: Arc<str>,
-    uri: Box<str>,
-    vary: Vary,
+    about: About,
 }
 
 #[derive(Debug)]
 struct Queued {
     number: u64,
+    about: About,
+}
+
+/// What decides about a record.
+#[derive(Debug)]
+struct About {
     distribution: Arc<str>,
     uri: Box<str>,
     vary: Vary,
+    /// `None` for a whole response.
+    part: Option<Box<Part>>,
 }
 
 #[derive(Debug, Default)]
@@ -174,7 +204,7 @@ struct Segment {
     /// How many of its records may be used.
     live: usize,
     /// What was ever written into it.
-    ids: Vec<CopyId>,
+    ids: Vec<RecordId>,
 }
 
 /// See the module.
@@ -194,13 +224,13 @@ pub struct DiskTier {
     next: u64,
     /// Not everything that was found was told yet.
     recovering: bool,
-    copies: BTreeMap<CopyId, Kept>,
+    records: BTreeMap<RecordId, Kept>,
     segments: BTreeMap<SegmentId, Segment>,
     /// The segment that grows.
     active: Option<SegmentId>,
     /// Bytes of all segments.
     bytes: u64,
-    queued: BTreeMap<CopyId, Queued>,
+    queued: BTreeMap<RecordId, Queued>,
     queued_bytes: u64,
     /// Records that have a place and have not landed.
     under_way: usize,
@@ -215,7 +245,30 @@ impl Draft {
             return None;
         }
         let variant = head.vary.variant(seed, request.headers)?;
-        Some(Self { id: (request.key(seed), variant), ticket, head })
+        Some(Self { id: RecordId::new((request.key(seed), variant), &head), ticket, head })
+    }
+}
+
+impl RecordId {
+    fn new(copy: CopyId, head: &RecordHead) -> Self {
+        Self { copy, part: head.part.map(|part| (part.part.first, part.part.last)) }
+    }
+
+    /// All that there may be from one variant to another.
+    const fn between(first: CopyId, last: CopyId) -> RangeInclusive<Self> {
+        Self { copy: first, part: None }..=Self { copy: last, part: Some((u64::MAX, u64::MAX)) }
+    }
+
+    /// All that there may be under a key.
+    const fn under(key: CacheKey) -> RangeInclusive<Self> {
+        Self::between((key, 0), (key, u128::MAX))
+    }
+}
+
+impl About {
+    fn new(head: RecordHead) -> Self {
+        let part = Part::of(&head);
+        Self { distribution: head.distribution, uri: head.uri, vary: head.vary, part }
     }
 }
 
@@ -227,7 +280,7 @@ impl Admitted {
 
     /// What its record begins with; `blocks` is the body.
     pub fn preamble(&self, seed: KeySeed, placement: &Placement, blocks: &[&[u8]]) -> Vec<u8> {
-        record::preamble(seed, self.id, placement.sequence, &self.head, blocks)
+        record::preamble(seed, self.id.copy, placement.sequence, &self.head, blocks)
     }
 }
 
@@ -235,7 +288,7 @@ impl Located {
     /// Whether this is the header of the record that was meant.
     pub fn is(&self, header: &RecordHeader) -> bool {
         header.sequence == self.sequence
-            && (header.key, header.variant) == self.id
+            && (header.key, header.variant) == self.id.copy
             && header.record_bytes() == self.place.bytes
     }
 }
@@ -252,7 +305,7 @@ impl DiskTier {
             label_bytes,
             next,
             recovering: true,
-            copies: BTreeMap::new(),
+            records: BTreeMap::new(),
             segments: BTreeMap::new(),
             active: None,
             bytes: 0,
@@ -278,14 +331,14 @@ impl DiskTier {
         self.bytes + self.label_bytes
     }
 
-    /// How many responses may be used.
+    /// How many records may be used.
     pub fn len(&self) -> usize {
-        self.copies.len()
+        self.records.len()
     }
 
     /// Whether none may be used.
     pub fn is_empty(&self) -> bool {
-        self.copies.is_empty()
+        self.records.is_empty()
     }
 
     /// A segment of `bytes` bytes was found, of which `read` hands out so many from an offset on, or as many as there
@@ -351,64 +404,71 @@ impl DiskTier {
         Ticket(self.label.invalidations.last())
     }
 
-    /// The record that answers a request with this key and these headers; the latest, where several do.
-    pub fn find(&self, key: CacheKey, headers: &HeaderMap) -> Option<Located> {
-        let (id, copy) = self.select(key, headers)?;
-        Some(Located { id: *id, sequence: copy.sequence, place: copy.place })
+    /// What answers a request with this key, or nearly: the latest, where several do. `lacking` is the one stretch that
+    /// memory lacks of the answer, where it has the rest.
+    pub fn find(
+        &self,
+        now: WallTime,
+        key: CacheKey,
+        request: &RequestHead<'_>,
+        lacking: Option<ByteRange>,
+    ) -> Option<Found> {
+        let (id, latest) = self.select(key, request.headers)?;
+        if latest.about.part.is_none() {
+            return Some(Found::Whole(located(id, latest)));
+        }
+        if *request.method != Method::GET {
+            return None;
+        }
+        let records = self.records.range(RecordId::between(id.copy, id.copy));
+        let parts = records.filter_map(|(id, kept)| Some((located(id, kept), kept.about.part.as_deref()?)));
+        parts::find(now, request.headers, lacking, self.settings.object_bytes_max, parts).map(Found::Parts)
     }
 
     /// What selects the record that answers such a request.
     pub fn vary(&self, key: CacheKey, headers: &HeaderMap) -> Option<Vary> {
-        self.select(key, headers).map(|(_, copy)| copy.vary.clone())
+        self.select(key, headers).map(|(_, kept)| kept.about.vary.clone())
     }
 
     /// Everything under a path of a distribution, with any query string.
     pub fn find_path(&self, distribution: &str, path: &str) -> Vec<Located> {
         let under = |uri: &str| uri.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('?'));
-        let copies = self.copies.iter().filter(|(_, copy)| *copy.distribution == *distribution && under(&copy.uri));
-        copies.map(|(id, copy)| Located { id: *id, sequence: copy.sequence, place: copy.place }).collect()
+        let covered = |about: &About| *about.distribution == *distribution && under(&about.uri);
+        self.records.iter().filter(|(_, kept)| covered(&kept.about)).map(|(id, kept)| located(id, kept)).collect()
     }
 
     /// A response to a request with this key and these headers replaces what the request would select, also what waits to
     /// be written.
     pub fn forget(&mut self, key: CacheKey, headers: &HeaderMap) {
         let seed = self.label.seed;
-        let selected = |id: &CopyId, vary: &Vary| vary.variant(seed, headers) == Some(id.1);
-        let copies = self.under(key).filter(|(id, copy)| selected(id, &copy.vary));
-        let ids: Vec<_> = copies.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.remove(id);
-        }
-        let range = (key, 0)..=(key, u128::MAX);
-        let queued = self.queued.range(range).filter(|(id, queued)| selected(id, &queued.vary));
-        let ids: Vec<_> = queued.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.queued.remove(&id);
-        }
-        self.count();
+        self.remove_where(RecordId::under(key), |id, about| about.vary.variant(seed, headers) == Some(id.copy.1));
     }
 
     /// Removes all variants of an object, because an unsafe method changed what it stands for (RFC 9111 section 4.4); also
     /// what waits to be written.
     pub fn forget_object(&mut self, key: CacheKey) {
-        let ids: Vec<_> = self.under(key).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.remove(id);
-        }
-        self.queued.retain(|id, _| id.0 != key);
-        self.count();
+        self.remove_where(RecordId::under(key), |_, _| true);
     }
 
-    /// Takes a complete response with a body of `body_bytes` into the queue. What it replaces is gone at once, whether
+    /// The head of a response has arrived, or of a part: what that contradicts is gone at once.
+    pub fn make_way(&mut self, draft: &Draft) {
+        let (copy, part) = (draft.id.copy, Part::of(&draft.head));
+        self.remove_where(RecordId::between(copy, copy), |_, about| {
+            parts::contradicts(part.as_deref(), about.part.as_deref())
+        });
+    }
+
+    /// Takes a complete response, or part, with a body of `body_bytes` into the queue. What it replaces is gone at once, whether
     /// it is taken or not.
     ///
     /// # Errors
     /// Why it is not written.
     pub fn admit(&mut self, draft: Draft, body_bytes: u64) -> Result<Admitted, NotWritten> {
         let Draft { id, ticket, head } = draft;
-        self.remove(id);
-        self.queued.remove(&id);
-        self.count();
+        let about = About::new(head.clone());
+        self.remove_where(RecordId::between(id.copy, id.copy), |_, earlier| {
+            parts::supersedes(about.part.as_deref(), earlier.part.as_deref())
+        });
         let bytes = record_bytes(&head, body_bytes);
         if self.label.invalidations.overtook(ticket.0, &head.distribution, &head.uri) {
             return Err(NotWritten::Invalidated);
@@ -422,8 +482,7 @@ impl DiskTier {
             return Err(NotWritten::QueueFull);
         }
         let number = self.number();
-        let (distribution, uri, vary) = (Arc::clone(&head.distribution), head.uri.clone(), head.vary.clone());
-        self.queued.insert(id, Queued { number, distribution, uri, vary });
+        self.queued.insert(id, Queued { number, about });
         self.queued_bytes += bytes;
         Ok(Admitted { id, number, bytes, head })
     }
@@ -470,8 +529,9 @@ impl DiskTier {
         if !self.segments.contains_key(&placement.place.segment) {
             return; // it went while this was being written
         }
-        self.keep_variants_few(id.0);
-        self.insert(id, placement.sequence, placement.place, head);
+        self.keep_variants_few(id.copy);
+        self.keep_parts_few(id.copy);
+        self.insert(id, Kept { sequence: placement.sequence, place: placement.place, about: About::new(head) });
         self.count();
     }
 
@@ -496,13 +556,14 @@ impl DiskTier {
     /// A record turned out to be damaged.
     pub fn damaged(&mut self, located: &Located) {
         self.counters.bump(Counter::EdgeDiskDamaged);
-        if self.copies.get(&located.id).is_some_and(|copy| copy.sequence == located.sequence) {
+        if self.records.get(&located.id).is_some_and(|kept| kept.sequence == located.sequence) {
             self.remove(located.id);
         }
         self.count();
     }
 
-    /// Removes what the pattern covers, also what waits to be written, and returns how many records that were.
+    /// Removes what the pattern covers, also what waits to be written, and returns how many responses that were: the
+    /// parts of one count as one.
     pub fn invalidate(&mut self, distribution: &Arc<str>, pattern: &InvalidationPattern) -> u64 {
         let sequence = self.number();
         let one = Invalidation { sequence, distribution: Arc::clone(distribution), pattern: pattern.clone() };
@@ -511,20 +572,22 @@ impl DiskTier {
             self.counters.bump(Counter::EdgeDiskForgotten);
         }
         let invalidations = &self.label.invalidations;
-        let covered = |sequence, of: &Arc<str>, uri: &str| {
-            (**of == **distribution && pattern.matches(uri)) || sequence <= invalidations.dead_up_to()
+        let covered = |sequence, about: &About| {
+            (*about.distribution == **distribution && pattern.matches(&about.uri))
+                || sequence <= invalidations.dead_up_to()
         };
-        let copies = self.copies.iter().filter(|(_, copy)| covered(copy.sequence, &copy.distribution, &copy.uri));
-        let ids: Vec<_> = copies.map(|(id, _)| *id).collect();
-        self.queued.retain(|_, queued| !covered(queued.number, &queued.distribution, &queued.uri));
+        let records = self.records.iter().filter(|(_, kept)| covered(kept.sequence, &kept.about));
+        let ids: Vec<_> = records.map(|(id, _)| *id).collect();
+        self.queued.retain(|_, queued| !covered(queued.number, &queued.about));
         for id in &ids {
             self.remove(*id);
         }
         self.label_bytes = self.label.to_bytes().len() as u64;
         self.make_room(0);
-        self.counters.add(Counter::EdgeDiskInvalidated, ids.len() as u64);
+        let responses = ids.chunk_by(|one, next| one.copy == next.copy).count() as u64;
+        self.counters.add(Counter::EdgeDiskInvalidated, responses);
         self.count();
-        ids.len() as u64
+        responses
     }
 
     /// What is to be done next. Asking says that what was handed out before is done.
@@ -551,15 +614,25 @@ impl DiskTier {
     }
 
     fn recover_record(&mut self, place: Place, header: &RecordHeader, head: RecordHead) {
-        let id = (header.key, header.variant);
-        let overtaken = self.label.invalidations.kills(header.sequence, &head.distribution, &head.uri);
-        let newer = self.copies.get(&id).is_some_and(|known| known.sequence > header.sequence);
-        if overtaken || newer || header.body_bytes > self.settings.object_bytes_max {
+        let sequence = header.sequence;
+        let id = RecordId::new((header.key, header.variant), &head);
+        let about = About::new(head);
+        let others = || self.records.range(RecordId::between(id.copy, id.copy));
+        let overtaken = self.label.invalidations.kills(sequence, &about.distribution, &about.uri);
+        let superseded = others().any(|(_, other)| {
+            other.sequence > sequence && parts::supersedes(other.about.part.as_deref(), about.part.as_deref())
+        });
+        if overtaken || superseded || header.body_bytes > self.settings.object_bytes_max {
             self.work.push_back(Work::Kill(place));
             return;
         }
-        self.remove(id);
-        self.insert(id, header.sequence, place, head);
+        let earlier = others().filter(|(_, other)| {
+            other.sequence < sequence && parts::supersedes(about.part.as_deref(), other.about.part.as_deref())
+        });
+        for id in earlier.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
+        self.insert(id, Kept { sequence, place, about });
     }
 
     fn number(&mut self) -> u64 {
@@ -573,30 +646,40 @@ impl DiskTier {
         if share < 64 << 20 { share } else { 64 << 20 }
     }
 
-    fn under(&self, key: CacheKey) -> impl Iterator<Item = (&CopyId, &Kept)> {
-        self.copies.range((key, 0)..=(key, u128::MAX))
-    }
-
-    fn select(&self, key: CacheKey, headers: &HeaderMap) -> Option<(&CopyId, &Kept)> {
-        let selected = self.under(key).filter(|(id, copy)| copy.vary.variant(self.label.seed, headers) == Some(id.1));
-        selected.max_by_key(|(_, copy)| copy.sequence)
+    fn select(&self, key: CacheKey, headers: &HeaderMap) -> Option<(&RecordId, &Kept)> {
+        let seed = self.label.seed;
+        let all = self.records.range(RecordId::under(key));
+        let selected = all.filter(|(id, kept)| kept.about.vary.variant(seed, headers) == Some(id.copy.1));
+        selected.max_by_key(|(_, kept)| kept.sequence)
     }
 
     fn is_wanted(&self, admitted: &Admitted) -> bool {
         self.queued.get(&admitted.id).is_some_and(|queued| queued.number == admitted.number)
     }
 
-    fn insert(&mut self, id: CopyId, sequence: u64, place: Place, head: RecordHead) {
-        let Some(segment) = self.segments.get_mut(&place.segment) else { return };
+    fn insert(&mut self, id: RecordId, kept: Kept) {
+        let Some(segment) = self.segments.get_mut(&kept.place.segment) else { return };
         segment.live += 1;
         segment.ids.push(id);
-        let RecordHead { distribution, uri, vary, .. } = head;
-        self.copies.insert(id, Kept { sequence, place, distribution, uri, vary });
+        self.records.insert(id, kept);
     }
 
-    /// Takes a copy out and has it killed.
-    fn remove(&mut self, id: CopyId) {
-        let Some(Kept { place, .. }) = self.copies.remove(&id) else { return };
+    /// Removes those among some records that go, also what waits to be written.
+    fn remove_where(&mut self, range: RangeInclusive<RecordId>, goes: impl Fn(&RecordId, &About) -> bool) {
+        let records = self.records.range(range.clone()).filter(|(id, kept)| goes(id, &kept.about));
+        for id in records.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
+        let queued = self.queued.range(range).filter(|(id, queued)| goes(id, &queued.about));
+        for id in queued.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.queued.remove(&id);
+        }
+        self.count();
+    }
+
+    /// Takes a record out and has it killed.
+    fn remove(&mut self, id: RecordId) {
+        let Some(Kept { place, .. }) = self.records.remove(&id) else { return };
         self.work.push_back(Work::Kill(place));
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             segment.live -= 1;
@@ -604,14 +687,31 @@ impl DiskTier {
         }
     }
 
-    fn keep_variants_few(&mut self, key: CacheKey) {
-        if self.under(key).count() < self.settings.variants_max.max(1) {
+    /// Makes room for one more variant beside the others.
+    fn keep_variants_few(&mut self, newcomer: CopyId) {
+        let mut latest: BTreeMap<CopyId, u64> = BTreeMap::new();
+        for (id, kept) in self.records.range(RecordId::under(newcomer.0)).filter(|(id, _)| id.copy != newcomer) {
+            let sequence = latest.entry(id.copy).or_default();
+            *sequence = kept.sequence.max(*sequence);
+        }
+        if latest.len() < self.settings.variants_max.max(1) {
             return;
         }
-        let oldest = self.under(key).min_by_key(|(_, copy)| copy.sequence).map(|(id, _)| *id);
-        if let Some(id) = oldest {
+        if let Some((&oldest, _)) = latest.iter().min_by_key(|&(_, sequence)| sequence) {
             self.counters.bump(Counter::EdgeVariantsFull);
-            self.remove(id);
+            self.remove_where(RecordId::between(oldest, oldest), |_, _| true);
+        }
+    }
+
+    /// Makes room for one more part of a response.
+    fn keep_parts_few(&mut self, copy: CopyId) {
+        let parts = || self.records.range(RecordId::between(copy, copy));
+        if parts().count() < self.settings.parts_max.max(1) {
+            return;
+        }
+        if let Some(oldest) = parts().min_by_key(|(_, kept)| kept.sequence).map(|(id, _)| *id) {
+            self.counters.bump(Counter::EdgePartsFull);
+            self.remove(oldest);
         }
     }
 
@@ -630,7 +730,7 @@ impl DiskTier {
     fn make_room(&mut self, needed: u64) {
         let DiskSettings { bytes_max, bytes_per_record_min, .. } = self.settings;
         let records_max = bytes_max / bytes_per_record_min.max(1);
-        while self.bytes().saturating_add(needed) > bytes_max || self.copies.len() as u64 >= records_max.max(1) {
+        while self.bytes().saturating_add(needed) > bytes_max || self.records.len() as u64 >= records_max.max(1) {
             if !self.remove_oldest() {
                 return;
             }
@@ -640,9 +740,9 @@ impl DiskTier {
     fn remove_oldest(&mut self) -> bool {
         let Some((id, segment)) = self.segments.pop_first() else { return false };
         self.bytes -= segment.bytes;
-        for copy in segment.ids {
-            if self.copies.get(&copy).is_some_and(|found| found.place.segment == id) {
-                self.copies.remove(&copy);
+        for record in segment.ids {
+            if self.records.get(&record).is_some_and(|found| found.place.segment == id) {
+                self.records.remove(&record);
                 self.counters.bump(Counter::EdgeDiskEvictions);
             }
         }
@@ -653,6 +753,10 @@ impl DiskTier {
 
     fn count(&self) {
         self.counters.set(Counter::EdgeDiskBytes, self.bytes());
-        self.counters.set(Counter::EdgeDiskObjects, self.copies.len() as u64);
+        self.counters.set(Counter::EdgeDiskObjects, self.records.len() as u64);
     }
+}
+
+const fn located(id: &RecordId, kept: &Kept) -> Located {
+    Located { id: *id, sequence: kept.sequence, place: kept.place }
 }

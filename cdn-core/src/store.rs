@@ -25,6 +25,7 @@ use std::{
 
 use http::Method;
 
+pub(crate) use self::parts::{Piece, runs};
 use self::{
     admission::{Admission, AdmissionPolicy},
     entry::{Content, Entry, Selector},
@@ -37,7 +38,7 @@ pub use self::{
     head::StoredHead,
     inspect::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
     parts::Run,
-    parts_store::{Lacking, ServedParts, StorablePart},
+    parts_store::{Lacking, RestoredParts, ServedParts, StorablePart},
     resolve::{Failed, Growth, NotStored, Outcome},
 };
 use crate::{

@@ -28,10 +28,11 @@ use cdn_core::{
     Counter, Counters, Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
     disk::{
-        self, Admitted, DiskSettings, DiskTier, Draft, Generation, Located, SegmentId, Ticket,
+        self, Admitted, DiskSettings, DiskTier, Draft, Found, FoundStretch, Generation, Located, SegmentId, Ticket,
         record::{Damaged, RecordHead, RecordHeader},
     },
     invalidation::InvalidationPattern,
+    range::ByteRange,
     store::{EntryDetail, EntryReport},
     vary::Vary,
 };
@@ -50,19 +51,21 @@ pub(crate) struct Disk {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A record that was found and not yet read.
+/// What was found and not yet read.
 #[derive(Debug)]
 pub(crate) struct OnDisk {
-    located: Located,
-    file: Arc<File>,
+    found: Found,
+    files: BTreeMap<SegmentId, Arc<File>>,
     _room: ReadRoom,
 }
 
-/// A response as it was read.
+/// What was read.
 #[derive(Debug)]
-pub(crate) struct Restored {
-    pub(crate) record: RecordHead,
-    pub(crate) object: Object,
+pub(crate) enum Restored {
+    /// A response.
+    Whole(RecordHead, Object),
+    /// What the whole is like, and which of its bytes there are.
+    Parts(RecordHead, Vec<(ByteRange, Object)>),
 }
 
 struct Shared {
@@ -174,14 +177,26 @@ impl Disk {
         self.shared.lock().tier.ticket()
     }
 
-    /// The record that answers a request. `Err` where it may not be read now.
-    pub(crate) fn find(&self, key: CacheKey, request: &RequestHead<'_>) -> Option<Result<OnDisk, Reason>> {
+    /// What answers a request, or all of it but a stretch. `lacking` is what memory lacks of the answer, where it has the
+    /// rest. `Err` where it may not be read now.
+    pub(crate) fn find(
+        &self,
+        key: CacheKey,
+        request: &RequestHead<'_>,
+        lacking: Option<ByteRange>,
+    ) -> Option<Result<OnDisk, Reason>> {
         let state = self.shared.lock();
-        let located = state.tier.find(key, request.headers)?;
-        let file = Arc::clone(state.files.get(&located.place.segment)?);
+        let found = state.tier.find(Clock::wall(), key, request, lacking)?;
+        let segments: Vec<_> = records_of(&found).map(|located| located.place.segment).collect();
+        let file = |segment| Some((segment, Arc::clone(state.files.get(&segment)?)));
+        let files = segments.into_iter().map(file).collect::<Option<_>>()?;
         drop(state);
-        Some(match self.shared.room_to_read(located.place.bytes) {
-            Some(room) => Ok(OnDisk { located, file, _room: room }),
+        let bytes = match &found {
+            Found::Whole(located) => located.place.bytes,
+            Found::Parts(parts) => parts.stretches.iter().map(|stretch| stretch.range.length()).sum(),
+        };
+        Some(match self.shared.room_to_read(bytes) {
+            Some(room) => Ok(OnDisk { found, files, _room: room }),
             None => {
                 self.shared.counters.bump(Counter::EdgeDiskBusy);
                 Err(Reason::MissDiskBusy)
@@ -189,9 +204,9 @@ impl Disk {
         })
     }
 
-    /// Whether there is a record that answers a request.
+    /// Whether there is something that answers a request.
     pub(crate) fn has(&self, key: CacheKey, request: &RequestHead<'_>) -> bool {
-        self.shared.lock().tier.find(key, request.headers).is_some()
+        self.shared.lock().tier.find(Clock::wall(), key, request, None).is_some()
     }
 
     /// What selects the record that answers a request.
@@ -199,7 +214,7 @@ impl Disk {
         self.shared.lock().tier.vary(request.key(self.shared.seed), request.headers)
     }
 
-    /// Reads a record. `None` where it is damaged or cannot be read; it is removed then.
+    /// Reads what was found. What is damaged or cannot be read is removed; `None` where nothing is left.
     pub(crate) async fn read(&self, found: OnDisk) -> Option<Restored> {
         let shared = Arc::clone(&self.shared);
         // The task ends with the runtime at the latest, which no request survives.
@@ -214,6 +229,13 @@ impl Disk {
         self.shared.wake_if_needed(state);
     }
 
+    /// The head of a response, or a part, has arrived: what that contradicts is gone.
+    pub(crate) fn make_way(&self, draft: &Draft) {
+        let mut state = self.shared.lock();
+        state.tier.make_way(draft);
+        self.shared.wake_if_needed(state);
+    }
+
     /// All variants of an object are gone.
     pub(crate) fn forget_object(&self, key: CacheKey) {
         let mut state = self.shared.lock();
@@ -221,7 +243,7 @@ impl Disk {
         self.shared.wake_if_needed(state);
     }
 
-    /// Has a complete response written, soon and where there is room.
+    /// Has a complete response, or part, written, soon and where there is room.
     pub(crate) fn write(&self, draft: Draft, body: &[Bytes]) {
         let mut state = self.shared.lock();
         if state.given_up {
@@ -343,23 +365,71 @@ impl Shared {
         Some(ReadRoom { reading: Arc::clone(&self.reading), bytes })
     }
 
-    fn read(&self, OnDisk { located, file, .. }: &OnDisk) -> Option<Restored> {
-        let record = match files::read_at(file, located.place.offset, located.place.bytes) {
-            Ok(record) => record,
-            Err(error) => {
-                tracing::warn!(%error, segment = located.place.segment, "a record cannot be read");
-                self.counters.bump(Counter::EdgeDiskErrors);
-                self.on_damaged(located);
-                return None;
+    fn read(&self, OnDisk { found, files, .. }: &OnDisk) -> Option<Restored> {
+        match found {
+            Found::Whole(located) => {
+                let (head, object) = self.read_from(files, located, |file| self.read_whole(file, located))?;
+                Some(Restored::Whole(head, object))
             }
-        };
-        match restore(self.seed, located, record, &self.counters) {
-            Ok(restored) => Some(restored),
-            Err(Damaged) => {
-                self.on_damaged(located);
-                None
+            Found::Parts(parts) => {
+                let newest = &parts.newest;
+                let head = self.read_from(files, newest, |file| {
+                    let (header, head) = files::read_head(file, self.seed, newest.place)?;
+                    if newest.is(&header) { Ok(head) } else { Err(Unread::Damaged) }
+                })?;
+                let read = |stretch: &FoundStretch| {
+                    let object = self.read_from(files, &stretch.located, |file| self.read_stretch(file, stretch))?;
+                    Some((stretch.range, object))
+                };
+                let pieces: Vec<_> = parts.stretches.iter().filter_map(read).collect();
+                (!pieces.is_empty()).then_some(Restored::Parts(head, pieces))
             }
         }
+    }
+
+    /// Carries a read out. A record that is damaged, or cannot be read, is removed.
+    fn read_from<T>(
+        &self,
+        files: &BTreeMap<SegmentId, Arc<File>>,
+        located: &Located,
+        read: impl FnOnce(&File) -> Result<T, Unread>,
+    ) -> Option<T> {
+        match read(files.get(&located.place.segment)?) {
+            Ok(read) => return Some(read),
+            Err(Unread::Damaged) => {}
+            Err(Unread::Refused(error)) => {
+                tracing::warn!(%error, segment = located.place.segment, "a record cannot be read");
+                self.counters.bump(Counter::EdgeDiskErrors);
+            }
+        }
+        self.on_damaged(located);
+        None
+    }
+
+    /// Checks every byte of a record and takes it apart. The body is not copied.
+    fn read_whole(&self, file: &File, located: &Located) -> Result<(RecordHead, Object), Unread> {
+        let record = files::read_at(file, located.place.offset, located.place.bytes)?;
+        let header = self.header(located, &record)?;
+        let head = header.head(self.seed, &record)?;
+        let body = header.body(self.seed, &record)?;
+        let blocks = if body.is_empty() { Vec::new() } else { vec![counted(record, &self.counters).slice(body)] };
+        Ok((head, Object::whole(blocks)))
+    }
+
+    /// Reads some of a record's body, and what that is checked by.
+    fn read_stretch(&self, file: &File, stretch: &FoundStretch) -> Result<Object, Unread> {
+        let FoundStretch { located, body_start, within, .. } = stretch;
+        let start = files::read_at(file, located.place.offset, *body_start)?;
+        let header = self.header(located, &start)?;
+        let chunks = files::read_at(file, located.place.offset + body_start + within.first, within.length())?;
+        header.check(self.seed, &start, within.first, &chunks)?;
+        Ok(Object::whole(vec![counted(chunks, &self.counters)]))
+    }
+
+    /// The header of a record, if it is the one that was meant.
+    fn header(&self, located: &Located, record: &[u8]) -> Result<RecordHeader, Damaged> {
+        let header = RecordHeader::parse(self.seed, record)?;
+        if header.live && located.is(&header) { Ok(header) } else { Err(Damaged) }
     }
 
     fn on_damaged(&self, located: &Located) {
@@ -369,14 +439,29 @@ impl Shared {
     }
 }
 
-/// Checks every byte of a record and takes it apart. The body is not copied.
-fn restore(seed: KeySeed, located: &Located, record: Vec<u8>, counters: &Arc<Counters>) -> Result<Restored, Damaged> {
-    let header = RecordHeader::parse(seed, &record)?;
-    if !header.live || !located.is(&header) {
-        return Err(Damaged);
+/// The records that are to be read.
+fn records_of(found: &Found) -> impl Iterator<Item = Located> {
+    let (first, stretches) = match found {
+        Found::Whole(located) => (*located, [].as_slice()),
+        Found::Parts(parts) => (parts.newest, parts.stretches.as_slice()),
+    };
+    std::iter::once(first).chain(stretches.iter().map(|stretch| stretch.located))
+}
+
+/// Why a record was not read.
+enum Unread {
+    Damaged,
+    Refused(io::Error),
+}
+
+impl From<Damaged> for Unread {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
     }
-    let head = header.head(seed, &record)?;
-    let body = header.body(seed, &record)?;
-    let blocks = if body.is_empty() { Vec::new() } else { vec![counted(record, counters).slice(body)] };
-    Ok(Restored { record: head, object: Object::whole(blocks) })
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error)
+    }
 }

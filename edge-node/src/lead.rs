@@ -284,7 +284,7 @@ impl Flight {
             compression::describe(&mut headers, encoding.coding());
         }
         let head = Arc::new(StoredHead::new(status, headers));
-        let draft = self.draft(&head, lifetime, vary.clone());
+        let draft = self.draft(&head, None, lifetime, vary.clone());
         let storable = Storable {
             head,
             body: self.object.clone(),
@@ -332,12 +332,15 @@ impl Flight {
                 Landed::Part(headers.clone(), following, age)
             }
         };
+        let mut draft = None;
         let growth = match storing {
             Storing::Store(lifetime) => {
                 headers.remove(header::CONTENT_RANGE);
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.total));
+                let head = Arc::new(StoredHead::new(StatusCode::OK, headers));
+                draft = self.draft(&head, Some(range), lifetime, vary.clone());
                 let part = StorablePart {
-                    head: Arc::new(StoredHead::new(StatusCode::OK, headers)),
+                    head,
                     range,
                     body: self.object.clone(),
                     lifetime,
@@ -348,6 +351,7 @@ impl Flight {
                 self.node.store.part_begun(now, self.fetch, part)
             }
             Storing::Refuse(_) => {
+                self.forget_on_disk();
                 self.node.store.uncacheable(now, self.fetch);
                 Growth::Dropped(NotStored::Unknown)
             }
@@ -355,6 +359,9 @@ impl Flight {
         let body = std::mem::replace(&mut fetched.body, OriginBody::none());
         self.tell(landed, fetched);
         let kept = growth == Growth::Kept;
+        if let (true, Some(disk), Some(draft)) = (kept, &self.node.disk, &draft) {
+            disk.make_way(draft);
+        }
         if !kept {
             self.object.body.keep_no_longer();
             match growth {
@@ -368,7 +375,9 @@ impl Flight {
         }
         if self.object.body.len() == length {
             // Whether it can stay or not, it has answered who asked.
-            let _ = self.node.store.part_completed(self.fetch);
+            if self.node.store.part_completed(self.fetch) == Growth::Kept {
+                self.write_to_disk(draft, &self.object);
+            }
         } else {
             self.node.store.released(self.fetch);
         }
@@ -462,7 +471,13 @@ impl Flight {
     }
 
     /// What the disk tier may be given once the body is there.
-    fn draft(&self, head: &Arc<StoredHead>, lifetime: Lifetime, vary: Vary) -> Option<Draft> {
+    fn draft(
+        &self,
+        head: &Arc<StoredHead>,
+        part: Option<ContentRange>,
+        lifetime: Lifetime,
+        vary: Vary,
+    ) -> Option<Draft> {
         let disk = self.node.disk.as_ref()?;
         let request = self.asked.head();
         let record = RecordHead {
@@ -470,6 +485,7 @@ impl Flight {
             uri: request.uri().into(),
             vary,
             head: Arc::clone(head),
+            part,
             lifetime,
             stored_at: Clock::wall(),
         };
@@ -480,7 +496,7 @@ impl Flight {
     /// and is not to be read from the headers that are stored.
     fn confirm_on_disk(&self, head: &Arc<StoredHead>, lifetime: Lifetime, object: &Object) {
         let vary = self.node.disk.as_ref().and_then(|disk| disk.vary(&self.asked.head()));
-        self.write_to_disk(vary.and_then(|vary| self.draft(head, lifetime, vary)), object);
+        self.write_to_disk(vary.and_then(|vary| self.draft(head, None, lifetime, vary)), object);
     }
 
     fn write_to_disk(&self, draft: Option<Draft>, object: &Object) {

@@ -56,8 +56,10 @@ pub(crate) fn look_up(case: Case, asked: Asked) -> Answer {
         }
         Found::StaleOnError(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleOnError, story))),
         Found::StaleAccepted(served) => Answer::Now(Some(stale(case, &asked, served, Reason::HitStaleAccepted, story))),
-        // Of what memory knows nothing the disk tier may have.
-        Found::OnlyIfCached(Reason::MissAbsent) if node.disk.as_ref().is_some_and(|disk| disk.has(key, &head)) => {
+        // What memory lacks the disk tier may have.
+        Found::OnlyIfCached(Reason::MissAbsent | Reason::MissPart)
+            if node.disk.as_ref().is_some_and(|disk| disk.has(key, &head)) =>
+        {
             Answer::Later(Box::pin(from_disk(case, asked, key, story)))
         }
         Found::OnlyIfCached(_) => Answer::Now(Some(case.refuse(Refusal::new(Reason::OnlyIfCached)))),

@@ -1,7 +1,8 @@
 //! From the disk tier back into memory: a fetch that need not leave the node.
 //!
 //! Whoever leads a fetch looks on the disk first. What is found there is stored as if it had just arrived, with the age
-//! it has; then everybody who waits asks the store again. It runs as a task of its own, so that a viewer who leaves lets
+//! it has; then everybody who waits asks the store again. So are parts that memory lacks: what is on neither is asked of
+//! the origin. It runs as a task of its own, so that a viewer who leaves lets
 //! nobody wait.
 
 use std::{sync::Arc, time::Duration};
@@ -9,9 +10,10 @@ use std::{sync::Arc, time::Duration};
 use cdn_core::{
     Counter, Reason,
     cache_key::CacheKey,
-    disk::aged,
+    disk::{aged, record::RecordHead},
     freshness::Lifetime,
-    store::{Outcome, Storable},
+    range::ContentRange,
+    store::{Growth, Outcome, RestoredParts, Storable},
 };
 use tokio::sync::oneshot;
 
@@ -36,12 +38,13 @@ pub(crate) enum Promotion {
     Lost,
 }
 
-/// Looks for a response of which memory knows nothing.
+/// Looks for a response of which memory knows nothing, or for parts that it lacks.
 pub(crate) async fn promote(node: &Arc<Node>, asked: &Arc<Asked>, key: CacheKey, lead: Lead) -> Promotion {
-    if lead.begun.reason != Reason::MissAbsent {
+    if !matches!(lead.begun.reason, Reason::MissAbsent | Reason::MissPart) {
         return Promotion::Nothing(lead);
     }
-    let found = match node.disk.as_ref().and_then(|disk| disk.find(key, &asked.head())) {
+    let lacking = lead.begun.lacking.as_ref().map(|lacking| lacking.range);
+    let found = match node.disk.as_ref().and_then(|disk| disk.find(key, &asked.head(), lacking)) {
         None => return Promotion::Nothing(lead),
         Some(Err(reason)) => return Promotion::Failed(lead, reason),
         Some(Ok(found)) => found,
@@ -63,24 +66,40 @@ async fn carry_out(node: &Node, asked: &Asked, lead: Lead, found: OnDisk) -> Pro
         Some(disk) => disk.read(found).await,
         None => None,
     };
-    let Some(Restored { record, object }) = restored else {
-        return Promotion::Failed(lead, Reason::MissDiskDamaged);
-    };
     // A response that never was fresh is fetched by each request for itself. One that was is stale a moment from now, so
     // that those who ask for it wait for one another as they would had it stayed in memory.
     const MOMENT: Duration = Duration::from_nanos(1);
-    let left = aged(record.lifetime, record.stored_at, Clock::wall());
-    let fresh_for = left.fresh_for.max(record.lifetime.fresh_for.min(MOMENT));
-    let storable = Storable {
-        head: record.head,
-        bytes: object.body.len(),
-        body: object,
-        complete: true,
-        lifetime: Lifetime { fresh_for, ..left },
-        vary: record.vary,
-        request: &asked.headers,
+    let since = node.clock.now() - MOMENT;
+    let lifetime = |record: &RecordHead| {
+        let left = aged(record.lifetime, record.stored_at, Clock::wall());
+        Lifetime { fresh_for: left.fresh_for.max(record.lifetime.fresh_for.min(MOMENT)), ..left }
     };
-    if let Outcome::Stored(_) = node.store.restored(node.clock.now() - MOMENT, lead.fetch(), storable) {
+    let kept = match restored {
+        None => return Promotion::Failed(lead, Reason::MissDiskDamaged),
+        Some(Restored::Whole(record, object)) => {
+            let lifetime = lifetime(&record);
+            let storable = Storable {
+                head: record.head,
+                bytes: object.body.len(),
+                body: object,
+                complete: true,
+                lifetime,
+                vary: record.vary,
+                request: &asked.headers,
+            };
+            matches!(node.store.restored(since, lead.fetch(), storable), Outcome::Stored(_))
+        }
+        Some(Restored::Parts(record, pieces)) => {
+            let lifetime = lifetime(&record);
+            let Some(ContentRange { total, .. }) = record.part else {
+                return Promotion::Failed(lead, Reason::MissDiskDamaged);
+            };
+            let (head, vary, request) = (record.head, record.vary, &asked.headers);
+            let restored = RestoredParts { head, total, pieces, lifetime, since, vary, request };
+            node.store.parts_restored(node.clock.now(), lead.fetch(), restored) == Growth::Kept
+        }
+    };
+    if kept {
         node.counters.bump(Counter::EdgeDiskHits);
     }
     Promotion::Done

@@ -17,8 +17,8 @@ use cdn_core::{
     invalidation::InvalidationPattern,
     range::ByteRange,
     store::{
-        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Run, Served,
-        ServedParts, Storable, StorablePart, StoreSettings, StoredHead,
+        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome,
+        RestoredParts, Run, Served, ServedParts, Storable, StorablePart, StoreSettings, StoredHead,
     },
 };
 use tokio::sync::watch;
@@ -239,6 +239,11 @@ impl Store {
     /// A fetch found its response on the disk tier; see [`CacheShard::restored`].
     pub(crate) fn restored(&self, now: Instant, fetch: Fetch, storable: Storable<'_, Object>) -> Outcome<Object> {
         self.resolve(fetch, |cache| cache.restored(now, fetch.id, storable))
+    }
+
+    /// A fetch found parts on the disk tier; see [`CacheShard::parts_restored`].
+    pub(crate) fn parts_restored(&self, now: Instant, fetch: Fetch, restored: RestoredParts<'_, Object>) -> Growth {
+        self.resolve(fetch, |cache| cache.parts_restored(now, fetch.id, restored))
     }
 
     pub(crate) fn refreshed(

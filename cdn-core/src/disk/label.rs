@@ -19,7 +19,7 @@ use super::{
 use crate::{cache_key::KeySeed, invalidation::InvalidationPattern};
 
 /// Counts up whenever records, labels or the canonical form of cache keys change: what another version wrote is not read.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 const NAME: [u8; 8] = [b'i', b's', b'o', b'd', b'i', b's', b'k', FORMAT];
 
@@ -130,6 +130,16 @@ mod tests {
         assert!(back.invalidations.iter().eq(label.invalidations.iter()));
         assert!(back.invalidations.kills(3, "x", "/") && back.invalidations.kills(6, "demo", "/index.html"));
         assert_ne!(Generation::of("one"), Generation::of("another"));
+    }
+
+    #[test]
+    fn a_label_of_another_format_is_none_though_its_checksum_holds() {
+        let mut bytes = label().to_bytes();
+        let end = bytes.len() - 8;
+        bytes[NAME.len() - 1] = FORMAT - 1;
+        let sum = checksum(label().seed, &bytes[..end]);
+        bytes[end..].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Label::parse(&bytes).unwrap_err(), Damaged);
     }
 
     proptest! {

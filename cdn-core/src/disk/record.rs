@@ -1,8 +1,8 @@
-//! The form of one record of the disk tier: a response with everything that is needed to use it again.
+//! The form of one record of the disk tier: a response, or a part of one, with everything that is needed to use it again.
 //!
 //! ```text
 //! header   state 8 · sequence 8 · key 16 · variant 16 · head bytes 4 · zero 4 · body bytes 8 · checksum 8
-//! head     distribution, URI, Vary, status, header lines, lifetime, time of storing · checksum 8
+//! head     distribution, URI, Vary, time of storing, lifetime, which part, status, header lines · checksum 8
 //! sums     one checksum of 8 bytes per chunk of the body (64 KiB, the last one shorter)
 //! body     as it came
 //! ```
@@ -20,6 +20,7 @@ use crate::{
     WallTime,
     cache_key::{CacheKey, KeySeed},
     freshness::Lifetime,
+    range::{ByteRange, ContentRange},
     store::StoredHead,
     vary::Vary,
 };
@@ -47,8 +48,10 @@ pub struct RecordHead {
     pub uri: Box<str>,
     /// Which request headers select it.
     pub vary: Vary,
-    /// Status and headers.
+    /// Status and headers; of the whole where the body is a part.
     pub head: Arc<StoredHead>,
+    /// Which part the body is; `None` where it is the whole.
+    pub part: Option<ContentRange>,
     /// How long it may be used, from `stored_at` on.
     pub lifetime: Lifetime,
     /// When its head arrived, or was confirmed.
@@ -96,9 +99,14 @@ impl RecordHeader {
         HEADER_BYTES + self.head_bytes as usize + SUM_BYTES
     }
 
+    /// Bytes from the beginning of the record to the beginning of the body.
+    pub const fn body_start(&self) -> u64 {
+        (self.head_end() as u64).saturating_add(sums_bytes(self.body_bytes))
+    }
+
     /// Bytes of the whole record.
     pub const fn record_bytes(&self) -> u64 {
-        (self.head_end() as u64).saturating_add(sums_bytes(self.body_bytes)).saturating_add(self.body_bytes)
+        self.body_start().saturating_add(self.body_bytes)
     }
 
     /// Reads the head out of a record's first [`head_end`](Self::head_end) bytes.
@@ -112,7 +120,7 @@ impl RecordHeader {
         if written != sum(seed, self.sequence, Part::Head, head) {
             return Err(Damaged);
         }
-        read_head(head)
+        read_head(head, self.body_bytes)
     }
 
     /// Where the body stands in a whole record, once every byte of it has been checked.
@@ -120,17 +128,37 @@ impl RecordHeader {
     /// # Errors
     /// [`Damaged`]: at least one chunk is not what was written.
     pub fn body(&self, seed: KeySeed, record: &[u8]) -> Result<Range<usize>, Damaged> {
-        let sums_end = usize::try_from(self.head_end() as u64 + sums_bytes(self.body_bytes)).map_err(|_| Damaged)?;
+        let start = usize::try_from(self.body_start()).map_err(|_| Damaged)?;
         let body_bytes = usize::try_from(self.body_bytes).map_err(|_| Damaged)?;
-        let mut sums = Fields(record.get(self.head_end()..sums_end).ok_or(Damaged)?);
-        let body = sums_end..sums_end.checked_add(body_bytes).ok_or(Damaged)?;
-        for (at, chunk) in (0_u64..).zip(record.get(body.clone()).ok_or(Damaged)?.chunks(CHUNK_BYTES)) {
+        let body = start..start.checked_add(body_bytes).ok_or(Damaged)?;
+        self.check(seed, record, 0, record.get(body.clone()).ok_or(Damaged)?)?;
+        Ok(body)
+    }
+
+    /// Checks `chunks`, which [`chunks_of`](Self::chunks_of) named and which begin at byte `first` of the body, against
+    /// a record's first [`body_start`](Self::body_start) bytes.
+    ///
+    /// # Errors
+    /// [`Damaged`]: at least one of them is not what was written.
+    pub fn check(&self, seed: KeySeed, record: &[u8], first: u64, chunks: &[u8]) -> Result<(), Damaged> {
+        let number = first / CHUNK_BYTES as u64;
+        let sums = self.head_end() as u64 + number * SUM_BYTES as u64..self.body_start();
+        let within = |at: u64| usize::try_from(at).map_err(|_| Damaged);
+        let mut sums = Fields(record.get(within(sums.start)?..within(sums.end)?).ok_or(Damaged)?);
+        for (at, chunk) in (number..).zip(chunks.chunks(CHUNK_BYTES)) {
             if sums.u64()? != sum(seed, self.sequence, Part::Chunk(at), chunk) {
                 return Err(Damaged);
             }
         }
-        Ok(body)
+        Ok(())
     }
+}
+
+/// The bytes of a body of `body_bytes` that have to be read, in order to check them, for those that are wanted.
+pub fn chunks_of(wanted: ByteRange, body_bytes: u64) -> ByteRange {
+    const CHUNK: u64 = CHUNK_BYTES as u64;
+    let last = (wanted.last / CHUNK * CHUNK).saturating_add(CHUNK - 1).min(body_bytes.saturating_sub(1));
+    ByteRange { first: wanted.first / CHUNK * CHUNK, last }
 }
 
 /// Bytes that a record will have, for a body of `body_bytes`.
@@ -220,6 +248,8 @@ fn sum(seed: KeySeed, sequence: u64, part: Part, bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
+const NO_PART: ByteRange = ByteRange { first: 0, last: 0 };
+
 fn write_head(to: &mut Vec<u8>, head: &RecordHead) {
     put_bytes(to, head.distribution.as_bytes());
     put_bytes(to, head.uri.as_bytes());
@@ -236,6 +266,11 @@ fn write_head(to: &mut Vec<u8>, head: &RecordHead) {
     for span in spans(&head.lifetime) {
         to.extend_from_slice(&u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
     }
+    // No part of anything is what a whole response says.
+    let (ByteRange { first, last }, total) = head.part.map_or((NO_PART, 0), |part| (part.part, part.total));
+    for number in [first, last, total] {
+        to.extend_from_slice(&number.to_le_bytes());
+    }
     to.extend_from_slice(&u32::from(head.head.status().as_u16()).to_le_bytes());
     for (name, value) in head.head.headers().iter() {
         put_bytes(to, name.as_str().as_bytes());
@@ -248,7 +283,7 @@ const fn spans(lifetime: &Lifetime) -> [Duration; 6] {
     [initial_age, fresh_for, while_revalidate, if_error, if_gone, retry_after]
 }
 
-fn read_head(bytes: &[u8]) -> Result<RecordHead, Damaged> {
+fn read_head(bytes: &[u8], body_bytes: u64) -> Result<RecordHead, Damaged> {
     let mut fields = Fields(bytes);
     let distribution = fields.text()?.into();
     let uri = fields.text()?.into();
@@ -261,6 +296,16 @@ fn read_head(bytes: &[u8]) -> Result<RecordHead, Damaged> {
     let (initial_age, fresh_for, while_revalidate) = (span()?, span()?, span()?);
     let (if_error, if_gone, retry_after) = (span()?, span()?, span()?);
     let lifetime = Lifetime { initial_age, fresh_for, while_revalidate, if_error, if_gone, retry_after };
+    let part = ContentRange { part: ByteRange { first: fields.u64()?, last: fields.u64()? }, total: fields.u64()? };
+    let part = match part {
+        ContentRange { part: NO_PART, total: 0 } => None,
+        ContentRange { part: ByteRange { first, last }, total }
+            if last < total && last.checked_sub(first).is_some_and(|more| more + 1 == body_bytes) =>
+        {
+            Some(part)
+        }
+        _ => return Err(Damaged),
+    };
     let status = u16::try_from(fields.u32()?).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut headers = HeaderMap::new();
     while !fields.0.is_empty() {
@@ -269,7 +314,7 @@ fn read_head(bytes: &[u8]) -> Result<RecordHead, Damaged> {
         headers.append(name, value);
     }
     let head = Arc::new(StoredHead::new(status.ok_or(Damaged)?, headers));
-    Ok(RecordHead { distribution, uri, vary: Vary::Names(names.into()), head, lifetime, stored_at })
+    Ok(RecordHead { distribution, uri, vary: Vary::Names(names.into()), head, part, lifetime, stored_at })
 }
 
 pub(super) fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
@@ -326,6 +371,7 @@ mod tests {
             uri: "/a?b=c".into(),
             vary: Vary::Names([http::header::ACCEPT_LANGUAGE, http::header::ORIGIN].into()),
             head: Arc::new(StoredHead::new(StatusCode::GONE, headers)),
+            part: None,
             lifetime: Lifetime {
                 initial_age: Duration::from_nanos(1),
                 fresh_for: Duration::from_secs(2),
@@ -356,9 +402,13 @@ mod tests {
             lines in proptest::collection::vec(("[a-z][a-z0-9-]{0,12}", "[ -~\u{e0}-\u{ff}]{0,30}"), 0..8),
             blocks in proptest::collection::vec(0_usize..150_000, 0..4),
             sequence: u64,
+            first in proptest::option::of(0_u64..1 << 40),
         ) {
             let lines: Vec<_> = lines.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-            let head = head(&lines);
+            let length: u64 = blocks.iter().map(|&len| len as u64).sum();
+            let part = first.filter(|_| length > 0).map(|first| ByteRange { first, last: first + length - 1 });
+            let part = part.map(|part| ContentRange { part, total: part.last + 5 });
+            let head = RecordHead { part, ..head(&lines) };
             let blocks: Vec<Vec<u8>> = (0_u8..).zip(blocks).map(|(at, len)| vec![at; len]).collect();
             let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
             let bytes = record(sequence, &head, &blocks);
@@ -389,7 +439,39 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert_eq!(read(&bytes).err(), Some(Damaged));
-            let _ = read_head(&bytes);
+            let _ = read_head(&bytes, 7);
+        }
+    }
+
+    #[test]
+    fn some_chunks_are_read_and_checked_alone() {
+        let body: Vec<u8> = (0..200_000_u32).map(|at| (at / 7) as u8).collect();
+        let mut bytes = record(3, &head(&[]), &[&body]);
+        let header = RecordHeader::parse(SEED, &bytes).unwrap();
+        let start = usize::try_from(header.body_start()).unwrap();
+        let rows = [((0, 0), (0, 65_535)), ((65_535, 65_536), (0, 131_071)), ((190_000, 199_999), (131_072, 199_999))];
+        let range = |(first, last)| ByteRange { first, last };
+        let read = |bytes: &[u8], chunks: ByteRange| {
+            let chunk = &bytes[start + chunks.first as usize..=start + chunks.last as usize];
+            header.check(SEED, &bytes[..start], chunks.first, chunk)
+        };
+        for (wanted, expected) in rows {
+            let chunks = chunks_of(range(wanted), header.body_bytes);
+            assert_eq!((chunks, read(&bytes, chunks)), (range(expected), Ok(())));
+        }
+        // Damage elsewhere is none here, and the right bytes in another place are wrong.
+        bytes[start + 70_000] ^= 1;
+        assert_eq!([(0, 65_535), (0, 131_071)].map(|chunks| read(&bytes, range(chunks))), [Ok(()), Err(Damaged)]);
+        assert_eq!(header.check(SEED, &bytes[..start], 65_536, &bytes[start..start + 65_536]), Err(Damaged));
+    }
+
+    #[test]
+    fn a_part_that_is_not_its_body_or_lies_beyond_its_object_is_damaged() {
+        for (first, last, total) in [(0, 3, 3), (4, 8, 20), (9, 6, 20)] {
+            let part = Some(ContentRange { part: ByteRange { first, last }, total });
+            let bytes = record(1, &RecordHead { part, ..head(&[]) }, &[b"body"]);
+            let header = RecordHeader::parse(SEED, &bytes).unwrap();
+            assert_eq!(header.head(SEED, &bytes), Err(Damaged), "{first}-{last}/{total}");
         }
     }
 

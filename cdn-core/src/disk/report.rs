@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     WallTime,
+    range::{ByteRange, ContentRange},
     store::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
 };
 
@@ -18,7 +19,7 @@ pub fn detail(now: WallTime, header: &RecordHeader, record: &RecordHead) -> Entr
         lifetime: record.lifetime,
         resident: now.saturating_since(record.stored_at),
         origin_left_alone_for: Duration::ZERO,
-        lacking: Vec::new(),
+        lacking: record.part.map(beside).unwrap_or_default(),
     };
     // What answers HEAD alone has no place there.
     EntryDetail { report: report(now, header, record), key: header.key, head_only: false, response: Some(response) }
@@ -28,7 +29,7 @@ pub fn detail(now: WallTime, header: &RecordHeader, record: &RecordHead) -> Entr
 fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryReport {
     let left = aged(record.lifetime, record.stored_at, now);
     let state = if !left.fresh_for.is_zero() {
-        EntryState::Fresh
+        if record.part.is_some() { EntryState::Partial } else { EntryState::Fresh }
     } else if !left.while_revalidate.is_zero() {
         EntryState::StaleWhileRevalidate
     } else if !left.if_gone.is_zero() {
@@ -49,4 +50,11 @@ fn report(now: WallTime, header: &RecordHeader, record: &RecordHead) -> EntryRep
         bytes: header.record_bytes(),
         since_last_hit: now.saturating_since(record.stored_at),
     }
+}
+
+/// What of the whole is not in this record. Others may have it.
+fn beside(ContentRange { part, total }: ContentRange) -> Vec<ByteRange> {
+    let before = part.first.checked_sub(1).map(|last| ByteRange { first: 0, last });
+    let after = ByteRange { first: part.last + 1, last: total.saturating_sub(1) };
+    before.into_iter().chain((after.first < total).then_some(after)).collect()
 }

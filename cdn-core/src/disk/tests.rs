@@ -1,6 +1,8 @@
 //! The tier against files in memory: what must be found, what must not, and that no history of damage and restarts makes
 //! it tell a lie.
 
+mod parts;
+
 use std::{convert::Infallible, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -10,6 +12,7 @@ use super::{record::DEAD, *};
 use crate::{WallTime, distribution::Distribution, freshness::Lifetime, store::StoredHead, test_data};
 
 const SEED: KeySeed = KeySeed::new(7);
+const NOW: WallTime = WallTime::from_unix_secs(1);
 
 /// A tier and its files, which do what they are told at once.
 struct Sim {
@@ -74,17 +77,21 @@ impl Sim {
     }
 
     fn draft(&self, ticket: Ticket, path: &str, language: &str, status: StatusCode) -> Option<Draft> {
-        let headers = headers(language);
         let vary = if language.is_empty() { Vary::default() } else { Vary::Names([LANGUAGE].into()) };
-        let head = RecordHead {
-            distribution: "demo".into(),
+        let head = RecordHead { vary, ..self.head(path, StoredHead::new(status, HeaderMap::new())) };
+        Draft::new(SEED, ticket, &self.request(path, &headers(language)), head)
+    }
+
+    fn head(&self, path: &str, head: StoredHead) -> RecordHead {
+        RecordHead {
+            distribution: Arc::clone(self.distribution.id()),
             uri: path.into(),
-            vary,
-            head: Arc::new(StoredHead::new(status, HeaderMap::new())),
+            vary: Vary::default(),
+            head: Arc::new(head),
+            part: None,
             lifetime: Lifetime { fresh_for: Duration::from_secs(60), ..Lifetime::default() },
-            stored_at: WallTime::from_unix_secs(1),
-        };
-        Draft::new(SEED, ticket, &self.request(path, &headers), head)
+            stored_at: NOW,
+        }
     }
 
     /// A response was fetched, and is written at once.
@@ -117,22 +124,25 @@ impl Sim {
     /// What a request gets, and whether that was found by reading something damaged.
     fn read(&mut self, path: &str, language: &str) -> Option<Vec<u8>> {
         let headers = headers(language);
-        let key = self.request(path, &headers).key(SEED);
-        let located = self.tier.find(key, &headers)?;
-        let read = || {
-            let file = self.files.get(&located.place.segment)?;
-            let at = located.place.offset as usize;
-            let bytes = file.get(at..at + located.place.bytes as usize)?;
-            let header = RecordHeader::parse(SEED, bytes).ok().filter(|header| located.is(header) && header.live)?;
-            header.head(SEED, bytes).ok()?;
-            Some(bytes[header.body(SEED, bytes).ok()?].to_vec())
-        };
-        let body = read();
+        let request = self.request(path, &headers);
+        let Found::Whole(located) = self.tier.find(NOW, request.key(SEED), &request, None)? else { return None };
+        let body =
+            self.record(&located).and_then(|(header, bytes)| Some(bytes[header.body(SEED, bytes).ok()?].to_vec()));
         if body.is_none() {
             self.tier.damaged(&located);
             self.work();
         }
         body
+    }
+
+    /// The record that was meant, if its head is whole.
+    fn record(&self, located: &Located) -> Option<(RecordHeader, &[u8])> {
+        let file = self.files.get(&located.place.segment)?;
+        let at = located.place.offset as usize;
+        let bytes = file.get(at..at + located.place.bytes as usize)?;
+        let header = RecordHeader::parse(SEED, bytes).ok().filter(|header| located.is(header) && header.live)?;
+        header.head(SEED, bytes).ok()?;
+        Some((header, bytes))
     }
 
     fn invalidate(&mut self, pattern: &str) -> u64 {

@@ -12,7 +12,7 @@ use super::{
     CacheShard, FetchId, Growth, Lookup, NotStored, StoredHead, Wanted,
     entry::{Content, Entry, Selector, StoredParts},
     parts::{Parts, Run},
-    slots::NONE,
+    slots::{NONE, SlotId},
 };
 use crate::{
     Counter, Instant, Reason,
@@ -70,6 +70,25 @@ pub struct StorablePart<'a, B> {
     /// What its `Vary` demands.
     pub vary: Vary,
     /// The viewer's headers of the request that it answers.
+    pub request: &'a HeaderMap,
+}
+
+/// Parts of one representation that lay on the disk tier.
+#[derive(Clone, Debug)]
+pub struct RestoredParts<'a, B> {
+    /// The head of the whole, as for [`StorablePart`].
+    pub head: Arc<StoredHead>,
+    /// Bytes of the whole.
+    pub total: u64,
+    /// Which bytes each has, and they.
+    pub pieces: Vec<(ByteRange, B)>,
+    /// How long they may be used from `since` on.
+    pub lifetime: Lifetime,
+    /// A moment at which they had the age that `lifetime` begins with.
+    pub since: Instant,
+    /// What its `Vary` demands.
+    pub vary: Vary,
+    /// The viewer's headers of the request that they answer.
     pub request: &'a HeaderMap,
 }
 
@@ -192,12 +211,49 @@ impl<B: Clone> CacheShard<B> {
             fetch.waiters = 0;
             if growth != Growth::Kept {
                 fetch.joinable = false;
-                let reserved = std::mem::take(&mut fetch.reserved);
-                self.bytes -= reserved;
-                self.counters.sub(Counter::EdgeStoreBytes, reserved);
+                self.give_back(id);
             }
         }
         growth
+    }
+
+    /// The disk tier has parts of what a fetch was to bring. They join those of the same representation, which are at
+    /// least as new, or take the place of what is stored of another. Resolves the fetch.
+    pub fn parts_restored(&mut self, now: Instant, id: FetchId, restored: RestoredParts<'_, B>) -> Growth {
+        let RestoredParts { head, total, pieces, lifetime, since, vary, request } = restored;
+        match self.fetches.get(id.0) {
+            None => return Growth::Dropped(NotStored::Unknown),
+            Some(fetch) if fetch.invalidated => {
+                self.end_without_body(id);
+                return Growth::Dropped(NotStored::Invalidated);
+            }
+            Some(_) => {}
+        }
+        let mut growth = Growth::Dropped(NotStored::Gone);
+        for (part, body) in pieces {
+            let (head, vary, range) = (Arc::clone(&head), vary.clone(), ContentRange { part, total });
+            let storable = StorablePart { head, range, body: body.clone(), lifetime, since, vary, request };
+            let placed = match self.reserve(id, part.length()) {
+                Growth::Kept => self.home_of_part(now, id, &storable).map(|at| self.add_part(at, id, part, body)),
+                dropped @ Growth::Dropped(_) => Ok(dropped),
+            };
+            match placed {
+                // Only what was admitted was ever written there.
+                Ok(Growth::Kept) => growth = self.complete_part(id),
+                // It is here already, or there is no room for it.
+                _ => self.give_back(id),
+            }
+        }
+        self.end_without_body(id);
+        growth
+    }
+
+    /// Gives back the room that was made for a part.
+    fn give_back(&mut self, id: FetchId) {
+        let Some(fetch) = self.fetches.get_mut(id.0) else { return };
+        let reserved = std::mem::take(&mut fetch.reserved);
+        self.bytes -= reserved;
+        self.counters.sub(Counter::EdgeStoreBytes, reserved);
     }
 
     /// Makes room for a part that is arriving.
@@ -216,13 +272,25 @@ impl<B: Clone> CacheShard<B> {
         Growth::Kept
     }
 
-    /// Puts a part that is arriving among those of its representation.
+    /// Puts a part that is arriving among those of its representation, whose newest head is its own.
     fn place_part(&mut self, now: Instant, id: FetchId, part: StorablePart<'_, B>) -> Growth {
-        let Some(fetch) = self.fetches.get(id.0) else { return Growth::Dropped(NotStored::Unknown) };
+        let at = match self.home_of_part(now, id, &part) {
+            Ok(at) => at,
+            Err(why) => return Growth::Dropped(why),
+        };
+        if let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) {
+            (stored.head, stored.since, stored.lifetime) = (part.head, part.since, part.lifetime);
+        }
+        self.add_part(at, id, part.range.part, part.body)
+    }
+
+    /// Where the parts of its representation are. What is stored of another goes.
+    fn home_of_part(&mut self, now: Instant, id: FetchId, part: &StorablePart<'_, B>) -> Result<SlotId, NotStored> {
+        let Some(fetch) = self.fetches.get(id.0) else { return Err(NotStored::Unknown) };
         let (key, distribution, uri) = (fetch.key, Arc::clone(&fetch.distribution), fetch.uri.clone());
         let variant = part.vary.variant(self.seed, part.request);
         let validator = strong_validator(&part.head.headers());
-        let ContentRange { part: range, total } = part.range;
+        let total = part.range.total;
         let mut others = None;
         let mut at = self.objects.get(&key).map_or(NONE, |object| object.first_entry);
         while let Some(entry) = self.entries.at(at) {
@@ -231,7 +299,7 @@ impl<B: Clone> CacheShard<B> {
                 match &entry.content {
                     // Somebody brought the whole meanwhile.
                     Content::Response(response) if now < response.fresh_until() && !entry.head_only => {
-                        return Growth::Dropped(NotStored::Gone);
+                        return Err(NotStored::Gone);
                     }
                     Content::Parts(stored)
                         if validator.is_some() && stored.validator == validator && stored.parts.total == total =>
@@ -243,38 +311,29 @@ impl<B: Clone> CacheShard<B> {
             }
             at = next;
         }
-        let at = match others {
-            Some(at) => at,
-            None => {
-                let content = Content::Parts(Box::new(StoredParts {
-                    head: Arc::clone(&part.head),
-                    validator,
-                    parts: Parts::new(total),
-                    listed: false,
-                    since: part.since,
-                    lifetime: part.lifetime,
-                }));
-                let selector = Selector::new(part.vary, variant);
-                let bare = Entry {
-                    key,
-                    next: NONE,
-                    distribution,
-                    uri,
-                    selector,
-                    head_only: false,
-                    content,
-                    bytes: 0,
-                    last_hit: now,
-                };
-                let Some(at) = self.insert(bare) else { return Growth::Dropped(NotStored::NoRoom) };
-                at
-            }
-        };
+        if let Some(at) = others {
+            return Ok(at);
+        }
+        let content = Content::Parts(Box::new(StoredParts {
+            head: Arc::clone(&part.head),
+            validator,
+            parts: Parts::new(total),
+            listed: false,
+            since: part.since,
+            lifetime: part.lifetime,
+        }));
+        let selector = Selector::new(part.vary.clone(), variant);
+        let (next, head_only, bytes, last_hit) = (NONE, false, 0, now);
+        let bare = Entry { key, next, distribution, uri, selector, head_only, content, bytes, last_hit };
+        self.insert(bare).ok_or(NotStored::NoRoom)
+    }
+
+    /// Adds a part to others of its representation.
+    fn add_part(&mut self, at: SlotId, id: FetchId, range: ByteRange, body: B) -> Growth {
         let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) else {
             return Growth::Dropped(NotStored::Gone);
         };
-        (stored.head, stored.since, stored.lifetime) = (part.head, part.since, part.lifetime);
-        if !stored.parts.add(range, part.body, id.0) {
+        if !stored.parts.add(range, body, id.0) {
             return Growth::Dropped(NotStored::Gone);
         }
         while (stored.parts.len() > self.settings.parts_max.max(1)
@@ -311,7 +370,16 @@ impl<B: Clone> CacheShard<B> {
             self.end_without_body(id);
             return Growth::Dropped(dropped);
         }
-        let Some(at) = self.end_fetch(id).and_then(|fetch| fetch.part_of) else {
+        let growth = self.complete_part(id);
+        self.end_fetch(id);
+        growth
+    }
+
+    /// A part that a fetch has brought is complete.
+    fn complete_part(&mut self, id: FetchId) -> Growth {
+        // The room that was made for it when it began is that which it takes now.
+        self.give_back(id);
+        let Some(at) = self.fetches.get_mut(id.0).and_then(|fetch| fetch.part_of.take()) else {
             return Growth::Dropped(NotStored::Unknown);
         };
         let Some(Entry { content: Content::Parts(stored), .. }) = self.entries.get_mut(at) else {
@@ -321,7 +389,6 @@ impl<B: Clone> CacheShard<B> {
             return Growth::Dropped(NotStored::Gone);
         }
         let is_new = !std::mem::replace(&mut stored.listed, true);
-        // The room that was made for it when it began is that which its end has freed.
         self.recount(at.index);
         if is_new {
             self.offer(at.index);

@@ -21,6 +21,8 @@ use cdn_core::{
 };
 use rand::{TryRng as _, rngs::SysRng};
 
+use super::Unread;
+
 /// How long a process that begins waits for another to let go of the directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -200,14 +202,14 @@ pub(super) fn read_at(file: &File, offset: u64, bytes: u64) -> io::Result<Vec<u8
 ///
 /// # Errors
 /// The file system refuses, or the record is damaged.
-pub(super) fn read_head(file: &File, seed: KeySeed, place: Place) -> io::Result<(RecordHeader, RecordHead)> {
+pub(super) fn read_head(file: &File, seed: KeySeed, place: Place) -> Result<(RecordHeader, RecordHead), Unread> {
     let start = read_at_most(file, place.offset, 4 << 10)?;
-    let header = RecordHeader::parse(seed, &start).map_err(io::Error::other)?;
+    let header = RecordHeader::parse(seed, &start)?;
     let start = match start.len() < header.head_end() {
         true => read_at_most(file, place.offset, header.head_end())?,
         false => start,
     };
-    let head = header.head(seed, &start).map_err(io::Error::other)?;
+    let head = header.head(seed, &start)?;
     Ok((header, head))
 }
 

@@ -47,6 +47,7 @@ impl Fixture {
             uri: path.into(),
             vary: Vary::default(),
             head: Arc::new(StoredHead::new(StatusCode::OK, HeaderMap::new())),
+            part: None,
             lifetime: Lifetime { fresh_for: Duration::from_secs(60), ..Lifetime::default() },
             stored_at: WallTime::from_unix_secs(1),
         };
@@ -57,7 +58,7 @@ impl Fixture {
 
     fn find(&self, path: &str) -> Option<Result<OnDisk, Reason>> {
         let request = self.request(path);
-        self.disk.find(request.key(self.disk.seed()), &request)
+        self.disk.find(request.key(self.disk.seed()), &request, None)
     }
 
     fn errors(&self) -> u64 {

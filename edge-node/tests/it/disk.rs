@@ -27,21 +27,21 @@ fn tier(dir: &Path) -> Option<DiskConfig> {
     Some(DiskConfig { dir: dir.to_owned(), bytes_max: 16 << 20, generation: "one".into() })
 }
 
-fn on_disk(origin: SocketAddr, dir: &Path) -> Setup {
+pub(crate) fn on_disk(origin: SocketAddr, dir: &Path) -> Setup {
     let mut setup = Setup::new(origin);
     setup.config.disk = tier(dir);
     setup
 }
 
 /// Ends a node as `iso down` does, and waits until its directory is free.
-async fn end(mut node: Running, dir: &Path) {
+pub(crate) async fn end(mut node: Running, dir: &Path) {
     node.stop.cancel();
     node.ended.take().unwrap().await.unwrap().unwrap();
     drop(node);
     wait_until("the directory is free", || fs::File::open(dir.join("lock")).unwrap().try_lock().is_ok()).await;
 }
 
-fn segments(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "segment")).collect()
 }

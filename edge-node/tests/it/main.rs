@@ -3,6 +3,7 @@
 mod caching;
 mod compression;
 mod disk;
+mod disk_parts;
 mod failover;
 mod hostile;
 mod http2;

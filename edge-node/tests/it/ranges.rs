@@ -8,19 +8,19 @@ use proptest::{
 
 use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, get_with, line, ok, wait_until};
 
-const TOTAL: usize = 5_000;
+pub(crate) const TOTAL: usize = 5_000;
 
 /// Byte `at` of version `seed` of the object.
 fn byte(seed: u8, at: usize) -> u8 {
     b'!' + ((at * 7 + at / 93 + usize::from(seed) * 31) % 93) as u8
 }
 
-fn body(seed: u8, first: usize, last: usize) -> Vec<u8> {
+pub(crate) fn body(seed: u8, first: usize, last: usize) -> Vec<u8> {
     (first..=last).map(|at| byte(seed, at)).collect()
 }
 
 /// What an origin with ranges and If-Range answers; `seed` is the version of its object, and its entity tag.
-fn answer(head: &str, seed: u8) -> Vec<u8> {
+pub(crate) fn answer(head: &str, seed: u8) -> Vec<u8> {
     let etag = format!("\"{seed}\"");
     let unchanged = line(head, "if-range").is_none_or(|condition| condition == etag);
     let spec = line(head, "range").filter(|_| unchanged).and_then(|range| {
@@ -43,7 +43,7 @@ fn answer(head: &str, seed: u8) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-async fn origin(seed: u8) -> Scripted {
+pub(crate) async fn origin(seed: u8) -> Scripted {
     Scripted::start(move |head, _| vec![Act::Send(answer(head, seed))]).await
 }
 

@@ -293,3 +293,49 @@ fn an_object_keeps_its_standing_when_a_part_is_added() {
     assert!(world.counters.value(Counter::EdgeEvictions) > 50);
     assert_eq!(parts(world.ask("/a", &bytes("0-19"))).runs.len(), 2);
 }
+
+/// The disk tier has these parts of what `id` was to fetch.
+fn restore(world: &mut World, id: FetchId, pieces: &[(u64, u64)], etag: &str, fresh_secs: u64) -> Growth {
+    let restored = RestoredParts {
+        head: head(etag),
+        total: 100,
+        pieces: pieces.iter().map(|&(first, last)| (range(first, last), "disk")).collect(),
+        lifetime: lifetime(fresh_secs, 0, 0),
+        since: world.now,
+        vary: Vary::default(),
+        request: &HeaderMap::new(),
+    };
+    let growth = world.shard.parts_restored(world.now, id, restored);
+    world.check();
+    assert!(world.shard.fetches.iter().next().is_none(), "the fetch is resolved");
+    growth
+}
+
+#[test]
+fn parts_from_the_disk_join_what_is_here_and_do_not_make_it_older() {
+    let mut world = World::new(StoreSettings::default());
+    let absent = begun(world.ask("/a", &bytes("10-29")));
+    assert_eq!(restore(&mut world, absent.id, &[(0, 19), (20, 39)], "\"a\"", 60), Growth::Kept);
+    assert_eq!(parts(world.ask("/a", &bytes("10-29"))).runs.len(), 2);
+    let lacking = begun(world.ask("/a", &bytes("30-59")));
+    // One is here already.
+    assert_eq!(restore(&mut world, lacking.id, &[(20, 29), (40, 59)], "\"a\"", 5), Growth::Kept);
+    let served = parts(world.ask("/a", &bytes("0-59")));
+    assert_eq!((served.runs.len(), served.fresh_for.as_secs()), (3, 60));
+    let other = begun(world.ask("/a", &bytes("60-69")));
+    assert_eq!(restore(&mut world, other.id, &[(60, 69)], "\"b\"", 60), Growth::Kept);
+    assert_eq!(parts(world.ask("/a", &bytes("60-69"))).head.validators().etag.unwrap(), "\"b\"");
+    assert!(begun(world.ask("/a", &bytes("0-59"))).lacking.is_some(), "of another representation nothing is left");
+}
+
+#[test]
+fn parts_from_the_disk_that_were_invalidated_or_have_no_room_are_not_kept() {
+    let mut world = World::new(StoreSettings { bytes_max: 1_200, ..StoreSettings::default() });
+    let id = begun(world.ask("/a", &bytes("0-9"))).id;
+    world.invalidate("/a");
+    assert_eq!(restore(&mut world, id, &[(0, 9)], "\"a\"", 60), Growth::Dropped(NotStored::Invalidated));
+    world.shard.settings.object_bytes_max = 20;
+    let id = begun(world.ask("/a", &bytes("0-29"))).id;
+    assert_eq!(restore(&mut world, id, &[(0, 29)], "\"a\"", 60), Growth::Dropped(NotStored::Gone));
+    assert_eq!(world.shard.bytes(), 0);
+}
