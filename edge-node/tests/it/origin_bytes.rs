@@ -99,6 +99,26 @@ async fn heads_that_are_in_doubt_are_refused_and_nothing_of_them_is_stored() {
     }
 }
 
+/// "A recipient MAY recognize a single LF as a line terminator" (RFC 9112 section 2.2). What is recognised is written anew:
+/// nobody in front of this node sees a line that ends in another way, and all of them see the same fields. Of requests the
+/// same is refused (`cdn_core::framing`): there what stands in front has read the head before.
+#[tokio::test]
+async fn a_line_feed_alone_ends_a_line_of_an_origins_head_and_leaves_as_crlf() {
+    for end in ["\n", "\r\n"] {
+        let raw =
+            format!("HTTP/1.1 200 OK\nCache-Control: max-age=60\nX-One: a{end}X-Two: b\nContent-Length: 3{end}\nabc");
+        let origin = origin([&raw, SMUGGLED].concat()).await;
+        let node = node(&origin).await;
+        for reason in ["miss_absent", "hit"] {
+            let reply = get(node.address, "/bad").await;
+            assert_eq!((reply.status, reply.text().as_str(), reply.reason().as_str()), (200, "abc", reason), "{raw:?}");
+            assert_eq!((reply.header("x-one").as_str(), reply.header("x-two").as_str()), ("a", "b"), "{raw:?}");
+            assert!(!reply.head.replace("\r\n", "").contains(['\r', '\n']), "{:?}", reply.head);
+        }
+        assert_unharmed(&origin, &node, &raw).await;
+    }
+}
+
 #[tokio::test]
 async fn what_comes_behind_a_response_answers_nothing() {
     let cases = [
