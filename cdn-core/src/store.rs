@@ -33,7 +33,7 @@ use self::{
     slots::{NONE, Slots},
 };
 pub use self::{
-    entry::{Served, Storable},
+    entry::{ALLOCATION_BYTES, Served, Storable},
     fetch::{Begun, FetchError, FetchId},
     head::StoredHead,
     inspect::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
@@ -56,6 +56,8 @@ pub struct StoreSettings {
     /// Bytes of bodies, headers and bookkeeping. When full, the eviction policy makes room (`edge_evictions_total`).
     /// Default 256 MiB.
     pub bytes_max: u64,
+    /// Bytes that the shell holds for each body beside its own bytes. Default 0.
+    pub body_overhead_bytes: u64,
     /// The largest body that is stored (`edge_objects_too_large_total`). Default 64 MiB.
     pub object_bytes_max: u64,
     /// Requests that may wait for one fetch (`edge_waiters_full_total`). Default 10,000.
@@ -83,6 +85,7 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             bytes_max: 256 << 20,
+            body_overhead_bytes: 0,
             object_bytes_max: 64 << 20,
             waiters_max: 10_000,
             variants_max: 64,

@@ -24,7 +24,7 @@ use cdn_core::{
 use tokio::sync::watch;
 
 use crate::{
-    body::Subscription,
+    body::{SharedBody, Subscription},
     object::{Following, Object},
 };
 
@@ -129,6 +129,7 @@ impl Store {
         let shards = (settings.bytes_max / settings.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX);
         let each = StoreSettings {
             bytes_max: settings.bytes_max / shards,
+            body_overhead_bytes: SharedBody::OVERHEAD_BYTES,
             admission_keys_max: settings.admission_keys_max.div_ceil(shards as usize),
             ..settings
         };

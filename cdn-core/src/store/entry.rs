@@ -4,7 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{fetch::FetchError, head::StoredHead, parts::Parts, slots::SlotId};
+use super::{
+    StoreSettings,
+    fetch::FetchError,
+    head::StoredHead,
+    parts::Parts,
+    slots::{SlotId, slot_bytes},
+};
 use crate::{
     Instant,
     cache_key::{CacheKey, KeySeed},
@@ -14,11 +20,17 @@ use crate::{
     vary::Vary,
 };
 
+/// What an allocator takes for each piece of memory beside its bytes: a word before it, and half of two words that it is
+/// rounded up to.
+pub const ALLOCATION_BYTES: u64 = 16;
+
 /// Bytes that an entry costs beside body, headers and path: itself, its place in the table and what the eviction policy
-/// notes. 1.5 stands for the table's load (hashbrown keeps between 7/16 and 7/8 of its places in use).
+/// notes; head, lines and path are memory of their own. 1.5 stands for the table's load (hashbrown keeps between 7/16 and
+/// 7/8 of its places in use).
 pub(super) const fn overhead<B>(eviction: EvictionPolicy) -> u64 {
-    let own = size_of::<Entry<B>>() + size_of::<StoredHead>() + (size_of::<CacheKey>() + 8) * 3 / 2;
-    own as u64 + eviction.bytes_per_entry()
+    let own = slot_bytes::<Entry<B>>() + (size_of::<CacheKey>() + 8) * 3 / 2;
+    let head = 2 * size_of::<usize>() + size_of::<StoredHead>();
+    (own + head) as u64 + 3 * ALLOCATION_BYTES + eviction.bytes_per_entry()
 }
 
 /// A stored response as it is handed out.
@@ -194,13 +206,19 @@ impl<B: Clone> Entry<B> {
     }
 
     /// What it counts in the store's bytes.
-    pub(super) fn cost(&self, eviction: EvictionPolicy) -> u64 {
+    pub(super) fn cost(&self, settings: &StoreSettings) -> u64 {
         let content = match &self.content {
-            Content::Response(response) => response.body_bytes.saturating_add(response.head.len() as u64),
-            Content::Parts(stored) => stored.parts.bytes().saturating_add(stored.head.len() as u64),
+            Content::Response(response) => {
+                let body = response.body_bytes.saturating_add(settings.body_overhead_bytes);
+                body.saturating_add(response.head.len() as u64)
+            }
+            Content::Parts(stored) => {
+                let parts = stored.parts.len() as u64 * settings.body_overhead_bytes + stored.parts.overhead();
+                stored.parts.bytes().saturating_add(stored.head.len() as u64 + parts) + size_of_val(&**stored) as u64
+            }
             Content::Unshared { .. } => 0,
         };
-        content.saturating_add(self.uri.len() as u64 + overhead::<B>(eviction))
+        content.saturating_add(self.uri.len() as u64 + overhead::<B>(settings.eviction))
     }
 }
 

@@ -99,6 +99,11 @@ impl<B: Clone> Parts<B> {
         self.extents.iter().filter(|extent| extent.arriving.is_none()).map(|extent| extent.range.length()).sum()
     }
 
+    /// Bytes that the list of them takes.
+    pub(super) const fn overhead(&self) -> u64 {
+        (self.extents.capacity() * size_of::<Extent<B>>()) as u64
+    }
+
     /// Bytes that all pieces will have.
     pub(super) fn bytes_expected(&self) -> u64 {
         self.extents.iter().map(|extent| extent.range.length()).sum()

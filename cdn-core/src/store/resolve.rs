@@ -329,7 +329,7 @@ impl<B: Clone> CacheShard<B> {
     /// Puts an entry at the head of its key's chain, after making room. `None` where there is none. The eviction policy
     /// hears of it later: what is still arriving is not evicted.
     pub(super) fn insert(&mut self, mut entry: Entry<B>) -> Option<SlotId> {
-        entry.bytes = entry.cost(self.settings.eviction);
+        entry.bytes = entry.cost(&self.settings);
         if !self.make_room(entry.bytes) {
             return None;
         }
@@ -365,7 +365,7 @@ impl<B: Clone> CacheShard<B> {
     /// Counts an entry's bytes anew.
     pub(super) fn recount(&mut self, at: u32) {
         if let Some(entry) = self.entries.at_mut(at) {
-            let (before, after) = (entry.bytes, entry.cost(self.settings.eviction));
+            let (before, after) = (entry.bytes, entry.cost(&self.settings));
             entry.bytes = after;
             self.bytes = self.bytes - before + after;
             self.counters.add(Counter::EdgeStoreBytes, after);

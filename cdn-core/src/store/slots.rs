@@ -23,6 +23,11 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+/// Bytes of a slot.
+pub(super) const fn slot_bytes<T>() -> usize {
+    size_of::<Slot<T>>()
+}
+
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }

@@ -116,7 +116,7 @@ impl World {
             let mut at = object.first_entry;
             while let Some(entry) = self.shard.entries.at(at) {
                 chained.0 += 1;
-                assert_eq!(entry.bytes, entry.cost(self.shard.settings.eviction));
+                assert_eq!(entry.bytes, entry.cost(&self.shard.settings));
                 at = entry.next;
             }
             let mut at = object.first_fetch;

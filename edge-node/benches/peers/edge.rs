@@ -1,9 +1,9 @@
 //! The edge as a process: this program again, with other arguments.
 
-use std::{collections::BTreeMap, io::Read as _, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use cdn_core::{
-    NodeId, Role,
+    Counter, NodeId, Role,
     distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
     eviction::EvictionPolicy,
     policies,
@@ -23,9 +23,10 @@ pub(crate) struct Options {
     origin: SocketAddr,
     diagnostics: bool,
     log: bool,
+    two: bool,
 }
 
-/// Reads `serve-edge ADDRESS ORIGIN [diagnostics] [log]`.
+/// Reads `serve-edge ADDRESS ORIGIN [diagnostics] [log] [two]`.
 pub(crate) fn options(args: &[String]) -> Option<Options> {
     match args {
         [role, address, origin, words @ ..] if role == ROLE => Some(Options {
@@ -33,12 +34,13 @@ pub(crate) fn options(args: &[String]) -> Option<Options> {
             origin: origin.parse().ok()?,
             diagnostics: words.iter().any(|word| word == "diagnostics"),
             log: words.iter().any(|word| word == "log"),
+            two: words.iter().any(|word| word == "two"),
         }),
         _ => None,
     }
 }
 
-/// Serves on one thread until stdin ends.
+/// Serves on one thread, or on `two`, until stdin ends. For each line there it says how many bytes its store counts.
 pub(crate) fn serve(options: Options) {
     let log = LogWriter::stderr();
     if options.log {
@@ -46,16 +48,22 @@ pub(crate) fn serve(options: Options) {
     }
     let config = config(options.origin, options.diagnostics);
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        stopped.cancel();
-    });
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let mut runtime = match options.two {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.worker_threads(2);
     let runtime = runtime.enable_all().on_thread_park(move || log.flush()).build().expect("a runtime");
     runtime.block_on(async {
         let listener = std::net::TcpListener::bind(options.address).expect("the port is free");
-        let (edge, _handle) = Edge::build(config, vec![listener], edge_node::tcp()).expect("a node");
+        let (edge, handle) = Edge::build(config, vec![listener], edge_node::tcp()).expect("a node");
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            for _ in std::io::stdin().lines().map_while(Result::ok) {
+                println!("{}", handle.counters().value(Counter::EdgeStoreBytes));
+            }
+            stopped.cancel();
+        });
         edge.serve(stop).await.expect("it serves");
     });
 }

@@ -1,4 +1,5 @@
-//! The origin of everybody: `/1k`, `/32k`, `/1m`, and anything below them, with the same fields.
+//! The origin of everybody: `/1k`, `/32k`, `/1m`, and anything below them, with the same fields. A range of anything is
+//! one of an object of a gibibyte.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -40,5 +41,17 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         .header("cache-control", "max-age=3600")
         .header("etag", "\"0123456789abcdef\"")
         .header("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    if let Some((first, last)) = range(&request) {
+        let response = response.status(206).header("content-range", format!("bytes {first}-{last}/{}", 1 << 30));
+        let body = Bytes::from_static(&BODY).slice(..last + 1 - first);
+        return Ok(response.body(Full::new(body)).expect("a response"));
+    }
     Ok(response.body(Full::new(Bytes::from_static(&BODY).slice(..length))).expect("a response"))
+}
+
+/// First and last byte.
+fn range(request: &Request<Incoming>) -> Option<(usize, usize)> {
+    let range = request.headers().get("range")?.to_str().ok()?;
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -19,7 +20,7 @@ const LOAD_CORE: &str = "1";
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
@@ -44,7 +45,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(Self { address, child, _directory: directory })
+        Some(Self { address, child, directory })
     }
 
     /// CPU time of the server's processes so far.
@@ -58,6 +59,20 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1024
+    }
+
+    /// What an edge answers to a line on its stdin; see [`crate::edge::serve`].
+    pub(crate) fn counted_bytes(&mut self) -> u64 {
+        let log = self.directory.path().join("output.log");
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let before = said().len();
+        self.child.stdin.as_mut().and_then(|stdin| stdin.write_all(b"\n").ok()).expect("it listens to us");
+        loop {
+            if let Some(line) = said().get(before..).filter(|line| line.ends_with('\n')) {
+                return line.trim().parse().expect("a number");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub(crate) fn counted(bytes: impl AsRef<[u8]> + Send + 'static, counters: &Arc<C
     Bytes::from_owner(Counted { bytes, counters: Arc::clone(counters) })
 }
 
+/// Bytes of what keeps the account of a block.
+pub(super) const COUNTED_BYTES: usize = size_of::<Counted<Box<[u8]>>>();
+
 struct Counted<T: AsRef<[u8]>> {
     bytes: T,
     counters: Arc<Counters>,

@@ -15,9 +15,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use cdn_core::Counters;
+use cdn_core::{Counters, store::ALLOCATION_BYTES};
 
-use super::counted::counted;
+use super::counted::{COUNTED_BYTES, counted};
 
 /// Pieces smaller than this are joined, so that a body sent byte by byte costs no more than one sent at once.
 const SMALL_BYTES: usize = 2 * 1024;
@@ -170,6 +170,12 @@ impl From<Vec<Bytes>> for Blocks {
 }
 
 impl SharedBody {
+    /// Bytes that a sealed body of one block takes beside that block: what is shared of it, behind two counts of
+    /// references, and the owner of the block, behind one count and a way to drop it. Further blocks are large.
+    pub(crate) const OVERHEAD_BYTES: u64 =
+        (2 * size_of::<usize>() + size_of::<Shared>() + 2 * size_of::<usize>() + COUNTED_BYTES) as u64
+            + 3 * ALLOCATION_BYTES;
+
     /// A body that is yet to arrive. What is held of it is counted.
     pub(crate) fn new(counters: &Arc<Counters>) -> Self {
         let arriving = Box::new(Inner::new(Arc::clone(counters)));
