@@ -16,7 +16,7 @@ use std::{
 use cdn_core::PopCode;
 
 pub use self::preset::{PRESETS, Preset, preset};
-pub(crate) use self::tables::{ACCESS, BACKBONE, REGION_RTT, TableError, each_row, square};
+pub(crate) use self::tables::{ACCESS, BACKBONE, DIURNAL, REGION_RTT, TableError, each_row, square};
 use crate::{
     clients::ClientNetworks,
     geo::{Continent, Coordinates, CountryCode, MacroRegion, coded_enum},
@@ -246,6 +246,17 @@ impl Atlas {
         cities.chain(pops).chain(self.regions.iter().map(|region| &region.place))
     }
 
+    /// The place at a position of [`Self::places`].
+    pub fn at_index(&self, index: u32) -> Option<&Place> {
+        let index = PlaceIndex::try_from(index).ok()?;
+        (usize::from(index) < self.ids.len()).then(|| self.at(index))
+    }
+
+    /// The position of a place in [`Self::places`]; `None` for a place that is not of this atlas.
+    pub fn index_of_place(&self, place: &Place) -> Option<u32> {
+        self.index_of(place.id.as_str()).map(u32::from)
+    }
+
     /// The cities, most users first.
     pub fn cities(&self) -> &[City] {
         &self.cities
@@ -402,9 +413,11 @@ mod tests {
         let atlas = Atlas::embedded();
         let ids: BTreeSet<_> = atlas.places().map(|place| place.id.clone()).collect();
         assert_eq!(ids.len(), 1346);
+        assert_eq!(atlas.at_index(1346), None);
         for place in atlas.places() {
             assert_eq!(atlas.place(place.id.as_str()).unwrap(), place);
             assert_eq!(atlas.site(place.id.as_str()).unwrap(), place);
+            assert_eq!(atlas.index_of_place(place).and_then(|index| atlas.at_index(index)), Some(place));
         }
     }
 

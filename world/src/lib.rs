@@ -45,5 +45,6 @@ pub use crate::{
     site::SiteId,
     stream::stream,
     verdict::{Judge, Judgement},
+    workload::{Day, Habits, Intended, InvalidZipf, Workload, WorkloadError, Zipf},
     world::{Basis, RttParts, World, WorldOptions},
 };

@@ -12,6 +12,7 @@ pub(crate) const COUNTRIES: Source = Source { name: "countries.csv", text: inclu
 pub(crate) const ALIASES: Source = Source { name: "aliases.csv", text: include_str!("../../data/aliases.csv") };
 pub(crate) const BACKBONE: Source = Source { name: "backbone.csv", text: include_str!("../../data/backbone.csv") };
 pub(crate) const ACCESS: Source = Source { name: "access.csv", text: include_str!("../../data/access.csv") };
+pub(crate) const DIURNAL: Source = Source { name: "diurnal.csv", text: include_str!("../../data/diurnal.csv") };
 pub(crate) const REGION_RTT: Source =
     Source { name: "region_rtt_ms.csv", text: include_str!("../../data/region_rtt_ms.csv") };
 

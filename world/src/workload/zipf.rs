@@ -1,57 +1,40 @@
 //! Zipf's law: the object of rank i is asked for in proportion to 1 / i^s.
 //!
-//! Drawn by the alias method (Walker 1977; Vose 1991): a draw is one look at a table, whatever the exponent, and the
-//! shares are there exactly for whoever computes what should come out.
+//! Drawn from a table ([`Alias`]): a draw is one look, whatever the exponent, and the shares are there exactly for whoever
+//! computes what should come out. For catalogues too large for a table there is `inversion.rs`.
 
-use rand::{Rng, RngExt as _};
+use rand::Rng;
+
+use super::alias::Alias;
 
 /// A catalogue with its popularity.
 #[derive(Clone, Debug)]
 pub struct Zipf {
-    /// By rank: how much of its column belongs to itself, in parts of 2^32, and whose the rest is.
-    columns: Vec<Column>,
+    table: Alias,
+    objects: u32,
     exponent: f64,
     total: f64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Column {
-    own: u32,
-    other: u32,
 }
 
 impl Zipf {
     /// `objects` objects, at least one, with this exponent (zero: all alike).
     pub fn new(objects: u32, exponent: f64) -> Self {
         let objects = objects.max(1);
-        let total = (1..=objects).map(|rank| weight(rank, exponent)).sum();
-        let columns = (0..objects).map(|rank| Column { own: u32::MAX, other: rank }).collect();
-        let mut zipf = Self { columns, exponent, total };
-        // How many columns' worth each rank has: those with less than one are filled up by those with more.
-        let mut worth: Vec<f64> = zipf.shares().map(|share| share * f64::from(objects)).collect();
-        let (mut poor, mut rich): (Vec<u32>, Vec<u32>) = (0..objects).partition(|&rank| worth[rank as usize] < 1.0);
-        while let (Some(small), Some(large)) = (poor.pop(), rich.pop()) {
-            let own = worth[small as usize];
-            zipf.columns[small as usize] = Column { own: (own * 2_f64.powi(32)) as u32, other: large };
-            worth[large as usize] -= 1.0 - own;
-            if worth[large as usize] < 1.0 { poor.push(large) } else { rich.push(large) }
-        }
-        zipf
+        let weights: Vec<f64> = (1..=objects).map(|rank| weight(rank, exponent)).collect();
+        // Where there is no law (an exponent that is no number), the first object is all there is.
+        let table = Alias::new(&weights).or_else(|| Alias::new(&[1.0])).unwrap_or_default();
+        Self { table, objects, exponent, total: weights.iter().sum() }
     }
 
     /// How many objects there are.
     pub const fn objects(&self) -> u32 {
-        self.columns.len() as u32
+        self.objects
     }
 
     /// Draws an object by its rank, counted from zero: the most popular is 0.
     #[inline]
     pub fn draw(&self, rng: &mut impl Rng) -> u32 {
-        // One word does for both: the upper half chooses the column, the lower half whose part of it.
-        let word = rng.random::<u64>();
-        let column = ((word >> 32) * u64::from(self.objects())) >> 32;
-        let Column { own, other } = self.columns[column as usize];
-        if (word as u32) < own { column as u32 } else { other }
+        self.table.of(rng.next_u64()) as u32
     }
 
     /// The share of requests that each object gets, the most popular first; together one.
