@@ -10,6 +10,7 @@ pub mod cache_control;
 pub mod cache_key;
 pub mod compression;
 pub mod conditional;
+pub mod content;
 pub mod counters;
 pub mod disk;
 pub mod distribution;

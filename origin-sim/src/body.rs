@@ -17,14 +17,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use cdn_core::{Counter, Counters};
+use cdn_core::{Counter, Counters, content::Content};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     task::JoinHandle,
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use crate::{content::Content, pace::Pace, slots::Slot, tally::PathTally, wire::Cutter};
+use crate::{pace::Pace, slots::Slot, tally::PathTally, wire::Cutter};
 
 /// Bytes that are produced at once where nothing asks for smaller chunks.
 const CHUNK_BYTES: usize = 64 << 10;

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     answer::Answer,
+    parameters::byte_count,
     simulated::{BodyFailure, next_data},
 };
 
@@ -68,6 +69,12 @@ pub(crate) fn page(id: &str, path: &str) -> Option<Page> {
         }
         _ => return None,
     })
+}
+
+/// The size that a path of `/bytes` names: `/bytes/10k/anything` is 10 KiB long.
+pub(crate) fn size_in(path: &str) -> Option<u64> {
+    let rest = path.strip_prefix("/bytes/")?;
+    byte_count(rest.split('/').next()?)
 }
 
 /// The request as JSON: what reached the origin, after everything on the way had its say.

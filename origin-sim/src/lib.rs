@@ -36,6 +36,8 @@
 //! Headers replace what the answer had under their name. Those that frame the message (`Content-Length`,
 //! `Transfer-Encoding`, `Connection`, `Upgrade`, `TE`) cannot be set.
 //!
+//! `/bytes/10k`, and every path below it, answers 10 KiB: the size is part of the path, and so of every cache key.
+//!
 //! The demo site has `/`, `/app.js`, `/style.css`, `/big.bin` (16 MiB), `/api/time` (never cached) and `/echo` (the
 //! request as JSON, with the length and SHA-256 of its body).
 //!
@@ -45,7 +47,6 @@
 
 mod answer;
 mod body;
-mod content;
 mod demo;
 mod directory;
 mod faults;
@@ -63,8 +64,9 @@ mod slots;
 mod tally;
 mod wire;
 
+pub use cdn_core::content::{Content, byte_at, fill};
+
 pub use crate::{
-    content::{Content, byte_at, fill},
     faults::{FaultKind, FaultRule, SharedFaults},
     gate::{GateStream, gate},
     glob::PathGlob,

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use cdn_core::content::Content;
 use http::{HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -13,7 +14,6 @@ use hyper::body::Incoming;
 use crate::{
     answer::{Answer, Manner, Representation, http_date},
     body::Source,
-    content::Content,
     demo::{self, Page},
     parameters::{InvalidParameter, Parameters, Rule, TagChoice},
     precondition::EntityTag,
@@ -163,7 +163,9 @@ fn representation(setup: &Setup<'_>, path: &str, parameters: &Parameters, page: 
             (body.len() as u64, Source::Bytes(body), Some(content_type))
         }
         Some(Page { size, content_type, .. }) => (size, Source::Content(content), Some(content_type)),
-        None => (parameters.size.unwrap_or(SIZE_DEFAULT), Source::Content(content), None),
+        None => {
+            (parameters.size.or_else(|| demo::size_in(path)).unwrap_or(SIZE_DEFAULT), Source::Content(content), None)
+        }
     };
     let opaque = match &source {
         Source::Bytes(body) => format!("{:016x}", fnv(body)),

@@ -35,6 +35,17 @@ async fn any_path_answers_with_checkable_content_and_cacheable_headers() {
 }
 
 #[tokio::test]
+async fn a_path_of_bytes_names_its_own_size() {
+    let origin = Origin::start(|_| {});
+    let mut client = Client::connect(origin.address).await;
+    for (path, length) in [("/bytes/5000/17", 5000), ("/bytes/2k", 2048), ("/bytes/0/x", 0), ("/bytes/huge", 1024)] {
+        let reply = client.get(path).await;
+        assert_eq!((reply.status, reply.body), (200, content(path, 0, length)), "{path}");
+    }
+    assert_eq!(client.get("/bytes/5000/17?size=7").await.body.len(), 7);
+}
+
+#[tokio::test]
 async fn the_query_decides_what_the_answer_looks_like() {
     let origin = Origin::start(|_| {});
     let mut client = Client::connect(origin.address).await;
