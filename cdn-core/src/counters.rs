@@ -254,6 +254,11 @@ counters! {
     ViewerBeacons, "viewer", "viewer_beacons_total", Counter, "round trips reported to the routers";
     ViewerBeaconsFailed, "viewer", "viewer_beacons_failed_total", Counter, "reports that no router took";
     ViewerBeaconsDropped, "viewer", "viewer_beacons_dropped_total", Counter, "reports dropped because too many were under way";
+    ViewerLoadRequests, "viewer", "viewer_load_requests_total", Counter, "requests that loads meant to make";
+    ViewerLoadInFlight, "viewer", "viewer_load_in_flight", Gauge, "requests of loads that are under way";
+    ViewerLoadFull, "viewer", "viewer_load_full_total", Counter, "requests of loads that were not made because the limit was reached";
+    ViewerLoadRetries, "viewer", "viewer_load_retries_total", Counter, "requests that users of loads made again after a failure";
+    ViewerLoadObservationsDropped, "viewer", "viewer_load_observations_dropped_total", Counter, "observations of loads dropped because their reader was too slow";
     ViewerLedgersDropped, "viewer", "viewer_ledgers_dropped_total", Counter, "ledgers dropped because the limit was reached";
     // wan
     WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";

@@ -138,6 +138,9 @@ reasons! {
     ViewerEdgeReset = "viewer_edge_reset", "the connection to the edge ended before it answered";
     ViewerEdgeInvalid = "viewer_edge_invalid", "what the edge sent is not valid HTTP";
     ViewerResponseTimeout = "viewer_response_timeout", "the edge did not answer within the limit";
+    ViewerBodyBroken = "viewer_body_broken", "the response broke off in the middle of its body";
+    ViewerGaveUp = "viewer_gave_up", "the user of a load had no answer within its patience";
+    ViewerLoadFull = "viewer_load_full", "the request of a load was not made because as many as allowed were under way";
 }
 
 impl Reason {
@@ -155,6 +158,20 @@ impl Reason {
         )
     }
 }
+
+impl std::str::FromStr for Reason {
+    type Err = UnknownReason;
+
+    /// The word on the wire.
+    fn from_str(word: &str) -> Result<Self, UnknownReason> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word).ok_or(UnknownReason)
+    }
+}
+
+/// No reason has this word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no reason has this word")]
+pub struct UnknownReason;
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -408,9 +408,9 @@ async fn ask_parent(
     fetched.requested_at = began;
     crate::timing::remove_parents_lines(&mut fetched.headers);
     let word = |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok());
-    let reason = word("x-iso-reason").and_then(|word| Reason::ALL.iter().find(|reason| reason.as_str() == word));
+    let reason = word("x-iso-reason").and_then(|word| word.parse::<Reason>().ok());
     let cache_status = forward::list_of(&fetched.headers, &CACHE_STATUS);
-    fetched.parent = Some(FromParent { tier: parent.tier, hit, reason: reason.copied(), cache_status });
+    fetched.parent = Some(FromParent { tier: parent.tier, hit, reason, cache_status });
     for name in ["x-iso-reason", "cache-status", "proxy-status"] {
         fetched.headers.remove(name);
     }

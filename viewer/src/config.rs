@@ -127,6 +127,12 @@ pub struct Limits {
     pub beacon_timeout: Duration,
     /// Ledgers that are kept; beyond, the oldest is dropped. Default 256.
     pub ledgers_max: usize,
+    /// Requests of loads that may be under way at once; one more is not made, and counts as failed. Default 20,000.
+    pub load_in_flight_max: usize,
+    /// Unused connections that the users of one load keep in all; beyond, the oldest is closed. Default 16,384.
+    pub load_idle_max: usize,
+    /// Observations of one load that wait for their reader; beyond, they are dropped and counted. Default 1,000,000.
+    pub load_observations_max: usize,
     /// How long requests under way may go on once the node was told to stop. Default 2 s.
     pub drain_grace: Duration,
     /// How long tunnels may go on once the node was told to stop; they know no end of their own to wait for. Default
@@ -160,6 +166,9 @@ impl Default for Limits {
             beacons_max: 64,
             beacon_timeout: Duration::from_secs(5),
             ledgers_max: 256,
+            load_in_flight_max: 20_000,
+            load_idle_max: 16_384,
+            load_observations_max: 1_000_000,
             drain_grace: Duration::from_secs(2),
             tunnel_drain_grace: Duration::from_millis(500),
         }

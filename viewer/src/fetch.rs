@@ -45,7 +45,7 @@ pub(crate) struct Viewpoint {
 /// Fetches for viewers.
 pub(crate) struct Fetcher {
     pub(crate) config: Arc<Config>,
-    pub(crate) connector: Connector,
+    pub(crate) connector: Arc<Connector>,
     pub(crate) pool: Pool,
     pub(crate) counters: Arc<Counters>,
 }
@@ -66,7 +66,7 @@ struct Found {
 }
 
 /// What is left of a request's body when it may have to be sent again.
-enum Body {
+pub(crate) enum Body {
     /// All of it is here.
     Kept(Bytes),
     /// It streams from the client and can be sent once.
@@ -95,15 +95,14 @@ impl Fetcher {
         who: &Viewpoint,
         target: &Target,
         parts: Parts,
-        body: Incoming,
+        mut body: Body,
         recorder: &mut Recorder,
     ) -> Result<Fetched, Failure> {
-        let mut body = self.keep(&parts, body).await?;
         let site = &who.standing.site;
         let mut addresses = None;
         // A client that has a connection to the host asks nobody where it is; a warm request does, off the clock.
         let mut kept = match who.owner {
-            Owner::Client(_) => {
+            Owner::Client(_) | Owner::User { .. } => {
                 self.pool
                     .checkout(who.owner, site, |kept| kept.host == target.host && kept.address.port() == target.port)
                     .await
@@ -115,6 +114,7 @@ impl Fetcher {
                 self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first).await
             }
         };
+        recorder.asked = kept.as_ref().map(|connection| connection.address);
         let mut warm = who.warm;
         let mut story = Vec::new();
         loop {
@@ -125,8 +125,12 @@ impl Fetcher {
                         Some(found) => found,
                         none => none.insert(self.locate(who, target, recorder).await?),
                     };
+                    if recorder.asked.is_none() {
+                        recorder.asked = found.left.first().copied();
+                    }
                     let connected = self.connect(who, &found.left, recorder, &mut story).await?;
-                    if Some(connected.address) != found.first {
+                    recorder.fell_back = Some(connected.address) != found.first;
+                    if recorder.fell_back {
                         self.counters.bump(Counter::ViewerFallbacks);
                     }
                     found.left.retain(|address| *address != connected.address);
@@ -144,8 +148,8 @@ impl Fetcher {
             }
             let address = connection.address;
             let request = Request::from_parts(parts.clone(), upload);
-            let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
-            recorder.wait_for(Step::Request, label);
+            let place = &who.standing.place;
+            recorder.wait_for(Step::Request, || format!("{place} → {}", self.config.edge_name(address.ip())));
             let sent = timeout(self.config.limits.response_timeout, connection.sender.try_send_request(request)).await;
             let mut error = match sent {
                 Ok(Ok(mut response)) => {
@@ -215,7 +219,7 @@ impl Fetcher {
     }
 
     /// Keeps the body when the request may be sent again and it is short; otherwise it streams.
-    async fn keep(&self, parts: &Parts, body: Incoming) -> Result<Body, Failure> {
+    pub(crate) async fn keep(&self, parts: &Parts, body: Incoming) -> Result<Body, Failure> {
         if body.is_end_stream() {
             return Ok(Body::Kept(Bytes::new()));
         }
@@ -237,17 +241,19 @@ impl Fetcher {
         if let Some(address) = target.address {
             return Ok(found(&[address]));
         }
-        let label = format!("{} → resolver", who.standing.place);
-        recorder.wait_for(Step::Dns, label.clone());
+        let label = || format!("{} → resolver", who.standing.place);
+        recorder.wait_for(Step::Dns, label);
         let located = who.resolver.locate(&who.standing, &target.host, who.subnet).await;
         match located {
             Ok(Located { addresses, how }) => {
-                let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                recorder.step(Step::Dns, label, format!("dns: {shown} ({how})"));
+                recorder.step_with(Step::Dns, || {
+                    let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    (label(), format!("dns: {shown} ({how})"))
+                });
                 Ok(found(&addresses))
             }
             Err(error) => {
-                recorder.step(Step::Dns, label, "dns: failed".into());
+                recorder.step_with(Step::Dns, || (label(), "dns: failed".into()));
                 let story = format!("{} could not resolve {}: {error}", who.standing.place, target.host);
                 Err(match error {
                     ResolveError::Busy => Failure::ResolverBusy(story),
@@ -265,14 +271,16 @@ impl Fetcher {
         story: &mut Vec<String>,
     ) -> Result<Connected, Failure> {
         let place = &who.standing.place;
-        let named: Vec<_> = addresses.iter().map(|address| self.config.edge_name(address.ip())).collect();
-        recorder.wait_for(Step::Connect, format!("{place} → {}", named.join(" or ")));
+        recorder.wait_for(Step::Connect, || {
+            let named: Vec<_> = addresses.iter().map(|address| self.config.edge_name(address.ip())).collect();
+            format!("{place} → {}", named.join(" or "))
+        });
         let result = self.connector.connect(&who.standing, addresses).await;
         let attempts = match &result {
             Ok(connected) => &connected.attempts,
             Err(attempts) => attempts,
         };
-        recorder.steps(attempts.iter().map(|attempt| (self.entry(place, attempt), attempt.share)).collect());
+        recorder.steps(|| attempts.iter().map(|attempt| (self.entry(place, attempt), attempt.share)).collect());
         let failed = attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected);
         story.extend(failed.map(|attempt| format!("{} {}", self.named(attempt.address), attempt.outcome)));
         result.map_err(|attempts| {
@@ -306,8 +314,9 @@ impl Fetcher {
     }
 
     fn record_request(&self, recorder: &mut Recorder, address: SocketAddr, detail: &str) {
-        let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
-        recorder.step(Step::Request, label, detail.to_owned());
+        let place = recorder.place().to_owned();
+        let words = || (format!("{place} → {}", self.config.edge_name(address.ip())), detail.to_owned());
+        recorder.step_with(Step::Request, words);
     }
 }
 

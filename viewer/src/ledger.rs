@@ -142,6 +142,8 @@ impl Ledger {
 /// Writes one ledger while the request is under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
+    /// Whether anybody wants the ledger. Where nobody does, nothing is put into words.
+    is_kept: bool,
     place: String,
     method: String,
     url: String,
@@ -152,6 +154,10 @@ pub(crate) struct Recorder {
     /// What is waited for, and with whom.
     waits: Option<(Step, String)>,
     entries: Vec<Entry>,
+    /// The address that was tried first.
+    pub(crate) asked: Option<std::net::SocketAddr>,
+    /// Another address of the answer than its first one was connected to.
+    pub(crate) fell_back: bool,
 }
 
 /// How a request ended.
@@ -168,17 +174,25 @@ pub(crate) struct Ending {
 
 impl Recorder {
     pub(crate) fn start(place: &str, method: &str, url: &str) -> Self {
+        Self { is_kept: true, method: method.into(), url: url.into(), ..Self::without_ledger(place) }
+    }
+
+    /// Of a request whose ledger nobody wants.
+    pub(crate) fn without_ledger(place: &str) -> Self {
         let now = Instant::now();
         Self {
+            is_kept: false,
             place: place.into(),
-            method: method.into(),
-            url: url.into(),
+            method: String::new(),
+            url: String::new(),
             warm: false,
             started: now,
             started_unix_ms: unix_ms(),
             mark: now,
             waits: None,
             entries: Vec::new(),
+            asked: None,
+            fell_back: false,
         }
     }
 
@@ -192,8 +206,10 @@ impl Recorder {
     }
 
     /// From now on this is waited for.
-    pub(crate) fn wait_for(&mut self, step: Step, label: String) {
-        self.waits = Some((step, label));
+    pub(crate) fn wait_for(&mut self, step: Step, label: impl FnOnce() -> String) {
+        if self.is_kept {
+            self.waits = Some((step, label()));
+        }
     }
 
     /// Nobody waits any more: everything since the last entry was spent on what did not come.
@@ -213,8 +229,20 @@ impl Recorder {
         self.entries.push(Entry { step, label, detail, duration_ms });
     }
 
+    /// The same, where label and detail are only made for a ledger.
+    pub(crate) fn step_with(&mut self, step: Step, words: impl FnOnce() -> (String, String)) {
+        if self.is_kept {
+            let (label, detail) = words();
+            self.step(step, label, detail);
+        }
+    }
+
     /// Everything since the last entry was spent on these, in proportion to their weights.
-    pub(crate) fn steps(&mut self, parts: Vec<(Entry, Duration)>) {
+    pub(crate) fn steps(&mut self, parts: impl FnOnce() -> Vec<(Entry, Duration)>) {
+        if !self.is_kept {
+            return;
+        }
+        let parts = parts();
         let total_ms = self.cut();
         let weights: f64 = parts.iter().map(|(_, weight)| weight.as_secs_f64()).sum();
         let count = parts.len() as f64;

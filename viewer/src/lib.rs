@@ -14,6 +14,7 @@ mod failure;
 mod fetch;
 mod headers;
 mod ledger;
+mod load;
 mod net;
 mod net_wan;
 mod node;
@@ -46,6 +47,7 @@ pub use crate::{
     config::{Config, Limits, RouterAddresses},
     dns::{DigError, DigOptions, DigRecord, DigReply, DigSubnet},
     ledger::{Entry, Ledger, Step},
+    load::{LoadError, LoadNews, LoadPlan, LoadRun, LoadSummary},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
     place::{Places, Standing},
 };
@@ -215,6 +217,14 @@ impl Handle {
             None => self.node.resolvers.at(&viewer),
         };
         dns::dig(&viewer, &resolver, name, kind, options).await
+    }
+
+    /// Begins to play a load, and tells of it as it goes. Must be called within the node's runtime.
+    ///
+    /// # Errors
+    /// It cannot be played.
+    pub fn load(&self, plan: LoadPlan) -> Result<LoadRun, LoadError> {
+        load::play(&self.node, plan)
     }
 
     /// Forgets what resolvers have heard and which addresses failed; says how many answers that were.

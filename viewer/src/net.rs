@@ -7,6 +7,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
+    time::Instant,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,6 +44,9 @@ pub trait Net: Send + Sync + 'static {
 
     /// Waits as long as a small packet takes from one site to another; no time at all within a site.
     fn cross(&self, from: &SiteId, to: &SiteId) -> BoxFuture<'static, ()>;
+
+    /// Waits until `at`, as exactly as the network itself keeps time.
+    fn wait_until(&self, at: Instant) -> BoxFuture<'static, ()>;
 }
 
 /// A connected datagram socket.

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    time::Instant,
 };
 
 use tokio::time::sleep;
@@ -32,6 +33,11 @@ impl Net for Wan {
                 sleep(one_way).await;
             }
         })
+    }
+
+    fn wait_until(&self, at: Instant) -> BoxFuture<'static, ()> {
+        let wan = self.clone();
+        Box::pin(async move { wan.wait_until(at).await })
     }
 }
 

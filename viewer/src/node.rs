@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use cdn_core::{Counter, Counters, framing::StandIn};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -28,7 +28,10 @@ pub(crate) struct Node {
     pub(crate) config: Arc<Config>,
     pub(crate) places: Arc<dyn Places>,
     pub(crate) resolvers: Resolvers,
+    pub(crate) net: Arc<dyn Net>,
     pub(crate) fetcher: Fetcher,
+    /// One permit for each request that loads may have under way.
+    pub(crate) load_room: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
     /// Cancelled when the node is told to stop: nothing new is begun.
     pub(crate) stopping: CancellationToken,
@@ -50,7 +53,7 @@ impl Node {
         let resolvers = Resolvers::new(Arc::clone(&net), dns, Arc::clone(&limits), Arc::clone(&counters));
         let beacons = Beacons::new(Arc::clone(&net), http, Arc::clone(&limits), Arc::clone(&counters));
         let fetcher = Fetcher {
-            connector: Connector::new(net, beacons, Arc::clone(&limits), Arc::clone(&counters)),
+            connector: Arc::new(Connector::new(Arc::clone(&net), beacons, Arc::clone(&limits), Arc::clone(&counters))),
             pool: Pool::new(limits.pool_idle_max, limits.pool_idle_timeout),
             config: Arc::clone(&config),
             counters: Arc::clone(&counters),
@@ -58,7 +61,8 @@ impl Node {
         let ledgers = Mutex::new(Ring::new(limits.ledgers_max));
         let (stopping, halt, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let serial = AtomicU64::new(1);
-        Self { config, places, resolvers, fetcher, counters, stopping, halt, tasks, ledgers, serial }
+        let load_room = Arc::new(Semaphore::new(limits.load_in_flight_max.min(Semaphore::MAX_PERMITS)));
+        Self { config, places, resolvers, net, fetcher, load_room, counters, stopping, halt, tasks, ledgers, serial }
     }
 
     /// Where `user` stands and how it asks from there.

@@ -1,11 +1,11 @@
 //! Connections to edges that wait for their next request.
 //!
 //! Whose they are: a client connection keeps its own, as a browser does, so that a new client pays its handshakes and
-//! one that stays does not. Warm requests share one set per place. Bounded in number and by idle time; closed when the
-//! client connection that opened them is.
+//! one that stays does not; so does each user of a load. Warm requests share one set per place. Bounded in number and by
+//! idle time; closed when the client connection that opened them is.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -29,6 +29,13 @@ pub(crate) type Upload = Either<Full<Bytes>, Incoming>;
 pub(crate) enum Owner {
     /// One client connection.
     Client(u64),
+    /// One user of a load.
+    User {
+        /// The load, by its index.
+        load: u16,
+        /// The user, by number.
+        user: u32,
+    },
     /// Every warm request.
     Everybody,
 }
@@ -40,21 +47,33 @@ pub(crate) struct EdgeConnection {
     pub(crate) address: SocketAddr,
 }
 
+type Key = (Owner, SiteId);
+
 struct Idle {
     connection: EdgeConnection,
-    since: Instant,
+    until: Instant,
+    serial: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of each owner, oldest first.
+    idle: HashMap<Key, Vec<Idle>>,
+    /// All of them by age.
+    by_age: BTreeMap<u64, Key>,
+    next_serial: u64,
 }
 
 /// The connections that wait.
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<(Owner, SiteId), Vec<Idle>>>,
+    state: Mutex<State>,
     idle_max: usize,
     idle_timeout: Duration,
 }
 
 impl Pool {
     pub(crate) fn new(idle_max: usize, idle_timeout: Duration) -> Self {
-        Self { idle: Mutex::default(), idle_max, idle_timeout }
+        Self { state: Mutex::default(), idle_max, idle_timeout }
     }
 
     /// A connection that can take a request, the youngest first; `wanted` says which will do.
@@ -64,21 +83,13 @@ impl Pool {
         site: &SiteId,
         wanted: impl Fn(&EdgeConnection) -> bool,
     ) -> Option<EdgeConnection> {
+        let key = (owner, site.clone());
         loop {
-            let mut connection = {
-                let mut idle = self.lock();
-                let key = (owner, site.clone());
-                let waiting = idle.get_mut(&key)?;
-                let at = waiting.iter().rposition(|idle| wanted(&idle.connection))?;
-                let taken = waiting.remove(at);
-                if waiting.is_empty() {
-                    idle.remove(&key);
-                }
-                if taken.since.elapsed() >= self.idle_timeout {
-                    continue;
-                }
-                taken.connection
-            };
+            let taken = self.lock().take(&key, |idle| wanted(&idle.connection))?;
+            if taken.until <= Instant::now() {
+                continue;
+            }
+            let mut connection = taken.connection;
             // The response before may just have ended: the connection says so within a poll or two, or that it is gone.
             if matches!(timeout(READY_WITHIN, connection.sender.ready()).await, Ok(Ok(()))) {
                 return Some(connection);
@@ -88,19 +99,32 @@ impl Pool {
 
     /// Keeps `connection` for the next request. Says whether the oldest had to go for it.
     pub(crate) fn store(&self, owner: Owner, site: &SiteId, connection: EdgeConnection) -> bool {
-        if connection.sender.is_closed() || self.idle_max == 0 {
+        self.store_for(self.idle_timeout, owner, site, connection)
+    }
+
+    /// Keeps `connection` for the next request, but not for longer than `idle_timeout`. Says whether the oldest had to go
+    /// for it.
+    pub(crate) fn store_for(
+        &self,
+        idle_timeout: Duration,
+        owner: Owner,
+        site: &SiteId,
+        connection: EdgeConnection,
+    ) -> bool {
+        if connection.sender.is_closed() || self.idle_max == 0 || idle_timeout.is_zero() {
             return false;
         }
-        let mut idle = self.lock();
-        let full = idle.values().map(Vec::len).sum::<usize>() >= self.idle_max;
-        if full {
-            // Each list is in the order of time, so the oldest of all is first in its own.
-            let oldest = idle.iter().min_by_key(|(_, waiting)| waiting.first().map(|idle| idle.since));
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                remove_first(&mut idle, &key);
-            }
+        // A connection that is kept for a day is kept for good.
+        let until = Instant::now() + idle_timeout.min(Duration::from_secs(86_400));
+        let mut state = self.lock();
+        let full = state.by_age.len() >= self.idle_max;
+        if full && let Some((oldest, key)) = state.by_age.pop_first() {
+            let _ = state.take(&key, |idle| idle.serial == oldest);
         }
-        idle.entry((owner, site.clone())).or_default().push(Idle { connection, since: Instant::now() });
+        let (key, serial) = ((owner, site.clone()), state.next_serial);
+        state.next_serial += 1;
+        state.by_age.insert(serial, key.clone());
+        state.idle.entry(key).or_default().push(Idle { connection, until, serial });
         full
     }
 
@@ -111,29 +135,46 @@ impl Pool {
 
     /// Closes what has waited too long or was closed by the other side.
     pub(crate) fn close_stale(&self) {
-        self.lock().retain(|_, waiting| {
-            waiting.retain(|idle| idle.since.elapsed() < self.idle_timeout && !idle.connection.sender.is_closed());
-            !waiting.is_empty()
-        });
+        let now = Instant::now();
+        self.lock().retain(|_, idle| idle.until > now && !idle.connection.sender.is_closed());
     }
 
     /// Closes all and says how many there were.
     pub(crate) fn close_all(&self) -> usize {
-        self.lock().drain().map(|(_, waiting)| waiting.len()).sum()
+        let mut state = self.lock();
+        state.idle.clear();
+        std::mem::take(&mut state.by_age).len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Owner, SiteId), Vec<Idle>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn remove_first(idle: &mut HashMap<(Owner, SiteId), Vec<Idle>>, key: &(Owner, SiteId)) {
-    if let Some(waiting) = idle.get_mut(key) {
-        if !waiting.is_empty() {
-            waiting.remove(0);
-        }
+impl State {
+    /// Takes the youngest that is `wanted` of those under `key`.
+    fn take(&mut self, key: &Key, wanted: impl Fn(&Idle) -> bool) -> Option<Idle> {
+        let waiting = self.idle.get_mut(key)?;
+        let at = waiting.iter().rposition(wanted)?;
+        let taken = waiting.remove(at);
         if waiting.is_empty() {
-            idle.remove(key);
+            self.idle.remove(key);
         }
+        self.by_age.remove(&taken.serial);
+        Some(taken)
+    }
+
+    fn retain(&mut self, wanted: impl Fn(&Key, &Idle) -> bool) {
+        let by_age = &mut self.by_age;
+        self.idle.retain(|key, waiting| {
+            waiting.retain(|idle| {
+                let stays = wanted(key, idle);
+                if !stays {
+                    by_age.remove(&idle.serial);
+                }
+                stays
+            });
+            !waiting.is_empty()
+        });
     }
 }

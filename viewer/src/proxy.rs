@@ -142,6 +142,7 @@ async fn forward(
     parts.uri = parts.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
     parts.version = Version::HTTP_11;
 
+    let body = node.fetcher.keep(&parts, body).await?;
     let Fetched { mut response, connection } = node.fetcher.fetch(who, target, parts, body, recorder).await?;
     let address = connection.address;
     let timing = EdgeTiming::of(response.headers());

@@ -131,6 +131,15 @@ impl Wan {
         Dialer::new(Arc::clone(&self.core), from, source)
     }
 
+    /// Ends at `at`, to the precision of links rather than of tokio's timer.
+    pub async fn wait_until(&self, at: std::time::Instant) {
+        let timer = &self.core.timer;
+        let span = at.saturating_duration_since(std::time::Instant::now());
+        if !span.is_zero() {
+            timer.sleep_until(timer.now() + span).await;
+        }
+    }
+
     /// A datagram socket for somebody who stands at `from`. Must be called within a tokio runtime.
     ///
     /// # Errors

@@ -79,7 +79,8 @@ pub(crate) struct Resolved {
 
 /// All resolvers of a viewer node.
 pub(crate) struct Resolvers {
-    by_site: Mutex<HashMap<SiteId, Arc<Resolver>>>,
+    /// By site, and by how long at least answers are kept.
+    by_site: Mutex<HashMap<(SiteId, Duration), Arc<Resolver>>>,
     net: Arc<dyn Net>,
     routers: Vec<SocketAddr>,
     limits: Arc<Limits>,
@@ -98,8 +99,13 @@ impl Resolvers {
 
     /// The resolver that stands at `standing`.
     pub(crate) fn at(&self, standing: &Standing) -> Arc<Resolver> {
+        self.stretching_at(standing, Duration::ZERO)
+    }
+
+    /// The resolver there that keeps every answer for `ttl_min` at least, whatever its TTL.
+    pub(crate) fn stretching_at(&self, standing: &Standing, ttl_min: Duration) -> Arc<Resolver> {
         let mut by_site = lock(&self.by_site);
-        let resolver = by_site.entry(standing.site.clone()).or_insert_with(|| {
+        let resolver = by_site.entry((standing.site.clone(), ttl_min)).or_insert_with(|| {
             let upstream = Upstream {
                 net: Arc::clone(&self.net),
                 from: standing.resolver_source(),
@@ -109,6 +115,7 @@ impl Resolvers {
             };
             Arc::new(Resolver {
                 standing: standing.clone(),
+                ttl_min,
                 upstream,
                 state: Mutex::new(State {
                     cache: Cache::new(self.limits.dns_cache_entries_max),
@@ -129,6 +136,7 @@ impl Resolvers {
 /// A resolver in a place.
 pub(crate) struct Resolver {
     pub(crate) standing: Standing,
+    ttl_min: Duration,
     upstream: Upstream,
     state: Mutex<State>,
 }
@@ -241,7 +249,7 @@ impl Resolver {
         let outcome = self.ask(question, Manner::default()).await.map(|resolved| resolved.reply);
         if let Ok(reply) = &outcome
             && let Some(ttl) = reply.ttl(self.upstream.limits.dns_ttl_max)
-            && lock(&self.state).cache.store(Instant::now(), question, Arc::clone(reply), ttl)
+            && lock(&self.state).cache.store(Instant::now(), question, Arc::clone(reply), ttl.max(self.ttl_min))
         {
             self.upstream.counters.bump(Counter::ViewerDnsCacheEvictions);
         }

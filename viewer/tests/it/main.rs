@@ -4,6 +4,7 @@
 mod dns;
 mod fallback;
 mod ledger;
+mod load;
 mod proxy;
 mod smuggling;
 mod support;

@@ -103,6 +103,10 @@ impl Net for TestNet {
         self.crossings.fetch_add(usize::from(from != to), Ordering::SeqCst);
         Box::pin(async {})
     }
+
+    fn wait_until(&self, at: std::time::Instant) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep_until(at.into()))
+    }
 }
 
 struct Udp(UdpSocket);
