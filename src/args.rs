@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     private_key::KeyKind,
-    quantity::{Share, Span},
+    quantity::{ByteCount, Share, Span},
     talk::error_document,
 };
 
@@ -26,6 +26,18 @@ Examples:
   iso route policy anycast                    every distribution without a policy of its own
   iso route policy geo --distribution shop    one distribution
   iso route policy default --distribution shop   back to the world's";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  iso load --from world --rps 200 --for 30s               users of all cities, Zipf over 1000 objects
+  iso load --from tokyo,osaka --rps 50 --for 10s --paths /index.html
+  iso load --rps 500 --for 1m --paths zipf:0.9:100000 --size 20KiB
+  iso load --for 5m --paths trace:requests.csv            time,id,size per line, at its own pace
+  iso load --rps 100 --for 10s --json
+
+Requests start when they are meant to, whatever became of the others, and latency counts from then. Objects are
+/objects/N of the simulated origins, /bytes/SIZE/N where a size is given; bodies are checked. Ctrl-C prints the figures so
+far and exits with 130.";
 
 const SIGN_EXAMPLES: &str = "\
 Examples:
@@ -86,6 +98,9 @@ pub(crate) enum Verb {
     Proxy,
     /// Run a command whose HTTP goes through a place.
     In(InArgs),
+    /// Make requests from the world's cities, open loop, and say how long they took.
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(LoadArgs),
     /// Kill nodes (SIGKILL); a PoP code stands for its edges.
     Kill(NodeArgs),
     /// Start nodes that were killed.
@@ -263,6 +278,37 @@ pub(crate) struct InArgs {
     /// A command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Where users are: world, which is every city by its users, or places.
+    #[arg(long, value_name = "world|PLACE", value_delimiter = ',', default_value = "world")]
+    pub(crate) from: Vec<String>,
+    /// Requests per second, over all places.
+    #[arg(long, value_name = "N")]
+    pub(crate) rps: Option<f64>,
+    /// How long.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) span: Span,
+    /// What is asked for: zipf:S:N, trace:FILE or a path.
+    #[arg(long, value_name = "zipf:S:N|trace:FILE|/PATH", default_value = "zipf:1:1000")]
+    pub(crate) paths: String,
+    /// Bytes of each object, of a simulated origin.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) size: Option<ByteCount>,
+    /// Users that the requests are spread over; each keeps its own connections.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) users: u32,
+    /// The mean pause of a user between two requests of a session.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) think: Option<Span>,
+    /// Which distribution; the first without it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) distribution: Option<String>,
+    /// Seed of the workload; the world's without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod hands;
 mod ipv6;
 mod lines;
 mod links;
+mod load;
 mod node;
 mod ports;
 mod private_key;

@@ -135,6 +135,24 @@ impl Api {
         Ok(self.send(self.request(Method::POST, path).json(body)).await?.json().await?)
     }
 
+    /// Posts a document to a node's admin port; the response is to be read as it comes.
+    ///
+    /// # Errors
+    /// No answer, or the node's refusal in words.
+    pub(crate) async fn post_to(&self, url: &str, body: &(impl Serialize + ?Sized)) -> Result<Response, VerbError> {
+        let request = self.client.post(url).bearer_auth(&self.record.token).json(body);
+        let response = request.send().await.map_err(|error| anyhow::Error::new(error).context("no answer"))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        match status.as_u16() {
+            400 | 422 => Err(VerbError::Usage(text.trim().to_owned())),
+            _ => Err(VerbError::Failed(anyhow::anyhow!("{status}: {}", text.trim()))),
+        }
+    }
+
     /// Asks for something to be taken away.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod break_it;
 mod cache;
 mod config;
 mod doctor;
+mod load;
 pub(crate) mod paint;
 mod route;
 mod sign;
@@ -68,6 +69,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Dig(args) => block_on(stand::dig(cli, args)),
         Verb::Proxy => block_on(stand::proxy(cli)),
         Verb::In(args) => block_on(stand::inside(cli, args)),
+        Verb::Load(args) => block_on(load::run(cli, args)),
         Verb::Kill(args) => block_on(break_it::stop_nodes(cli, "kill", &args.targets, args.span)),
         Verb::Pause(args) => block_on(break_it::stop_nodes(cli, "pause", &args.targets, args.span)),
         Verb::Start(args) => block_on(break_it::stop_nodes(cli, "start", &args.targets, None)),

@@ -5,23 +5,33 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use anyhow::Context as _;
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    body::Body,
+    extract::{DefaultBodyLimit, Query, State},
     http::StatusCode,
-    routing::get,
+    routing::{get, post},
 };
+use bytes::Bytes;
 use cdn_core::Role;
+use futures_util::stream;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::Value;
-use viewer::{Config, DigOptions, Handle, RouterAddresses, Viewer};
+use viewer::{Config, DigOptions, Handle, LoadNews, LoadPlan, LoadRun, RouterAddresses, Viewer};
 use wan::RawDial;
-use world::Atlas;
+use world::{Atlas, scenario::Load};
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, OriginKind},
     ipv6::{self, TwinDial},
     links,
-    node::{Common, Frame},
+    node::{
+        Common, Frame,
+        load_wire::{LoadAsk, LoadEnd, LoadLine},
+    },
 };
+
+/// The longest description of a load: a trace of some million requests.
+const LOAD_BYTES_MAX: usize = 256 << 20;
 
 /// Serves until the parent wants it to end.
 pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
@@ -39,8 +49,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         cluster: Arc::clone(&cluster),
         plan: frame.plan.clone(),
     };
-    let routes =
-        Router::new().route("/ledger", get(ledger)).route("/dig", get(dig)).with_state(ViewerState { handle, cluster });
+    let routes = Router::new()
+        .route("/ledger", get(ledger))
+        .route("/dig", get(dig))
+        .route("/load", post(load).layer(DefaultBodyLimit::max(LOAD_BYTES_MAX)))
+        .with_state(ViewerState { handle, cluster });
     frame.announce(common, routes).await?;
     node.serve(frame.stop).await;
     Ok(())
@@ -131,4 +144,73 @@ async fn dig(
         serde_json::to_value(&reply).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     document["text"] = Value::String(text);
     Ok(Json(document))
+}
+
+/// Plays loads, and tells of them line by line for as long as somebody listens.
+async fn load(
+    State(ViewerState { handle, cluster }): State<ViewerState>,
+    Json(ask): Json<LoadAsk>,
+) -> Result<Body, (StatusCode, String)> {
+    let refuse = |what: String| (StatusCode::BAD_REQUEST, what);
+    let loads: Vec<Load> = ask.loads.into_iter().map(Load::from).collect();
+    let hosts = loads.iter().map(|load| host_of(&cluster, &load.distribution)).collect::<Option<Vec<_>>>();
+    let plan = LoadPlan {
+        hosts: hosts.ok_or_else(|| refuse("no such distribution".into()))?,
+        loads,
+        warmup: ask.warmup,
+        length: ask.length,
+        seed: ask.seed,
+        content_seed: content_seed(&cluster),
+    };
+    let (before, began) = (cpu_time(), std::time::Instant::now());
+    let run = handle.load(plan).map_err(|error| refuse(error.to_string()))?;
+    let begin = LoadLine::Begin { unix_nanos: run.begin_unix_nanos };
+    let lines = stream::unfold((Some(run), Some(begin)), move |(run, begin)| async move {
+        if let Some(begin) = begin {
+            return Some((line(&begin), (run, None)));
+        }
+        let mut run: LoadRun = run?;
+        match run.recv().await? {
+            LoadNews::Observations(seen) => {
+                Some((line(&LoadLine::Seen(seen.iter().map(Into::into).collect())), (Some(run), None)))
+            }
+            LoadNews::Ended(summary) => {
+                let cpu = cpu_time().saturating_sub(before);
+                let (intended, dropped, took) = (summary.intended, summary.dropped, began.elapsed());
+                Some((line(&LoadLine::End(LoadEnd { intended, dropped, cpu, took })), (None, None)))
+            }
+        }
+    });
+    Ok(Body::from_stream(lines))
+}
+
+fn line(line: &LoadLine) -> Result<Bytes, serde_json::Error> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    Ok(text.into())
+}
+
+/// The name under which a distribution, by id, is asked; of the first one where the id is empty.
+fn host_of(cluster: &Cluster, id: &str) -> Option<String> {
+    let found = cluster.distributions.iter().find(|distribution| id.is_empty() || **distribution.id() == *id)?;
+    let written = found.aliases().iter().find(|alias| !alias.starts_with('*'));
+    Some(written.map_or_else(|| found.own_name(), ToString::to_string))
+}
+
+/// The seed of what origins serve, where all of them are simulated and none was told to serve something else.
+fn content_seed(cluster: &Cluster) -> Option<u64> {
+    let is_plain = |kind: &OriginKind| match kind {
+        OriginKind::Simulated { rules, .. } => !rules.iter().any(|(_, query)| query.contains("seed=")),
+        OriginKind::Directory(_) | OriginKind::App(_) => false,
+    };
+    cluster.origins.values().all(|origin| is_plain(&origin.kind)).then_some(cluster.seed)
+}
+
+/// What this process has used of its processors.
+fn cpu_time() -> std::time::Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    std::time::Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }

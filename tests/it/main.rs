@@ -16,6 +16,7 @@ mod hostile;
 mod ipv6;
 mod ledger;
 mod links;
+mod load;
 mod raw;
 mod route;
 mod routers;
