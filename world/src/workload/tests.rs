@@ -1,3 +1,5 @@
+//! Laws of workloads: rates, shares, sizes, and that a seed says all.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
