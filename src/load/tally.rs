@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cdn_core::PopCode;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use world::{Atlas, CacheOutcome, Continent, Integrity, Observation, Outcome};
+use world::{Atlas, Continent, Integrity, Observation, Outcome};
 
 /// Counts requests and times them.
 #[derive(Debug, Default)]
@@ -209,6 +209,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use cdn_core::{Instant, Reason};
+    use world::CacheOutcome;
 
     use super::*;
 
