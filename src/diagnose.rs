@@ -107,6 +107,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The line, from 1, of the value at `key`, written with dots.
+    pub(crate) fn line_of(&self, key: &str) -> Option<usize> {
+        let table = toml::de::DeTable::parse(&self.text).ok()?;
+        let key: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let span = span_of(&table, &key)?;
+        Some(self.text.get(..span.start)?.matches('\n').count() + 1)
+    }
+
     /// The complaint for `error`, with the line of its key where the key is in the file.
     pub(crate) fn complaint(&self, error: KeyError) -> Complaint {
         if let Some(elsewhere) = error.elsewhere {
@@ -164,15 +172,18 @@ fn span_of(table: &toml::Spanned<toml::de::DeTable<'_>>, key: &[String]) -> Opti
 /// # Errors
 /// One complaint with line and caret; for a misspelt key or value it names the nearest valid one.
 pub(crate) fn read_cluster(source: &Source) -> Result<ClusterFile, Complaint> {
-    toml::from_str(&source.text).map_err(|error| {
-        let message = error.message().trim().to_owned();
-        Complaint {
-            file: source.name.clone(),
-            source: error.span().map(|span| (source.text.clone(), span)),
-            hint: nearest_in_message(&message),
-            message,
-        }
-    })
+    toml::from_str(&source.text).map_err(|error| refused(source, &error))
+}
+
+/// What TOML or its types refuse in `source`.
+pub(crate) fn refused(source: &Source, error: &toml::de::Error) -> Complaint {
+    let message = error.message().trim().to_owned();
+    Complaint {
+        file: source.name.clone(),
+        source: error.span().map(|span| (source.text.clone(), span)),
+        hint: nearest_in_message(&message),
+        message,
+    }
 }
 
 /// Reads the file at `path`.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     daemon::wait_ready,
-    plan::{Plan, check_file, plan},
+    plan::{Plan, check_file, free_ports, plan, plan_of},
 };
 use crate::{
     args::{Cli, UpArgs},

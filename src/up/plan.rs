@@ -46,8 +46,16 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
         }
         None => (command_line(), PathBuf::new(), ClusterFile::default()),
     };
+    plan_of(file, &source, &dir, args)
+}
+
+/// Checks a world that stands in `source`, whose relative paths begin at `dir`.
+///
+/// # Errors
+/// [`VerbError::Config`] with one complaint.
+pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpArgs) -> Result<Plan, VerbError> {
     let written = file.clone();
-    let mut file = absolute_paths(file, &dir)?;
+    let mut file = absolute_paths(file, dir)?;
     lay_over(&mut file, args).map_err(|error| config(command_line().complaint(error)))?;
     // A wrong value is shown where it was written: in the file, or on the command line.
     let complain = |error: KeyError| {
@@ -82,18 +90,25 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
         prefixes.load().map_err(|error| complain(KeyError::new(&key, error.to_string())))?;
     }
     if file.base_port == Some(0) {
-        // The check needs some block; which one is free is known once it says what listens.
         inputs.base_port = None;
+        // The check needs some block; which one is free is known once it says what listens.
         let trial = Inputs { base_port: Some(ports::PortBlock::BASE_DEFAULT), ..inputs.clone() };
         let cluster = Cluster::check(&file, &trial).map_err(&complain)?;
-        let needed = |block| cluster.listens_on_at(block);
-        let block = ports::free_block(needed)
-            .ok_or_else(|| VerbError::Failed(anyhow::anyhow!("there is no free block of ports")))?;
-        inputs.base_port = Some(block.base());
+        inputs.base_port = Some(free_ports(&cluster)?);
     }
     let cluster = Cluster::check(&file, &inputs).map_err(&complain)?;
     warnings.extend(cluster.warnings.iter().cloned());
     Ok(Plan { file, inputs, cluster, warnings })
+}
+
+/// The first port of a block in which all that `cluster` listens on is free.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn free_ports(cluster: &Cluster) -> Result<u16, VerbError> {
+    let block = ports::free_block(|block| cluster.listens_on_at(block));
+    let block = block.ok_or_else(|| VerbError::Failed(anyhow::anyhow!("there is no free block of ports")))?;
+    Ok(block.base())
 }
 
 /// Checks a file on its own, as `iso config check` does.
