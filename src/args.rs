@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 use crate::{
     private_key::KeyKind,
@@ -16,9 +16,11 @@ Examples:
   iso up --origin app=http://127.0.0.1:3000@us-east-1   your own app behind the CDN
   iso curl --from tokyo --ledger -- http://www.demo.test/
   iso kill fra --for 30s
+  iso chaos run edge-dies                            a scenario with a verdict
   iso status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 130 interrupted.";
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 10 an expectation of a scenario
+was missed, 11 a scenario could not start, 130 interrupted.";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,15 @@ Examples:
   iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem
   iso sign cookie http://www.demo.test/ --resource 'http://www.demo.test/private/*' --key keys/ID.private.pem";
 
+const CHAOS_EXAMPLES: &str = "\
+Examples:
+  iso chaos run edge-dies                               one of those that `iso chaos list` shows
+  iso chaos run chaos/*.toml --junit out/iso.xml --html out/iso.html
+  iso chaos run lose-frankfurt.toml --seed 7 --json
+  iso chaos run lose-frankfurt.toml --world staging     in a world that runs
+
+Exit codes: 0 everything held, 10 an expectation was missed, 11 a scenario could not start, 130 interrupted.";
+
 /// A global CDN on one machine: real edges, routers and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
 #[command(name = "iso", version, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
@@ -52,6 +63,9 @@ pub(crate) struct Cli {
     /// Which world: several can run side by side.
     #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "ISO_WORLD")]
     pub(crate) world: String,
+    /// Whether the world was named, rather than left to be the default.
+    #[arg(skip)]
+    pub(crate) world_is_named: bool,
     /// One JSON document on stdout (a stream is one document per line).
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -130,6 +144,11 @@ pub(crate) enum Verb {
     /// Look into the caches.
     #[command(subcommand)]
     Cache(CacheVerb),
+    /// Play scenarios: load, a timeline of faults, and expectations that are held or missed.
+    #[command(subcommand)]
+    Chaos(ChaosVerb),
+    /// A random failure for the running world, and a grade for how it took it.
+    Drill(DrillArgs),
     /// The world itself: places and distances.
     #[command(name = "world", subcommand)]
     WorldVerb(WorldVerb),
@@ -595,6 +614,47 @@ pub(crate) enum CacheVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ChaosVerb {
+    /// Play scenario files, each in a world of its own; with --world in the world of that name, which is healed after.
+    #[command(after_help = CHAOS_EXAMPLES)]
+    Run(ChaosRunArgs),
+    /// The scenarios that iso brings.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChaosRunArgs {
+    /// Scenario files, or names of `iso chaos list`. All are checked before anything starts.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub(crate) files: Vec<PathBuf>,
+    /// In virtual time, with the same decisions, instead of on real processes.
+    #[arg(long)]
+    pub(crate) sim: bool,
+    /// Seed of everything random, instead of the file's.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Write a JUnit report: one suite per scenario, one case per expectation.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write a page with charts that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// Draws the failure; a random one without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How long the failure lasts.
+    #[arg(long = "for", value_name = "DURATION", default_value = "15s")]
+    pub(crate) span: Span,
+    /// Requests per second that are made meanwhile, from the world's cities.
+    #[arg(long, value_name = "N", default_value_t = 50.0)]
+    pub(crate) rps: f64,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum WorldVerb {
     /// The model's round trip between two places, or between the pairs of a file.
     Rtt {
@@ -653,7 +713,18 @@ pub(crate) struct NodeProcessArgs {
 
 /// Parses the command line; wrong usage ends the process with exit code 2.
 pub(crate) fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|error| {
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        // Of a global option the verb's own matches know the source; the value is the same.
+        let mut at = Some(&matches);
+        while let Some(matches) = at {
+            let source = matches.value_source("world");
+            cli.world_is_named |= source.is_some_and(|source| source != ValueSource::DefaultValue);
+            at = matches.subcommand().map(|(_, matches)| matches);
+        }
+        Ok(cli)
+    });
+    parsed.unwrap_or_else(|error| {
         // What cannot be parsed may still say how it wants to be answered.
         let wants_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
         if wants_json && error.use_stderr() {
@@ -665,7 +736,7 @@ pub(crate) fn parse() -> Cli {
 }
 
 /// Bits per second: a number with an optional k, M or G (and an optional `bps` or `bit`).
-fn parse_bps(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bps(text: &str) -> Result<u64, String> {
     let refuse = || format!("{text:?} is not a bit rate; write 500k, 10M or 1G");
     let body = text.trim().trim_end_matches("bps").trim_end_matches("bit").trim();
     let (number, scale) = match body.char_indices().last() {
@@ -688,8 +759,6 @@ fn parse_what_if(text: &str) -> Result<WhatIf, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

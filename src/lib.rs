@@ -5,6 +5,7 @@
 //! processes and the state directory.
 
 mod args;
+mod chaos;
 mod cluster;
 mod cluster_file;
 mod diagnose;
@@ -17,6 +18,7 @@ mod node;
 mod ports;
 mod private_key;
 mod quantity;
+mod scenario;
 mod state;
 mod supervisor;
 mod talk;
@@ -27,7 +29,8 @@ use std::process::ExitCode;
 
 /// Parses the command line, runs the verb and returns its exit code.
 ///
-/// 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 130 interrupted.
+/// 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 10 an expectation of a scenario was
+/// missed, 11 a scenario could not start, 130 interrupted.
 pub fn run() -> ExitCode {
     verbs::run(args::parse())
 }

@@ -187,6 +187,11 @@ impl WorldDir {
         let _ = fs::remove_file(self.record_path());
     }
 
+    /// Removes everything, logs too: of a world that nobody will ask about.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
     /// Worlds that run now.
     pub(crate) fn running() -> Vec<String> {
         let Some(entries) = home().ok().and_then(|home| fs::read_dir(home.join("worlds")).ok()) else {

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Cli, Explain, Verb},
+    chaos,
     node,
     talk::{Api, VerbError, error_document, tell},
     up,
@@ -49,6 +50,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Up(args) => up::run(cli, args),
         Verb::Node(args) => node::run(args),
         Verb::Config(verb) => config::run(cli, verb),
+        Verb::Chaos(verb) => chaos::run(cli, verb),
+        Verb::Drill(args) => chaos::drill(cli, args),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),
         Verb::Completions { shell } => config::completions(*shell),
         Verb::Man => config::manual(),

@@ -42,6 +42,8 @@ fn files(folder: &Path, found: &mut BTreeSet<String>) {
 fn no_example_is_left_out() {
     let mut found = BTreeSet::new();
     files(&root().join("examples"), &mut found);
+    // The incidents are the library of `iso chaos list`, whose own tests play them; the workflow is GitHub's to run.
+    found.retain(|name| !name.starts_with("incidents/") && name != "github-action/chaos.yml");
     assert_eq!(found, RUN.map(str::to_owned).into(), "each file is named here and run by a test of this module");
 }
 

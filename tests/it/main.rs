@@ -8,6 +8,7 @@
 mod app;
 mod ask;
 mod break_it;
+mod chaos;
 mod disk;
 mod documents;
 mod examples;

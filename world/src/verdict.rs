@@ -49,6 +49,8 @@ pub struct Judge {
     /// How many were down since when.
     downs: Vec<(Duration, u64)>,
     timeline: Vec<Line>,
+    /// Lines that say what happened meanwhile, by their index, with the fault that they speak of.
+    meanwhiles: Vec<(usize, usize)>,
 }
 
 /// One step of the charts, while it is filled.
@@ -105,6 +107,7 @@ impl Judge {
             down: BTreeSet::new(),
             downs: Vec::new(),
             timeline: Vec::new(),
+            meanwhiles: Vec::new(),
             pops,
             scenario: scenario.clone(),
             directory: directory.clone(),
@@ -227,6 +230,18 @@ impl Judge {
             let whole = length.as_nanos().is_multiple_of(self.step.as_nanos());
             let _ = self.bin_at(self.step * u32::try_from(last - usize::from(whole && last > 0)).unwrap_or(0));
         }
+        // By now those are over that were under way when a router noticed.
+        for (line, index) in std::mem::take(&mut self.meanwhiles) {
+            let healed = self.ledger.all().get(index).and_then(|broken| broken.healed);
+            let until = healed.map_or(length, |healed| healed.saturating_since(self.zero));
+            let Some(at) = self.timeline.get(line).map(|line| line.at) else { continue };
+            let text = self.meanwhile(index, at, until);
+            if let Some(line) = self.timeline.get_mut(line)
+                && let Some((what, _)) = line.text.split_once(", ")
+            {
+                line.text = format!("{what}{text}");
+            }
+        }
         let ending = Ending { zero: self.zero, end, ledger: &self.ledger, directory: &self.directory };
         let rows = self.trackers.into_iter().map(|tracker| tracker.finish(&ending)).collect();
         let bands = self.ledger.all().iter().map(|broken| Band {
@@ -260,16 +275,20 @@ impl Judge {
         self.directory.node(node).map_or_else(|| "a node that nobody knows".to_owned(), |member| member.id.to_string())
     }
 
-    /// What happened to requests from when a node broke until `at`.
-    fn meanwhile(&self, node: u32, at: Duration) -> String {
-        let Some(member) = self.directory.node(node) else { return String::new() };
-        let broken = self.ledger.all().iter().rev().find(|broken| broken.nodes.contains(&member.id));
-        let Some(broken) = broken else { return String::new() };
+    /// The last fault that hit a node, by its index.
+    fn broken_at(&self, node: u32) -> Option<usize> {
+        let member = self.directory.node(node)?;
+        self.ledger.all().iter().rposition(|broken| broken.nodes.contains(&member.id))
+    }
+
+    /// How long after a fault `at` is, and what happened to requests from then until `until`.
+    fn meanwhile(&self, index: usize, at: Duration, until: Duration) -> String {
+        let Some(broken) = self.ledger.all().get(index) else { return String::new() };
         let since = broken.at.saturating_since(self.zero);
         let index = |at: Duration| usize::try_from(at.as_nanos() / self.step.as_nanos()).unwrap_or(usize::MAX);
-        let bins = self.bins.get(index(since)..).unwrap_or_default();
-        let fell_back: u64 = bins.iter().map(|bin| bin.sums.fell_back).sum();
-        let errors: u64 = bins.iter().map(|bin| bin.sums.errors).sum();
+        let bins = self.bins.iter().take(index(until).saturating_add(1)).skip(index(since));
+        let (fell_back, errors) =
+            bins.fold((0, 0), |(fell_back, errors), bin| (fell_back + bin.sums.fell_back, errors + bin.sums.errors));
         let took = at.saturating_sub(since).as_secs_f64();
         format!(
             ", {took:.1} s after {}: {} requests fell to the second address, {} failed",

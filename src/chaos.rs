@@ -1,0 +1,210 @@
+//! `iso chaos`: scenarios played, judged and shown.
+//!
+//! Every file is read and checked before anything starts. A scenario is played on real processes ([`live`]) and gives a
+//! [`Judgement`]; how one is shown (text, JUnit, JSON, HTML) knows nothing of how it came about.
+
+mod drill;
+mod gather;
+mod html;
+mod library;
+mod live;
+mod own_world;
+mod report;
+mod svg;
+mod text;
+mod users;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use world::Judgement;
+
+pub(crate) use self::drill::drill;
+use self::{live::Where, text::Screen};
+use crate::{
+    args::{ChaosRunArgs, ChaosVerb, Cli},
+    scenario::{self, Staged},
+    talk::{Api, VerbError, tell},
+    verbs::{paint::Paint, say},
+};
+
+/// An expectation was missed.
+const MISSED: u8 = 10;
+/// A scenario could not start.
+const NOT_STARTED: u8 = 11;
+
+/// Runs `iso chaos ...`.
+///
+/// # Errors
+/// Exit code 10 where an expectation was missed, 11 where a scenario could not start.
+pub(crate) fn run(cli: &Cli, verb: &ChaosVerb) -> Result<(), VerbError> {
+    match verb {
+        ChaosVerb::List => library::list(cli),
+        ChaosVerb::Run(args) => run_files(cli, args),
+    }
+}
+
+/// How scenarios are played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// On real processes.
+    Live,
+    /// In virtual time.
+    Virtual,
+}
+
+impl Kind {
+    /// A word for reports.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Virtual => "virtual",
+        }
+    }
+}
+
+/// A run that is over, for reports.
+pub(crate) struct Played {
+    /// As it was named on the command line.
+    pub(crate) name: String,
+    /// How.
+    pub(crate) kind: Kind,
+    /// What one types to play it again.
+    pub(crate) replay: String,
+    /// What came out.
+    pub(crate) judgement: Judgement,
+    /// How long it took by the clock on the wall, in seconds.
+    pub(crate) took_s: f64,
+}
+
+fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
+    let kind = if args.sim { Kind::Virtual } else { Kind::Live };
+    let here = if cli.world_is_named && kind == Kind::Live {
+        // What the running world says of itself counts, so names are those of its nodes.
+        Where::Running(Api::of_world(&cli.world)?)
+    } else {
+        Where::Own
+    };
+    let mut staged = Vec::new();
+    for name in &args.files {
+        let one = read(name, args.seed, &here).and_then(|one| {
+            live_only(kind, &one)?;
+            Ok(one)
+        });
+        staged.push((name.clone(), one.map_err(|error| could_not_start(cli, &error))?));
+    }
+    let paint = Paint::of(cli);
+    let mut played = Vec::new();
+    let mut outcome = Ok(());
+    for (name, staged) in staged {
+        let replay = replay_line(&name, kind, staged.scenario.seed);
+        let screen = Screen { paint, quiet: cli.json };
+        screen.begins(&staged.scenario, kind, &replay);
+        let began = std::time::Instant::now();
+        match play(kind, &staged, &here, &screen) {
+            Ok(Ok(judgement)) => {
+                let took_s = began.elapsed().as_secs_f64();
+                let one = Played { name: name.display().to_string(), kind, replay, judgement, took_s };
+                screen.verdict(&one)?;
+                played.push(one);
+            }
+            Ok(Err(error)) => {
+                outcome = Err(error);
+                break;
+            }
+            Err(error) => {
+                outcome = Err(could_not_start(cli, &error));
+                break;
+            }
+        }
+    }
+    // What was played is reported, whatever became of the rest.
+    write_reports(cli, args, &played)?;
+    outcome?;
+    if played.iter().all(|one| one.judgement.held()) { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
+}
+
+/// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
+fn play(
+    kind: Kind,
+    staged: &Staged,
+    here: &Where,
+    screen: &Screen,
+) -> Result<Result<Judgement, VerbError>, VerbError> {
+    match kind {
+        Kind::Live => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(live::play(staged, here, screen))
+        }
+        Kind::Virtual => Err(VerbError::Usage("virtual time is not built into this binary".into())),
+    }
+}
+
+/// A file, or the name of one of the incidents that `iso` brings.
+fn read(name: &Path, seed: Option<u64>, here: &Where) -> Result<Staged, VerbError> {
+    let text = name.to_string_lossy();
+    let incident = if name.exists() { None } else { library::incident(text.trim_end_matches(".toml")) };
+    match (incident, here) {
+        (Some(incident), Where::Own) => scenario::stage(incident.source(), Path::new(""), seed, None),
+        (Some(incident), Where::Running(api)) => {
+            scenario::stage(incident.source(), Path::new(""), seed, Some(&api.record))
+        }
+        (None, _) if !name.exists() => Err(library::unknown(&text)),
+        (None, Where::Own) => scenario::read(name, seed, None),
+        (None, Where::Running(api)) => scenario::read(name, seed, Some(&api.record)),
+    }
+}
+
+/// Refuses what cannot be played on real processes.
+fn live_only(kind: Kind, staged: &Staged) -> Result<(), VerbError> {
+    match kind {
+        Kind::Live => live::refuses(staged),
+        Kind::Virtual => Ok(()),
+    }
+}
+
+/// Says why a scenario could not start, with the exit code of that.
+fn could_not_start(cli: &Cli, error: &VerbError) -> VerbError {
+    if matches!(error, VerbError::Interrupted) {
+        return VerbError::Interrupted;
+    }
+    if cli.json {
+        let _ = say(&crate::talk::error_document(&error.to_string()));
+    }
+    tell(&format!("error: {error}"));
+    VerbError::Exit(NOT_STARTED)
+}
+
+fn replay_line(name: &Path, kind: Kind, seed: u64) -> String {
+    let sim = if kind == Kind::Virtual { " --sim" } else { "" };
+    format!("iso chaos run {}{sim} --seed {seed}", name.display())
+}
+
+fn write_reports(cli: &Cli, args: &ChaosRunArgs, played: &[Played]) -> Result<(), VerbError> {
+    if let Some(path) = &args.junit {
+        write_file(path, &report::junit(played))?;
+    }
+    if let Some(path) = &args.html {
+        write_file(path, &html::page(played))?;
+        tell(&format!("report {}", path.display()));
+    }
+    if cli.json {
+        say(&serde_json::to_string_pretty(&report::document(played))?)?;
+    }
+    Ok(())
+}
+
+fn write_file(path: &PathBuf, text: &str) -> Result<(), VerbError> {
+    use anyhow::Context as _;
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let mut file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

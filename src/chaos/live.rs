@@ -1,0 +1,475 @@
+//! A scenario on real processes: its world is started (or lent), its users come, its steps are carried out when their
+//! time comes, and what is seen goes to the judge.
+//!
+//! Whatever way a run ends, what it broke is healed and what it started is stopped.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cdn_core::Instant as RunInstant;
+use control_plane::{
+    ask::{DrainAsk, FaultAsk, InvalidationAsk, LinkAsk, RoutingAsk, StopAsk},
+    wire::{Acted, Drained, Event as PlaneEvent, Faults, Invalidation, InvalidationStatus, Routing, Status},
+};
+use futures_util::future::try_join_all;
+use serde_json::json;
+use tokio::{signal::unix::SignalKind, sync::mpsc, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
+use world::{
+    Directory, Event, EventKind, Judge, Judgement,
+    scenario::{Action, HealTarget, Scenario},
+};
+
+use super::{
+    gather::{self, Meters, News},
+    own_world::OwnWorld,
+    text::Screen,
+    users,
+};
+use crate::{
+    cluster::Cluster,
+    diagnose::KeyError,
+    hands::Admin,
+    scenario::Staged,
+    talk::{Api, VerbError, tell},
+};
+
+/// How long the last counts may take to arrive after the end.
+const LAST_COUNTS: Duration = Duration::from_millis(400);
+/// How often the screen is brought up to date.
+const SHOW_INTERVAL: Duration = Duration::from_millis(100);
+/// How often an invalidation is asked how far it has come.
+const INVALIDATION_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a request may be under way beyond what its user waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where a scenario is played.
+pub(crate) enum Where {
+    /// In a world of its own.
+    Own,
+    /// In a world that runs.
+    Running(Api),
+}
+
+/// Refuses what can only be played in virtual time.
+///
+/// # Errors
+/// One complaint about the step.
+pub(super) fn refuses(staged: &Staged) -> Result<(), VerbError> {
+    for step in &staged.scenario.steps {
+        let what = match &step.action {
+            Action::Config(_) => "a running node keeps the configuration that it was started with",
+            Action::Clock { .. } => "a running node has the clock of this machine",
+            _ => continue,
+        };
+        let error = KeyError::new("at", format!("line {}: {what}", step.line)).hint("play it in virtual time: --sim");
+        return Err(VerbError::Config(Box::new(staged.source.complaint(error))));
+    }
+    Ok(())
+}
+
+/// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
+pub(super) async fn play(
+    staged: &Staged,
+    here: &Where,
+    screen: &Screen,
+) -> Result<Result<Judgement, VerbError>, VerbError> {
+    let mut interrupted = Interrupts::new()?;
+    let (mut own, api) = match here {
+        Where::Running(api) => (None, api.clone()),
+        Where::Own => {
+            let own = tokio::select! {
+                own = OwnWorld::start(&staged.plan.file, &staged.plan.cluster) => own?,
+                () = interrupted.recv() => return Err(VerbError::Interrupted),
+            };
+            let api = own.api.clone();
+            (Some(own), api)
+        }
+    };
+    let undo = Arc::new(tokio::sync::Mutex::new(Undo::default()));
+    let outcome = tokio::select! {
+        outcome = begin(staged, &api, screen, &undo) => outcome,
+        () = interrupted.recv() => Err(VerbError::Interrupted),
+    };
+    match &mut own {
+        Some(own) => own.stop().await,
+        None => undo.lock().await.undo(&api).await,
+    }
+    outcome
+}
+
+/// Ctrl-C and SIGTERM.
+struct Interrupts(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Interrupts {
+    fn new() -> Result<Self, VerbError> {
+        let signal = tokio::signal::unix::signal;
+        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// Has the users begin, and goes on from there.
+async fn begin(
+    staged: &Staged,
+    api: &Api,
+    screen: &Screen,
+    undo: &Arc<tokio::sync::Mutex<Undo>>,
+) -> Result<Result<Judgement, VerbError>, VerbError> {
+    let observed = users::begin(api, staged).await?;
+    Ok(run(staged, api, observed, screen, undo).await)
+}
+
+async fn run(
+    staged: &Staged,
+    api: &Api,
+    mut observed: users::Observed,
+    screen: &Screen,
+    undo: &Arc<tokio::sync::Mutex<Undo>>,
+) -> Result<Judgement, VerbError> {
+    let scenario = &staged.scenario;
+    let cluster = Arc::new(
+        Cluster::check(&api.record.file, &api.record.inputs)
+            .map_err(|error| VerbError::Failed(anyhow::anyhow!("the world's own settings do not check: {error}")))?,
+    );
+    let admin = Admin::new(api.record.token.clone())?;
+    let directory = Arc::new(gather::directory(&cluster));
+    let mut judge = Judge::new(scenario, &directory);
+    let begin = observed.begin;
+    let zero = begin + scenario.warmup;
+    let end = zero + scenario.length;
+    let patience = scenario.loads.iter().map(|load| load.retry.timeout).max().unwrap_or_default() + PATIENCE;
+    let (news, mut heard) = mpsc::channel::<News>(1024);
+    let background = [
+        tokio::spawn(gather::watch_health(Arc::clone(&cluster), admin.clone(), Arc::clone(&directory), news.clone())),
+        tokio::spawn(Meters::new(cluster, admin, Arc::clone(&directory), scenario).run(zero, news.clone())),
+        tokio::spawn(listen(api.clone(), Arc::clone(&directory), news.clone())),
+    ];
+    let _background = background.map(AbortOnDropHandle::new);
+    let steps = Steps { api: api.clone(), scenario: scenario.clone(), zero, news, undo: Arc::clone(undo) };
+    let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
+    let mut steps_done = false;
+    let mut users_done = false;
+    let mut shown = 0;
+    let mut tick = tokio::time::interval(SHOW_INTERVAL);
+    loop {
+        tokio::select! {
+            batch = observed.recv(), if !users_done => match batch {
+                Some(batch) => batch?.iter().for_each(|observation| judge.observe(observation)),
+                None => users_done = true,
+            },
+            Some((at, kind)) = heard.recv() => {
+                let at = RunInstant::ZERO + at.saturating_duration_since(begin);
+                judge.note(&Event { at, kind });
+            }
+            done = &mut playing, if !steps_done => {
+                steps_done = true;
+                done.map_err(|error| anyhow::anyhow!("the timeline broke off: {error}"))??;
+            }
+            _ = tick.tick() => {
+                for line in judge.timeline().iter().skip(shown) {
+                    screen.line(line);
+                }
+                shown = judge.timeline().len();
+                let now = Instant::now();
+                let is_over = now >= end + LAST_COUNTS && (users_done || now >= end + patience);
+                if is_over && steps_done {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(judge.finish(scenario.end()))
+}
+
+/// Tells of what heals or ends by itself, until nobody listens.
+async fn listen(api: Api, directory: Arc<Directory>, news: mpsc::Sender<News>) {
+    let Ok(mut response) = api.stream("/v1/events", &[("follow", "true")]).await else { return };
+    let mut text = String::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.push_str(&String::from_utf8_lossy(&chunk));
+        while let Some(at) = text.find('\n') {
+            let line: String = text.drain(..=at).collect();
+            // Of Server-Sent Events the lines with data; the others number them and keep the stream alive.
+            let Some(event) = line.trim().strip_prefix("data: ") else { continue };
+            let Ok(event) = serde_json::from_str::<PlaneEvent>(event) else { continue };
+            let Some(kind) = told(&event, &directory) else { continue };
+            if news.send((Instant::now(), kind)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What an event of the control plane is to the judge. Health is the routers' to say, and steps speak for themselves.
+fn told(event: &PlaneEvent, directory: &Directory) -> Option<EventKind> {
+    match event.kind.as_str() {
+        "heal" => {
+            let what = event.text.strip_prefix("ended: ")?.to_owned();
+            let node = event.node.as_ref().and_then(|node| directory.index_of(&node.parse().ok()?));
+            Some(EventKind::Healed { nodes: node.into_iter().collect(), what })
+        }
+        "restart" | "error" => Some(EventKind::Note(event.text.clone())),
+        _ => None,
+    }
+}
+
+/// The timeline, carried out.
+struct Steps {
+    api: Api,
+    scenario: Scenario,
+    zero: Instant,
+    news: mpsc::Sender<News>,
+    undo: Arc<tokio::sync::Mutex<Undo>>,
+}
+
+impl Steps {
+    async fn play(self) -> Result<(), VerbError> {
+        let mut spreading = tokio::task::JoinSet::new();
+        for (index, step) in self.scenario.steps.iter().enumerate() {
+            tokio::time::sleep_until(self.zero + step.at).await;
+            let invalidation = self.act(&step.action).await.map_err(|error| {
+                VerbError::Failed(anyhow::anyhow!("line {}: {}: {error}", step.line, step.text))
+            })?;
+            self.tell(EventKind::Step { step: index }).await;
+            if let Some((id, objects)) = invalidation {
+                let number = index as u64;
+                self.tell(EventKind::InvalidationAccepted { id: number, objects }).await;
+                spreading.spawn(spread(self.api.clone(), id, number, self.news.clone()));
+            }
+        }
+        while spreading.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn tell(&self, kind: EventKind) {
+        let _ = self.news.send((Instant::now(), kind)).await;
+    }
+
+    /// Does what a step says; of an invalidation its id and what it covers.
+    async fn act(&self, action: &Action) -> Result<Option<(String, world::Covered)>, VerbError> {
+        let api = &self.api;
+        match action {
+            Action::Kill { nodes, span } => self.stop(nodes, "kill", "start", *span).await?,
+            Action::Pause { nodes, span } => self.stop(nodes, "pause", "resume", *span).await?,
+            Action::Start { nodes } => self.stop(nodes, "start", "start", None).await?,
+            Action::Resume { nodes } => self.stop(nodes, "resume", "resume", None).await?,
+            Action::Fault { nodes, effects, rate, path, from, span } => {
+                for node in nodes {
+                    let mut ask = FaultAsk {
+                        target: node.to_string(),
+                        rate: Some(*rate),
+                        path: path.clone(),
+                        from: from.as_ref().map(ToString::to_string),
+                        for_ms: millis(*span),
+                        ..FaultAsk::default()
+                    };
+                    effects.iter().for_each(|effect| name_effect(&mut ask, *effect));
+                    self.broke(api.post("/v1/faults", &ask).await?).await;
+                }
+            }
+            Action::Link { a, b, one_way, changes, span } => {
+                let mut ask = LinkAsk {
+                    a: a.to_string(),
+                    b: b.to_string(),
+                    delay_ms: None,
+                    loss: None,
+                    throttle_bps: None,
+                    partition: false,
+                    one_way: *one_way,
+                    for_ms: millis(*span),
+                };
+                for change in changes {
+                    match *change {
+                        world::LinkChange::Delay(delay) => ask.delay_ms = Some(delay.as_secs_f64() * 1e3),
+                        world::LinkChange::Loss(loss) => ask.loss = Some(loss),
+                        world::LinkChange::Throttle(bps) => ask.throttle_bps = Some(bps),
+                        world::LinkChange::Partition => ask.partition = true,
+                    }
+                }
+                self.broke(api.post("/v1/links", &ask).await?).await;
+            }
+            Action::Heal(target) => self.heal(target).await?,
+            Action::Drain(pop) => {
+                let _: Drained = api.post("/v1/drain", &DrainAsk { pop: pop.to_string() }).await?;
+                self.undo.lock().await.drained.push(pop.to_string());
+            }
+            Action::Undrain(pop) => {
+                let _: Drained = api.post("/v1/undrain", &DrainAsk { pop: pop.to_string() }).await?;
+                self.undo.lock().await.drained.retain(|drained| *drained != pop.to_string());
+            }
+            Action::Policy { distribution, policy } => {
+                let before: Routing = api.read("/v1/routing", &()).await?;
+                self.undo.lock().await.policies.get_or_insert(before);
+                let ask = RoutingAsk { policy: policy.as_str().to_owned(), distribution: distribution.clone() };
+                let _: Routing = api.post("/v1/routing", &ask).await?;
+            }
+            Action::Invalidate { distribution, patterns } => {
+                let ask = InvalidationAsk { distribution: distribution.clone(), patterns: patterns.clone() };
+                let accepted: Invalidation = api.post("/v1/invalidations", &ask).await?;
+                return Ok(Some((accepted.id, users::covered(&self.scenario, patterns))));
+            }
+            // Load is in the ramp already; the others are refused before a run.
+            Action::Load(_) | Action::Config(_) | Action::Clock { .. } => {}
+        }
+        Ok(None)
+    }
+
+    async fn stop(
+        &self,
+        nodes: &[cdn_core::NodeId],
+        verb: &str,
+        back: &'static str,
+        span: Option<Duration>,
+    ) -> Result<(), VerbError> {
+        let ask = StopAsk { for_ms: millis(span) };
+        let body = if span.is_some() { json!(ask) } else { json!({}) };
+        let acted = nodes.iter().map(async |node| -> Result<Acted, VerbError> {
+            self.api.post(&format!("/v1/nodes/{node}/{verb}"), &body).await
+        });
+        let acted = try_join_all(acted).await?;
+        let failed = acted.iter().flat_map(|acted| &acted.nodes).find_map(|outcome| outcome.error.as_ref());
+        if let Some(error) = failed {
+            return Err(VerbError::Failed(anyhow::anyhow!("{error}")));
+        }
+        let mut undo = self.undo.lock().await;
+        for node in nodes {
+            match verb == back {
+                true => undo.stopped.remove(&node.to_string()),
+                false => undo.stopped.insert(node.to_string(), back),
+            };
+        }
+        Ok(())
+    }
+
+    async fn broke(&self, faults: Faults) {
+        self.undo.lock().await.faults.extend(faults.faults.iter().map(|fault| fault.id));
+    }
+
+    async fn heal(&self, target: &HealTarget) -> Result<(), VerbError> {
+        let targets = match target {
+            HealTarget::All => vec!["all".to_owned()],
+            HealTarget::Link { a, b } => vec![format!("{a}<->{b}")],
+            HealTarget::At { nodes, sites } => {
+                nodes.iter().map(ToString::to_string).chain(sites.iter().map(ToString::to_string)).collect()
+            }
+        };
+        for target in targets {
+            let healed: Result<Faults, VerbError> = self.api.delete("/v1/faults", &[("target", &target)]).await;
+            match healed {
+                // A site without a node is nobody to heal; its links are healed by the other end's name.
+                Ok(_) | Err(VerbError::Usage(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn millis(span: Option<Duration>) -> Option<u64> {
+    span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn name_effect(ask: &mut FaultAsk, effect: world::Effect) {
+    match effect {
+        world::Effect::Status(status) => ask.status = Some(status),
+        world::Effect::Latency(latency) => ask.latency_ms = Some(latency.as_secs_f64() * 1e3),
+        world::Effect::Refuse => ask.refuse = true,
+        world::Effect::Reset => ask.reset = true,
+        world::Effect::Blackhole => ask.blackhole = true,
+        world::Effect::Truncate => ask.truncate = true,
+        world::Effect::Stall => ask.stall = true,
+        world::Effect::Garbage => ask.garbage = true,
+        world::Effect::Throttle { bps } => ask.throttle_bps = Some(bps),
+    }
+}
+
+/// Waits until an invalidation is everywhere, and tells it.
+async fn spread(api: Api, id: String, number: u64, news: mpsc::Sender<News>) {
+    loop {
+        match api.read::<Invalidation>(&format!("/v1/invalidations/{id}"), &()).await {
+            Ok(invalidation) if invalidation.status == InvalidationStatus::Completed => {
+                let _ = news.send((Instant::now(), EventKind::InvalidationDone { id: number })).await;
+                return;
+            }
+            Ok(invalidation) if invalidation.status == InvalidationStatus::InProgress => {}
+            _ => {
+                let note = EventKind::Note(format!("invalidation {id} did not reach every node"));
+                let _ = news.send((Instant::now(), note)).await;
+                return;
+            }
+        }
+        if news.is_closed() {
+            return;
+        }
+        tokio::time::sleep(INVALIDATION_INTERVAL).await;
+    }
+}
+
+/// What was done to a world that somebody lent, to be undone.
+#[derive(Default)]
+struct Undo {
+    faults: Vec<u64>,
+    /// By node, how it goes on.
+    stopped: BTreeMap<String, &'static str>,
+    drained: Vec<String>,
+    /// As it was before.
+    policies: Option<Routing>,
+}
+
+impl Undo {
+    /// Undoes what has not been undone by itself. Whatever does not work is told, and the rest goes on.
+    async fn undo(&mut self, api: &Api) {
+        let active: Vec<u64> = match api.read::<Status>("/v1/status", &()).await {
+            Ok(status) => status.faults.iter().map(|fault| fault.id).collect(),
+            Err(_) => return,
+        };
+        for id in self.faults.drain(..).filter(|id| active.contains(id)) {
+            let healed: Result<Faults, VerbError> = api.delete("/v1/faults", &[("id", id)]).await;
+            warn(healed);
+        }
+        for (node, back) in std::mem::take(&mut self.stopped) {
+            let answered: Result<Acted, VerbError> = api.post(&format!("/v1/nodes/{node}/{back}"), &json!({})).await;
+            // It may have gone on by itself.
+            drop(answered);
+        }
+        for pop in self.drained.drain(..) {
+            let undrained: Result<Drained, VerbError> = api.post("/v1/undrain", &DrainAsk { pop }).await;
+            warn(undrained);
+        }
+        if let Some(before) = self.policies.take() {
+            let world = RoutingAsk { policy: before.policy, distribution: None };
+            warn(api.post::<Routing>("/v1/routing", &world).await);
+            for own in before.distributions {
+                let policy = if own.is_own { own.policy } else { "default".to_owned() };
+                warn(api.post::<Routing>("/v1/routing", &RoutingAsk { policy, distribution: Some(own.id) }).await);
+            }
+        }
+    }
+}
+
+fn warn<T>(done: Result<T, VerbError>) {
+    if let Err(error) = done {
+        tell(&format!("warning: not everything was healed: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ends_by_itself_is_told_of_the_control_plane() {
+        let event = |kind: &str, text: &str| PlaneEvent { seq: 1, t_ms: 1, kind: kind.into(), node: None, text: text.into() };
+        let directory = Directory::default();
+        let healed = told(&event("heal", "ended: edge.fra kill"), &directory);
+        assert_eq!(healed, Some(EventKind::Healed { nodes: Vec::new(), what: "edge.fra kill".into() }));
+        assert_eq!(told(&event("heal", "healed: edge.fra kill"), &directory), None);
+        assert_eq!(told(&event("health", "edge.fra down (was up)"), &directory), None);
+    }
+}

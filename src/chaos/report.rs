@@ -1,0 +1,181 @@
+//! A run for machines: JUnit XML and JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use world::{
+    CacheOutcome,
+    verdict::{Row, Second},
+};
+
+use super::Played;
+
+/// JUnit XML: one suite per scenario, one case per expectation.
+pub(super) fn junit(played: &[Played]) -> String {
+    let tests: usize = played.iter().map(|one| one.judgement.rows.len()).sum();
+    let failures: usize = played.iter().map(failed).sum();
+    let took: f64 = played.iter().map(|one| one.took_s).sum();
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let _ = writeln!(
+        text,
+        "<testsuites name=\"iso chaos\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" time=\"{took:.3}\">"
+    );
+    for one in played {
+        let judgement = &one.judgement;
+        let _ = writeln!(
+            text,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\" time=\"{:.3}\">",
+            escaped(&judgement.title),
+            judgement.rows.len(),
+            failed(one),
+            one.took_s
+        );
+        let properties = [("seed", judgement.seed.to_string()), ("replay", one.replay.clone()), ("kind", one.kind.as_str().into())];
+        text.push_str("    <properties>\n");
+        for (name, value) in properties {
+            let _ = writeln!(text, "      <property name=\"{name}\" value=\"{}\"/>", escaped(&value));
+        }
+        text.push_str("    </properties>\n");
+        for row in &judgement.rows {
+            case(&mut text, one, row);
+        }
+        text.push_str("    <system-out>");
+        for line in &judgement.timeline {
+            let _ = writeln!(text, "{}", escaped(&line.to_string()));
+        }
+        text.push_str("</system-out>\n  </testsuite>\n");
+    }
+    text.push_str("</testsuites>\n");
+    text
+}
+
+fn case(text: &mut String, one: &Played, row: &Row) {
+    let name = escaped(&row.expectation.to_string());
+    let class = escaped(&one.judgement.title);
+    let file = escaped(&one.name);
+    let line = row.expectation.line;
+    let _ = write!(text, "    <testcase name=\"{name}\" classname=\"{class}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
+    if row.held {
+        text.push_str("/>\n");
+        return;
+    }
+    let got = row.got_text();
+    let _ = writeln!(
+        text,
+        ">\n      <failure type=\"missed\" message=\"{}\">{}</failure>\n    </testcase>",
+        escaped(&format!("got {got}, expected {}", row.expectation)),
+        escaped(&format!("{file}:{line}: got {got}; {}\nreplay: {}", row.detail, one.replay))
+    );
+}
+
+fn failed(one: &Played) -> usize {
+    one.judgement.rows.iter().filter(|row| !row.held).count()
+}
+
+/// Text for XML and HTML, in elements and attributes. XML has no control characters, escaped or not.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The document of `--json`.
+pub(super) fn document(played: &[Played]) -> Value {
+    json!({
+        "held": played.iter().all(|one| one.judgement.held()),
+        "scenarios": played.iter().map(scenario).collect::<Vec<_>>(),
+    })
+}
+
+fn scenario(one: &Played) -> Value {
+    let judgement = &one.judgement;
+    let totals = &judgement.totals;
+    let expectations = judgement.rows.iter().map(|row| {
+        let expectation = &row.expectation;
+        json!({
+            "what": expectation.what.to_string(),
+            "text": expectation.to_string(),
+            "line": expectation.line,
+            "min": expectation.min,
+            "max": expectation.max,
+            "equals": expectation.equals,
+            "got": row.got,
+            "got_text": row.got_text(),
+            "held": row.held,
+            "at_s": row.at.map(|at| at.as_secs_f64()),
+            "detail": row.detail,
+        })
+    });
+    let timeline = judgement.timeline.iter().map(|line| {
+        json!({ "at_s": line.at.as_secs_f64(), "kind": line.mark.as_str(), "text": line.text })
+    });
+    let bands = judgement.bands.iter().map(|band| {
+        json!({ "from_s": band.from.as_secs_f64(), "to_s": band.to.as_secs_f64(), "text": band.text })
+    });
+    let cache: serde_json::Map<String, Value> =
+        CacheOutcome::ALL.iter().zip(totals.cache).map(|(outcome, n)| (outcome.as_str().replace(' ', "_"), n.into())).collect();
+    let reasons: serde_json::Map<String, Value> =
+        totals.reasons.iter().map(|(reason, n)| (reason.to_string(), (*n).into())).collect();
+    let pops: serde_json::Map<String, Value> =
+        judgement.pops.iter().zip(&totals.pops).map(|(pop, n)| (pop.to_string(), (*n).into())).collect();
+    json!({
+        "file": one.name,
+        "title": judgement.title,
+        "kind": one.kind.as_str(),
+        "seed": judgement.seed,
+        "replay": one.replay,
+        "held": judgement.held(),
+        "length_s": judgement.length.as_secs_f64(),
+        "took_s": one.took_s,
+        "expectations": expectations.collect::<Vec<_>>(),
+        "totals": {
+            "requests": totals.requests,
+            "errors": totals.errors,
+            "availability": totals.availability(),
+            "hit_ratio": totals.hit_ratio(),
+            "fell_back": totals.fell_back,
+            "retried": totals.retried,
+            "failovers": totals.failovers,
+            "origin_requests": totals.origin_requests,
+            "wrong_bytes": totals.wrong_bytes,
+            "bytes": totals.bytes,
+            "cache": cache,
+            "pops": pops,
+            "reasons": reasons,
+            "latency_s": totals.latency.map(|latency| json!({
+                "p50": latency.p50, "p90": latency.p90, "p95": latency.p95,
+                "p99": latency.p99, "p999": latency.p999, "max": latency.max,
+            })),
+        },
+        "timeline": timeline.collect::<Vec<_>>(),
+        "faults": bands.collect::<Vec<_>>(),
+        "step_s": judgement.step.as_secs_f64(),
+        "series": judgement.seconds.iter().map(second).collect::<Vec<_>>(),
+    })
+}
+
+fn second(second: &Second) -> Value {
+    json!({
+        "requests": second.requests,
+        "errors": second.errors,
+        "hits": second.hits,
+        "cacheable": second.cacheable,
+        "origin_requests": second.origin_requests,
+        "failovers": second.failovers,
+        "fell_back": second.fell_back,
+        "nodes_down": second.nodes_down,
+        "latency_s": second.latency.map(|[p50, p95, p99, max]| json!({ "p50": p50, "p95": p95, "p99": p99, "max": max })),
+        "pops": second.pops,
+    })
+}

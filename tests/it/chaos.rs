@@ -1,0 +1,120 @@
+//! Scenarios on real processes, with a verdict.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{World, text};
+
+/// Writes a scenario and plays it; the exit code, stdout and stderr.
+fn run(world: &World, name: &str, scenario: &str, args: &[&str]) -> (Option<i32>, String, String) {
+    let file = world.home().join(name);
+    std::fs::write(&file, scenario).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let mut all = vec!["chaos", "run", &file];
+    all.extend(args);
+    let output = world.iso(&all);
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+const KILL: &str = r#"
+title = "A PoP dies under load and nobody notices"
+seed = 3
+pops = ["FRA", "IAD"]
+length = "8s"
+at = [{ t = "2s", kill = "fra" }]
+expect = [
+  { what = "availability", min = 0.99 },
+  { what = "detect", pop = "fra", max = "5s" },
+  { what = "requests", min = 100 },
+]
+[load]
+from = ["berlin", "new york"]
+rps = 30
+paths = "zipf:1.1:50"
+[routing]
+ttl = "2s"
+"#;
+
+#[test]
+fn a_pop_dies_under_load_and_the_expectations_hold() {
+    let world = World::none();
+    let html = world.home().join("out/report.html");
+    let junit = world.home().join("out/report.xml");
+    let (html, junit) = (html.to_string_lossy().into_owned(), junit.to_string_lossy().into_owned());
+    let (code, out, err) = run(&world, "kill.toml", KILL, &["--html", &html, "--junit", &junit]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(err.starts_with("seed 3 "), "the seed comes first: {err}");
+    assert!(out.contains("0:02 ✗ kill fra") && out.contains("edge.fra judged down by router."), "{out}");
+    assert!(out.contains("✓ availability ≥ 99 %") && out.contains("HELD  4 of 4"), "{out}");
+    assert!(out.contains("replay: iso chaos run "), "{out}");
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("<svg") && page.contains("kill fra") && !page.contains("http://") && !page.contains("https://"));
+    let junit = std::fs::read_to_string(junit).unwrap();
+    assert!(junit.contains("tests=\"4\" failures=\"0\""), "{junit}");
+    // Its world is gone, with everything that belonged to it.
+    let left: Vec<_> = std::fs::read_dir(world.home().join("worlds")).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_missed_expectation_is_exit_code_10_and_names_where() {
+    let world = World::none();
+    let scenario = r#"
+pops = ["IAD"]
+length = "4s"
+at = [{ t = "1s", fault = "primary", status = 503 }]
+expect = [{ what = "availability", min = 0.999 }]
+[load]
+from = "new york"
+rps = 20
+paths = "zipf:0.5:5000"
+[distributions.demo.default]
+target = "primary"
+"#;
+    let (code, out, err) = run(&world, "miss.toml", scenario, &["--json"]);
+    assert_eq!(code, Some(10), "{out}\n{err}");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["held"], false);
+    let row = &document["scenarios"][0]["expectations"][0];
+    assert_eq!((&row["held"], &row["line"]), (&Value::Bool(false), &Value::from(5)));
+    let detail = row["detail"].as_str().unwrap();
+    assert!(detail.contains("New York") && detail.contains("iad → origin"), "{detail}");
+    assert_eq!(document["scenarios"][0]["expectations"][1]["what"], "wrong_bytes");
+}
+
+#[test]
+fn a_scenario_that_is_wrong_does_not_start_anything() {
+    let world = World::none();
+    let began = Instant::now();
+    let (code, out, err) = run(&world, "bad.toml", "at = [\n  { t = \"1s\", kill = \"frx\" },\n]\n", &[]);
+    assert_eq!(code, Some(11), "{out}\n{err}");
+    assert!(err.contains("bad.toml:2:22: at.0.kill: this world has no node, PoP or origin \"frx\""), "{err}");
+    assert!(err.contains("{ t = \"1s\", kill = \"frx\" }") && err.contains("^^^^^"), "{err}");
+    assert!(err.contains("hint: did you mean `fra`?"), "{err}");
+    assert!(began.elapsed() < Duration::from_secs(5) && !world.home().join("worlds").exists());
+    let (code, _, err) = {
+        let output = world.iso(&["chaos", "run", "edge-dyes"]);
+        (output.status.code(), (), text(&output.stderr))
+    };
+    assert!(code == Some(11) && err.contains("did you mean `edge-dies`?"), "{err}");
+}
+
+#[test]
+fn a_run_in_a_world_that_runs_heals_what_it_broke() {
+    let world = World::start(&["--pops", "FRA,IAD"]);
+    let scenario = "length = \"2s\"\nwarmup = \"1s\"\nat = [{ t = \"500ms\", kill = \"fra\" }, { t = \"1s\", drain = \"iad\" }]\n";
+    let (code, out, err) = run(&world, "here.toml", scenario, &["--world", "default"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    world.ok(&["wait", "--timeout", "20s"]);
+    let status = world.json(&["status"]);
+    assert_eq!((status["faults"].as_array().map(Vec::len), status["drained"].as_array().map(Vec::len)), (Some(0), Some(0)));
+}
+
+#[test]
+fn the_library_is_listed() {
+    let world = World::none();
+    let listed: Value = serde_json::from_str(&world.ok(&["chaos", "list", "--json"])).unwrap();
+    let names: Vec<&str> = listed["scenarios"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    assert!(names.len() >= 16 && names.contains(&"edge-dies") && names.contains(&"fastly-2021-06-08"), "{names:?}");
+}
