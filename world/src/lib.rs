@@ -12,6 +12,7 @@ mod atlas;
 mod clients;
 mod geo;
 mod matrix;
+mod message;
 mod model;
 mod path;
 mod site;
@@ -38,6 +39,7 @@ pub use crate::{
     link::{DropReason, Link, Verdict, cold_transfer_time},
     link_tcp::{Lane, Return, TcpFlow, TcpOptions},
     matrix::{Matrix, MatrixError, MatrixFault},
+    message::{MessageFlow, Sent},
     model::{Endpoint, EndpointKind, fibre_rtt_ms},
     observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Member, Observation, Outcome},
     path::{Jitter, PathSpec},

@@ -106,6 +106,14 @@ impl Link {
             return Verdict::Drop(DropReason::QueueFull);
         };
         // A lost packet has used the link all the same.
+        match self.fate(bytes) {
+            Some(jitter) => Verdict::Deliver(left_at + self.one_way() + jitter),
+            None => Verdict::Drop(DropReason::Loss),
+        }
+    }
+
+    /// What chance does to `bytes` that cross: how much later they arrive, or `None` where one of their packets is lost.
+    pub(crate) fn fate(&mut self, bytes: u64) -> Option<Duration> {
         let jitter = self.jitter.map_or(Duration::ZERO, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
             Duration::from_secs_f64(jitter.sample(&mut self.chance).clamp(0.0, 1.0))
@@ -115,10 +123,10 @@ impl Link {
             let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
             let kept = (1.0 - loss).powf(packets as f64);
             if self.chance.random::<f64>() >= kept {
-                return Verdict::Drop(DropReason::Loss);
+                return None;
             }
         }
-        Verdict::Deliver(left_at + self.one_way() + jitter)
+        Some(jitter)
     }
 
     /// Replaces what lies over the path. Takes effect on what is sent from now on.
