@@ -1,11 +1,9 @@
 //! To one of several addresses, as a client does it.
 //!
-//! The rule: addresses are tried in the order given, those that failed lately last. An attempt that fails starts the
-//! next at once; one that is silent for `connect_attempt_delay` gets the next one beside it, and the first to connect
-//! wins (RFC 8305 section 5). An attempt ends after `connect_timeout`. Knows no DNS and no HTTP.
+//! Which address is tried when, and which ones last, is decided in [`world::client`]; here it is done. Knows no DNS and
+//! no HTTP.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,10 +13,14 @@ use std::{
 use cdn_core::{Counter, Counters};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{sleep, timeout};
-use world::SiteId;
+use world::{
+    SiteId,
+    client::{DeadAddresses, Race, RaceOptions},
+};
 
 use crate::{
     beacon::Beacons,
+    clock,
     config::Limits,
     net::{BoxIo, Net},
     place::Standing,
@@ -27,7 +29,7 @@ use crate::{
 /// Opens connections for viewers and remembers which addresses failed.
 pub(crate) struct Connector {
     net: Arc<dyn Net>,
-    dead: Mutex<HashMap<(SiteId, SocketAddr), Instant>>,
+    dead: Mutex<DeadAddresses<(SiteId, SocketAddr)>>,
     beacons: Beacons,
     limits: Arc<Limits>,
     counters: Arc<Counters>,
@@ -65,31 +67,18 @@ pub(crate) struct Connected {
 
 impl Connector {
     pub(crate) fn new(net: Arc<dyn Net>, beacons: Beacons, limits: Arc<Limits>, counters: Arc<Counters>) -> Self {
-        Self { net, dead: Mutex::default(), beacons, limits, counters }
+        let dead = Mutex::new(DeadAddresses::new(limits.dead_for, limits.dead_addresses_max));
+        Self { net, dead, beacons, limits, counters }
     }
 
     /// `addresses` with those that failed lately moved to the end; the order is kept otherwise.
     pub(crate) fn order(&self, site: &SiteId, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-        let (now, dead) = (Instant::now(), self.dead());
-        let is_dead = |address: &SocketAddr| dead.get(&(site.clone(), *address)).is_some_and(|until| *until > now);
-        let (last, first): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_dead);
-        first.into_iter().chain(last).collect()
+        self.dead().order(clock::now(), addresses, |address| (site.clone(), address))
     }
 
     /// Remembers for a while that `address` failed for viewers at `site`.
     pub(crate) fn handle_failure(&self, site: &SiteId, address: SocketAddr) {
-        let now = Instant::now();
-        let Some(until) = now.checked_add(self.limits.dead_for) else { return };
-        let mut dead = self.dead();
-        if dead.len() >= self.limits.dead_addresses_max {
-            dead.retain(|_, until| *until > now);
-        }
-        if dead.len() >= self.limits.dead_addresses_max
-            && let Some(oldest) = dead.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone())
-        {
-            dead.remove(&oldest);
-        }
-        dead.insert((site.clone(), address), until);
+        self.dead().handle_failure(clock::now(), (site.clone(), address));
     }
 
     /// Forgets which addresses failed.
@@ -106,22 +95,24 @@ impl Connector {
         standing: &Standing,
         addresses: &[SocketAddr],
     ) -> Result<Connected, Vec<Attempt>> {
-        let mut waiting = addresses.iter().copied();
+        let limit = self.limits.connect_timeout;
+        let options = RaceOptions { timeout: limit, attempt_delay: self.limits.connect_attempt_delay };
+        let mut race = Race::new(clock::now(), addresses.to_vec(), options);
         let mut attempts: Vec<Attempt> = Vec::new();
         let mut racing = FuturesUnordered::new();
         loop {
-            if let Some(address) = waiting.next() {
+            while let Some((at, address)) = race.poll_attempt(clock::now()) {
                 let started = Instant::now();
-                let at = attempts.len();
                 attempts.push(Attempt { address, outcome: Outcome::Overtaken, share: Duration::ZERO, started });
                 let connecting = self.net.connect(standing.viewer_source(), address);
-                let limit = self.limits.connect_timeout;
                 racing.push(async move { (at, address, started, timeout(limit, connecting).await) });
             }
-            let more = waiting.len() > 0;
+            // The time of each attempt is measured with it.
+            let more = attempts.len() < addresses.len();
+            let pause = race.poll_timeout().map_or(Duration::ZERO, |at| at.saturating_since(clock::now()));
             let ended = tokio::select! {
                 ended = racing.next() => ended,
-                () = sleep(self.limits.connect_attempt_delay), if more => continue,
+                () = sleep(pause), if more => continue,
             };
             let Some((at, address, started, result)) = ended else {
                 share_out(&mut attempts);
@@ -136,7 +127,7 @@ impl Connector {
                     for silent in attempts.iter().filter(|attempt| attempt.outcome == Outcome::Overtaken) {
                         self.handle_failure(&standing.site, silent.address);
                     }
-                    self.dead().remove(&(standing.site.clone(), address));
+                    self.dead().handle_success(&(standing.site.clone(), address));
                     self.beacons.handle_round_trip(standing, address, rtt);
                     if at == 0
                         && let Some(&second) = addresses.get(1)
@@ -149,6 +140,7 @@ impl Connector {
                 Err(_elapsed) => io::ErrorKind::TimedOut.into(),
             };
             set(&mut attempts, at, Outcome::of(&error));
+            race.handle_failure(clock::now(), at);
             self.counters.bump(Counter::ViewerConnectFailures);
             self.handle_failure(&standing.site, address);
         }
@@ -169,7 +161,7 @@ impl Connector {
         });
     }
 
-    fn dead(&self) -> MutexGuard<'_, HashMap<(SiteId, SocketAddr), Instant>> {
+    fn dead(&self) -> MutexGuard<'_, DeadAddresses<(SiteId, SocketAddr)>> {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

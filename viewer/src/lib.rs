@@ -6,6 +6,7 @@
 //! hosts that are not of this world.
 
 mod beacon;
+mod clock;
 mod config;
 mod connect;
 mod dns;

@@ -16,12 +16,11 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, timeout, timeout_at},
 };
+use world::client::Servers;
 
-use super::{
-    reply::{Question, Reply},
-    servers::Servers,
-};
+use super::reply::{Question, Reply};
 use crate::{
+    clock::now,
     config::Limits,
     net::{Datagrams, Net, Source},
 };
@@ -31,7 +30,7 @@ pub(crate) struct Upstream {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) from: Source,
     /// The routers, and how they answered so far.
-    pub(crate) servers: Mutex<Servers>,
+    pub(crate) servers: Mutex<Servers<SocketAddr>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -50,7 +49,6 @@ impl Upstream {
     pub(crate) async fn ask(&self, question: &Question, manner: Manner) -> Result<Reply, String> {
         let id = rand::random();
         let bytes = question.encode(id)?;
-        let now = || Instant::now().into_std();
         let servers = manner.server.map_or_else(|| self.servers().in_order(now()), |server| vec![server]);
         let mut sockets: Vec<Option<Box<dyn Datagrams>>> = servers.iter().map(|_| None).collect();
         let mut story: Vec<String> = Vec::new();
@@ -99,7 +97,7 @@ impl Upstream {
         Err(if story.is_empty() { "there is no router to ask".into() } else { story.join("; ") })
     }
 
-    fn servers(&self) -> MutexGuard<'_, Servers> {
+    fn servers(&self) -> MutexGuard<'_, Servers<SocketAddr>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

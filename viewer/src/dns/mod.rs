@@ -8,7 +8,6 @@ mod dig;
 mod exchange;
 mod reply;
 mod resolver;
-mod servers;
 
 pub use self::dig::{DigError, DigOptions, DigRecord, DigReply, DigSubnet};
 pub(crate) use self::{

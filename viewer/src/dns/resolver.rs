@@ -18,13 +18,12 @@ use hickory_proto::{
 };
 use ipnet::Ipv4Net;
 use tokio::sync::watch;
-use world::SiteId;
+use world::{SiteId, client::Servers};
 
 use super::{
     cache::Cache,
     exchange::{Manner, Upstream},
     reply::{ALIASES_MAX, Chain, Question, Reply},
-    servers::Servers,
 };
 use crate::{config::Limits, net::Net, place::Standing};
 

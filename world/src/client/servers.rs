@@ -4,10 +4,9 @@
 //! who was never asked comes before all so that it is found out, and who was silent is punished for a while. Knows round
 //! trips and time; sends nothing.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
+
+use cdn_core::Instant;
 
 /// What a failure adds to a server's smoothed round trip: more than any two places are apart.
 const PUNISHMENT: Duration = Duration::from_secs(1);
@@ -18,32 +17,32 @@ const AGING_PER_S: f64 = 0.98;
 
 /// The servers of all zones, as one resolver sees them.
 #[derive(Debug)]
-pub(crate) struct Servers {
-    all: Vec<Server>,
+pub struct Servers<A> {
+    all: Vec<Server<A>>,
 }
 
 #[derive(Debug)]
-struct Server {
-    address: SocketAddr,
+struct Server<A> {
+    address: A,
     /// Smoothed round trip (gain 3/10), as of a moment; `None` before it was asked.
     srtt: Option<(Duration, Instant)>,
 }
 
-impl Servers {
+impl<A: Copy + PartialEq> Servers<A> {
     /// Servers that were never asked, in the order in which they will be.
-    pub(crate) fn new(addresses: &[SocketAddr]) -> Self {
+    pub fn new(addresses: &[A]) -> Self {
         Self { all: addresses.iter().map(|&address| Server { address, srtt: None }).collect() }
     }
 
     /// All servers, the one to ask first in front.
-    pub(crate) fn in_order(&self, now: Instant) -> Vec<SocketAddr> {
+    pub fn in_order(&self, now: Instant) -> Vec<A> {
         let mut servers: Vec<_> = self.all.iter().map(|server| (server.srtt_at(now), server.address)).collect();
         servers.sort_by_key(|&(srtt, _)| srtt);
         servers.into_iter().map(|(_, address)| address).collect()
     }
 
     /// `server` answered a datagram after `rtt`.
-    pub(crate) fn handle_answer(&mut self, now: Instant, server: SocketAddr, rtt: Duration) {
+    pub fn handle_answer(&mut self, now: Instant, server: A, rtt: Duration) {
         let Some(server) = self.find(server) else { return };
         let srtt = match server.srtt {
             // Good again after a failure: what it was before says nothing.
@@ -54,20 +53,20 @@ impl Servers {
     }
 
     /// `server` was silent, refused, or said that it could not.
-    pub(crate) fn handle_failure(&mut self, now: Instant, server: SocketAddr) {
+    pub fn handle_failure(&mut self, now: Instant, server: A) {
         let Some(server) = self.find(server) else { return };
         server.srtt = Some(((server.srtt_at(now) + PUNISHMENT).min(SRTT_MAX), now));
     }
 
-    fn find(&mut self, address: SocketAddr) -> Option<&mut Server> {
+    fn find(&mut self, address: A) -> Option<&mut Server<A>> {
         self.all.iter_mut().find(|server| server.address == address)
     }
 }
 
-impl Server {
+impl<A> Server<A> {
     fn srtt_at(&self, now: Instant) -> Duration {
         self.srtt.map_or(Duration::ZERO, |(srtt, at)| {
-            srtt.mul_f64(AGING_PER_S.powf(now.saturating_duration_since(at).as_secs_f64()))
+            srtt.mul_f64(AGING_PER_S.powf(now.saturating_since(at).as_secs_f64()))
         })
     }
 }
@@ -82,8 +81,8 @@ mod tests {
 
     #[test]
     fn each_is_asked_once_and_then_the_nearest_until_it_fails() {
-        let [far, near] = [1, 2].map(|last| SocketAddr::from(([127, 77, 3, last], 53)));
-        let (mut servers, now) = (Servers::new(&[far, near]), Instant::now());
+        let [far, near] = ['f', 'n'];
+        let (mut servers, now) = (Servers::new(&[far, near]), Instant::ZERO);
         assert_eq!(servers.in_order(now), [far, near]);
         servers.handle_answer(now, far, ms(90));
         assert_eq!(servers.in_order(now), [near, far]);
@@ -101,8 +100,8 @@ mod tests {
 
     #[test]
     fn failures_do_not_add_up_without_end() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 53));
-        let (mut servers, now) = (Servers::new(&[address]), Instant::now());
+        let address = 'a';
+        let (mut servers, now) = (Servers::new(&[address]), Instant::ZERO);
         (0..100).for_each(|_| servers.handle_failure(now, address));
         assert_eq!(servers.all[0].srtt_at(now), SRTT_MAX);
     }
