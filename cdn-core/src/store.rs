@@ -99,6 +99,28 @@ impl Default for StoreSettings {
     }
 }
 
+/// Shards of one store at most.
+const SHARDS_MAX: u64 = 16;
+
+impl StoreSettings {
+    /// How many shards a store with these limits is parted into: as many as leave each room for a few of the largest
+    /// objects.
+    pub fn shards(&self) -> usize {
+        (self.bytes_max / self.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX) as usize
+    }
+
+    /// The limits of each of so many shards.
+    #[must_use]
+    pub const fn of_shard(&self, shards: usize) -> Self {
+        let shards = if shards == 0 { 1 } else { shards };
+        Self {
+            bytes_max: self.bytes_max / shards as u64,
+            admission_keys_max: self.admission_keys_max.div_ceil(shards),
+            ..*self
+        }
+    }
+}
+
 /// What the store says to a request.
 #[derive(Clone, Debug)]
 pub enum Lookup<B> {

@@ -34,8 +34,6 @@ pub(crate) type Response = Served<Object>;
 /// Parts of one.
 pub(crate) type Parts = ServedParts<Object>;
 
-const SHARDS_MAX: u64 = 16;
-
 /// See the module.
 pub(crate) struct Store {
     shards: Box<[Mutex<Shard>]>,
@@ -123,16 +121,10 @@ impl Lead {
 }
 
 impl Store {
-    /// A store for `bytes_max` bytes in all. There are as many shards as leave each room for a few of the largest
-    /// objects.
+    /// A store with these limits in all, parted into shards.
     pub(crate) fn new(settings: StoreSettings, seed: KeySeed, counters: &Arc<Counters>) -> Self {
-        let shards = (settings.bytes_max / settings.object_bytes_max.max(1) / 8).clamp(1, SHARDS_MAX);
-        let each = StoreSettings {
-            bytes_max: settings.bytes_max / shards,
-            body_overhead_bytes: SharedBody::OVERHEAD_BYTES,
-            admission_keys_max: settings.admission_keys_max.div_ceil(shards as usize),
-            ..settings
-        };
+        let shards = settings.shards();
+        let each = StoreSettings { body_overhead_bytes: SharedBody::OVERHEAD_BYTES, ..settings.of_shard(shards) };
         let shard = |_| {
             let cache = CacheShard::new(each, seed, Arc::clone(counters));
             Mutex::new(Shard { counters: Arc::clone(counters), cache, flights: HashMap::new() })
