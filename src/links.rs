@@ -12,7 +12,7 @@ use world::{Fault, FaultOn, LinkChange, PathSpec, SiteId, TargetFault};
 use crate::{
     cluster::{Cluster, OriginKind},
     hands::Admin,
-    node::wire::{ChangeWire, EffectWire, FaultSet, MeasureAsk, NodeWire, WayAsk, WayMeasured},
+    node::wire::{ChangeWire, FaultSet, MeasureAsk, NodeWire, WayAsk, WayMeasured},
     supervisor::Supervisor,
 };
 
@@ -79,23 +79,7 @@ pub(crate) fn apply_faults(wan: &Wan, cluster: &Cluster, faults: &FaultSet) {
 pub(crate) fn below_http(cluster: &Cluster, fault: &NodeWire) -> Option<TargetFault> {
     let is_origin = fault.node.parse::<NodeId>().is_ok_and(|node| node.role() == Role::Origin);
     let _ = cluster;
-    if is_origin && fault.path.is_some() {
-        return None;
-    }
-    // Where in its bytes a node that is no origin begins to misbehave: within the first response.
-    const EARLY: u64 = 512;
-    match fault.effect {
-        EffectWire::Refuse => Some(TargetFault::Refuse),
-        EffectWire::Reset => Some(TargetFault::Reset),
-        EffectWire::Blackhole => Some(TargetFault::Blackhole),
-        _ if is_origin => None,
-        EffectWire::Latency(nanos) => Some(TargetFault::Latency(Duration::from_nanos(nanos))),
-        EffectWire::Throttle(bps) => Some(TargetFault::Throttle(bps)),
-        EffectWire::Truncate => Some(TargetFault::Truncate(EARLY)),
-        EffectWire::Stall => Some(TargetFault::Stall(EARLY)),
-        EffectWire::Garbage => Some(TargetFault::Garbage(0)),
-        EffectWire::Status(_) => None,
-    }
+    fault.effect.effect().below_http(is_origin, fault.path.is_some())
 }
 
 fn addresses_of(cluster: &Cluster, node: &NodeId) -> Vec<SocketAddr> {

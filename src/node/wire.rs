@@ -116,6 +116,23 @@ pub(crate) enum EffectWire {
     Throttle(u64),
 }
 
+impl EffectWire {
+    /// What it stands for.
+    pub(crate) const fn effect(self) -> Effect {
+        match self {
+            Self::Status(status) => Effect::Status(status),
+            Self::Latency(nanos) => Effect::Latency(Duration::from_nanos(nanos)),
+            Self::Refuse => Effect::Refuse,
+            Self::Reset => Effect::Reset,
+            Self::Blackhole => Effect::Blackhole,
+            Self::Truncate => Effect::Truncate,
+            Self::Stall => Effect::Stall,
+            Self::Garbage => Effect::Garbage,
+            Self::Throttle(bps) => Effect::Throttle { bps },
+        }
+    }
+}
+
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

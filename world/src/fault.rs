@@ -119,6 +119,31 @@ impl Effect {
     }
 }
 
+/// Where in its bytes a node that is no origin begins to misbehave: within the first response.
+const EARLY: u64 = 512;
+
+impl Effect {
+    /// What the network does of it; `None` where an origin does it itself, request by request. `has_path` says whether it
+    /// is meant for some paths only, which needs HTTP.
+    pub const fn below_http(self, is_origin: bool, has_path: bool) -> Option<TargetFault> {
+        if is_origin && has_path {
+            return None;
+        }
+        match self {
+            Self::Refuse => Some(TargetFault::Refuse),
+            Self::Reset => Some(TargetFault::Reset),
+            Self::Blackhole => Some(TargetFault::Blackhole),
+            _ if is_origin => None,
+            Self::Latency(latency) => Some(TargetFault::Latency(latency)),
+            Self::Throttle { bps } => Some(TargetFault::Throttle(bps)),
+            Self::Truncate => Some(TargetFault::Truncate(EARLY)),
+            Self::Stall => Some(TargetFault::Stall(EARLY)),
+            Self::Garbage => Some(TargetFault::Garbage(0)),
+            Self::Status(_) => None,
+        }
+    }
+}
+
 /// What can be wrong with a target, below HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetFault {
