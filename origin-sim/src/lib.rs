@@ -73,5 +73,6 @@ pub use crate::{
     json::{FaultSpec, InvalidFault},
     parameters::{CHUNK_BYTES_MAX, DELAY_MAX, InvalidParameter, Parameters, Rule, TagChoice},
     serve::{Config, Handle, Limits, OriginSim},
+    simulated::{Described, describe},
     tally::{OTHER_PATHS, PathCounters},
 };

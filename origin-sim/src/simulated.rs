@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cdn_core::content::Content;
-use http::{HeaderValue, Method, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -95,9 +95,15 @@ pub(crate) async fn answer(
             return Ok(answer);
         }
     }
+    Ok(answer_now(setup, request, &parameters))
+}
+
+/// The answer to a request of which nothing more is to come.
+fn answer_now(setup: &Setup<'_>, request: &request::Parts, parameters: &Parameters) -> Answer {
+    let path = request.uri.path();
     let page = demo::page(setup.id, path);
     let cache_control = page.as_ref().map_or(CACHE_CONTROL_DEFAULT, |page| page.cache_control.clone());
-    let representation = representation(setup, path, &parameters, page);
+    let representation = representation(setup, path, parameters, page);
     let manner = Manner {
         status: parameters.status.unwrap_or(StatusCode::OK),
         ranges: parameters.ranges.unwrap_or(true),
@@ -107,8 +113,43 @@ pub(crate) async fn answer(
         drip: parameters.drip.unwrap_or_default(),
     };
     let mut answer = Answer::of(request, representation, &manner);
-    dress(&mut answer, &parameters, Some(cache_control));
-    Ok(answer)
+    dress(&mut answer, parameters, Some(cache_control));
+    answer
+}
+
+/// What a simulated origin answers to a GET, without its body: for whoever plays it without sockets.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers that it sets, `Content-Length` among them where there is one.
+    pub headers: HeaderMap,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// How long it waits before it answers.
+    pub delay: Duration,
+}
+
+/// What the simulated origin `id` answers to a GET of `path`, with these `rules` and as `seed` makes its bodies.
+pub fn describe(id: &str, seed: u64, rules: &[Rule], path: &str, query: Option<&str>) -> Described {
+    let setup = Setup { id, seed, rules, ranges_max: 0, body_timeout: Duration::ZERO };
+    let nothing = |status| Described { status, headers: HeaderMap::new(), bytes: 0, delay: Duration::ZERO };
+    let Ok(parameters) = parameters(&setup, path, query.unwrap_or_default()) else {
+        return nothing(StatusCode::BAD_REQUEST);
+    };
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let Ok(request) = http::Request::get(target).body(()) else { return nothing(StatusCode::BAD_REQUEST) };
+    let answer = answer_now(&setup, &request.into_parts().0, &parameters);
+    let mut headers = answer.headers;
+    if !answer.chunked {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(answer.length));
+    }
+    Described {
+        status: answer.status,
+        headers,
+        bytes: answer.length,
+        delay: parameters.delay.unwrap_or_default(),
+    }
 }
 
 /// Cache headers and the headers that were asked for. Both faces end with it.
