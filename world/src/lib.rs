@@ -21,6 +21,7 @@ mod world;
 
 pub mod client;
 pub mod fault;
+pub mod invariant;
 pub mod link;
 mod link_tcp;
 pub mod observation;

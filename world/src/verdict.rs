@@ -4,6 +4,7 @@
 //! against what was got, and the run second by second for charts. Pure: live and virtual runs are judged by the same
 //! code. Refuses to know where observations come from and how a verdict is shown.
 
+pub mod agreement;
 mod broken;
 mod offences;
 mod tracker;
