@@ -3,6 +3,68 @@
 //! What decides is not written here a second time: the simulator calls what the live nodes call, says what time it is and
 //! counts what comes out. Pure and single-threaded, the same to the byte wherever it runs.
 //!
-//! Refuses to know sockets, clocks, files and ambient randomness: time and seeds are arguments.
+//! [`run`] plays a [`Scenario`] over a [`Plan`] of its world. Refuses to know sockets, clocks, files and ambient
+//! randomness: time and seeds are arguments.
 
+mod caches;
+mod catalog;
+mod default_world;
+mod engine;
+mod fetches;
+mod hash;
+mod ledger;
+mod memory;
+mod network;
+mod origins;
+mod plan;
+mod player;
+pub mod queue;
 pub mod replay;
+mod resolvers;
+mod routers;
+mod slab;
+mod timers;
+mod viewers;
+
+use cdn_core::Instant;
+use world::{
+    Scenario,
+    workload::{Workload, WorkloadError},
+};
+
+pub use crate::{
+    default_world::{PlainAnswers, default_world, distribution},
+    engine::Witness,
+    ledger::{Flow, Ledger, Station},
+    memory::estimate,
+    plan::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec},
+};
+
+/// A run that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A load cannot be played.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// It would need more memory than it may have.
+    #[error("the run needs about {} MiB of memory, and may have {} MiB", needed >> 20, allowed >> 20)]
+    Memory {
+        /// Bytes that it would need, roughly.
+        needed: u64,
+        /// Bytes that it may have.
+        allowed: u64,
+    },
+}
+
+/// Plays a scenario in virtual time, tells `witness` what is seen, and returns when it ended and what it came to.
+///
+/// # Errors
+/// [`RunError`], before anything has happened.
+pub fn run<W: Witness>(plan: &Plan, scenario: &Scenario, witness: &mut W) -> Result<(Instant, Ledger), RunError> {
+    let needed = estimate(plan, scenario);
+    if needed > plan.memory_max {
+        return Err(RunError::Memory { needed, allowed: plan.memory_max });
+    }
+    let workload = Workload::of_scenario(scenario, plan.world.atlas())?;
+    Ok(engine::Sim::new(plan, scenario, workload, witness).run())
+}

@@ -1,0 +1,470 @@
+//! Edges, regional caches and the shield: the store of `cdn_core` with nobody's bytes in it.
+//!
+//! What the store says to a request is what it says live; here the answer is sent on, or the fetch carried out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cdn_core::{
+    Counter, Counters, Instant, Reason, Role,
+    cache_key::KeySeed,
+    conditional::{self, Verdict},
+    invalidation::InvalidationPattern,
+    parent_health::ParentHealth,
+    store::{CacheShard, FetchId, Lookup, Served, StoreSettings, StoredHead},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use world::CacheOutcome;
+
+use crate::{
+    engine::{Alarm, AlarmKind, Happening, Sim, Witness},
+    fetches::{Arrived, FromParent},
+    plan::{NodeSpec, Plan},
+    slab::Key,
+};
+
+/// What is kept of a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    /// When the origin made it.
+    pub(crate) made: Option<Instant>,
+    /// When all of it has arrived.
+    pub(crate) ends_at: Instant,
+    /// It breaks off then.
+    pub(crate) is_broken: bool,
+    /// It is an error page of the cache's own.
+    pub(crate) error: Option<Reason>,
+}
+
+/// Who asks a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A viewer's request.
+    Viewer(Key),
+    /// Another cache's fetch.
+    Cache(Key),
+    /// Nobody: it is wanted for itself.
+    Nobody,
+}
+
+/// What a viewer gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) cache: CacheOutcome,
+    pub(crate) reason: Reason,
+    pub(crate) bytes: u64,
+    pub(crate) made: Option<Instant>,
+    pub(crate) ends_at: Instant,
+    pub(crate) is_broken: bool,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            status: 0,
+            cache: CacheOutcome::Error,
+            reason: Reason::Internal,
+            bytes: 0,
+            made: None,
+            ends_at: Instant::ZERO,
+            is_broken: false,
+        }
+    }
+}
+
+/// A cache.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    pub(crate) node: u32,
+    pub(crate) role: Role,
+    shards: Vec<CacheShard<Body>>,
+    /// Fetches that others may wait for.
+    pub(crate) flights: BTreeMap<(u8, FetchId), Key>,
+    /// Positions of nodes, and whether they are worth asking.
+    pub(crate) parents: Vec<(u32, ParentHealth)>,
+    /// Idle connections, by the node at their other end; the youngest last.
+    pub(crate) idle: BTreeMap<u32, Vec<Key>>,
+    /// Requests received since it was started.
+    pub(crate) requests: u64,
+    settings: StoreSettings,
+    seed: KeySeed,
+    counters: Arc<Counters>,
+}
+
+impl Cache {
+    pub(crate) fn new(node: u32, plan: &Plan, spec: &NodeSpec, seed: KeySeed, counters: &Arc<Counters>) -> Self {
+        let parents = spec.parents.iter().filter_map(|&at| Some((u32::try_from(at).ok()?, ParentHealth::default())));
+        let mut cache = Self {
+            node,
+            role: spec.id.role(),
+            shards: Vec::new(),
+            flights: BTreeMap::new(),
+            parents: parents.collect(),
+            idle: BTreeMap::new(),
+            requests: 0,
+            settings: plan.store,
+            seed,
+            counters: Arc::clone(counters),
+        };
+        cache.restart();
+        cache
+    }
+
+    /// It begins anew, with nothing in its memory.
+    pub(crate) fn restart(&mut self) {
+        let shards = self.settings.shards();
+        let each = self.settings.of_shard(shards);
+        self.shards =
+            (0..shards).map(|_| CacheShard::new(each, self.seed, Arc::clone(&self.counters))).collect();
+        self.flights.clear();
+        self.idle.clear();
+        self.requests = 0;
+        for (_, health) in &mut self.parents {
+            *health = ParentHealth::default();
+        }
+    }
+
+    /// It counts in other counters from now on, and has nothing stored.
+    pub(crate) fn count_in(&mut self, counters: &Arc<Counters>) {
+        self.counters = Arc::clone(counters);
+        self.restart();
+    }
+
+    pub(crate) fn shard(&mut self, at: u8) -> Option<&mut CacheShard<Body>> {
+        self.shards.get_mut(usize::from(at))
+    }
+
+    /// Removes what a pattern covers.
+    pub(crate) fn invalidate(&mut self, distribution: &str, pattern: &InvalidationPattern) -> u64 {
+        self.shards.iter_mut().map(|shard| shard.invalidate(distribution, pattern)).sum()
+    }
+}
+
+impl<W: Witness> Sim<'_, W> {
+    /// What somebody asks a cache for: the entry under the cache's own configuration, and headers of the question's own.
+    fn question(&mut self, cache: usize, asker: Asker) -> Option<(usize, u32, Option<HeaderMap>)> {
+        let node = self.caches.get(cache)?.node;
+        let revision = self.nodes.get(node as usize)?.revision;
+        let (intended, first, headers) = match asker {
+            Asker::Viewer(key) => {
+                let request = self.requests.get(key)?;
+                (request.intended, Some(request.entry), None)
+            }
+            Asker::Cache(key) => {
+                let fetch = self.fetches.get(key)?;
+                let entry = (fetch.revision == revision).then_some(fetch.entry);
+                (fetch.intended, entry, fetch.own_headers(&self.catalogs))
+            }
+            Asker::Nobody => return None,
+        };
+        let known = if revision == 0 || matches!(asker, Asker::Cache(_)) { first } else { None };
+        let entry = match known {
+            Some(entry) => entry,
+            None => self.catalogs.get_mut(revision)?.find(intended.load, intended.object, intended.size)?,
+        };
+        Some((revision, entry, headers))
+    }
+
+    /// Somebody asks a cache.
+    pub(crate) fn ask(&mut self, cache: usize, asker: Asker) {
+        let now = self.now;
+        let Some(host) = self.caches.get_mut(cache) else { return };
+        host.requests += 1;
+        let node = host.node as usize;
+        host.counters.bump(Counter::EdgeRequests);
+        if let Some(flow) = self.ledger.flows.get_mut(node) {
+            flow.requests += 1;
+        }
+        if let Some(station) = self.ledger.stations.get_mut(node) {
+            station.handle_arrival(now);
+        }
+        self.look_up(cache, asker, false);
+    }
+
+    /// Asks the store, for the first time or after somebody else's fetch.
+    pub(crate) fn look_up(&mut self, cache: usize, asker: Asker, has_waited: bool) {
+        let now = self.now;
+        let Some((revision, entry, headers)) = self.question(cache, asker) else {
+            return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::UnknownHost);
+        };
+        let Some(catalog) = self.catalogs.get(revision) else { return };
+        let (Some(known), Some(head)) = (catalog.entry(entry), catalog.head(entry, headers.as_ref())) else {
+            return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::UnknownHost);
+        };
+        if !known.is_allowed {
+            return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::MethodNotAllowed);
+        }
+        if let Err(reason) = known.class {
+            return self.start_pass(cache, asker, revision, entry, reason);
+        }
+        let Some(host) = self.caches.get_mut(cache) else { return };
+        let at = known.key.shard(host.shards.len());
+        let Some(shard) = host.shards.get_mut(at) else { return };
+        let found = shard.lookup(now, known.key, &head);
+        let at = u8::try_from(at).unwrap_or(u8::MAX);
+        let hit = if has_waited { Reason::HitCollapsed } else { Reason::Hit };
+        let outcome = if has_waited { CacheOutcome::Collapsed } else { CacheOutcome::Hit };
+        match found {
+            Lookup::Hit(served) => self.serve(cache, asker, &served, outcome, hit, headers.as_ref()),
+            Lookup::Stale { served, refresh } => {
+                if let Some(begun) = refresh {
+                    self.start_fetch(cache, Asker::Nobody, asker, revision, entry, at, begun);
+                }
+                let reason = Reason::HitStaleWhileRevalidate;
+                self.serve(cache, asker, &served, CacheOutcome::Stale, reason, headers.as_ref());
+            }
+            Lookup::StaleOnError(served) => {
+                self.serve(cache, asker, &served, CacheOutcome::Stale, Reason::HitStaleOnError, headers.as_ref());
+            }
+            Lookup::StaleAccepted(served) => {
+                self.serve(cache, asker, &served, CacheOutcome::Stale, Reason::HitStaleAccepted, headers.as_ref());
+            }
+            Lookup::OnlyIfCached(_) => self.refuse(cache, asker, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached),
+            Lookup::Join(id) => self.join(cache, asker, at, id, has_waited),
+            Lookup::Fetch(begun) => self.start_fetch(cache, asker, asker, revision, entry, at, begun),
+            Lookup::Pass(reason) => self.start_pass(cache, asker, revision, entry, reason),
+            // Nobody asks for ranges here.
+            Lookup::Parts(_) => self.start_pass(cache, asker, revision, entry, Reason::MissPart),
+        }
+    }
+
+    fn join(&mut self, cache: usize, asker: Asker, shard: u8, id: FetchId, has_waited: bool) {
+        let Some(host) = self.caches.get(cache) else { return };
+        let Some(&fetch) = host.flights.get(&(shard, id)) else {
+            return self.refuse(cache, asker, StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal);
+        };
+        if !has_waited {
+            host.counters.bump(Counter::EdgeCollapsed);
+        }
+        let wait_max = self.plan.store.wait_max;
+        let Some(flight) = self.fetches.get_mut(fetch) else { return };
+        let is_first = flight.waiters.is_empty();
+        flight.waiters.push(asker);
+        if is_first {
+            self.set_alarm(wait_max, Alarm { fetch, serial: 0, kind: AlarmKind::Waiters });
+        }
+        self.waits_for(asker, fetch);
+    }
+
+    /// Somebody is not answered at once.
+    pub(crate) fn waits_for(&mut self, asker: Asker, fetch: Key) {
+        match asker {
+            Asker::Viewer(key) => {
+                if let Some(request) = self.requests.get_mut(key) {
+                    request.fetch = Some(fetch);
+                    request.waited = true;
+                }
+                self.be_patient(key);
+            }
+            Asker::Cache(key) => {
+                if let Some(child) = self.fetches.get_mut(key) {
+                    child.behind = Some(fetch);
+                }
+            }
+            Asker::Nobody => {}
+        }
+    }
+
+    /// Answers with what is stored, by the question's own preconditions.
+    pub(crate) fn serve(
+        &mut self,
+        cache: usize,
+        asker: Asker,
+        served: &Served<Body>,
+        outcome: CacheOutcome,
+        reason: Reason,
+        headers: Option<&HeaderMap>,
+    ) {
+        if asker == Asker::Nobody {
+            return;
+        }
+        let status = served.head.status();
+        let body = served.body;
+        let is_error = status.is_client_error() || status.is_server_error();
+        // A stored error was nobody's fetch but its first.
+        let (outcome, reason) = match (is_error, outcome) {
+            (true, CacheOutcome::Miss | CacheOutcome::Pass) => (CacheOutcome::Error, Reason::OriginError),
+            (true, _) => (CacheOutcome::Error, body.error.unwrap_or(Reason::ErrorCached)),
+            (false, _) => (outcome, reason),
+        };
+        self.count(cache, outcome, reason);
+        match asker {
+            Asker::Viewer(key) => {
+                let answer = Answer {
+                    status: status.as_u16(),
+                    cache: outcome,
+                    reason,
+                    bytes: served.bytes,
+                    made: body.made,
+                    ends_at: body.ends_at,
+                    is_broken: body.is_broken,
+                };
+                self.answer_viewer(key, answer);
+            }
+            Asker::Cache(key) => {
+                let mut stored = served.head.headers();
+                let verdict = headers.map_or(Verdict::Full, |headers| {
+                    conditional::evaluate(&Method::GET, headers, status, &stored)
+                });
+                stored.insert(header::AGE, HeaderValue::from(served.age.as_secs()));
+                let (status, bytes, headers) = match verdict {
+                    Verdict::NotModified => {
+                        (StatusCode::NOT_MODIFIED, 0, conditional::not_modified_headers(stored))
+                    }
+                    Verdict::Full | Verdict::PreconditionFailed => (status, served.bytes, stored),
+                };
+                let hit = matches!(
+                    outcome,
+                    CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale
+                ) || matches!(reason, Reason::HitShield | Reason::HitRegional);
+                self.answer_cache(cache, key, Reply { status, headers, bytes, body, hit, reason });
+            }
+            Asker::Nobody => {}
+        }
+    }
+
+    /// Counts a request by what became of it.
+    pub(crate) fn count(&mut self, cache: usize, outcome: CacheOutcome, reason: Reason) {
+        let Some(host) = self.caches.get(cache) else { return };
+        let counters = &host.counters;
+        let Some(flow) = self.ledger.flows.get_mut(host.node as usize) else { return };
+        match outcome {
+            CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale => {
+                flow.hits += 1;
+                counters.bump(Counter::EdgeHits);
+                if outcome == CacheOutcome::Stale {
+                    counters.bump(Counter::EdgeStaleServed);
+                }
+            }
+            CacheOutcome::RefreshHit => {
+                flow.hits += 1;
+                counters.bump(Counter::EdgeRefreshHits);
+            }
+            CacheOutcome::Miss => {
+                flow.misses += 1;
+                counters.bump(Counter::EdgeMisses);
+                match reason {
+                    Reason::HitShield => counters.bump(Counter::EdgeShieldHits),
+                    Reason::HitRegional => counters.bump(Counter::EdgeRegionalHits),
+                    _ => {}
+                }
+            }
+            CacheOutcome::Pass => {
+                flow.passes += 1;
+                counters.bump(Counter::EdgePasses);
+            }
+            CacheOutcome::Error => {
+                flow.errors += 1;
+                counters.bump(Counter::EdgeErrors);
+            }
+        }
+    }
+
+    /// An error of the cache's own.
+    pub(crate) fn refuse(&mut self, cache: usize, asker: Asker, status: StatusCode, reason: Reason) {
+        if asker == Asker::Nobody {
+            return;
+        }
+        self.count(cache, CacheOutcome::Error, reason);
+        let body = Body { made: None, ends_at: self.now, is_broken: false, error: Some(reason) };
+        match asker {
+            Asker::Viewer(key) => {
+                let answer = Answer {
+                    status: status.as_u16(),
+                    cache: CacheOutcome::Error,
+                    reason,
+                    bytes: 0,
+                    made: None,
+                    ends_at: self.now,
+                    is_broken: false,
+                };
+                self.answer_viewer(key, answer);
+            }
+            Asker::Cache(key) => {
+                let reply = Reply { status, headers: HeaderMap::new(), bytes: 0, body, hit: false, reason };
+                self.answer_cache(cache, key, reply);
+            }
+            Asker::Nobody => {}
+        }
+    }
+
+    /// A cache's answer leaves for the cache before it.
+    fn answer_cache(&mut self, cache: usize, key: Key, reply: Reply) {
+        let Some((node, role)) = self.caches.get(cache).map(|host| (host.node, host.role)) else { return };
+        let since = self.fetches.get_mut(key).and_then(|fetch| {
+            fetch.behind = None;
+            fetch.since.take()
+        });
+        if let (Some(since), Some(station)) = (since, self.ledger.stations.get_mut(node as usize)) {
+            station.handle_departure(self.now, since);
+        }
+        let Reply { status, headers, bytes, body, hit, reason } = reply;
+        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        fetch.arrived = Some(Arrived {
+            status,
+            headers,
+            bytes,
+            made: body.made,
+            ends_at: body.ends_at,
+            is_broken: body.is_broken,
+            parent: Some(FromParent { role, hit, reason }),
+        });
+        let serial = fetch.serial;
+        self.send_reply(key, serial);
+    }
+
+    /// Frees whoever waits for a fetch: they ask again.
+    pub(crate) fn wake(&mut self, cache: usize, waiters: Vec<Asker>) {
+        for waiter in waiters {
+            let is_there = match waiter {
+                Asker::Viewer(key) => self.requests.get_mut(key).is_some_and(|request| request.fetch.take().is_some()),
+                Asker::Cache(key) => self.fetches.get_mut(key).is_some_and(|child| child.behind.take().is_some()),
+                Asker::Nobody => false,
+            };
+            if is_there {
+                self.look_up(cache, waiter, true);
+            }
+        }
+    }
+
+    /// Whoever has waited for too long asks again; the first of them fetches.
+    pub(crate) fn handle_overdue(&mut self, fetch: Key) {
+        let now = self.now;
+        let Some(flight) = self.fetches.get_mut(fetch) else { return };
+        let (cache, lead) = (flight.cache, flight.lead);
+        let waiters = std::mem::take(&mut flight.waiters);
+        let Some((at, _)) = lead else { return };
+        if let Some(shard) = self.caches.get_mut(cache).and_then(|host| host.shard(at)) {
+            let _ = shard.handle_timeout(now);
+        }
+        self.wake(cache, waiters);
+    }
+
+    /// Whether a parent is up, found out by a probe of its own, and when that is known.
+    pub(crate) fn check_alive(&mut self, key: Key, serial: u16, patience: Duration) {
+        let Some(fetch) = self.fetches.get(key) else { return };
+        let (cache, target) = (fetch.cache, fetch.target);
+        let Some(own) = self.caches.get(cache).map(|host| host.node) else { return };
+        let way = self.nodes_way(own, target);
+        let is_silent = self.network.is_silent(way, crate::network::Direction::Up)
+            || self.network.is_silent(way, crate::network::Direction::Down);
+        let alive = self.nodes.get(target as usize).is_some_and(|node| !node.is_dead && !node.is_paused) && !is_silent;
+        let took = if alive { self.network.rtt(way) * 2 } else { patience };
+        self.queue.push(self.now + took, Happening::AliveChecked(key, serial, alive));
+    }
+}
+
+/// What a cache answers another.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: u64,
+    body: Body,
+    hit: bool,
+    reason: Reason,
+}
+
+/// The head of an error that is stored.
+pub(crate) fn error_head(status: StatusCode) -> Arc<StoredHead> {
+    Arc::new(StoredHead::new(status, HeaderMap::new()))
+}

@@ -1,0 +1,171 @@
+//! What is asked for: each object of a load under a configuration, with its cache key worked out once.
+//!
+//! A key is the live one, made from the same canonical form; only that it is made once per object, and not once per
+//! request, is the simulator's.
+
+use std::{collections::HashMap, hash::BuildHasherDefault, net::SocketAddr, sync::Arc};
+
+use cdn_core::{
+    Reason,
+    cache_key::{CacheKey, KeySeed, RequestHead},
+    distribution::{CheckedBehavior, Distribution, MethodClass},
+    forward::{self, Viewer},
+};
+use http::{HeaderMap, HeaderValue, Method, Version};
+use world::{scenario::Load, workload::path_of};
+
+use crate::hash::Mixer;
+
+/// An object as it is asked for.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) object: u64,
+    distribution: u16,
+    behavior: u16,
+    load: u16,
+    path: Box<str>,
+    /// Where in `path` the query begins, behind the question mark.
+    query: Option<u32>,
+    pub(crate) key: CacheKey,
+    /// How the method is served, or why it passes the store.
+    pub(crate) class: Result<MethodClass, Reason>,
+    pub(crate) is_allowed: bool,
+}
+
+/// One configuration's objects.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    distributions: Vec<Arc<Distribution>>,
+    loads: Vec<Asks>,
+    entries: Vec<Entry>,
+    seed: KeySeed,
+    nothing: HeaderMap,
+}
+
+/// What all requests of a load have in common.
+#[derive(Debug)]
+struct Asks {
+    load: Load,
+    method: Method,
+    distribution: Option<u16>,
+    host: String,
+    /// By behavior: the headers as the store sees them.
+    headers: Vec<HeaderMap>,
+    known: HashMap<u64, u32, BuildHasherDefault<Mixer>>,
+}
+
+impl Catalog {
+    pub(crate) fn new(distributions: &[Arc<Distribution>], loads: &[Load], seed: KeySeed) -> Self {
+        let asks = |load: &Load| {
+            let at = distributions.iter().position(|distribution| **distribution.id() == *load.distribution);
+            let distribution = at.and_then(|at| distributions.get(at));
+            let host = distribution.map(|distribution| {
+                let written = distribution.aliases().iter().find(|alias| !alias.starts_with('*'));
+                written.map_or_else(|| distribution.own_name(), ToString::to_string)
+            });
+            let headers = distribution.into_iter().flat_map(|distribution| distribution.behaviors());
+            Asks {
+                method: load.method.parse().unwrap_or(Method::GET),
+                distribution: at.and_then(|at| u16::try_from(at).ok()),
+                host: host.unwrap_or_default(),
+                headers: headers.map(received).collect(),
+                known: HashMap::default(),
+                load: load.clone(),
+            }
+        };
+        Self {
+            distributions: distributions.to_vec(),
+            loads: loads.iter().map(asks).collect(),
+            entries: Vec::new(),
+            seed,
+            nothing: HeaderMap::new(),
+        }
+    }
+
+    /// The entry of an object; `None` where the load's distribution is not part of the configuration.
+    pub(crate) fn find(&mut self, load: u16, object: u64, size: Option<u64>) -> Option<u32> {
+        let asks = self.loads.get_mut(usize::from(load))?;
+        if let Some(&known) = asks.known.get(&object) {
+            return Some(known);
+        }
+        let at = asks.distribution?;
+        let distribution = self.distributions.get(usize::from(at))?;
+        let target = path_of(&asks.load, object, size);
+        let (plain, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*target, None),
+        };
+        let path = distribution.root_object_for(plain).unwrap_or_else(|| plain.to_owned());
+        let behavior = distribution.behavior_for(&path);
+        let place = distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior))?;
+        let head = RequestHead {
+            distribution,
+            behavior,
+            method: &asks.method,
+            host: &asks.host,
+            path: &path,
+            query,
+            headers: asks.headers.get(place)?,
+        };
+        let entry = Entry {
+            object,
+            distribution: at,
+            behavior: u16::try_from(place).ok()?,
+            load,
+            key: head.key(self.seed),
+            class: behavior.method_class(&asks.method),
+            is_allowed: behavior.allows(&asks.method),
+            query: query.and(u32::try_from(path.len() + 1).ok()),
+            path: query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).into(),
+        };
+        let number = u32::try_from(self.entries.len()).ok()?;
+        self.entries.push(entry);
+        asks.known.insert(object, number);
+        Some(number)
+    }
+
+    pub(crate) fn entry(&self, entry: u32) -> Option<&Entry> {
+        self.entries.get(entry as usize)
+    }
+
+    /// The request for an entry, with headers of its own where there are any.
+    pub(crate) fn head<'a>(&'a self, entry: u32, headers: Option<&'a HeaderMap>) -> Option<RequestHead<'a>> {
+        let entry = self.entries.get(entry as usize)?;
+        let distribution = self.distributions.get(usize::from(entry.distribution))?;
+        let asks = self.loads.get(usize::from(entry.load))?;
+        let (path, query) = match entry.query {
+            None => (&*entry.path, None),
+            Some(at) => (entry.path.get(..at as usize - 1)?, entry.path.get(at as usize..)),
+        };
+        Some(RequestHead {
+            distribution,
+            behavior: distribution.behaviors().get(usize::from(entry.behavior))?,
+            method: &asks.method,
+            host: &asks.host,
+            path,
+            query,
+            headers: headers.or_else(|| asks.headers.get(usize::from(entry.behavior))).unwrap_or(&self.nothing),
+        })
+    }
+
+    pub(crate) fn distributions(&self) -> &[Arc<Distribution>] {
+        &self.distributions
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// The headers of a viewer who says nothing, as an edge makes them fit to be looked at.
+fn received(behavior: &CheckedBehavior) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let viewer = Viewer {
+        address: SocketAddr::from(([198, 18, 0, 1], 1)),
+        https: false,
+        version: Version::HTTP_11,
+        request_id: HeaderValue::from_static("-"),
+    };
+    forward::receive_viewer_headers(&mut headers, behavior, &viewer);
+    headers
+}

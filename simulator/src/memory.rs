@@ -1,0 +1,64 @@
+//! How much memory a run will take, before it begins.
+
+use cdn_core::Role;
+use world::scenario::{From, Paths, Scenario};
+
+use crate::plan::Plan;
+
+/// A stored response with its head, its place in the table and its name: measured, rounded up.
+const ENTRY_BYTES: u64 = 700;
+/// An object of the catalog, with its path and its place in the map.
+const OBJECT_BYTES: u64 = 160;
+/// A user with a connection.
+const USER_BYTES: u64 = 320;
+/// Two directions of a link, each with its own stream of chance and the gaps that it remembers.
+const WAY_BYTES: u64 = 2_600;
+/// What a router knows of each candidate for each client network.
+const ESTIMATE_BYTES: u64 = 100;
+/// The program and its tables.
+const BASE_BYTES: u64 = 64 << 20;
+
+/// Bytes that a run will take at most, roughly.
+///
+/// A store holds no more responses than fit into its bytes, were they as small as they can be on average: 1 KiB where the
+/// load does not say.
+pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
+    let (mut objects, mut users, mut places) = (0_u64, 0_u64, 0_u64);
+    let mut bytes_mean = u64::MAX;
+    for load in &scenario.loads {
+        objects += match &load.paths {
+            Paths::Zipf { n, .. } => {
+                // No more than are asked for.
+                let seconds = scenario.length.as_secs_f64() + scenario.warmup.as_secs_f64();
+                let peak = load.ramp.iter().map(|(_, factor)| *factor).fold(1.0, f64::max);
+                (*n).min((load.rps * peak * seconds).ceil() as u64)
+            }
+            Paths::Trace(requests) => requests.len() as u64,
+            Paths::One(_) => 1,
+        };
+        users += u64::from(load.users);
+        places += match &load.from {
+            From::World => plan.world.atlas().cities().len() as u64,
+            From::Places(places) => places.len() as u64,
+        };
+        bytes_mean = bytes_mean.min(match load.sizes {
+            world::scenario::Sizes::Fixed(bytes) => bytes,
+            world::scenario::Sizes::LogNormal { median, .. } => median,
+            world::scenario::Sizes::Origin => 1024,
+        });
+    }
+    let caches = plan.nodes.iter().filter(|node| matches!(node.id.role(), Role::Edge | Role::Regional | Role::Shield));
+    let per_cache = objects.min(plan.store.bytes_max / bytes_mean.clamp(256, 1 << 30));
+    let stores = caches.count() as u64 * per_cache * ENTRY_BYTES;
+    let edges = plan.nodes_with(Role::Edge).count() as u64;
+    let routers = plan.nodes_with(Role::Router).count() as u64;
+    // Viewers of a place use few PoPs, and all routers.
+    let ways = places * (4 + routers) + plan.nodes.len() as u64 * (4 + routers);
+    let blocks = plan.world.atlas().prefix_table().len() as u64;
+    BASE_BYTES
+        + stores
+        + objects * OBJECT_BYTES
+        + users * USER_BYTES
+        + ways * WAY_BYTES
+        + routers * blocks * edges * ESTIMATE_BYTES
+}

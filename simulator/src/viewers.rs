@@ -1,0 +1,761 @@
+//! Viewers: from the request that somebody means to make to its last byte.
+//!
+//! A user keeps connections as a browser does, asks a resolver where none is kept, races the addresses of the answer and
+//! tells routers what round trips it saw. Which address is tried when is decided in [`world::client`].
+
+mod reports;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::BuildHasherDefault,
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+use cdn_core::{Instant, Reason};
+use ipnet::Ipv4Net;
+use world::{
+    CacheOutcome, Integrity, Observation, Outcome, Sent,
+    client::{DeadAddresses, Race},
+    scenario::{Connections, Scenario},
+    workload::{Habits, Intended, RetryBudget},
+};
+
+use crate::{
+    caches::{Answer, Asker},
+    engine::{Happening, Sim, Witness},
+    hash::Mixer,
+    network::{Connect, Direction, Network},
+    plan::Plan,
+    slab::Key,
+};
+
+/// Bytes of a viewer's request: its line, `Host` and a few headers.
+const REQUEST_BYTES: u64 = 200;
+/// Bytes of the head of a response to a viewer.
+const HEAD_BYTES: u64 = 500;
+/// An edge closes a client connection that is idle for so long.
+const EDGE_IDLE: Duration = Duration::from_secs(60);
+/// No node.
+const NOBODY: u32 = u32::MAX;
+/// Failed addresses that are remembered.
+const DEAD_MAX: usize = 1024;
+
+/// All viewers.
+#[derive(Debug)]
+pub(crate) struct Viewers {
+    /// By load and user.
+    clients: Vec<Vec<Client>>,
+    /// By load.
+    connections: Vec<Connections>,
+    budgets: Vec<RetryBudget>,
+    hosts: Vec<Option<usize>>,
+    /// By place of the atlas.
+    places: Vec<Option<Stand>>,
+    dead: DeadAddresses<(u16, u32)>,
+    beacons: HashMap<u64, Instant, BuildHasherDefault<Mixer>>,
+    measured: HashMap<u64, Instant, BuildHasherDefault<Mixer>>,
+}
+
+/// Where viewers of a place stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stand {
+    pub(crate) site: u16,
+    pub(crate) block: Ipv4Net,
+    pub(crate) resolver_site: u16,
+    pub(crate) resolver_address: Ipv4Addr,
+}
+
+/// A user.
+#[derive(Clone, Debug, Default)]
+struct Client {
+    /// The connection that has waited least; most users have no other.
+    youngest: Option<Key>,
+    open: u16,
+    /// The others that wait, the youngest last.
+    idle: Vec<Key>,
+    /// Requests for which there is no connection; hardly ever any.
+    waiting: Option<Box<VecDeque<Key>>>,
+}
+
+impl Client {
+    fn take(&mut self) -> Option<Key> {
+        let taken = self.youngest.take()?;
+        self.youngest = self.idle.pop();
+        Some(taken)
+    }
+
+    fn keep(&mut self, conn: Key) {
+        self.idle.extend(self.youngest.replace(conn));
+    }
+}
+
+/// A request from its meaning to its end.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) intended: Intended,
+    /// When this attempt began.
+    attempt_at: Instant,
+    pub(crate) entry: u32,
+    /// What is meant by events, and what has been overtaken.
+    pub(crate) serial: u16,
+    attempts: u8,
+    fell_back: bool,
+    reused: bool,
+    timer_set: bool,
+    /// Inside an edge since then.
+    pub(crate) since: Option<Instant>,
+    pub(crate) conn: Option<Key>,
+    race: Option<Box<Racing>>,
+    first: u32,
+    asked: u32,
+    pub(crate) node: u32,
+    /// Addresses that have not failed for this request.
+    addresses: Vec<u32>,
+    pub(crate) answer: Answer,
+    /// The fetch that it waits for or leads.
+    pub(crate) fetch: Option<Key>,
+    pub(crate) waited: bool,
+}
+
+#[derive(Debug)]
+struct Racing {
+    race: Race<u32>,
+    /// By attempt: the connection's number, the way, and when the first SYN left.
+    attempts: Vec<(u64, u32, Instant)>,
+}
+
+impl Viewers {
+    pub(crate) fn new(plan: &Plan, scenario: &Scenario, network: &mut Network) -> Self {
+        let atlas = plan.world.atlas();
+        let resolver = plan.viewer.resolver.as_ref();
+        let places = atlas.places().map(|place| {
+            let own = atlas.client_network(place)?;
+            let at = resolver.unwrap_or(place);
+            let resolver_address = atlas.client_network(at).map_or(own.resolver, |network| network.resolver);
+            Some(Stand { site: network.site(place), block: own.block, resolver_site: network.site(at), resolver_address })
+        });
+        let hosts = scenario.loads.iter();
+        Self {
+            clients: scenario.loads.iter().map(|_| Vec::new()).collect(),
+            connections: scenario.loads.iter().map(|load| load.connections).collect(),
+            budgets: scenario.loads.iter().map(|load| RetryBudget::new(load.retry)).collect(),
+            hosts: hosts.map(|load| plan.hosts.iter().position(|host| host.id == load.distribution)).collect(),
+            places: places.collect(),
+            dead: DeadAddresses::new(plan.viewer.dead_for, DEAD_MAX),
+            beacons: HashMap::default(),
+            measured: HashMap::default(),
+        }
+    }
+
+    pub(crate) fn stand(&self, place: u32) -> Option<Stand> {
+        self.places.get(place as usize).copied().flatten()
+    }
+
+    pub(crate) fn host(&self, load: u16) -> Option<usize> {
+        self.hosts.get(usize::from(load)).copied().flatten()
+    }
+
+    fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
+        let of_load = self.clients.get_mut(usize::from(intended.load))?;
+        let user = intended.user as usize;
+        if of_load.len() <= user {
+            of_load.resize(user + 1, Client::default());
+        }
+        of_load.get_mut(user)
+    }
+}
+
+impl<W: Witness> Sim<'_, W> {
+    /// Somebody means to make a request now.
+    pub(crate) fn handle_intended(&mut self, intended: &Intended) {
+        self.ledger.intended += 1;
+        if let Some(budget) = self.viewers.budgets.get_mut(usize::from(intended.load)) {
+            budget.handle_first();
+        }
+        let entry = self.catalogs.first_mut().and_then(|all| all.find(intended.load, intended.object, intended.size));
+        let key = self.requests.insert(Request {
+            intended: *intended,
+            attempt_at: self.now,
+            entry: entry.unwrap_or(NOBODY),
+            serial: 0,
+            attempts: 0,
+            fell_back: false,
+            reused: false,
+            timer_set: false,
+            since: None,
+            conn: None,
+            race: None,
+            first: NOBODY,
+            asked: NOBODY,
+            node: NOBODY,
+            addresses: Vec::new(),
+            answer: Answer::default(),
+            fetch: None,
+            waited: false,
+        });
+        self.begin(key);
+    }
+
+    /// A request is made, for the first time or again.
+    pub(crate) fn begin(&mut self, key: Key) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.serial = request.serial.wrapping_add(1);
+        request.attempts = request.attempts.saturating_add(1);
+        request.attempt_at = now;
+        request.timer_set = false;
+        request.fell_back = false;
+        request.addresses.clear();
+        self.find_connection(key);
+    }
+
+    /// On a kept connection, or on a new one.
+    fn find_connection(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        let intended = request.intended;
+        let Some(&Connections { idle, per_user, .. }) = self.viewers.connections.get(usize::from(intended.load)) else {
+            return;
+        };
+        let idle_max = idle.min(EDGE_IDLE);
+        loop {
+            let Some(client) = self.viewers.client(&intended) else { return };
+            let Some(kept) = client.take() else {
+                if client.open >= per_user.max(1) {
+                    client.waiting.get_or_insert_default().push_back(key);
+                    return self.be_patient(key);
+                }
+                client.open += 1;
+                break;
+            };
+            let Some(conn) = self.conns.get(kept) else { continue };
+            if self.now.saturating_since(conn.idle_since) >= idle_max || self.is_broken(conn) {
+                // Its other side has closed it, and the viewer has noticed.
+                self.conns.remove(kept);
+                if let Some(client) = self.viewers.client(&intended) {
+                    client.open = client.open.saturating_sub(1);
+                }
+                continue;
+            }
+            let node = conn.node;
+            if let Some(request) = self.requests.get_mut(key) {
+                (request.conn, request.reused, request.node) = (Some(kept), true, node);
+                if request.asked == NOBODY {
+                    (request.asked, request.first) = (node, node);
+                }
+            }
+            return self.send_request(key);
+        }
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.reused = false;
+        if request.addresses.is_empty() {
+            self.ask_resolver(key);
+        } else {
+            self.start_race(key);
+        }
+    }
+
+    fn ask_resolver(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        let serial = request.serial;
+        let Some(stand) = self.viewers.stand(request.intended.place) else {
+            return self.finish(key, Outcome::Failed(Reason::ViewerUnknownPlace));
+        };
+        let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
+        match self.network.datagram(way, Direction::Up, self.now, 80) {
+            Some(at) => self.queue.push(at, Happening::AtResolver(key, serial)),
+            None => self.be_patient(key),
+        }
+    }
+
+    /// How the user of a request finds an edge.
+    pub(crate) fn habits(&self, intended: &Intended) -> Habits {
+        self.workload.habits(intended)
+    }
+
+    /// The resolver has said where.
+    pub(crate) fn locate(&mut self, key: Key, addresses: &[u32]) {
+        let Some(request) = self.requests.get(key) else { return };
+        let (serial, place) = (request.serial, request.intended.place);
+        let Some(stand) = self.viewers.stand(place) else { return };
+        if let Some(request) = self.requests.get_mut(key) {
+            request.addresses.clear();
+            request.addresses.extend_from_slice(addresses);
+        }
+        let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
+        match self.network.datagram(way, Direction::Down, self.now, 120) {
+            Some(at) => self.queue.push(at, Happening::Located(key, serial)),
+            None => self.be_patient(key),
+        }
+    }
+
+    pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        if request.addresses.is_empty() {
+            return self.fail(key, Reason::ViewerResolveFailed);
+        }
+        request.first = request.addresses.first().copied().unwrap_or(NOBODY);
+        let Some(stand) = self.viewers.stand(request.intended.place) else { return };
+        request.addresses = self.viewers.dead.order(self.now, &request.addresses, |node| (stand.site, node));
+        self.start_race(key);
+    }
+
+    fn start_race(&mut self, key: Key) {
+        let (now, options) = (self.now, self.plan.viewer.race);
+        let Some(request) = self.requests.get_mut(key) else { return };
+        if request.asked == NOBODY {
+            request.asked = request.addresses.first().copied().unwrap_or(NOBODY);
+        }
+        let race = Race::new(now, request.addresses.clone(), options);
+        request.race = Some(Box::new(Racing { race, attempts: Vec::new() }));
+        self.go_on_racing(key);
+    }
+
+    /// Begins the attempts that are due, and says when to look again.
+    fn go_on_racing(&mut self, key: Key) {
+        let now = self.now;
+        let mut is_next_needed = true;
+        loop {
+            let Some(request) = self.requests.get_mut(key) else { return };
+            let (serial, place) = (request.serial, request.intended.place);
+            let Some(racing) = &mut request.race else { return };
+            let Some((at, node)) = racing.race.poll_attempt(now) else { break };
+            let Some(stand) = self.viewers.stand(place) else { return };
+            let (way, id) = (self.viewers_way(stand.site, node), self.network.connection());
+            if let Some(racing) = self.requests.get_mut(key).and_then(|request| request.race.as_mut()) {
+                racing.attempts.push((id, way, now));
+            }
+            let number = u8::try_from(at).unwrap_or(u8::MAX);
+            let answered_at = self.try_to_connect(key, serial, number, way, node, id);
+            // Nearly always the answer is there before anything else is due.
+            is_next_needed = answered_at.is_none_or(|at| at > now + self.plan.viewer.race.attempt_delay);
+        }
+        let Some(request) = self.requests.get(key) else { return };
+        let Some(racing) = &request.race else { return };
+        if racing.race.is_lost() {
+            return self.fail_to_connect(key);
+        }
+        if is_next_needed && let Some(at) = racing.race.poll_timeout() {
+            self.queue.push(at, Happening::Race(key, request.serial));
+        }
+    }
+
+    /// One SYN; when its answer is there, if it ever is.
+    fn try_to_connect(&mut self, key: Key, serial: u16, at: u8, way: u32, node: u32, id: u64) -> Option<Instant> {
+        let target = self.disturbance(way, node, id);
+        let is_dead = self.nodes.get(node as usize).is_none_or(|node| node.is_dead);
+        match self.network.connect(way, self.now, &target) {
+            Connect::Answer(answered_at) => {
+                let happening = if target.refuse || is_dead {
+                    Happening::Refused(key, serial, at)
+                } else {
+                    Happening::Connected(key, serial, at)
+                };
+                self.queue.push(answered_at, happening);
+                Some(answered_at)
+            }
+            Connect::Silent(again_at) => {
+                self.queue.push(again_at, Happening::Syn(key, serial, at));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn handle_syn(&mut self, key: Key, serial: u16, at: u8) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let Some(racing) = &request.race else { return };
+        let alive = racing.race.silent().find(|(attempt, _)| *attempt == usize::from(at));
+        if let (Some((_, node)), Some(&(id, way, _))) = (alive, racing.attempts.get(usize::from(at))) {
+            self.try_to_connect(key, serial, at, way, node, id);
+        }
+    }
+
+    pub(crate) fn handle_race(&mut self, key: Key, serial: u16) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let place = request.intended.place;
+        let Some(racing) = &mut request.race else { return };
+        let over = racing.race.handle_timeout(now);
+        let over: Vec<u32> = over.iter().filter_map(|&at| racing.race.addresses().get(at).copied()).collect();
+        if let Some(stand) = self.viewers.stand(place) {
+            over.into_iter().for_each(|node| self.viewers.dead.handle_failure(now, (stand.site, node)));
+        }
+        self.go_on_racing(key);
+    }
+
+    pub(crate) fn handle_refused(&mut self, key: Key, serial: u16, at: u8) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let place = request.intended.place;
+        let Some(racing) = &mut request.race else { return };
+        racing.race.handle_failure(now, usize::from(at));
+        let node = racing.race.addresses().get(usize::from(at)).copied();
+        if let (Some(stand), Some(node)) = (self.viewers.stand(place), node) {
+            self.viewers.dead.handle_failure(now, (stand.site, node));
+        }
+        self.go_on_racing(key);
+    }
+
+    pub(crate) fn handle_connected(&mut self, key: Key, serial: u16, at: u8) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let (place, intended) = (request.intended.place, request.intended);
+        let Some(racing) = request.race.take() else { return };
+        let place_of = usize::from(at);
+        let (Some(&node), Some(&(id, way, began))) =
+            (racing.race.addresses().get(place_of), racing.attempts.get(place_of))
+        else {
+            return;
+        };
+        request.fell_back |= request.first != node;
+        request.node = node;
+        request.addresses.retain(|address| *address != node);
+        let conn = self.open(way, node, id);
+        if let Some(request) = self.requests.get_mut(key) {
+            request.conn = Some(conn);
+        }
+        let Some(stand) = self.viewers.stand(place) else { return };
+        for (attempt, silent) in racing.race.silent().collect::<Vec<_>>() {
+            if attempt != place_of {
+                self.viewers.dead.handle_failure(now, (stand.site, silent));
+            }
+        }
+        self.viewers.dead.handle_success(&(stand.site, node));
+        self.report(&intended, stand, node, now.saturating_since(began));
+        if at == 0
+            && let Some(&second) = racing.race.addresses().get(1)
+        {
+            self.measure(&intended, stand, second);
+        }
+        self.send_request(key);
+    }
+
+    /// The request goes out on its connection.
+    fn send_request(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        let serial = request.serial;
+        let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
+        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let Some(conn) = self.conns.get_mut(conn_key) else { return };
+        if target.reset {
+            let back_at = self.now + self.network.rtt(conn.way);
+            return self.queue.push(back_at, Happening::Cut(key, serial));
+        }
+        let (way, now) = (conn.way, self.now);
+        match self.network.send(way, Direction::Up, now, REQUEST_BYTES, &mut conn.up, &target) {
+            Sent::Arrives { last, .. } => self.queue.push(last, Happening::AtEdge(key, serial)),
+            Sent::Silent { again_at } => {
+                self.queue.push(again_at, Happening::AskAgain(key, serial));
+                self.be_patient(key);
+            }
+        }
+    }
+
+    /// A request that a silent link swallowed is sent again.
+    pub(crate) fn handle_ask_again(&mut self, key: Key, serial: u16) {
+        if self.requests.get(key).is_some_and(|request| request.serial == serial) {
+            self.send_request(key);
+        }
+    }
+
+    /// From here on the request may take long: its user waits no longer than his patience allows.
+    pub(crate) fn be_patient(&mut self, key: Key) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(budget) = self.viewers.budgets.get(usize::from(request.intended.load)) else { return };
+        if !std::mem::replace(&mut request.timer_set, true) {
+            let at = request.attempt_at + budget.retry().timeout;
+            self.queue.push(at, Happening::Impatient(key, request.serial));
+        }
+    }
+
+    pub(crate) fn handle_at_edge(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let Some(conn) = request.conn.and_then(|conn| self.conns.get(conn)) else { return };
+        if let Some(again_at) = self.network.swallowed(conn.way, Direction::Up, self.now) {
+            self.queue.push(again_at, Happening::AtEdge(key, serial));
+            return self.be_patient(key);
+        }
+        let (node, way) = (conn.node, conn.way);
+        if self.is_broken(conn) {
+            // Nobody is there any more: the kernel says so.
+            let at = self.now + self.network.one_way(way, Direction::Down);
+            return self.queue.push(at, Happening::Cut(key, serial));
+        }
+        let Some(host) = self.nodes.get_mut(node as usize) else { return };
+        if host.is_paused {
+            host.held.push(Happening::AtEdge(key, serial));
+            return self.be_patient(key);
+        }
+        let Some(cache) = host.cache else { return };
+        if let Some(request) = self.requests.get_mut(key) {
+            request.since = Some(self.now);
+            request.waited = false;
+        }
+        self.ask(cache, Asker::Viewer(key));
+    }
+
+    /// The edge answers.
+    pub(crate) fn answer_viewer(&mut self, key: Key, answer: Answer) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.answer = answer;
+        request.fetch = None;
+        let (node, since) = (request.node, request.since.take());
+        if let Some(since) = since
+            && let Some(station) = self.ledger.stations.get_mut(node as usize)
+        {
+            station.handle_departure(now, since);
+        }
+        self.ledger.sent_bytes += answer.bytes;
+        self.send_answer(key);
+    }
+
+    fn send_answer(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        let (serial, answer) = (request.serial, request.answer);
+        let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
+        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let Some(conn) = self.conns.get_mut(conn_key) else { return };
+        let (way, now) = (conn.way, self.now);
+        match self.network.send(way, Direction::Down, now, answer.bytes + HEAD_BYTES, &mut conn.down, &target) {
+            Sent::Arrives { first, last } => {
+                let mut at = last;
+                if answer.ends_at > now {
+                    // The rest of it is still coming from behind.
+                    at = last.max(answer.ends_at + self.network.one_way(way, Direction::Down));
+                }
+                if target.stall_after.is_some() || target.truncate_after.is_some() || target.garbage_after.is_some() {
+                    let broken = target.truncate_after.is_some() || target.garbage_after.is_some();
+                    if let Some(request) = self.requests.get_mut(key) {
+                        request.answer.is_broken = true;
+                    }
+                    if broken {
+                        self.queue.push(first, Happening::Answered(key, serial));
+                    }
+                    return self.be_patient(key);
+                }
+                self.queue.push(at, Happening::Answered(key, serial));
+            }
+            Sent::Silent { again_at } => {
+                self.queue.push(again_at, Happening::AnswerAgain(key, serial));
+                self.be_patient(key);
+            }
+        }
+    }
+
+    pub(crate) fn handle_answer_again(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let Some(conn) = request.conn.and_then(|conn| self.conns.get(conn)) else { return };
+        if self.is_broken(conn) {
+            return self.handle_cut(key, serial);
+        }
+        self.send_answer(key);
+    }
+
+    /// The last byte is there.
+    pub(crate) fn handle_answered(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let (answer, conn_key, intended) = (request.answer, request.conn, request.intended);
+        let Some(conn) = conn_key.and_then(|conn| self.conns.get(conn)) else { return };
+        if let Some(again_at) = self.network.swallowed(conn.way, Direction::Down, self.now) {
+            self.queue.push(again_at, Happening::Answered(key, serial));
+            return self.be_patient(key);
+        }
+        if answer.is_broken {
+            self.ledger.broken_bytes += answer.bytes;
+            self.drop_connection(key);
+            return self.fail(key, Reason::ViewerEdgeReset);
+        }
+        self.ledger.received_bytes += answer.bytes;
+        let keeps = self.viewers.connections.get(usize::from(intended.load)).is_some_and(|kept| !kept.idle.is_zero());
+        if let (true, Some(kept), Some(client)) = (keeps, conn_key, self.viewers.client(&intended)) {
+            client.keep(kept);
+            if let Some(conn) = self.conns.get_mut(kept) {
+                conn.idle_since = self.now;
+            }
+            if let Some(request) = self.requests.get_mut(key) {
+                request.conn = None;
+            }
+        } else {
+            self.drop_connection(key);
+        }
+        self.next_in_line(&intended);
+        if answer.status >= 500 {
+            return self.fail_with(key, Outcome::Status(answer.status));
+        }
+        self.finish(key, Outcome::Status(answer.status));
+    }
+
+    /// Whoever waits for a connection of this user has one now.
+    fn next_in_line(&mut self, intended: &Intended) {
+        if let Some(next) = self.viewers.client(intended).and_then(|client| client.waiting.as_mut()?.pop_front()) {
+            self.find_connection(next);
+        }
+    }
+
+    fn drop_connection(&mut self, key: Key) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let intended = request.intended;
+        request.race = None;
+        if let Some(conn) = request.conn.take() {
+            self.conns.remove(conn);
+        }
+        if let Some(client) = self.viewers.client(&intended) {
+            client.open = client.open.saturating_sub(1);
+        }
+    }
+
+    /// The connection broke before a response.
+    pub(crate) fn handle_cut(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        request.serial = request.serial.wrapping_add(1);
+        let (intended, reused, node) = (request.intended, request.reused, request.node);
+        let had_conn = request.conn.is_some();
+        if had_conn && request.answer.bytes > 0 {
+            self.ledger.broken_bytes += request.answer.bytes;
+            request.answer = Answer::default();
+        }
+        self.drop_connection(key);
+        self.next_in_line(&intended);
+        if !reused && let Some(stand) = self.viewers.stand(intended.place) {
+            self.viewers.dead.handle_failure(self.now, (stand.site, node));
+        }
+        // A request that may be repeated goes out again: to another address where the connection was a new one.
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.timer_set = false;
+        if !reused && request.addresses.is_empty() {
+            return self.fail(key, Reason::ViewerEdgeReset);
+        }
+        self.be_patient(key);
+        self.find_connection(key);
+    }
+
+    fn fail_to_connect(&mut self, key: Key) {
+        let Some(request) = self.requests.get(key) else { return };
+        let intended = request.intended;
+        let silent = request.race.as_ref().is_some_and(|racing| {
+            racing.attempts.iter().all(|(_, _, began)| self.now >= *began + self.plan.viewer.race.timeout)
+        });
+        self.drop_connection(key);
+        self.next_in_line(&intended);
+        self.fail(key, if silent { Reason::ViewerConnectTimeout } else { Reason::ViewerConnectFailed });
+    }
+
+    /// The user does not wait any longer.
+    pub(crate) fn handle_impatient(&mut self, key: Key, serial: u16) {
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let intended = request.intended;
+        let (was_connected, is_racing) = (request.conn.is_some(), request.race.is_some());
+        if was_connected && request.answer.bytes > 0 && request.since.is_none() {
+            self.ledger.broken_bytes += request.answer.bytes;
+        }
+        self.leave_edge(key);
+        let waits = self.viewers.client(&intended).and_then(|client| client.waiting.as_mut()).is_some_and(|waiting| {
+            let before = waiting.len();
+            waiting.retain(|other| *other != key);
+            waiting.len() < before
+        });
+        if !waits {
+            self.drop_connection(key);
+            self.next_in_line(&intended);
+        }
+        let reason = if is_racing { Reason::ViewerConnectTimeout } else { Reason::ViewerResponseTimeout };
+        self.fail(key, reason);
+    }
+
+    /// The viewer is gone; the edge notices.
+    fn leave_edge(&mut self, key: Key) {
+        let now = self.now;
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(since) = request.since.take() else { return };
+        let (node, fetch) = (request.node, request.fetch.take());
+        if let Some(station) = self.ledger.stations.get_mut(node as usize) {
+            station.handle_departure(now, since);
+        }
+        if let Some(flow) = self.ledger.flows.get_mut(node as usize) {
+            flow.cut += 1;
+        }
+        if let Some(fetch) = fetch {
+            self.unwant(fetch, Asker::Viewer(key));
+        }
+    }
+
+    /// No response.
+    pub(crate) fn fail(&mut self, key: Key, reason: Reason) {
+        self.fail_with(key, Outcome::Failed(reason));
+    }
+
+    fn fail_with(&mut self, key: Key, outcome: Outcome) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.serial = request.serial.wrapping_add(1);
+        let attempts = request.attempts;
+        if let Outcome::Failed(reason) = outcome {
+            request.answer.reason = reason;
+            request.answer.cache = CacheOutcome::Error;
+        }
+        let budget = self.viewers.budgets.get_mut(usize::from(request.intended.load));
+        match budget.and_then(|budget| budget.poll_retry(attempts)) {
+            Some(pause) => {
+                request.answer = Answer::default();
+                self.queue.push(self.now + pause, Happening::Begin(key));
+            }
+            None => self.finish(key, outcome),
+        }
+    }
+
+    fn finish(&mut self, key: Key, outcome: Outcome) {
+        let Some(request) = self.requests.remove(key) else { return };
+        self.ledger.over += 1;
+        let pop = |node: u32| self.nodes.get(node as usize).and_then(|node| node.pop);
+        let answer = &request.answer;
+        let is_answered = matches!(outcome, Outcome::Status(_));
+        self.witness.observe(&Observation {
+            intended: request.intended.at,
+            // Nobody is late here.
+            started: request.intended.at,
+            finished: self.now,
+            place: request.intended.place,
+            asked: pop(request.asked),
+            pop: if is_answered { pop(request.node) } else { None },
+            outcome,
+            cache: answer.cache,
+            reason: answer.reason,
+            bytes: if is_answered { answer.bytes } else { 0 },
+            integrity: if is_answered { Integrity::Right } else { Integrity::Unchecked },
+            attempts: request.attempts,
+            fell_back: request.fell_back,
+            object: request.intended.object,
+            made: if is_answered { answer.made } else { None },
+        });
+    }
+
+    /// An edge has ended: whoever had a connection to it hears of it.
+    pub(crate) fn cut_viewers_of(&mut self, node: u32) {
+        let now = self.now;
+        let hit: Vec<(Key, u16, u32)> = self
+            .requests
+            .iter()
+            .filter_map(|(key, request)| {
+                let conn = self.conns.get(request.conn?)?;
+                (conn.node == node).then_some((key, request.serial, conn.way))
+            })
+            .collect();
+        for (key, serial, way) in hit {
+            if let Some(request) = self.requests.get_mut(key) {
+                if let Some(since) = request.since.take() {
+                    if let Some(station) = self.ledger.stations.get_mut(node as usize) {
+                        station.handle_departure(now, since);
+                    }
+                    if let Some(flow) = self.ledger.flows.get_mut(node as usize) {
+                        flow.cut += 1;
+                    }
+                }
+                request.fetch = None;
+                // What was under way to it from the edge is lost; only the cut arrives.
+                request.serial = serial.wrapping_add(1);
+                let at = now + self.network.one_way(way, Direction::Down);
+                self.queue.push(at, Happening::Cut(key, serial.wrapping_add(1)));
+            }
+        }
+    }
+}
