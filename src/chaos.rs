@@ -13,6 +13,7 @@ mod report;
 mod svg;
 mod text;
 mod users;
+mod virtual_time;
 
 use std::{
     io::Write as _,
@@ -138,7 +139,7 @@ fn play(
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(live::play(staged, here, screen))
         }
-        Kind::Virtual => Err(VerbError::Usage("virtual time is not built into this binary".into())),
+        Kind::Virtual => virtual_time::play(staged).map(Ok),
     }
 }
 

@@ -9,7 +9,7 @@ mod edge;
 pub(crate) mod load_wire;
 mod origin;
 mod prefixes;
-mod router;
+pub(crate) mod router;
 mod viewer;
 pub(crate) mod wire;
 

@@ -89,6 +89,27 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
         config.peers.push(Peer { id: peer.id.clone(), address, authorization: format!("Bearer {}", frame.token) });
     }
     config.routes = cluster.routing.hosts.clone();
+    config.routing = routing_of(cluster);
+    let dns = &cluster.dns;
+    config.limits = dns.limits.clone();
+    config.limits.kept = plan.kept.clone();
+    config.version.clone_from(&dns.version);
+    let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
+    config.cookies = match dns.cookies {
+        CookiePolicy::Off => None,
+        CookiePolicy::On => Some(Cookies { secrets, is_required: false }),
+        CookiePolicy::Required => Some(Cookies { secrets, is_required: true }),
+    };
+    if let Some(log) = &dns.query_log {
+        let path = WorldDir::new(&frame.world)?.logs().join(format!("{}.queries.jsonl", frame.plan.id));
+        let QueryLogPlan { share, bytes, queue } = *log;
+        config.query_log = Some(QueryLogOptions { path, share, bytes_max: bytes, queue_max: queue });
+    }
+    Ok(config)
+}
+
+/// How the routers of a world choose.
+pub(crate) fn routing_of(cluster: &Cluster) -> RoutingOptions {
     let (plan, policies) = (&cluster.router, &cluster.routing);
     let mut routing = RoutingOptions {
         policy: policies.policy,
@@ -108,23 +129,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     routing.probe.up_after = plan.up_after;
     routing.quorum = plan.quorum.clone();
     routing.ramp = plan.ramp;
-    config.routing = routing;
-    let dns = &cluster.dns;
-    config.limits = dns.limits.clone();
-    config.limits.kept = plan.kept.clone();
-    config.version.clone_from(&dns.version);
-    let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
-    config.cookies = match dns.cookies {
-        CookiePolicy::Off => None,
-        CookiePolicy::On => Some(Cookies { secrets, is_required: false }),
-        CookiePolicy::Required => Some(Cookies { secrets, is_required: true }),
-    };
-    if let Some(log) = &dns.query_log {
-        let path = WorldDir::new(&frame.world)?.logs().join(format!("{}.queries.jsonl", frame.plan.id));
-        let QueryLogPlan { share, bytes, queue } = *log;
-        config.query_log = Some(QueryLogOptions { path, share, bytes_max: bytes, queue_max: queue });
-    }
-    Ok(config)
+    routing
 }
 
 /// All routers of a world have its token, so they make the same of it; nobody learns the token from a cookie.
