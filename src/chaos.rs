@@ -84,7 +84,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
     let kind = if args.sim { Kind::Virtual } else { Kind::Live };
     let here = if cli.world_is_named && kind == Kind::Live {
         // What the running world says of itself counts, so names are those of its nodes.
-        Where::Running(Api::of_world(&cli.world)?)
+        Where::Running(Box::new(Api::of_world(&cli.world)?))
     } else {
         Where::Own
     };
@@ -128,12 +128,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
 }
 
 /// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
-fn play(
-    kind: Kind,
-    staged: &Staged,
-    here: &Where,
-    screen: &Screen,
-) -> Result<Result<Judgement, VerbError>, VerbError> {
+fn play(kind: Kind, staged: &Staged, here: &Where, screen: &Screen) -> Result<Result<Judgement, VerbError>, VerbError> {
     match kind {
         Kind::Live => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

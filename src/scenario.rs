@@ -125,7 +125,9 @@ pub(crate) fn stage(
     if loads.is_empty() && expectations.iter().any(|expectation| needs_load(expectation.what)) {
         let index = expectations.iter().position(|expectation| needs_load(expectation.what)).unwrap_or(0);
         let what = "nobody makes a request in this scenario, so this cannot be looked at";
-        return Err(complain(KeyError::new(&format!("expect.{index}.what"), what).hint("write [load], with rps = 100")));
+        return Err(complain(
+            KeyError::new(&format!("expect.{index}.what"), what).hint("write [load], with rps = 100"),
+        ));
     }
     let mut revisions = Vec::new();
     for (at, table) in tables.iter().enumerate() {
@@ -165,7 +167,10 @@ fn config(complaint: Complaint) -> VerbError {
 /// Whether an expectation looks at requests of users.
 const fn needs_load(what: world::scenario::What) -> bool {
     use world::scenario::What;
-    !matches!(what, What::Detect | What::Counter(_) | What::WrongBytes | What::OriginRequests | What::OriginRps | What::Failovers)
+    !matches!(
+        what,
+        What::Detect | What::Counter(_) | What::WrongBytes | What::OriginRequests | What::OriginRps | What::Failovers
+    )
 }
 
 /// What is written here over the file that `cluster` names. A preset replaces PoPs and the other way round.
@@ -259,8 +264,10 @@ fn revision_of(
     let index = steps.iter().find(|(_, step)| is_it(step)).map_or(0, |(index, _)| *index);
     let key = format!("at.{index}.config");
     let file = lay_over(written, table).map_err(|error| KeyError::new(&key, error.to_string()))?;
-    let cluster = Cluster::check(&file, &plan.inputs)
-        .map_err(|error| KeyError { key: key.split('.').map(str::to_owned).chain(error.key.iter().cloned()).collect(), ..error })?;
+    let cluster = Cluster::check(&file, &plan.inputs).map_err(|error| KeyError {
+        key: key.split('.').map(str::to_owned).chain(error.key.iter().cloned()).collect(),
+        ..error
+    })?;
     let ids = |cluster: &Cluster| cluster.nodes.iter().map(|plan| plan.id.clone()).collect::<Vec<_>>();
     if ids(&cluster) != ids(&plan.cluster) {
         return Err(KeyError::new(&key, "a running world keeps its nodes: PoPs, shield, routers and origins stay"));

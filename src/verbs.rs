@@ -20,8 +20,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Cli, Explain, Verb},
-    chaos,
-    node,
+    chaos, node,
     talk::{Api, VerbError, error_document, tell},
     up,
 };

@@ -144,12 +144,7 @@ pub fn describe(id: &str, seed: u64, rules: &[Rule], path: &str, query: Option<&
     if !answer.chunked {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(answer.length));
     }
-    Described {
-        status: answer.status,
-        headers,
-        bytes: answer.length,
-        delay: parameters.delay.unwrap_or_default(),
-    }
+    Described { status: answer.status, headers, bytes: answer.length, delay: parameters.delay.unwrap_or_default() }
 }
 
 /// Cache headers and the headers that were asked for. Both faces end with it.

@@ -5,10 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use cdn_core::{
-    Instant as Moment,
-    cache_key::CacheKey,
-};
+use cdn_core::{Instant as Moment, cache_key::CacheKey};
 use simulator::{PlainAnswers, Witness, default_world, queue::EventQueue, run};
 use world::{
     CacheOutcome, Event, Observation, Scenario,
@@ -40,7 +37,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let number = |at: usize, default: f64| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seconds, rps) = (number(0, 20.0), number(1, 200_000.0));
-    let mut plan = default_world(&POPS, &PlainAnswers { cache_control: "max-age=86400".into(), ..PlainAnswers::default() });
+    let mut plan =
+        default_world(&POPS, &PlainAnswers { cache_control: "max-age=86400".into(), ..PlainAnswers::default() });
     plan.store.bytes_max = 1 << 30;
     let scenario = scenario(seconds, rps);
     let floor = floor(&scenario, &plan);
@@ -53,7 +51,11 @@ fn main() {
     let took = began.elapsed().as_secs_f64();
     let rate = count.requests as f64 / took;
     println!("{} requests in {took:.2} s, {} events", count.requests, ledger.events);
-    println!("{:.2} % hits at the edge, mean latency {:?}", 100.0 * count.hits as f64 / count.requests as f64, count.latency / u32::try_from(count.requests.max(1)).unwrap_or(u32::MAX));
+    println!(
+        "{:.2} % hits at the edge, mean latency {:?}",
+        100.0 * count.hits as f64 / count.requests as f64,
+        count.latency / u32::try_from(count.requests.max(1)).unwrap_or(u32::MAX)
+    );
     println!("simulated requests per second and core   {rate:>12.0}");
     println!("workload, two events and a look-up alone {floor:>12.0}   ratio {:.2}", rate / floor);
 }

@@ -114,8 +114,7 @@ impl Cache {
     pub(crate) fn restart(&mut self) {
         let shards = self.settings.shards();
         let each = self.settings.of_shard(shards);
-        self.shards =
-            (0..shards).map(|_| CacheShard::new(each, self.seed, Arc::clone(&self.counters))).collect();
+        self.shards = (0..shards).map(|_| CacheShard::new(each, self.seed, Arc::clone(&self.counters))).collect();
         self.flights.clear();
         self.idle.clear();
         self.requests = 0;
@@ -303,20 +302,15 @@ impl<W: Witness> Sim<'_, W> {
             }
             Asker::Cache(key) => {
                 let mut stored = served.head.headers();
-                let verdict = headers.map_or(Verdict::Full, |headers| {
-                    conditional::evaluate(&Method::GET, headers, status, &stored)
-                });
+                let verdict = headers
+                    .map_or(Verdict::Full, |headers| conditional::evaluate(&Method::GET, headers, status, &stored));
                 stored.insert(header::AGE, HeaderValue::from(served.age.as_secs()));
                 let (status, bytes, headers) = match verdict {
-                    Verdict::NotModified => {
-                        (StatusCode::NOT_MODIFIED, 0, conditional::not_modified_headers(stored))
-                    }
+                    Verdict::NotModified => (StatusCode::NOT_MODIFIED, 0, conditional::not_modified_headers(stored)),
                     Verdict::Full | Verdict::PreconditionFailed => (status, served.bytes, stored),
                 };
-                let hit = matches!(
-                    outcome,
-                    CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale
-                ) || matches!(reason, Reason::HitShield | Reason::HitRegional);
+                let hit = matches!(outcome, CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale)
+                    || matches!(reason, Reason::HitShield | Reason::HitRegional);
                 self.answer_cache(cache, key, Reply { status, headers, bytes, body, hit, reason });
             }
             Asker::Nobody => {}

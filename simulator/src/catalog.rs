@@ -115,7 +115,7 @@ impl Catalog {
             key: head.key(self.seed),
             class: behavior.method_class(&asks.method),
             is_allowed: behavior.allows(&asks.method),
-            query: query.and(u32::try_from(path.len() + 1).ok()),
+            query: query.and_then(|_| u32::try_from(path.len() + 1).ok()),
             path: query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).into(),
         };
         let number = u32::try_from(self.entries.len()).ok()?;

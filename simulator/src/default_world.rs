@@ -4,10 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cdn_core::{
     NodeId, Role,
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginGroup, OriginRequestPolicy,
-        TransportFailover,
-    },
+    distribution::{Behavior, Distribution, DistributionSpec, Origin, OriginGroup, TransportFailover},
     policies,
     routing::Host,
 };
@@ -99,24 +96,13 @@ pub fn distribution() -> Distribution {
         failover_codes: [500, 502, 503, 504].iter().filter_map(|code| StatusCode::from_u16(*code).ok()).collect(),
         on_transport_error: TransportFailover::Documented,
     };
-    let behavior = Behavior {
-        path_pattern: "*".to_owned(),
-        target: "group".to_owned(),
-        allowed_methods: AllowedMethods::Read,
-        cache_options: false,
-        compress: false,
-        cache_policy: policies::cache_policy("CachingOptimized").unwrap_or_else(|| unreachable!("a policy of AWS")),
-        origin_request_policy: OriginRequestPolicy::default(),
-    };
+    let policy = policies::cache_policy("CachingOptimized").unwrap_or_else(|| unreachable!("a policy of AWS"));
+    let behavior = Behavior { compress: false, ..Behavior::new("group", policy) };
+    let origins = ["primary", "secondary"].map(origin).into_iter().collect();
     let spec = DistributionSpec {
-        id: "demo".to_owned(),
         aliases: vec!["www.demo.test".to_owned()],
-        default_root_object: String::new(),
-        origins: ["primary", "secondary"].map(origin).into_iter().collect(),
         groups: [("group".to_owned(), group)].into_iter().collect(),
-        behaviors: Vec::new(),
-        default_behavior: behavior,
-        diagnostics: Diagnostics::default(),
+        ..DistributionSpec::new("demo", origins, behavior)
     };
     Distribution::new(spec).unwrap_or_else(|error| panic!("{error:?}"))
 }

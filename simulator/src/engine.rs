@@ -410,9 +410,7 @@ impl<'a, W: Witness> Sim<'a, W> {
     /// The date by a node's clock.
     pub(crate) fn wall(&self, node: u32) -> WallTime {
         let skew = self.nodes.get(node as usize).map_or(0, |node| node.skew_nanos);
-        WallTime::from_unix_nanos(
-            self.plan.date.unix_nanos() + i128::from(self.now.as_nanos()) + i128::from(skew),
-        )
+        WallTime::from_unix_nanos(self.plan.date.unix_nanos() + i128::from(self.now.as_nanos()) + i128::from(skew))
     }
 
     /// Whether the node of a connection has ended since it was opened.

@@ -277,8 +277,7 @@ impl<W: Witness> Sim<'_, W> {
         if let Some(conn) = fetch.conn.take() {
             self.conns.remove(conn);
         }
-        if let Some((_, health)) =
-            self.caches.get_mut(fetch.cache).and_then(|host| host.parents.get_mut(fetch.parent))
+        if let Some((_, health)) = self.caches.get_mut(fetch.cache).and_then(|host| host.parents.get_mut(fetch.parent))
             && timeout.is_some_and(|timeout| now - began >= timeout)
         {
             health.on_silence(now, retry);
@@ -381,8 +380,7 @@ impl<W: Witness> Sim<'_, W> {
         let timeout = origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
         if let Some(own) = self.caches.get(cache).map(|host| host.node) {
             let is_shield = self.nodes.get(target as usize).is_some_and(|node| node.role == Role::Shield);
-            let counter =
-                if is_shield { Counter::EdgeShieldRequests } else { Counter::EdgeRegionalRequests };
+            let counter = if is_shield { Counter::EdgeShieldRequests } else { Counter::EdgeRegionalRequests };
             self.bump(own, counter);
         }
         self.set_alarm(timeout, Alarm { fetch: key, serial, kind: AlarmKind::Parent });
@@ -473,7 +471,8 @@ impl<W: Witness> Sim<'_, W> {
                     return self.handle_useless_parent(key);
                 }
                 // It may be waiting for a slow origin, or be gone.
-                let patience = origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
+                let patience =
+                    origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
                 self.check_alive(key, alarm.serial, patience);
             }
             AlarmKind::Exchange => {

@@ -50,10 +50,7 @@ impl Way {
     fn gauge(&self, before: [Option<Instant>; 2], now: Instant) -> Gauge {
         let [up, down] = [&self.up, &self.down];
         let since = |link: &Link, before: Option<Instant>| link.is_partitioned().then(|| before.unwrap_or(now));
-        Gauge {
-            one_way: [up.one_way(), down.one_way()],
-            silent_since: [since(up, before[0]), since(down, before[1])],
-        }
+        Gauge { one_way: [up.one_way(), down.one_way()], silent_since: [since(up, before[0]), since(down, before[1])] }
     }
 }
 
@@ -173,9 +170,8 @@ impl Network {
             way.down.disturb(self.overlay.link(to, from));
             *gauge = way.gauge(gauge.silent_since, now);
         }
-        let is_partition = |fault: &Fault| {
-            matches!(fault.on, world::FaultOn::Link { kind: world::LinkChange::Partition, .. })
-        };
+        let is_partition =
+            |fault: &Fault| matches!(fault.on, world::FaultOn::Link { kind: world::LinkChange::Partition, .. });
         self.has_silence = self.overlay.faults().iter().any(is_partition);
     }
 

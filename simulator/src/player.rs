@@ -215,7 +215,9 @@ impl<W: Witness> Sim<'_, W> {
                     }
                 }
                 AilmentKind::Fault { nodes, effects, rate, path, from } => {
-                    for (&node, &effect) in nodes.iter().flat_map(|node| effects.iter().map(move |effect| (node, effect))) {
+                    for (&node, &effect) in
+                        nodes.iter().flat_map(|node| effects.iter().map(move |effect| (node, effect)))
+                    {
                         let Some(spec) = self.plan.nodes.get(node as usize) else { continue };
                         let is_origin = spec.id.role() == Role::Origin;
                         if let Some(kind) = effect.below_http(is_origin, path.is_some()) {

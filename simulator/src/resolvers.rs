@@ -89,16 +89,8 @@ impl<W: Witness> Sim<'_, W> {
             lookup.waiting.push(key);
         } else {
             let order = asker.servers.in_order(self.now);
-            let lookup = Lookup {
-                resolver,
-                host,
-                subnet,
-                order,
-                tries: 0,
-                asked_at: self.now,
-                waiting: vec![key],
-                reply: None,
-            };
+            let lookup =
+                Lookup { resolver, host, subnet, order, tries: 0, asked_at: self.now, waiting: vec![key], reply: None };
             let lookup = self.lookups.insert(lookup);
             asker.under_way.insert((host, audience), lookup);
             self.ask_router(lookup);
@@ -150,7 +142,7 @@ impl<W: Witness> Sim<'_, W> {
         }
         lookup.asked_at = now;
         let Some(&router) = lookup.order.get(tries % lookup.order.len()) else { return };
-        let wait = timeouts.get(tries).or(timeouts.last()).copied().unwrap_or(Duration::from_secs(1));
+        let wait = timeouts.get(tries).or_else(|| timeouts.last()).copied().unwrap_or(Duration::from_secs(1));
         let (resolver, number) = (lookup.resolver, lookup.tries);
         let Some(site) = self.resolvers.all.get(resolver).map(|resolver| resolver.site) else { return };
         let way = self.viewers_way(site, router);
@@ -168,7 +160,8 @@ impl<W: Witness> Sim<'_, W> {
         let Some(resolver) = self.resolvers.all.get(lookup.resolver) else { return };
         let (host, subnet, site, peer) = (lookup.host, lookup.subnet, resolver.site, resolver.address);
         let timeouts = &self.plan.viewer.dns_timeouts;
-        let wait = timeouts.get(usize::from(tries)).or(timeouts.last()).copied().unwrap_or(Duration::from_secs(1));
+        let wait =
+            timeouts.get(usize::from(tries)).or_else(|| timeouts.last()).copied().unwrap_or(Duration::from_secs(1));
         let silent_at = lookup.asked_at + wait;
         let alive = self.nodes.get(router as usize).is_some_and(|node| !node.is_dead && !node.is_paused);
         let answer = if alive { self.route(router, host, subnet, peer) } else { None };

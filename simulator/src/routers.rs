@@ -46,23 +46,14 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new(node: u32, plan: &Plan) -> Self {
         let blocks = plan.world.atlas().prefix_table();
-        let prefixes = blocks.iter().filter_map(|block| {
-            Some(GeoPrefix { net: IpNet::V4(block.net), place: geo_place(block.head)? })
-        });
+        let prefixes = blocks
+            .iter()
+            .filter_map(|block| Some(GeoPrefix { net: IpNet::V4(block.net), place: geo_place(block.head)? }));
         let geo = GeoMap::build(prefixes);
-        let mut planner =
-            Planner::new(Instant::ZERO, plan.routing.clone(), geo, pops_of(plan), plan.hosts.clone());
+        let mut planner = Planner::new(Instant::ZERO, plan.routing.clone(), geo, pops_of(plan), plan.hosts.clone());
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let edges = plan.nodes_with(Role::Edge).map(|(at, spec)| (spec.address, u32::try_from(at).unwrap_or(u32::MAX)));
-        Self {
-            node,
-            planner,
-            snapshot,
-            wake_at: Instant::MAX,
-            kept: BTreeSet::new(),
-            turns: 0,
-            edges: edges.collect(),
-        }
+        Self { node, planner, snapshot, wake_at: Instant::MAX, kept: BTreeSet::new(), turns: 0, edges: edges.collect() }
     }
 }
 
@@ -74,7 +65,7 @@ fn pops_of(plan: &Plan) -> Vec<Pop> {
         Some(Pop {
             code: spec.pop?,
             place: geo_place(&spec.place)?,
-            edges: vec![EdgeSite { id: spec.id.clone(), address }],
+            edges: vec![EdgeSite { id: spec.id.clone(), address, address6: None }],
         })
     };
     edges.filter_map(pop).collect()
@@ -158,7 +149,8 @@ impl<W: Witness> Sim<'_, W> {
         if !self.is_up(node) {
             return;
         }
-        let probes = self.tell(router, |planner, now| std::iter::from_fn(|| planner.poll_probe(now)).collect::<Vec<_>>());
+        let probes =
+            self.tell(router, |planner, now| std::iter::from_fn(|| planner.poll_probe(now)).collect::<Vec<_>>());
         for probe in probes.unwrap_or_default() {
             self.probe(number, probe);
         }
@@ -230,7 +222,6 @@ impl<W: Witness> Sim<'_, W> {
         if self.nodes.get(own as usize).is_none_or(|node| node.epoch != epoch) || !self.is_up(own) {
             return;
         }
-        self.bump(own, if outcome.is_ok() { Counter::RouterProbesOk } else { Counter::RouterProbesFailed });
         let change = self.tell(router as usize, |planner, now| {
             if let (Some(total), true) = (requests, outcome.is_ok()) {
                 planner.handle_requests(now, probe.edge, total);
@@ -285,7 +276,8 @@ impl<W: Witness> Sim<'_, W> {
         let Some(Letter::Beacon { router, client, edge, rtt }) = self.letters.remove(letter) else { return };
         let Some(own) = self.routers.get(router as usize).map(|router| router.node) else { return };
         if self.is_up(own) {
-            let taken = self.tell(router as usize, |planner, now| planner.handle_beacon(now, client, edge, rtt).is_ok());
+            let taken =
+                self.tell(router as usize, |planner, now| planner.handle_beacon(now, client, edge, rtt).is_ok());
             self.bump(own, if taken == Some(true) { Counter::RouterBeacons } else { Counter::RouterBeaconsRefused });
         }
     }

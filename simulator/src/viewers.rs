@@ -75,6 +75,7 @@ struct Client {
     /// The others that wait, the youngest last.
     idle: Vec<Key>,
     /// Requests for which there is no connection; hardly ever any.
+    #[allow(clippy::box_collection, reason = "hardly anybody waits, and everybody would carry the queue's length")]
     waiting: Option<Box<VecDeque<Key>>>,
 }
 
@@ -133,7 +134,12 @@ impl Viewers {
             let own = atlas.client_network(place)?;
             let at = resolver.unwrap_or(place);
             let resolver_address = atlas.client_network(at).map_or(own.resolver, |network| network.resolver);
-            Some(Stand { site: network.site(place), block: own.block, resolver_site: network.site(at), resolver_address })
+            Some(Stand {
+                site: network.site(place),
+                block: own.block,
+                resolver_site: network.site(at),
+                resolver_address,
+            })
         });
         let hosts = scenario.loads.iter();
         Self {

@@ -37,7 +37,7 @@ pub(crate) fn drill(cli: &Cli, args: &DrillArgs) -> Result<(), VerbError> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
     let text = written(&cluster, seed, args);
     let source = Source { name: format!("drill-{seed}.toml"), text: text.clone() };
-    let here = Where::Running(api.clone());
+    let here = Where::Running(Box::new(api.clone()));
     let staged = scenario::stage(source, Path::new(""), Some(seed), Some(&api.record))?;
     let screen = Screen { paint: Paint::of(cli), quiet: cli.json };
     let replay = format!("iso drill --seed {seed} --world {}", cli.world);

@@ -29,7 +29,12 @@ pub(super) fn directory(cluster: &Cluster) -> Directory {
 }
 
 /// Tells whenever a router changes its mind about an edge, until nobody listens.
-pub(super) async fn watch_health(cluster: Arc<Cluster>, admin: Admin, directory: Arc<Directory>, news: mpsc::Sender<News>) {
+pub(super) async fn watch_health(
+    cluster: Arc<Cluster>,
+    admin: Admin,
+    directory: Arc<Directory>,
+    news: mpsc::Sender<News>,
+) {
     let routers: Vec<NodeId> = cluster.nodes_with(Role::Router).map(|plan| plan.id.clone()).collect();
     let mut known: BTreeMap<(u32, u32), bool> = BTreeMap::new();
     let mut tick = tokio::time::interval(HEALTH_INTERVAL);
@@ -148,7 +153,9 @@ impl Meters {
 fn value_of(text: &str, counter: Counter) -> Option<u64> {
     let name = counter.row().name;
     let line = text.lines().find(|line| {
-        line.strip_prefix("iso_").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        line.strip_prefix("iso_")
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with(['{', ' ']))
     })?;
     let value = line.rsplit_once(' ')?.1.parse::<f64>().ok()?;
     Some(value as u64)

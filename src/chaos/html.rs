@@ -136,7 +136,13 @@ fn charts(page: &mut String, judgement: &Judgement) {
         chart("Latency", Style::Lines, quantiles, 0.0, |value| words::figure(value, Unit::Seconds)),
         chart("Requests served, by PoP", Style::Stacked, by_pop(judgement), 0.0, per_second),
         chart("Hit ratio", Style::Lines, vec![named("edges", of(&|s| ratio(s.hits, s.cacheable)))], 1.0, percent),
-        chart("Not served", Style::Bars, vec![named("errors", of(&|s| Some(s.errors as f64 / step_s)))], 0.0, per_second),
+        chart(
+            "Not served",
+            Style::Bars,
+            vec![named("errors", of(&|s| Some(s.errors as f64 / step_s)))],
+            0.0,
+            per_second,
+        ),
         chart(
             "Origins",
             Style::Lines,
@@ -197,7 +203,12 @@ fn totals(page: &mut String, judgement: &Judgement) {
         let _ = writeln!(page, "<tr><th>{name}</th><td>{}</td></tr>", escaped(&value));
     }
     for (reason, n) in &totals.reasons {
-        let _ = writeln!(page, "<tr><th>not served: {reason}</th><td>{} ({})</td></tr>", words::count(*n), escaped(reason.help()));
+        let _ = writeln!(
+            page,
+            "<tr><th>not served: {reason}</th><td>{} ({})</td></tr>",
+            words::count(*n),
+            escaped(reason.help())
+        );
     }
     page.push_str("</tbody></table>\n");
 }

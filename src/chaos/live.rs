@@ -47,7 +47,7 @@ pub(crate) enum Where {
     /// In a world of its own.
     Own,
     /// In a world that runs.
-    Running(Api),
+    Running(Box<Api>),
 }
 
 /// Refuses what can only be played in virtual time.
@@ -75,7 +75,7 @@ pub(super) async fn play(
 ) -> Result<Result<Judgement, VerbError>, VerbError> {
     let mut interrupted = Interrupts::new()?;
     let (mut own, api) = match here {
-        Where::Running(api) => (None, api.clone()),
+        Where::Running(api) => (None, Api::clone(api)),
         Where::Own => {
             let own = tokio::select! {
                 own = OwnWorld::start(&staged.plan.file, &staged.plan.cluster) => own?,
@@ -233,9 +233,10 @@ impl Steps {
         let mut spreading = tokio::task::JoinSet::new();
         for (index, step) in self.scenario.steps.iter().enumerate() {
             tokio::time::sleep_until(self.zero + step.at).await;
-            let invalidation = self.act(&step.action).await.map_err(|error| {
-                VerbError::Failed(anyhow::anyhow!("line {}: {}: {error}", step.line, step.text))
-            })?;
+            let invalidation = self
+                .act(&step.action)
+                .await
+                .map_err(|error| VerbError::Failed(anyhow::anyhow!("line {}: {}: {error}", step.line, step.text)))?;
             self.tell(EventKind::Step { step: index }).await;
             if let Some((id, objects)) = invalidation {
                 let number = index as u64;
@@ -465,7 +466,8 @@ mod tests {
 
     #[test]
     fn only_what_ends_by_itself_is_told_of_the_control_plane() {
-        let event = |kind: &str, text: &str| PlaneEvent { seq: 1, t_ms: 1, kind: kind.into(), node: None, text: text.into() };
+        let event =
+            |kind: &str, text: &str| PlaneEvent { seq: 1, t_ms: 1, kind: kind.into(), node: None, text: text.into() };
         let directory = Directory::default();
         let healed = told(&event("heal", "ended: edge.fra kill"), &directory);
         assert_eq!(healed, Some(EventKind::Healed { nodes: Vec::new(), what: "edge.fra kill".into() }));

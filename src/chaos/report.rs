@@ -30,7 +30,8 @@ pub(super) fn junit(played: &[Played]) -> String {
             failed(one),
             one.took_s
         );
-        let properties = [("seed", judgement.seed.to_string()), ("replay", one.replay.clone()), ("kind", one.kind.as_str().into())];
+        let properties =
+            [("seed", judgement.seed.to_string()), ("replay", one.replay.clone()), ("kind", one.kind.as_str().into())];
         text.push_str("    <properties>\n");
         for (name, value) in properties {
             let _ = writeln!(text, "      <property name=\"{name}\" value=\"{}\"/>", escaped(&value));
@@ -54,7 +55,8 @@ fn case(text: &mut String, one: &Played, row: &Row) {
     let class = escaped(&one.judgement.title);
     let file = escaped(&one.name);
     let line = row.expectation.line;
-    let _ = write!(text, "    <testcase name=\"{name}\" classname=\"{class}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
+    let _ =
+        write!(text, "    <testcase name=\"{name}\" classname=\"{class}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
     if row.held {
         text.push_str("/>\n");
         return;
@@ -117,14 +119,19 @@ fn scenario(one: &Played) -> Value {
             "detail": row.detail,
         })
     });
-    let timeline = judgement.timeline.iter().map(|line| {
-        json!({ "at_s": line.at.as_secs_f64(), "kind": line.mark.as_str(), "text": line.text })
-    });
-    let bands = judgement.bands.iter().map(|band| {
-        json!({ "from_s": band.from.as_secs_f64(), "to_s": band.to.as_secs_f64(), "text": band.text })
-    });
-    let cache: serde_json::Map<String, Value> =
-        CacheOutcome::ALL.iter().zip(totals.cache).map(|(outcome, n)| (outcome.as_str().replace(' ', "_"), n.into())).collect();
+    let timeline = judgement
+        .timeline
+        .iter()
+        .map(|line| json!({ "at_s": line.at.as_secs_f64(), "kind": line.mark.as_str(), "text": line.text }));
+    let bands = judgement
+        .bands
+        .iter()
+        .map(|band| json!({ "from_s": band.from.as_secs_f64(), "to_s": band.to.as_secs_f64(), "text": band.text }));
+    let cache: serde_json::Map<String, Value> = CacheOutcome::ALL
+        .iter()
+        .zip(totals.cache)
+        .map(|(outcome, n)| (outcome.as_str().replace(' ', "_"), n.into()))
+        .collect();
     let reasons: serde_json::Map<String, Value> =
         totals.reasons.iter().map(|(reason, n)| (reason.to_string(), (*n).into())).collect();
     let pops: serde_json::Map<String, Value> =

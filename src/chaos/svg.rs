@@ -276,7 +276,8 @@ fn round_up(value: f64) -> f64 {
 
 /// Seconds between marks: about eight of them.
 fn tick_seconds(length_s: f64) -> f64 {
-    let steps = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21_600.0, 86_400.0];
+    let steps =
+        [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21_600.0, 86_400.0];
     steps.into_iter().find(|step| length_s / step <= 9.0).unwrap_or(86_400.0)
 }
 
@@ -297,8 +298,18 @@ mod tests {
         let bands = [Span { from_s: 2.0, to_s: 5.0, text: "kill <fra> & co".into() }];
         for style in [Style::Lines, Style::Bars, Style::Stacked] {
             let values = vec![Some(1.0), None, Some(3.0), Some(0.0)];
-            let series = vec![Series { name: "p50".into(), values: values.clone() }, Series { name: "p95".into(), values }];
-            let chart = Chart { title: "Latency", style, series, bands: &bands, step_s: 1.0, length_s: 4.0, top_min: 0.0, tick: |v| format!("{v}") };
+            let series =
+                vec![Series { name: "p50".into(), values: values.clone() }, Series { name: "p95".into(), values }];
+            let chart = Chart {
+                title: "Latency",
+                style,
+                series,
+                bands: &bands,
+                step_s: 1.0,
+                length_s: 4.0,
+                top_min: 0.0,
+                tick: |v| format!("{v}"),
+            };
             let svg = chart.svg();
             assert!(svg.contains("kill &lt;fra&gt; &amp; co") && !svg.contains("<fra>"), "{svg}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

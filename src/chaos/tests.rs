@@ -68,7 +68,8 @@ fn junit_has_a_case_per_expectation_and_escapes_titles() {
     assert!(xml.contains("<testsuites name=\"iso chaos\" tests=\"3\" failures=\"1\""), "{xml}");
     assert!(xml.contains("name=\"Kill &lt;fra&gt; &amp; see\" tests=\"3\" failures=\"1\""), "{xml}");
     assert_eq!(xml.matches("<testcase ").count(), 3);
-    let failure = "<failure type=\"missed\" message=\"got 98 %, expected availability ≥ 99 %\">kill.toml:8: got 98 %; 4 of 200";
+    let failure =
+        "<failure type=\"missed\" message=\"got 98 %, expected availability ≥ 99 %\">kill.toml:8: got 98 %; 4 of 200";
     assert!(xml.contains(failure), "{xml}");
     assert_eq!(xml.matches("<testsuite ").count(), xml.matches("</testsuite>").count());
 }
@@ -81,7 +82,10 @@ fn the_document_has_rows_totals_and_the_series() {
     assert_eq!((&one["seed"], &one["kind"], &one["length_s"]), (&9.into(), &"live".into(), &20.0.into()));
     assert_eq!(one["expectations"][0]["what"], "availability");
     assert_eq!(one["expectations"][0]["got"], 0.98);
-    assert_eq!((&one["totals"]["requests"], &one["totals"]["reasons"]["viewer_connect_failed"]), (&200.into(), &4.into()));
+    assert_eq!(
+        (&one["totals"]["requests"], &one["totals"]["reasons"]["viewer_connect_failed"]),
+        (&200.into(), &4.into())
+    );
     assert_eq!(one["series"].as_array().map(Vec::len), Some(20));
     assert_eq!(one["series"][5]["errors"], 4);
     assert_eq!(one["faults"][0]["to_s"], 10.0);

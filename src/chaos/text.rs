@@ -71,7 +71,8 @@ pub(super) fn verdict(paint: Paint, played: &Played) -> String {
 fn table(paint: Paint, judgement: &Judgement) -> String {
     let wanted: Vec<String> = judgement.rows.iter().map(|row| row.expectation.to_string()).collect();
     let got: Vec<String> = judgement.rows.iter().map(Row::got_text).collect();
-    let width = |all: &[String], least: usize| all.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(least);
+    let width =
+        |all: &[String], least: usize| all.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(least);
     let (first, second) = (width(&wanted, 34), width(&got, 8));
     let mut text = format!("EXPECT{:<1$} GOT\n", "", first - 3);
     for ((row, wanted), got) in judgement.rows.iter().zip(&wanted).zip(&got) {

@@ -49,7 +49,8 @@ fn plan_of(staged: &Staged) -> Result<Plan, VerbError> {
     }
     plan.revisions = vec![cluster.distributions.clone()];
     for file in &staged.revisions {
-        let changed = Cluster::check(file, &staged.plan.inputs).map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
+        let changed =
+            Cluster::check(file, &staged.plan.inputs).map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
         plan.revisions.push(changed.distributions.clone());
     }
     for (id, origin) in &cluster.origins {

@@ -92,7 +92,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     config.routing = routing_of(cluster);
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
-    config.limits.kept = plan.kept.clone();
+    config.limits.kept = cluster.router.kept.clone();
     config.version.clone_from(&dns.version);
     let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
     config.cookies = match dns.cookies {

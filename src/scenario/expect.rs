@@ -51,11 +51,11 @@ pub(super) fn expectation_of(
         };
         read.map(Some).map_err(|why| KeyError::new(&key(field), format!("{what}: {why}")))
     };
-    let (min, max, equals) =
-        (figure("min", &file.min)?, figure("max", &file.max)?, figure("equals", &file.equals)?);
+    let (min, max, equals) = (figure("min", &file.min)?, figure("max", &file.max)?, figure("equals", &file.equals)?);
     if min.is_none() && max.is_none() && equals.is_none() {
-        return Err(KeyError::new(&key("what"), format!("nothing is said that {what} must be"))
-            .hint("add min, max or equals"));
+        return Err(
+            KeyError::new(&key("what"), format!("nothing is said that {what} must be")).hint("add min, max or equals")
+        );
     }
     if let (Some(min), Some(max)) = (min, max)
         && min > max

@@ -54,7 +54,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
     }
     let connections = Connections::default();
     let per_user = file.connections.unwrap_or(connections.per_user);
-    let users = file.users.unwrap_or((rps * 10.0).clamp(1.0, 1e7) as u32);
+    let users = file.users.unwrap_or_else(|| (rps * 10.0).clamp(1.0, 1e7) as u32);
     if per_user == 0 || users == 0 {
         let field = if users == 0 { "users" } else { "connections" };
         return Err(KeyError::new(&key(field), "at least one"));

@@ -109,9 +109,10 @@ impl Names<'_> {
         if let Ok(place) = atlas.place(name) {
             return Ok((Area::Place(place.id.clone()), None));
         }
-        let country = atlas.countries().iter().find(|country| {
-            fold(&country.name) == folded || country.code.as_str().eq_ignore_ascii_case(name.trim())
-        });
+        let country = atlas
+            .countries()
+            .iter()
+            .find(|country| fold(&country.name) == folded || country.code.as_str().eq_ignore_ascii_case(name.trim()));
         if let Some(country) = country {
             return Ok((Area::Country(country.code), None));
         }

@@ -127,8 +127,11 @@ impl Checked<'_> {
                     .hint("name one verb: kill, start, pause, resume, fault, link, heal, drain, undrain, invalidate, policy, config, load, clock or do"));
             }
             [first, second, ..] => {
-                return Err(KeyError::new(&self.key(second), format!("a step does one thing, this one {first} and {second}"))
-                    .hint("two steps may have the same time"));
+                return Err(KeyError::new(
+                    &self.key(second),
+                    format!("a step does one thing, this one {first} and {second}"),
+                )
+                .hint("two steps may have the same time"));
             }
         };
         if let Some((flag, verbs)) = self.flags().into_iter().find(|(_, verbs)| !verbs.contains(&verb)) {
@@ -219,19 +222,24 @@ impl Checked<'_> {
         ];
         effects.extend(switches.into_iter().filter_map(|(on, effect)| on.then_some(effect)));
         if effects.iter().filter(|effect| effect.slot() == "connection").count() > 1 {
-            return Err(KeyError::new(&self.key("fault"), "a connection is refused, reset or black-holed: name one of them"));
+            return Err(KeyError::new(
+                &self.key("fault"),
+                "a connection is refused, reset or black-holed: name one of them",
+            ));
         }
         if effects.is_empty() {
-            return Err(KeyError::new(&self.key("fault"), "the fault does nothing").hint(
-                "name status, latency, refuse, reset, blackhole, truncate, stall, garbage or throttle",
-            ));
+            return Err(KeyError::new(&self.key("fault"), "the fault does nothing")
+                .hint("name status, latency, refuse, reset, blackhole, truncate, stall, garbage or throttle"));
         }
         if let Some(node) = nodes.iter().find(|node| node.role() != Role::Origin)
             && (file.status.is_some() || file.path.is_some())
         {
             let field = if file.status.is_some() { "status" } else { "path" };
-            return Err(KeyError::new(&self.key(field), format!("{node} is no origin: status and path are for origins, which see requests"))
-                .hint("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) any node can do"));
+            return Err(KeyError::new(
+                &self.key(field),
+                format!("{node} is no origin: status and path are for origins, which see requests"),
+            )
+            .hint("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) any node can do"));
         }
         let rate = self.share("rate", &file.rate)?.unwrap_or(1.0);
         let from = file.from.as_ref().map(|name| self.names.site(&self.key("from"), name)).transpose()?;
@@ -302,11 +310,14 @@ impl Checked<'_> {
         let file = self.file;
         let patterns = file.invalidate.as_ref().map(|patterns| patterns.0.clone()).unwrap_or_default();
         for (at, pattern) in patterns.iter().enumerate() {
-            InvalidationPattern::parse(pattern)
-                .map_err(|error| KeyError::new(&self.item_key("invalidate", &file.invalidate, at), error.to_string()))?;
+            InvalidationPattern::parse(pattern).map_err(|error| {
+                KeyError::new(&self.item_key("invalidate", &file.invalidate, at), error.to_string())
+            })?;
         }
         if patterns.is_empty() {
-            return Err(KeyError::new(&self.key("invalidate"), "there is nothing to invalidate").hint("invalidate = \"/*\""));
+            return Err(
+                KeyError::new(&self.key("invalidate"), "there is nothing to invalidate").hint("invalidate = \"/*\"")
+            );
         }
         Ok(Action::Invalidate { distribution: self.distribution()?, patterns })
     }
@@ -333,7 +344,9 @@ impl Checked<'_> {
             None => None,
         };
         let Some(factor) = factor.filter(|factor| (0.0..=1e6).contains(factor)) else {
-            return Err(KeyError::new(&self.key("load"), "load is multiplied by a number").hint("load = 10, or load = \"x10\""));
+            return Err(
+                KeyError::new(&self.key("load"), "load is multiplied by a number").hint("load = 10, or load = \"x10\"")
+            );
         };
         if loads == 0 {
             return Err(KeyError::new(&self.key("load"), "there is no load").hint("write [load], with rps = 100"));
@@ -354,7 +367,9 @@ impl Checked<'_> {
             (Some(ahead), None) => nanos(ahead),
             (None, Some(behind)) => -nanos(behind),
             (None, None) => 0,
-            (Some(_), Some(_)) => return Err(KeyError::new(&self.key("behind"), "a clock is ahead or behind, not both")),
+            (Some(_), Some(_)) => {
+                return Err(KeyError::new(&self.key("behind"), "a clock is ahead or behind, not both"));
+            }
         };
         Ok(Action::Clock { nodes, skew_nanos })
     }
@@ -393,10 +408,8 @@ impl Checked<'_> {
             ("invalidate", &file.invalidate),
             ("clock", &file.clock),
         ];
-        let mut words: Vec<String> = verbs
-            .into_iter()
-            .filter_map(|(verb, written)| Some(format!("{verb} {}", names(written)?)))
-            .collect();
+        let mut words: Vec<String> =
+            verbs.into_iter().filter_map(|(verb, written)| Some(format!("{verb} {}", names(written)?))).collect();
         words.extend(file.policy.as_ref().map(|name| format!("policy {name}")));
         words.extend(file.config.as_ref().map(|table| match table.is_empty() {
             true => "config back".to_owned(),
@@ -407,11 +420,15 @@ impl Checked<'_> {
             Figure::Number(factor) => format!("load x{factor}"),
             Figure::Text(text) => format!("load x{}", text.trim_matches('x')),
         }));
-        words.extend(file.rate.as_ref().and_then(|rate| Some(format!("{} %", (rate.share().ok()? * 1e4).round() / 1e2))));
+        words.extend(
+            file.rate.as_ref().and_then(|rate| Some(format!("{} %", (rate.share().ok()? * 1e4).round() / 1e2))),
+        );
         words.extend(file.status.map(|status| status.to_string()));
         words.extend(file.latency.map(|by| format!("+{by}")));
         words.extend(file.delay.map(|by| format!("+{by}")));
-        words.extend(file.loss.as_ref().and_then(|loss| Some(format!("{} % loss", (loss.share().ok()? * 1e4).round() / 1e2))));
+        words.extend(
+            file.loss.as_ref().and_then(|loss| Some(format!("{} % loss", (loss.share().ok()? * 1e4).round() / 1e2))),
+        );
         words.extend(file.throttle.map(|Bps(bps)| format!("{bps} bit/s")));
         let switches = [
             ("refuse", file.refuse),
@@ -423,7 +440,7 @@ impl Checked<'_> {
             ("partition", file.partition),
             ("one way", file.one_way),
         ];
-        words.extend(switches.into_iter().filter_map(|(word, on)| on.then(|| word.to_owned())));
+        words.extend(switches.into_iter().filter(|(_, on)| *on).map(|(word, _)| word.to_owned()));
         words.extend(file.path.as_ref().map(|path| format!("path {path}")));
         words.extend(file.from.as_ref().map(|from| format!("from {from}")));
         words.extend(file.distribution.as_ref().map(|id| format!("of {id}")));
@@ -455,9 +472,7 @@ fn typed_step(key: &str, text: &str) -> Result<StepFile, KeyError> {
         Verb::Heal(args) => StepFile { heal: many(vec![args.target]), ..step },
         Verb::Drain(args) => StepFile { drain: many(args.pops), ..step },
         Verb::Undrain(args) => StepFile { undrain: many(args.pops), ..step },
-        Verb::Invalidate(args) => {
-            StepFile { invalidate: many(args.patterns), distribution: args.distribution, ..step }
-        }
+        Verb::Invalidate(args) => StepFile { invalidate: many(args.patterns), distribution: args.distribution, ..step },
         Verb::Route(args) => match args.verb {
             Some(RouteVerb::Policy { name, distribution }) => StepFile { policy: Some(name), distribution, ..step },
             None => return Err(KeyError::new(key, "this changes nothing").hint("route policy anycast")),
@@ -538,21 +553,34 @@ pub(super) fn check_order(indexed: &[(usize, Step)]) -> Result<(), KeyError> {
             Action::Fault { nodes, effects, path, from, span, .. } => {
                 for node in nodes {
                     if let Some((was, _)) = stopped.get(node) {
-                        return Err(KeyError::new(&key, format!("{node} is {was} at {}: it cannot misbehave", Span(now))));
+                        return Err(KeyError::new(
+                            &key,
+                            format!("{node} is {was} at {}: it cannot misbehave", Span(now)),
+                        ));
                     }
                     let Some(effect) = effects.iter().find(|effect| effect.slot() == "connection") else { continue };
                     let same = |fault: &&Overlap<'_>| {
-                        fault.node == node && (fault.path, fault.from) == (path.as_deref(), from.as_ref().map(|site| site.as_str()))
+                        fault.node == node
+                            && (fault.path, fault.from) == (path.as_deref(), from.as_ref().map(|site| site.as_str()))
                     };
                     if let Some(other) = connection.iter().find(same)
                         && other.effect != *effect
                     {
                         let (now, was, is) = (Span(now), other.effect.kind(), effect.kind());
-                        return Err(KeyError::new(&key, format!("at {now} {node} has a {was} already: both it and a {is} cannot be"))
-                            .hint("heal the first one, or let it end with for"));
+                        return Err(KeyError::new(
+                            &key,
+                            format!("at {now} {node} has a {was} already: both it and a {is} cannot be"),
+                        )
+                        .hint("heal the first one, or let it end with for"));
                     }
                     let from = from.as_ref().map(|site| site.as_str());
-                    connection.push(Overlap { node, effect: *effect, path: path.as_deref(), from, until: until(*span) });
+                    connection.push(Overlap {
+                        node,
+                        effect: *effect,
+                        path: path.as_deref(),
+                        from,
+                        until: until(*span),
+                    });
                 }
             }
             Action::Heal(HealTarget::All) => {

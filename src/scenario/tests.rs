@@ -53,10 +53,7 @@ fn the_story_of_the_design_card_is_read_as_it_is_written() {
     assert_eq!((scenario.seed, scenario.length, scenario.warmup), (42, secs(75), secs(2)));
     let steps: Vec<(u64, &str, u32)> =
         scenario.steps.iter().map(|step| (step.at.as_secs(), step.text.as_str(), step.line)).collect();
-    assert_eq!(
-        steps,
-        [(20, "kill fra", 5), (25, "fault primary 30 % 503 for 20s", 6), (60, "heal all", 7)]
-    );
+    assert_eq!(steps, [(20, "kill fra", 5), (25, "fault primary 30 % 503 for 20s", 6), (60, "heal all", 7)]);
     let Action::Kill { nodes, span: None } = &scenario.steps[0].action else { panic!("{:?}", scenario.steps[0]) };
     assert_eq!(nodes, &["edge.fra".parse::<NodeId>().unwrap()]);
     assert_eq!(scenario.steps[2].action, Action::Heal(HealTarget::All));
@@ -167,12 +164,18 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
         ("{ t = \"40s\", kill = \"fra\" }", "at.0.t: the scenario ends at 30s, before this step"),
         ("{ t = \"1s\", kill = \"fra\" }, { t = \"2s\", kill = \"fra\" }", "at.1: edge.fra is killed already at 2s"),
         ("{ t = \"1s\", start = \"fra\" }", "at.0: edge.fra is not killed at 1s"),
-        ("{ t = \"1s\", kill = \"primary\" }, { t = \"2s\", fault = \"primary\", refuse = true }", "at.1: origin.primary is killed"),
+        (
+            "{ t = \"1s\", kill = \"primary\" }, { t = \"2s\", fault = \"primary\", refuse = true }",
+            "at.1: origin.primary is killed",
+        ),
         (
             "{ t = \"1s\", fault = \"primary\", refuse = true }, { t = \"2s\", fault = \"primary\", blackhole = true }",
             "at.1: at 2s origin.primary has a refuse already",
         ),
-        ("{ t = \"1s\", fault = \"primary\", refuse = true, reset = true }", "at.0.fault: a connection is refused, reset or black-holed"),
+        (
+            "{ t = \"1s\", fault = \"primary\", refuse = true, reset = true }",
+            "at.0.fault: a connection is refused, reset or black-holed",
+        ),
         ("{ t = \"1s\", fault = \"fra\", status = 503 }", "at.0.status: edge.fra is no origin"),
         ("{ t = \"1s\", link = \"fra fra\", loss = 0.1 }", "at.0.link: both ends are at fra"),
         ("{ t = \"1s\", kill = \"fra\", status = 503 }", "at.0.status: status does not go with kill"),
@@ -188,7 +191,9 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
         assert!(error.starts_with("lose-frankfurt.toml:2:") && error.contains(says), "{text}: {error}");
     }
     // What ended by itself can begin anew.
-    staged("at = [{ t = \"1s\", kill = \"fra\", for = \"2s\" }, { t = \"4s\", kill = \"fra\" }]\n").map_err(|e| panic!("{e}")).unwrap();
+    staged("at = [{ t = \"1s\", kill = \"fra\", for = \"2s\" }, { t = \"4s\", kill = \"fra\" }]\n")
+        .map_err(|e| panic!("{e}"))
+        .unwrap();
 }
 
 #[test]

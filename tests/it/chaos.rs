@@ -49,11 +49,14 @@ fn a_pop_dies_under_load_and_the_expectations_hold() {
     assert!(out.contains("✓ availability ≥ 99 %") && out.contains("HELD  4 of 4"), "{out}");
     assert!(out.contains("replay: iso chaos run "), "{out}");
     let page = std::fs::read_to_string(html).unwrap();
-    assert!(page.contains("<svg") && page.contains("kill fra") && !page.contains("http://") && !page.contains("https://"));
+    assert!(
+        page.contains("<svg") && page.contains("kill fra") && !page.contains("http://") && !page.contains("https://")
+    );
     let junit = std::fs::read_to_string(junit).unwrap();
     assert!(junit.contains("tests=\"4\" failures=\"0\""), "{junit}");
     // Its world is gone, with everything that belonged to it.
-    let left: Vec<_> = std::fs::read_dir(world.home().join("worlds")).unwrap().flatten().map(|entry| entry.path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(world.home().join("worlds")).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -103,18 +106,23 @@ fn a_scenario_that_is_wrong_does_not_start_anything() {
 #[test]
 fn a_run_in_a_world_that_runs_heals_what_it_broke() {
     let world = World::start(&["--pops", "FRA,IAD"]);
-    let scenario = "length = \"2s\"\nwarmup = \"1s\"\nat = [{ t = \"500ms\", kill = \"fra\" }, { t = \"1s\", drain = \"iad\" }]\n";
+    let scenario =
+        "length = \"2s\"\nwarmup = \"1s\"\nat = [{ t = \"500ms\", kill = \"fra\" }, { t = \"1s\", drain = \"iad\" }]\n";
     let (code, out, err) = run(&world, "here.toml", scenario, &["--world", "default"]);
     assert_eq!(code, Some(0), "{out}\n{err}");
     world.ok(&["wait", "--timeout", "20s"]);
     let status = world.json(&["status"]);
-    assert_eq!((status["faults"].as_array().map(Vec::len), status["drained"].as_array().map(Vec::len)), (Some(0), Some(0)));
+    assert_eq!(
+        (status["faults"].as_array().map(Vec::len), status["drained"].as_array().map(Vec::len)),
+        (Some(0), Some(0))
+    );
 }
 
 #[test]
 fn the_library_is_listed() {
     let world = World::none();
     let listed: Value = serde_json::from_str(&world.ok(&["chaos", "list", "--json"])).unwrap();
-    let names: Vec<&str> = listed["scenarios"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let names: Vec<&str> =
+        listed["scenarios"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert!(names.len() >= 16 && names.contains(&"edge-dies") && names.contains(&"fastly-2021-06-08"), "{names:?}");
 }

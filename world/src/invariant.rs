@@ -185,9 +185,10 @@ mod tests {
             break_it(&mut laws);
             laws.finish().iter().map(|breach| breach.law).collect::<Vec<_>>()
         };
-        assert_eq!(broken(&|laws| laws.observe(&Observation { integrity: Integrity::Wrong, ..seen(1, 1) })), [
-            Law::RightBytes
-        ]);
+        assert_eq!(
+            broken(&|laws| laws.observe(&Observation { integrity: Integrity::Wrong, ..seen(1, 1) })),
+            [Law::RightBytes]
+        );
         assert_eq!(broken(&|laws| laws.observe(&Observation { finished: at(0), ..seen(1, 1) })), [Law::TimeGoesOn]);
         let failed = |started| Observation { outcome: Outcome::Status(503), ..seen(started, 1) };
         assert_eq!(broken(&|laws| laws.observe(&failed(99))), []);

@@ -66,6 +66,7 @@ impl MessageFlow {
     }
 
     /// Sends a message of `bytes` at `now`, all of which is there to be sent. `tries` is how often it was silent before.
+    #[allow(clippy::too_many_arguments, reason = "a message has a way there, a way back, and what lies over each")]
     pub fn send(
         &mut self,
         now: Instant,
@@ -181,7 +182,8 @@ mod tests {
 
     /// The arrival of the last byte of each of several messages, by the flow that follows every burst.
     fn burst_by_burst(path: &PathSpec, messages: &[(Duration, u64)]) -> Vec<Instant> {
-        let (mut link, options) = (Link::new(*path, 1), TcpOptions { send_buffer_bytes: u64::MAX, ..TcpOptions::default() });
+        let (mut link, options) =
+            (Link::new(*path, 1), TcpOptions { send_buffer_bytes: u64::MAX, ..TcpOptions::default() });
         let (mut flow, back) = (TcpFlow::new(options), back(path));
         let (mut now, mut arrivals) = (Instant::ZERO, vec![]);
         for &(pause, bytes) in messages {

@@ -161,8 +161,11 @@ impl Judge {
                 self.timeline.push(Line { at, mark: Mark::Healed, text: format!("healed: {what}") });
             }
             EventKind::Detected { node, by } if self.down.insert(*node) => {
-                let text =
-                    format!("{} judged down by {}{}", self.name(*node), self.name(*by), self.meanwhile(*node, at));
+                let mut text = format!("{} judged down by {}", self.name(*node), self.name(*by));
+                if let Some(index) = self.broken_at(*node) {
+                    text.push_str(&self.meanwhile(index, at, at));
+                    self.meanwhiles.push((self.timeline.len(), index));
+                }
                 self.timeline.push(Line { at, mark: Mark::Moved, text });
                 self.downs.push((at, self.down.len() as u64));
             }

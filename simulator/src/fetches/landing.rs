@@ -30,8 +30,7 @@ impl<W: Witness> Sim<'_, W> {
         let reason = hit_reason.unwrap_or(fetch.reason);
         let is_confirmation = arrived.status == StatusCode::NOT_MODIFIED && fetch.validators.is_some();
         let stale = fetch.stale.take();
-        let is_personal =
-            fetch.conditions.is_some() && matches!(arrived.status.as_u16(), 206 | 304 | 412 | 416);
+        let is_personal = fetch.conditions.is_some() && matches!(arrived.status.as_u16(), 206 | 304 | 412 | 416);
         let conditions = self.conditions_of(leader);
         let Some(own) = self.caches.get(cache).map(|host| host.node) else { return };
         let date = self.wall(own);
@@ -108,8 +107,7 @@ impl<W: Witness> Sim<'_, W> {
         };
         let mut headers = arrived.headers.clone();
         receive(&mut headers);
-        let body =
-            Body { made: arrived.made, ends_at: arrived.ends_at, is_broken: arrived.is_broken, error: None };
+        let body = Body { made: arrived.made, ends_at: arrived.ends_at, is_broken: arrived.is_broken, error: None };
         let complete = arrived.ends_at <= now && !arrived.is_broken;
         let storable = Storable {
             head: Arc::new(StoredHead::new(arrived.status, headers)),
@@ -136,11 +134,12 @@ impl<W: Witness> Sim<'_, W> {
         let is_arriving = self.fetches.get(key).is_some_and(|fetch| fetch.in_body);
         let waiters = if is_arriving {
             let fetch = self.fetches.get_mut(key);
-            fetch.map(|fetch| {
-                fetch.leader = Asker::Nobody;
-                std::mem::take(&mut fetch.waiters)
-            })
-            .unwrap_or_default()
+            fetch
+                .map(|fetch| {
+                    fetch.leader = Asker::Nobody;
+                    std::mem::take(&mut fetch.waiters)
+                })
+                .unwrap_or_default()
         } else {
             self.fetch_is_over(key)
         };

@@ -39,5 +39,8 @@ fn a_retry_storm_ends_by_itself_only_below_capacity_over_attempts() {
     let mu = 30.0;
     let line = threshold(mu, 1);
     assert!(recovers(0.8 * line, mu), "a fifth below the line it drains");
-    assert!(!recovers(1.1 * line, mu), "a tenth above it it never does, though it is little more than half of capacity");
+    assert!(
+        !recovers(1.1 * line, mu),
+        "a tenth above it it never does, though it is little more than half of capacity"
+    );
 }

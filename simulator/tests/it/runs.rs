@@ -76,7 +76,8 @@ fn an_edge_dies_is_found_out_gone_around_and_taken_back() {
 fn a_black_hole_costs_three_connects_and_a_refusal_nearly_nothing() {
     // No shield, so that the edge itself asks; every request is a miss of its own.
     let slowest = |effect| {
-        let mut plan = default_world(&POPS, &PlainAnswers { cache_control: "no-store".into(), ..PlainAnswers::default() });
+        let mut plan =
+            default_world(&POPS, &PlainAnswers { cache_control: "no-store".into(), ..PlainAnswers::default() });
         plan.nodes.iter_mut().for_each(|node| node.parents.clear());
         let mut one = load(&["berlin"], 2.0, Paths::Zipf { s: 0.0, n: 1_000_000 });
         one.retry.timeout = Duration::from_secs(60);

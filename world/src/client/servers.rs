@@ -65,9 +65,8 @@ impl<A: Copy + PartialEq> Servers<A> {
 
 impl<A> Server<A> {
     fn srtt_at(&self, now: Instant) -> Duration {
-        self.srtt.map_or(Duration::ZERO, |(srtt, at)| {
-            srtt.mul_f64(AGING_PER_S.powf(now.saturating_since(at).as_secs_f64()))
-        })
+        self.srtt
+            .map_or(Duration::ZERO, |(srtt, at)| srtt.mul_f64(AGING_PER_S.powf(now.saturating_since(at).as_secs_f64())))
     }
 }
 

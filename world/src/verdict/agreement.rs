@@ -184,10 +184,8 @@ mod tests {
                 made: None,
             });
         }
-        sample.note(&Event {
-            at: Instant::ZERO,
-            kind: EventKind::OriginRequests { origin: 0, count: origin_requests },
-        });
+        sample
+            .note(&Event { at: Instant::ZERO, kind: EventKind::OriginRequests { origin: 0, count: origin_requests } });
         sample
     }
 
