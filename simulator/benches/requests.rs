@@ -3,6 +3,8 @@
 //! `cargo bench -p simulator --bench requests [-- SECONDS RPS]`. Beside it stands what could not be left out whatever the
 //! rest did: drawing the workload, two events in the calendar, and one look into the store.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark asks the machine's clock")]
+
 use std::time::{Duration, Instant};
 
 use cdn_core::{Instant as Moment, cache_key::CacheKey};
