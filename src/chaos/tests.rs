@@ -1,3 +1,5 @@
+//! Reports of one made-up run.
+
 use std::time::Duration;
 
 use cdn_core::{Instant, Reason};

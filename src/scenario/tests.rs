@@ -1,3 +1,5 @@
+//! Scenario files that are read, and those that are refused.
+
 use cdn_core::NodeId;
 use expect_test::{Expect, expect};
 use world::scenario::{Area, From, HealTarget, Paths, What};

@@ -1,3 +1,5 @@
+//! A judge that is told of made-up requests.
+
 //! What is expected against what was got.
 
 use cdn_core::{NodeId, Role};
