@@ -17,7 +17,7 @@ impl fmt::Display for InvalidQuantity {
 
 impl std::error::Error for InvalidQuantity {}
 
-/// A span of time: a number and one of `us`, `ms`, `s`, `m`, `h`.
+/// A span of time: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -39,6 +39,7 @@ impl FromStr for Span {
                 "s" => 1.0,
                 "m" | "min" => 60.0,
                 "h" => 3600.0,
+                "d" => 86_400.0,
                 _ => return Err(refuse()),
             };
         Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| refuse())
