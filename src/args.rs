@@ -618,8 +618,20 @@ pub(crate) enum ChaosVerb {
     /// Play scenario files, each in a world of its own; with --world in the world of that name, which is healed after.
     #[command(after_help = CHAOS_EXAMPLES)]
     Run(ChaosRunArgs),
+    /// Play scenarios on real processes and in virtual time, and show how far the two agree.
+    Agree(ChaosAgreeArgs),
     /// The scenarios that iso brings.
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChaosAgreeArgs {
+    /// Scenario files, or names of `iso chaos list`. All are checked before anything starts.
+    #[arg(required = true, value_name = "FILE|NAME")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Seed of everything random, instead of the file's.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

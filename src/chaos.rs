@@ -3,6 +3,7 @@
 //! Every file is read and checked before anything starts. A scenario is played on real processes ([`live`]) and gives a
 //! [`Judgement`]; how one is shown (text, JUnit, JSON, HTML) knows nothing of how it came about.
 
+mod agree;
 mod drill;
 mod gather;
 mod html;
@@ -23,7 +24,7 @@ use std::{
 use world::Judgement;
 
 pub(crate) use self::drill::drill;
-use self::{live::Where, text::Screen};
+use self::{agree::Outcome, live::Where, text::Screen};
 use crate::{
     args::{ChaosRunArgs, ChaosVerb, Cli},
     scenario::{self, Staged},
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: &Cli, verb: &ChaosVerb) -> Result<(), VerbError> {
     match verb {
         ChaosVerb::List => library::list(cli),
         ChaosVerb::Run(args) => run_files(cli, args),
+        ChaosVerb::Agree(args) => agree::run(cli, args),
     }
 }
 
@@ -105,7 +107,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
         screen.begins(&staged.scenario, kind, &replay);
         let began = std::time::Instant::now();
         match play(kind, &staged, &here, &screen) {
-            Ok(Ok(judgement)) => {
+            Ok(Ok(Outcome { judgement, .. })) => {
                 let took_s = began.elapsed().as_secs_f64();
                 let one = Played { name: name.display().to_string(), kind, replay, judgement, took_s };
                 screen.verdict(&one)?;
@@ -128,7 +130,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
 }
 
 /// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
-fn play(kind: Kind, staged: &Staged, here: &Where, screen: &Screen) -> Result<Result<Judgement, VerbError>, VerbError> {
+fn play(kind: Kind, staged: &Staged, here: &Where, screen: &Screen) -> Result<Result<Outcome, VerbError>, VerbError> {
     match kind {
         Kind::Live => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -95,7 +95,7 @@ fn api(cli: &Cli) -> Result<Api, VerbError> {
 }
 
 /// Prints a document as JSON, or what `text` makes of it.
-fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), VerbError> {
+pub(crate) fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), VerbError> {
     let text = if cli.json { serde_json::to_string_pretty(document)? } else { text(document) };
     say(text.trim_end_matches('\n'))
 }

@@ -43,7 +43,7 @@ pub(crate) fn drill(cli: &Cli, args: &DrillArgs) -> Result<(), VerbError> {
     let replay = format!("iso drill --seed {seed} --world {}", cli.world);
     screen.begins(&staged.scenario, Kind::Live, &replay);
     let began = std::time::Instant::now();
-    let judgement = play(Kind::Live, &staged, &here, &screen)??;
+    let judgement = play(Kind::Live, &staged, &here, &screen)??.judgement;
     let took_s = began.elapsed().as_secs_f64();
     let grade = grade(&judgement);
     let played = Played { name: format!("drill-{seed}"), kind: Kind::Live, replay, judgement, took_s };

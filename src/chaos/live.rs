@@ -12,14 +12,16 @@ use control_plane::{
 };
 use futures_util::future::try_join_all;
 use serde_json::json;
+use simulator::Witness as _;
 use tokio::{signal::unix::SignalKind, sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 use world::{
-    Directory, Event, EventKind, Judge, Judgement,
+    Directory, Event, EventKind, Judge,
     scenario::{Action, HealTarget, Scenario},
 };
 
 use super::{
+    agree::{Outcome, Watched},
     gather::{self, Meters, News},
     own_world::OwnWorld,
     text::Screen,
@@ -72,7 +74,7 @@ pub(super) async fn play(
     staged: &Staged,
     here: &Where,
     screen: &Screen,
-) -> Result<Result<Judgement, VerbError>, VerbError> {
+) -> Result<Result<Outcome, VerbError>, VerbError> {
     let mut interrupted = Interrupts::new()?;
     let (mut own, api) = match here {
         Where::Running(api) => (None, Api::clone(api)),
@@ -120,7 +122,7 @@ async fn begin(
     api: &Api,
     screen: &Screen,
     undo: &Arc<tokio::sync::Mutex<Undo>>,
-) -> Result<Result<Judgement, VerbError>, VerbError> {
+) -> Result<Result<Outcome, VerbError>, VerbError> {
     let observed = users::begin(api, staged).await?;
     Ok(run(staged, api, observed, screen, undo).await)
 }
@@ -131,7 +133,7 @@ async fn run(
     mut observed: users::Observed,
     screen: &Screen,
     undo: &Arc<tokio::sync::Mutex<Undo>>,
-) -> Result<Judgement, VerbError> {
+) -> Result<Outcome, VerbError> {
     let scenario = &staged.scenario;
     let cluster = Arc::new(
         Cluster::check(&api.record.file, &api.record.inputs)
@@ -139,7 +141,7 @@ async fn run(
     );
     let admin = Admin::new(api.record.token.clone())?;
     let directory = Arc::new(gather::directory(&cluster));
-    let mut judge = Judge::new(scenario, &directory);
+    let mut watched = Watched::new(Judge::new(scenario, &directory), scenario.zero());
     let begin = observed.begin;
     let zero = begin + scenario.warmup;
     let end = zero + scenario.length;
@@ -160,22 +162,22 @@ async fn run(
     loop {
         tokio::select! {
             batch = observed.recv(), if !users_done => match batch {
-                Some(batch) => batch?.iter().for_each(|observation| judge.observe(observation)),
+                Some(batch) => batch?.iter().for_each(|observation| watched.observe(observation)),
                 None => users_done = true,
             },
             Some((at, kind)) = heard.recv() => {
                 let at = RunInstant::ZERO + at.saturating_duration_since(begin);
-                judge.note(&Event { at, kind });
+                watched.note(&Event { at, kind });
             }
             done = &mut playing, if !steps_done => {
                 steps_done = true;
                 done.map_err(|error| anyhow::anyhow!("the timeline broke off: {error}"))??;
             }
             _ = tick.tick() => {
-                for line in judge.timeline().iter().skip(shown) {
+                for line in watched.judge().timeline().iter().skip(shown) {
                     screen.line(line);
                 }
-                shown = judge.timeline().len();
+                shown = watched.judge().timeline().len();
                 let now = Instant::now();
                 let is_over = now >= end + LAST_COUNTS && (users_done || now >= end + patience);
                 if is_over && steps_done {
@@ -184,7 +186,7 @@ async fn run(
             }
         }
     }
-    Ok(judge.finish(scenario.end()))
+    Ok(watched.finish(scenario.end()))
 }
 
 /// Tells of what heals or ends by itself, until nobody listens.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use cdn_core::{Role, routing::Host, store::StoreSettings};
 use origin_sim::Rule;
 use simulator::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
-use world::{Judge, Judgement, client::RaceOptions};
+use world::{Judge, client::RaceOptions};
 
+use super::agree::{Outcome, Watched};
 use crate::{
     cluster::{Cluster, OriginKind},
     node,
@@ -20,14 +21,15 @@ use crate::{
 ///
 /// # Errors
 /// It could not start.
-pub(super) fn play(staged: &Staged) -> Result<Judgement, VerbError> {
+pub(super) fn play(staged: &Staged) -> Result<Outcome, VerbError> {
     let plan = plan_of(staged)?;
-    let mut judge = Judge::new(&staged.scenario, &plan.directory());
-    let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut judge)
+    let judge = Judge::new(&staged.scenario, &plan.directory());
+    let mut watched = Watched::new(judge, staged.scenario.zero());
+    let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut watched)
         .map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
     // What does not add up is a defect of the simulator, and no verdict can rest on it.
     ledger.check().map_err(|why| VerbError::Failed(anyhow::anyhow!("the run does not add up: {why}")))?;
-    Ok(judge.finish(end))
+    Ok(watched.finish(end))
 }
 
 /// The world of a scenario, and the configurations that it goes over to.
