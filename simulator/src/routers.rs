@@ -110,10 +110,15 @@ impl<W: Witness> Sim<'_, W> {
         let now = self.now;
         let host = self.routers.get_mut(router)?;
         let told = tell(&mut host.planner, now);
+        let mut is_fail_open = None;
         if let Some(snapshot) = host.planner.poll_snapshot(now) {
+            is_fail_open = Some(snapshot.is_fail_open());
             host.snapshot = Arc::new(snapshot);
         }
         let (by, changes) = (host.node, host.planner.poll_changes());
+        if let (Some(is_fail_open), Some(node)) = (is_fail_open, self.nodes.get(by as usize)) {
+            node.counters.set(Counter::RouterFailOpen, u64::from(is_fail_open));
+        }
         for (edge, change) in changes {
             let Some(node) = self.plan.position(&edge).and_then(|at| u32::try_from(at).ok()) else { continue };
             self.bump(by, Counter::RouterVerdictChanges);
