@@ -275,7 +275,8 @@ pub(crate) struct RouterFile {
     /// Good probes in a row that bring it back. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) up_after: Option<u32>,
-    /// How long a PoP that was down takes until all its clients are back: a growing share of client networks. Default 10s;
+    /// How long a PoP that was down, or an edge beside others in one, takes until all its clients are back: a growing share
+    /// of client networks. Default 10s;
     /// 0s for at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ramp: Option<Span>,
@@ -315,7 +316,8 @@ pub(crate) struct RouterFile {
     /// network holds; the world's own networks stay where it says nothing of them. Read again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) geoip: Option<PathBuf>,
-    /// The same as a table: a CSV file `prefix,lat,lon,country,label`, relative to this file.
+    /// The same as a table: a CSV file `prefix,lat,lon,country,label`, relative to this file. Coordinates are kept to a
+    /// ten-millionth of a degree (11 mm).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prefixes: Option<PathBuf>,
     /// For `anycast`: the model of catchments.

@@ -1,14 +1,20 @@
 //! How far is it, in time? An estimate of the round trip per client block and PoP.
 //!
-//! It starts from distance and moves to measurement as samples come; a sample loses its weight with age, so that what
+//! It starts from distance, goes by what the region's other networks and the router's own probes have found where there is
+//! such, and moves to the block's own measurements as samples come; a sample loses its weight with age, so that what
 //! was learned about a broken path is forgotten. Two things must not be mixed up: a packet that was slow, which says
 //! little of the path, and a path that has become slower, which must be followed within seconds. So a single sample
 //! moves the mean by little, however far off it is, and several that are off to the same side start it anew (a cumulative
 //! sum, Page 1954). Knows distances and reported round trips; does not know the network that made them, and does not
 //! choose.
 
+mod near;
+mod track;
+
 use std::{collections::BTreeMap, time::Duration};
 
+pub use self::near::{Nearby, Neighbourhood};
+use self::track::Track;
 use crate::{Instant, geo::BlockId, routing::PopIndex};
 
 /// How estimates are formed.
@@ -18,6 +24,8 @@ pub struct EstimateOptions {
     pub half_life: Duration,
     /// How many samples the prior is worth. Default 2.
     pub prior_samples: f64,
+    /// From so many networks with beacons on, a region is judged by them. Default 2: the trouble of one is not its region's.
+    pub region_networks_min: usize,
     /// A reported round trip above this is refused. Default 10 s.
     pub rtt_max: Duration,
     /// How many pairs of block and PoP are remembered; a further one is refused. Default 65,536 (about 4 MB).
@@ -29,6 +37,7 @@ impl Default for EstimateOptions {
         Self {
             half_life: Duration::from_secs(600),
             prior_samples: 2.0,
+            region_networks_min: 2,
             rtt_max: Duration::from_secs(10),
             pairs_max: 65_536,
         }
@@ -42,6 +51,10 @@ pub enum EstimateSource {
     Unknown,
     /// Distance alone.
     Distance,
+    /// What other networks of the region have reported, mixed with the prior.
+    Region,
+    /// What the router's own probes take from the region, mixed with the prior.
+    Probes,
     /// Round trips that viewers reported, mixed with the prior.
     Beacons,
 }
@@ -52,6 +65,8 @@ impl EstimateSource {
         match self {
             Self::Unknown => "unknown",
             Self::Distance => "distance",
+            Self::Region => "region",
+            Self::Probes => "probes",
             Self::Beacons => "beacons",
         }
     }
@@ -120,112 +135,6 @@ pub struct Estimates {
     tracks: BTreeMap<(BlockId, PopIndex), Track>,
 }
 
-/// Exponentially weighted mean and deviation, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Track {
-    mean_ns: f64,
-    deviation_ns: f64,
-    samples: u32,
-    /// Samples that the mean rests on: those since it was started anew.
-    settled: u32,
-    /// Samples, each halved per half-life, as of `at`.
-    weight: f64,
-    at: Instant,
-    slower: Drift,
-    faster: Drift,
-    /// The last samples in microseconds, the latest in front.
-    recent_us: [u32; RECENT],
-}
-
-/// Evidence that the path has changed to one side: how far samples were off, in deviations, less what chance explains.
-#[derive(Clone, Copy, Debug, Default)]
-struct Drift {
-    sum: f64,
-    samples: u32,
-}
-
-/// Samples of which the median is taken where the mean is started anew.
-const RECENT: usize = 5;
-
-/// Once the mean has settled a sample counts so much: with deviation σ of the samples, that of the mean is 0.18 σ.
-const GAIN_MIN: f64 = 1.0 / 16.0;
-/// Gain of the deviation at first, as in RFC 6298, and after so many samples. It is taken from the steps between samples
-/// (√2 times as large as their deviations from the mean, where they are independent), and not from the mean: a change of
-/// the path is one step and must not pass for noise.
-const DEVIATION_GAIN: [f64; 2] = [0.25, 1.0 / 16.0];
-const SETTLED: u32 = 16;
-/// Supposed of the first sample.
-const DEVIATION_SHARE_FIRST: f64 = 1.0 / 8.0;
-/// A sample counts as no further off than so many mean deviations.
-const OFF_MAX: f64 = 4.0;
-/// What chance explains of a sample's being off, in mean deviations: so half of a change of one is noticed.
-const SLACK: f64 = 0.5;
-/// The path has changed when evidence exceeds this: four samples far off without one between that is not, or some more
-/// that are less so. Where one packet in twenty is late for itself, four in a row are once in 160,000.
-const CHANGED: f64 = 13.0;
-/// Deviations below these are taken for these, so that a quiet path does not see changes everywhere.
-const DEVIATION_MIN_NS: f64 = 1e6;
-const DEVIATION_SHARE_MIN: f64 = 0.01;
-/// More than so many samples are no better evidence against the prior.
-const WEIGHT_MAX: f64 = 128.0;
-
-impl Track {
-    fn new(now: Instant, rtt_ns: f64) -> Self {
-        Self {
-            mean_ns: rtt_ns,
-            deviation_ns: rtt_ns * DEVIATION_SHARE_FIRST,
-            samples: 1,
-            settled: 1,
-            weight: 1.0,
-            at: now,
-            slower: Drift::default(),
-            faster: Drift::default(),
-            recent_us: [(rtt_ns / 1e3) as u32; RECENT],
-        }
-    }
-
-    fn handle_sample(&mut self, now: Instant, rtt_ns: f64, decay: f64) {
-        let deviation = self.deviation_ns.max(DEVIATION_MIN_NS).max(DEVIATION_SHARE_MIN * self.mean_ns);
-        let off = ((rtt_ns - self.mean_ns) / deviation).clamp(-OFF_MAX, OFF_MAX);
-        let step = (rtt_ns - f64::from(self.recent_us[0]) * 1e3).abs() / std::f64::consts::SQRT_2;
-        self.slower.handle(off);
-        // A packet can be late on any path, so that one which is says nothing against the path's having become faster.
-        if !(self.faster.sum > 0.0 && off >= OFF_MAX) {
-            self.faster.handle(-off);
-        }
-        self.recent_us.rotate_right(1);
-        self.recent_us[0] = (rtt_ns / 1e3) as u32;
-        let gain = DEVIATION_GAIN[usize::from(self.samples >= SETTLED)];
-        self.deviation_ns += gain * (step.min(OFF_MAX * deviation) - self.deviation_ns);
-        let changed = [self.slower, self.faster].into_iter().find(|drift| drift.sum > CHANGED);
-        if let Some(drift) = changed {
-            let mut recent = self.recent_us;
-            let recent = &mut recent[..RECENT.min(drift.samples as usize)];
-            recent.sort_unstable();
-            self.mean_ns = f64::from(recent[recent.len() / 2]) * 1e3;
-            self.settled = drift.samples;
-            (self.slower, self.faster) = (Drift::default(), Drift::default());
-        } else {
-            self.settled = self.settled.saturating_add(1);
-            self.mean_ns += (1.0 / f64::from(self.settled)).max(GAIN_MIN) * off * deviation;
-        }
-        self.samples = self.samples.saturating_add(1);
-        self.weight = (self.weight * decay + 1.0).min(WEIGHT_MAX);
-        self.at = now;
-    }
-}
-
-impl Drift {
-    fn handle(&mut self, off: f64) {
-        self.sum += off - SLACK;
-        self.samples += 1;
-        // A path that has changed does not go back for one packet.
-        if off <= 0.0 || self.sum <= 0.0 {
-            *self = Self::default();
-        }
-    }
-}
-
 impl Estimates {
     /// Nothing measured yet.
     pub const fn new(options: EstimateOptions) -> Self {
@@ -276,37 +185,46 @@ impl Estimates {
     }
 
     /// The estimates from `block` to PoPs at `distances_km` (`None` where the block's place is unknown), in their order.
-    pub fn estimate(&self, now: Instant, block: Option<BlockId>, distances_km: &[Option<f64>]) -> Vec<Estimate> {
+    /// `nearby` is what was found in its region.
+    pub fn estimate(
+        &self,
+        now: Instant,
+        block: Option<BlockId>,
+        nearby: &[Nearby],
+        distances_km: &[Option<f64>],
+    ) -> Vec<Estimate> {
         let mut estimates: Vec<Estimate> = distances_km.iter().map(|&distance_km| prior(distance_km)).collect();
-        let Some(block) = block else { return estimates };
-        let tracks = || {
-            let range = (block, PopIndex::MIN)..=(block, PopIndex::MAX);
-            self.tracks.range(range).map(|(&(_, pop), track)| (pop.index(), track))
-        };
-        let last_mile = tracks()
-            .filter_map(|(pop, track)| Some(nanos(track.mean_ns).saturating_sub(estimates.get(pop)?.rtt)))
-            .min()
-            .unwrap_or_default()
-            .min(LAST_MILE_MAX);
-        for estimate in &mut estimates {
-            estimate.rtt += last_mile;
-        }
-        for (pop, track) in tracks() {
-            let Some(estimate) = estimates.get_mut(pop) else { continue };
+        let found = nearby.iter().filter_map(|found| {
+            let prior = estimates.get(found.pop.index()).filter(|prior| prior.source == EstimateSource::Distance)?;
+            Some(found.evidence(now, prior.rtt, &self.options))
+        });
+        let found: Vec<Evidence> = found.collect();
+        weigh(&mut estimates, &found);
+        let own = block.into_iter().flat_map(|block| self.tracks_of(block)).map(|(pop, track)| {
             let age = now - track.at;
-            let weight = track.weight * self.options.decay(age);
-            let confidence = weight / (weight + self.options.prior_samples.max(f64::MIN_POSITIVE));
-            let prior_ns = estimate.rtt.as_nanos() as f64;
-            *estimate = Estimate {
-                rtt: nanos(prior_ns + confidence * (track.mean_ns - prior_ns)),
+            let rtt_ns = track.mean_ns;
+            let seen = Estimate {
+                rtt: nanos(rtt_ns),
                 deviation: nanos(track.deviation_ns),
                 source: EstimateSource::Beacons,
                 samples: track.samples,
                 age: Some(age),
-                confidence,
+                confidence: self.options.confidence(track.weight * self.options.decay(age)),
             };
-        }
+            Evidence { pop, rtt_ns, seen }
+        });
+        weigh(&mut estimates, &own.collect::<Vec<_>>());
         estimates
+    }
+
+    fn tracks_of(&self, block: BlockId) -> impl Iterator<Item = (PopIndex, &Track)> {
+        let range = (block, PopIndex::MIN)..=(block, PopIndex::MAX);
+        self.tracks.range(range).map(|(&(_, pop), track)| (pop, track))
+    }
+
+    /// About how many bytes it takes; nodes of a tree are two thirds full on average.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tracks.len() * size_of::<((BlockId, PopIndex), Track)>() * 3 / 2
     }
 
     /// Drops what has lost its weight, so that memory serves those who still report.
@@ -327,7 +245,38 @@ impl Estimates {
     }
 }
 
+/// What speaks against an estimate: another round trip, as `seen` with the confidence that it deserves.
+#[derive(Clone, Copy, Debug)]
+struct Evidence {
+    pop: PopIndex,
+    rtt_ns: f64,
+    seen: Estimate,
+}
+
+/// Moves estimates to the evidence as far as it is sure, and all others by the last mile that it shows.
+fn weigh(estimates: &mut [Estimate], evidence: &[Evidence]) {
+    let last_mile = evidence
+        .iter()
+        .filter_map(|found| Some(nanos(found.rtt_ns).saturating_sub(estimates.get(found.pop.index())?.rtt)))
+        .min()
+        .unwrap_or_default()
+        .min(LAST_MILE_MAX);
+    for estimate in &mut *estimates {
+        estimate.rtt += last_mile;
+    }
+    for &Evidence { pop, rtt_ns, seen } in evidence {
+        let Some(estimate) = estimates.get_mut(pop.index()) else { continue };
+        let before_ns = estimate.rtt.as_nanos() as f64;
+        *estimate = Estimate { rtt: nanos(before_ns + seen.confidence * (rtt_ns - before_ns)), ..seen };
+    }
+}
+
 impl EstimateOptions {
+    /// What evidence that weighs so many samples deserves against the prior, 0 to 1.
+    fn confidence(&self, weight: f64) -> f64 {
+        weight / (weight + self.prior_samples.max(f64::MIN_POSITIVE))
+    }
+
     fn decay(&self, age: Duration) -> f64 {
         0.5f64.powf(age.as_secs_f64() / self.half_life.as_secs_f64().max(1e-3))
     }
@@ -369,11 +318,11 @@ mod tests {
 
     #[test]
     fn without_samples_an_estimate_is_the_distance_prior() {
-        let estimates = Estimates::new(EstimateOptions::default()).estimate(Instant::ZERO, Some(block()), &HERE);
+        let estimates = Estimates::new(EstimateOptions::default()).estimate(Instant::ZERO, Some(block()), &[], &HERE);
         assert_eq!(estimates[0].source, EstimateSource::Distance);
         assert_eq!(estimates[0].rtt, distance_prior(430.0));
         assert!(estimates[0].rtt < estimates[1].rtt);
-        let unknown = Estimates::new(EstimateOptions::default()).estimate(Instant::ZERO, None, &[None, None]);
+        let unknown = Estimates::new(EstimateOptions::default()).estimate(Instant::ZERO, None, &[], &[None, None]);
         assert_eq!((unknown[0].source, unknown[0].rtt), (EstimateSource::Unknown, unknown[1].rtt));
     }
 
@@ -385,11 +334,11 @@ mod tests {
             let now = Instant::ZERO + Duration::from_secs(second);
             estimates.handle_beacon(now, block(), slow, ms(120)).unwrap();
         }
-        let soon = estimates.estimate(Instant::ZERO + Duration::from_secs(20), Some(block()), &HERE)[0];
+        let soon = estimates.estimate(Instant::ZERO + Duration::from_secs(20), Some(block()), &[], &HERE)[0];
         assert!(soon.rtt > ms(105) && soon.confidence > 0.85, "{soon:?}");
         assert_eq!((soon.samples, soon.age), (20, Some(Duration::from_secs(1))));
         let late = Instant::ZERO + Duration::from_secs(3 * 3600);
-        assert!(estimates.estimate(late, Some(block()), &HERE)[0].rtt < ms(45));
+        assert!(estimates.estimate(late, Some(block()), &[], &HERE)[0].rtt < ms(45));
         estimates.forget(late);
         assert!(!estimates.knows(block()));
     }
@@ -402,7 +351,7 @@ mod tests {
             let rtt = distance_prior(430.0) + ms(12);
             estimates.handle_beacon(Instant::ZERO, block(), PopIndex::new(0), rtt).unwrap();
         }
-        let both = estimates.estimate(Instant::ZERO, Some(block()), &HERE);
+        let both = estimates.estimate(Instant::ZERO, Some(block()), &[], &HERE);
         assert!(both[0].rtt < both[1].rtt, "{both:?}");
     }
 
@@ -412,7 +361,7 @@ mod tests {
         for _ in 0..3 {
             estimates.handle_beacon(Instant::ZERO, block(), PopIndex::new(0), ms(130)).unwrap();
         }
-        let both = estimates.estimate(Instant::ZERO, Some(block()), &HERE);
+        let both = estimates.estimate(Instant::ZERO, Some(block()), &[], &HERE);
         assert!(both[0].rtt > both[1].rtt + ms(20), "{both:?}");
     }
 
@@ -450,7 +399,7 @@ mod tests {
                     let rtt = seen(&mut random, path_ms, jitter);
                     estimates.handle_beacon(second(beacon), block(), PopIndex::new(0), rtt).unwrap();
                 }
-                let rtt = estimates.estimate(second(200), Some(block()), &HERE)[0].rtt;
+                let rtt = estimates.estimate(second(200), Some(block()), &[], &HERE)[0].rtt;
                 errors.push((rtt.as_secs_f64() * 1e3 - path_ms).abs() / (0.02 * path_ms).max(2.0));
             }
             errors.sort_by(f64::total_cmp);
@@ -470,7 +419,7 @@ mod tests {
                         let rtt = seen(&mut random, path_ms, jitter);
                         estimates.handle_beacon(second(beacon), block(), PopIndex::new(0), rtt).unwrap();
                         if beacon >= from + within {
-                            let rtt = estimates.estimate(second(beacon), Some(block()), &HERE)[0].rtt;
+                            let rtt = estimates.estimate(second(beacon), Some(block()), &[], &HERE)[0].rtt;
                             judged += 1;
                             // A quarter of the change is noise; routing asks for a margin anyway.
                             off += i32::from((rtt.as_secs_f64() * 1e3 - path_ms).abs() > 10.0);
@@ -509,7 +458,7 @@ mod tests {
         for beacon in 0..200 {
             let rtt = if beacon % 10 == 7 { ms(900) } else { ms(90) };
             estimates.handle_beacon(second(beacon), block(), PopIndex::new(0), rtt).unwrap();
-            let rtt = estimates.estimate(second(beacon), Some(block()), &HERE)[0].rtt;
+            let rtt = estimates.estimate(second(beacon), Some(block()), &[], &HERE)[0].rtt;
             assert!(beacon < 30 || rtt < ms(95), "{beacon}: {rtt:?}");
         }
     }
@@ -526,7 +475,7 @@ mod tests {
             for &rtt_ms in &rtts_ms {
                 estimates.handle_beacon(Instant::ZERO, block(), PopIndex::new(0), ms(rtt_ms)).unwrap();
             }
-            let rtt = estimates.estimate(Instant::ZERO, Some(block()), &HERE)[0].rtt;
+            let rtt = estimates.estimate(Instant::ZERO, Some(block()), &[], &HERE)[0].rtt;
             let prior = distance_prior(430.0);
             let low = ms(*rtts_ms.iter().min().unwrap()).min(prior);
             let high = ms(*rtts_ms.iter().max().unwrap()).max(prior + LAST_MILE_MAX);

@@ -3,13 +3,19 @@
 //! Every prefix of the table is one *block*: the unit by which routing learns and decides, so that all clients of a
 //! block get the same answer. Knows great circles; does not know cables, and does not say which edge is best.
 
+mod map;
 pub mod prefix_csv;
+mod region;
+mod words;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::range_map::{IpRangeMap, RangeMap};
+pub use self::{
+    map::{Block, GeoMap, GeoMapBuilder},
+    region::Region,
+};
 
 /// Mean radius of the earth in kilometres (IUGG).
 const EARTH_RADIUS_KM: f64 = 6371.0088;
@@ -84,12 +90,18 @@ pub struct GeoPrefix {
 
 /// A client block by its position in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlockId(u32);
+pub struct BlockId(NonZeroU32);
 
 impl BlockId {
+    /// The id of the block at `position` of a map. One more is kept, so that "none" needs no room of its own: a map holds
+    /// an `Option<BlockId>` per range.
+    fn new(position: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(id(position)))
+    }
+
     /// Its position in [`GeoMap::blocks`].
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 
@@ -103,111 +115,9 @@ impl PlaceId {
         Self(id(position))
     }
 
-    /// Its position in [`GeoMap::places`].
+    /// Its position among the places of its map.
     pub const fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// A client block: a network all of whose clients are in one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Its network; longer prefixes inside it are blocks of their own.
-    pub net: IpNet,
-    /// Where it is.
-    pub place: PlaceId,
-}
-
-/// The prefix table, ready to be asked.
-#[derive(Clone, Debug)]
-pub struct GeoMap {
-    places: Vec<Place>,
-    blocks: Vec<Block>,
-    ranges: IpRangeMap<Option<BlockId>>,
-}
-
-impl GeoMap {
-    /// Builds the map. Of nested prefixes the longest holds; of one given twice, the later.
-    pub fn build(prefixes: impl IntoIterator<Item = GeoPrefix>) -> Self {
-        let mut places: Vec<Place> = vec![];
-        let mut known: BTreeMap<(u64, u64, Arc<str>, Arc<str>), PlaceId> = BTreeMap::new();
-        let mut blocks = vec![];
-        let (mut v4, mut v6) = (vec![], vec![]);
-        for GeoPrefix { net, place } in prefixes {
-            let block = BlockId(id(blocks.len()));
-            match net {
-                IpNet::V4(net) => v4.push((net.network().to_bits(), net.prefix_len(), Some(block))),
-                IpNet::V6(net) => v6.push((net.network().to_bits(), net.prefix_len(), Some(block))),
-            }
-            let key = (
-                place.point.lat_deg.to_bits(),
-                place.point.lon_deg.to_bits(),
-                Arc::clone(&place.country),
-                Arc::clone(&place.label),
-            );
-            let place = *known.entry(key).or_insert_with(|| {
-                places.push(place);
-                PlaceId(id(places.len() - 1))
-            });
-            blocks.push(Block { net: net.trunc(), place });
-        }
-        Self { places, blocks, ranges: IpRangeMap { v4: RangeMap::build(v4, None), v6: RangeMap::build(v6, None) } }
-    }
-
-    /// The block of `address`, and the shortest prefix around it that lies in that block alone (or in none at all).
-    pub fn find(&self, address: IpAddr) -> (Option<BlockId>, u8) {
-        self.ranges.find(address)
-    }
-
-    /// The block of `address`.
-    pub fn block_of(&self, address: IpAddr) -> Option<BlockId> {
-        self.ranges.value(address)
-    }
-
-    /// Where `address` is, if the table knows.
-    pub fn locate(&self, address: IpAddr) -> Option<&Place> {
-        self.block_of(address).map(|block| self.place_of(block))
-    }
-
-    /// All blocks, in the order of the table.
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
-    }
-
-    /// One block.
-    ///
-    /// # Panics
-    /// If `block` comes from another map.
-    pub fn block(&self, block: BlockId) -> &Block {
-        &self.blocks[block.index()]
-    }
-
-    /// Where a block is.
-    ///
-    /// # Panics
-    /// If `block` comes from another map.
-    pub fn place_of(&self, block: BlockId) -> &Place {
-        &self.places[self.block(block).place.index()]
-    }
-
-    /// All places, each once.
-    pub fn places(&self) -> &[Place] {
-        &self.places
-    }
-
-    /// The ids of all blocks.
-    pub fn block_ids(&self) -> impl Iterator<Item = BlockId> + use<> {
-        (0..id(self.blocks.len())).map(BlockId)
-    }
-
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        self.places.len() * size_of::<Place>() + self.blocks.len() * size_of::<Block>() + self.ranges.bytes()
-    }
-
-    /// Blocks by address range.
-    pub const fn ranges(&self) -> &IpRangeMap<Option<BlockId>> {
-        &self.ranges
     }
 }
 
@@ -246,7 +156,7 @@ mod tests {
             [("198.18.1.0/24", "a"), ("198.18.2.0/24", "a"), ("2001:db8::/32", "b")]
                 .map(|(net, label)| GeoPrefix { net: net.parse().unwrap(), place: place(label, 1.0, 2.0) }),
         );
-        assert_eq!((map.places().len(), map.blocks().len()), (2, 3));
+        assert_eq!((map.place_ids().len(), map.blocks().len()), (2, 3));
         assert_eq!(&*map.locate("198.18.2.7".parse().unwrap()).unwrap().label, "a");
         assert_eq!(&*map.locate("::ffff:198.18.2.7".parse().unwrap()).unwrap().label, "a");
         assert_eq!(&*map.locate("2001:db8::1".parse().unwrap()).unwrap().label, "b");

@@ -14,9 +14,11 @@ mod geoproximity;
 mod host;
 mod kept;
 mod latency;
+mod lay;
 mod load;
 mod nearest;
 mod options;
+mod orders;
 mod planner;
 mod pops;
 mod price_class;
@@ -39,6 +41,7 @@ pub use self::{
     geoproximity::BIAS_MAX,
     host::Host,
     kept::{Basis, KeptOptions, KeptSnapshots},
+    lay::{LaidMap, Outline},
     load::SpillOptions,
     options::RoutingOptions,
     planner::{EdgeHealth, EdgeKey, Planner, Probe},

@@ -8,13 +8,13 @@ use std::{
 use cdn_core::{
     Instant, NodeId, Role,
     estimate::EstimateSource,
-    geo::{GeoMap, prefix_csv},
+    geo::prefix_csv,
     routing::{AskedBy, EdgeSite, ExplainOptions, Host, Planner, Pop, RoutingOptions},
 };
 
 #[test]
 fn networks_that_stay_keep_their_measurements_and_others_are_new() {
-    let map = |text: &str| GeoMap::build(prefix_csv::parse(text).unwrap());
+    let map = |text: &str| prefix_csv::parse(text).unwrap();
     let berlin = "198.51.100.0/24,52.52,13.4,DE,Berlin\n";
     let first = map(&format!("{berlin}203.0.113.0/24,52.52,13.4,DE,Berlin\n"));
     let edge = EdgeSite {
@@ -22,7 +22,7 @@ fn networks_that_stay_keep_their_measurements_and_others_are_new() {
         address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, 1), 80),
         address6: None,
     };
-    let place = first.places()[0].clone();
+    let place = first.place_of(first.block_ids().next().unwrap());
     let pops = vec![Pop { code: "FRA".parse().unwrap(), place, edges: vec![edge] }];
     let options = RoutingOptions::default();
     let mut planner = Planner::new(Instant::ZERO, options, first, pops, vec![Host::new("demo")]);

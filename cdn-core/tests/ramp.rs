@@ -1,4 +1,4 @@
-//! A PoP that was down takes its clients back little by little, in virtual time.
+//! A PoP that was down takes its clients back little by little, and an edge beside another does, in virtual time.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
@@ -128,4 +128,52 @@ fn where_nobody_else_serves_a_ramp_keeps_nobody_out() {
     planner.set_drained(["IAD".parse().unwrap()]);
     let snapshot = run(&mut planner, at(15), at(18), true).unwrap();
     assert_eq!(share(&snapshot), 1.0);
+}
+
+/// Frankfurt with two edges, and the hosts that the second of them serves.
+fn two_edges(hosts: &[Host]) -> Planner {
+    let edge = |last: u8| EdgeSite {
+        id: NodeId::new(Role::Edge, &format!("fra-{last}")),
+        address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, last), 80),
+        address6: None,
+    };
+    let pops = vec![Pop { code: "FRA".parse().unwrap(), place: place(50.03, 8.57), edges: vec![edge(1), edge(2)] }];
+    let net = |at: u32| format!("{}/24", Ipv4Addr::from_bits((10 << 24) + (at << 8))).parse().unwrap();
+    let geo = GeoMap::build((0..BLOCKS).map(|at| GeoPrefix { net: net(at), place: place(52.52, 13.4) }));
+    let options = RoutingOptions { explore_share: 0.0, ..RoutingOptions::default() };
+    Planner::new(Instant::ZERO, options, geo, pops, hosts.to_vec())
+}
+
+#[test]
+fn an_edge_that_comes_back_beside_another_takes_a_growing_share_of_its_names_networks() {
+    let hosts: Vec<Host> = (0..8).map(|at| Host::new(format!("host-{at}"))).collect();
+    let mut planner = two_edges(&hosts);
+    let mut snapshot = run(&mut planner, at(0), at(5), true).unwrap();
+    let edge = |snapshot: &Snapshot, host: usize, block: u32| {
+        let (answer, _) = snapshot.answer(host, client(block), 0);
+        snapshot.addresses(host, answer).next().unwrap().ip().octets()[3]
+    };
+    // One edge of the two answers nothing in `run` where it is not alive: the first.
+    let host = (0..hosts.len()).find(|&host| edge(&snapshot, host, 0) == 1).unwrap();
+    let other = (0..hosts.len()).find(|&host| edge(&snapshot, host, 0) == 2).unwrap();
+    snapshot = run(&mut planner, at(5), at(15), false).unwrap();
+    assert!((0..BLOCKS).all(|block| edge(&snapshot, host, block) == 2));
+    let (mut shares, mut home) = (vec![], vec![]);
+    for second in 15..28 {
+        snapshot = run(&mut planner, at(second), at(second + 1), true).unwrap_or(snapshot);
+        let now: Vec<u32> = (0..BLOCKS).filter(|&block| edge(&snapshot, host, block) == 1).collect();
+        assert!(home.iter().all(|block| now.contains(block)), "whoever has come back stays");
+        assert!((0..BLOCKS).all(|block| edge(&snapshot, other, block) == 2), "names of the other edge stay there");
+        shares.push(now.len() as f64 / f64::from(BLOCKS));
+        if (0.2..0.8).contains(shares.last().unwrap()) {
+            assert_sound(&snapshot);
+            let block = (0..BLOCKS).find(|block| !now.contains(block)).unwrap();
+            let told =
+                snapshot.explain(host, "www.demo.test", client(block), AskedBy::Peer, &ExplainOptions::default());
+            assert_eq!((told.chosen[0].address.ip().octets()[3], told.chosen[0].reason), (2, Reason::RouteRamping));
+        }
+        home = now;
+    }
+    assert!(shares.is_sorted() && shares[1] < 0.35 && shares.last() == Some(&1.0), "{shares:?}");
+    assert!(shares.iter().any(|share| (0.3..0.7).contains(share)), "{shares:?}");
 }

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use cdn_core::{
     Counter, Counters, Instant, NodeId, PopCode, SourceNat,
     estimate::BeaconRefused,
-    geo::{GeoMap, GeoPrefix},
+    geo::GeoMap,
     health::{HealthState, ProbeError, quorum::QuorumOptions},
     response_rate::{ResponseRate, ResponseRateOptions},
     routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot},
@@ -260,11 +260,13 @@ impl Control {
         Ok(())
     }
 
-    /// Replaces the client networks; blocking work. Whoever asks meanwhile is answered from the old ones.
-    pub(crate) fn set_prefixes(&self, prefixes: Vec<GeoPrefix>) {
-        let geo = GeoMap::build(prefixes);
+    /// Replaces the client networks; blocking work. Whoever asks meanwhile is answered from the old ones, and nobody else
+    /// waits: what takes long is done without the lock.
+    pub(crate) fn set_geo(&self, geo: GeoMap) {
         self.counters.set(Counter::RouterPrefixes, geo.blocks().len() as u64);
-        self.tell(|planner, now| planner.set_geo(now, geo));
+        let outline = self.lock().planner.outline();
+        let laid = outline.lay(geo);
+        self.tell(|planner, now| planner.set_geo(now, laid));
         self.wake.notify_one();
     }
 

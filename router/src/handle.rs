@@ -10,7 +10,7 @@ use std::{
 use cdn_core::{
     Counters, Instant, NodeId, PopCode,
     estimate::BeaconRefused,
-    geo::GeoPrefix,
+    geo::GeoMap,
     health::HealthState,
     routing::{AskedBy, DecisionId, EdgeHealth, ExplainOptions, Explanation, PolicyKind, Pop, Subject},
     zone::Name,
@@ -91,10 +91,10 @@ impl Handle {
         self.control.set_pops(pops)
     }
 
-    /// Replaces the client networks. Takes about a second per million of them and blocks for it; answers go on meanwhile,
+    /// Replaces the client networks. Takes some seconds per million of places and blocks for it; answers go on meanwhile,
     /// from the old ones.
-    pub fn set_prefixes(&self, prefixes: Vec<GeoPrefix>) {
-        self.control.set_prefixes(prefixes);
+    pub fn set_geo(&self, geo: GeoMap) {
+        self.control.set_geo(geo);
     }
 
     /// A viewer in `client` saw the round trip `rtt` to the edge at `edge`.

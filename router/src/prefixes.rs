@@ -5,15 +5,15 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
-    sync::Arc,
     time::SystemTime,
 };
 
 use cdn_core::geo::{
-    GeoPrefix, Place, Point,
-    prefix_csv::{self, PrefixCsvError},
+    GeoMap, GeoMapBuilder, GeoPrefix, PlaceId, Point,
+    prefix_csv::{PrefixCsv, PrefixCsvError},
 };
 use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader, WithinOptions, geoip2};
@@ -24,7 +24,7 @@ const NETWORKS_MAX: usize = 8_000_000;
 /// A file of client networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PrefixFile {
-    /// Lines `prefix,lat,lon,country,label`, see [`prefix_csv`].
+    /// Lines `prefix,lat,lon,country,label`, see [`prefix_csv`](cdn_core::geo::prefix_csv).
     Csv(PathBuf),
     /// A MaxMind database with places: GeoLite2-City, GeoIP2-City or one like them.
     MaxMind(PathBuf),
@@ -92,69 +92,74 @@ impl PrefixFile {
         Some(Stamp { modified: metadata.modified().ok()?, bytes: metadata.len() })
     }
 
-    /// Reads it.
+    /// Reads it, over the networks in `own`: what it says of one of these holds.
     ///
     /// # Errors
     /// [`PrefixFileError`], which names the file and, in text, the line.
-    pub fn load(&self) -> Result<Vec<GeoPrefix>, PrefixFileError> {
-        let path = self.path().to_owned();
-        let prefixes = match self {
-            Self::Csv(_) => match fs::read_to_string(&path) {
-                Err(error) => return Err(PrefixFileError::Read { path, error }),
-                Ok(text) => match prefix_csv::parse(&text) {
-                    Err(error) => return Err(PrefixFileError::Csv { path, error }),
-                    Ok(prefixes) => prefixes,
-                },
-            },
-            Self::MaxMind(_) => match fs::read(&path) {
-                Err(error) => return Err(PrefixFileError::Read { path, error }),
-                Ok(bytes) => match max_mind(&bytes) {
-                    Err(error) => return Err(PrefixFileError::MaxMind { path, error }),
-                    Ok(prefixes) => prefixes,
-                },
-            },
-        };
-        match prefixes.len() {
-            0 => Err(PrefixFileError::Empty { path }),
-            1..=NETWORKS_MAX => Ok(prefixes),
-            _ => Err(PrefixFileError::TooLarge { path }),
+    pub fn load(&self, own: &[GeoPrefix]) -> Result<GeoMap, PrefixFileError> {
+        let path = || self.path().to_owned();
+        let mut map = GeoMapBuilder::default();
+        own.iter().for_each(|prefix| map.add(prefix));
+        match self {
+            Self::Csv(_) => self.read_csv(&mut map)?,
+            Self::MaxMind(_) => {
+                let bytes = fs::read(self.path()).map_err(|error| PrefixFileError::Read { path: path(), error })?;
+                max_mind(&bytes, &mut map).map_err(|error| PrefixFileError::MaxMind { path: path(), error })?;
+            }
         }
+        match map.len() - own.len() {
+            0 => Err(PrefixFileError::Empty { path: path() }),
+            1..=NETWORKS_MAX => Ok(map.build()),
+            _ => Err(PrefixFileError::TooLarge { path: path() }),
+        }
+    }
+
+    /// Line by line: the text is longer than what it says.
+    fn read_csv(&self, map: &mut GeoMapBuilder) -> Result<(), PrefixFileError> {
+        let path = || self.path().to_owned();
+        let unread = |error| PrefixFileError::Read { path: path(), error };
+        let mut file = BufReader::new(fs::File::open(self.path()).map_err(unread)?);
+        let (mut csv, mut line) = (PrefixCsv::default(), String::new());
+        while file.read_line(&mut line).map_err(unread)? > 0 && map.len() <= NETWORKS_MAX {
+            csv.line(&line, map).map_err(|error| PrefixFileError::Csv { path: path(), error })?;
+            line.clear();
+        }
+        Ok(())
     }
 }
 
 /// Every network with a place; what has a country alone is left out, because a country has no point.
-fn max_mind(bytes: &[u8]) -> Result<Vec<GeoPrefix>, MaxMindDbError> {
+fn max_mind(bytes: &[u8], map: &mut GeoMapBuilder) -> Result<(), MaxMindDbError> {
     let reader = Reader::from_source(bytes)?;
     // Networks share records: each is read once.
-    let mut places: HashMap<usize, Option<Place>> = HashMap::new();
-    let mut prefixes = vec![];
+    let mut places: HashMap<usize, Option<PlaceId>> = HashMap::new();
+    let before = map.len();
     for found in reader.networks(WithinOptions::default())? {
         let found = found?;
         let Some(offset) = found.offset() else { continue };
         let place = match places.get(&offset) {
-            Some(place) => place.clone(),
+            Some(&place) => place,
             None => {
-                let place = found.decode::<geoip2::City<'_>>()?.and_then(|city| place(&city));
-                places.insert(offset, place.clone());
+                let place = found.decode::<geoip2::City<'_>>()?.and_then(|city| place(&city, map));
+                places.insert(offset, place);
                 place
             }
         };
         let Some(place) = place else { continue };
         let network = found.network()?;
         if let Ok(net) = IpNet::new(network.ip(), network.prefix()) {
-            prefixes.push(GeoPrefix { net, place });
+            map.network(net, place);
         }
-        if prefixes.len() > NETWORKS_MAX {
+        if map.len() - before > NETWORKS_MAX {
             break;
         }
     }
-    Ok(prefixes)
+    Ok(())
 }
 
-fn place(city: &geoip2::City<'_>) -> Option<Place> {
+fn place(city: &geoip2::City<'_>, map: &mut GeoMapBuilder) -> Option<PlaceId> {
     let point = Point::new(city.location.latitude?, city.location.longitude?).ok()?;
-    let text = |text: Option<&str>| -> Arc<str> { text.unwrap_or_default().into() };
-    Some(Place { point, country: text(city.country.iso_code), label: text(city.city.names.english) })
+    Some(map.place(point, city.country.iso_code.unwrap_or_default(), city.city.names.english.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -191,13 +196,15 @@ mod tests {
         let path = dir.path().join("city.mmdb");
         fs::write(&path, bytes).unwrap();
         let file = PrefixFile::MaxMind(path);
-        let prefixes = file.load().unwrap();
-        let said: Vec<_> = prefixes
-            .iter()
-            .map(|prefix| format!("{} {} {}", prefix.net, prefix.place.country, prefix.place.label))
+        let map = file.load(&[]).unwrap();
+        let said: Vec<_> = map
+            .block_ids()
+            .map(|block| (map.block(block).net, map.place_of(block)))
+            .map(|(net, place)| format!("{net} {} {}", place.country, place.label))
             .collect();
         assert_eq!(said, ["198.51.100.0/24 DE Berlin", "203.0.113.0/25  "]);
-        assert_eq!(prefixes[0].place.point, Point::new(52.52, 13.4).unwrap());
+        let berlin = map.locate("198.51.100.9".parse().unwrap()).unwrap();
+        assert_eq!(berlin.point, Point::new(52.52, 13.4).unwrap());
         assert!(file.stamp().is_some());
     }
 
@@ -205,7 +212,7 @@ mod tests {
     fn a_file_that_is_none_is_named_with_what_is_wrong() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let said = |file: &PrefixFile| file.load().unwrap_err().to_string();
+        let said = |file: &PrefixFile| file.load(&[]).unwrap_err().to_string();
         let (csv, mmdb) = (PrefixFile::Csv(path.clone()), PrefixFile::MaxMind(path.clone()));
         assert!(said(&csv).contains("No such file") && csv.stamp().is_none());
         fs::write(&path, "198.51.100.0/24,1,2\n198.51.100.0/24,1\n").unwrap();

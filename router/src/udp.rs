@@ -55,10 +55,11 @@ fn run(control: &Arc<Control>, socket: &UdpSocket, workers: usize, stop: &Cancel
     while !stop.is_cancelled() {
         let received = receive(socket, &mut incoming, &mut buffers);
         let count = received.len();
+        // Also where nobody asks, or an idle worker would keep the snapshot before, with all its networks.
+        let published = published.load();
         if count == 0 {
             continue;
         }
-        let published = published.load();
         let mut filled = 0;
         for (&(len, from), buffer) in received.iter().zip(&buffers) {
             let Some((out, to)) = answers.get_mut(filled) else { break };

@@ -14,7 +14,7 @@ use cdn_core::{
     Counter, Instant, Role,
     geo::{GeoMap, GeoPrefix},
     health::{HealthState, ProbeError},
-    routing::{EdgeSite, Planner, Pop, Probe, Snapshot},
+    routing::{EdgeSite, Planner, Pop, Probe, RoutingOptions, Snapshot},
 };
 use ipnet::{IpNet, Ipv4Net};
 use world::EventKind;
@@ -50,7 +50,9 @@ impl Router {
             .iter()
             .filter_map(|block| Some(GeoPrefix { net: IpNet::V4(block.net), place: geo_place(block.head)? }));
         let geo = GeoMap::build(prefixes);
-        let mut planner = Planner::new(Instant::ZERO, plan.routing.clone(), geo, pops_of(plan), plan.hosts.clone());
+        let site = plan.nodes.get(node as usize).and_then(|spec| geo_place(&spec.place));
+        let options = RoutingOptions { site, ..plan.routing.clone() };
+        let mut planner = Planner::new(Instant::ZERO, options, geo, pops_of(plan), plan.hosts.clone());
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let edges = plan.nodes_with(Role::Edge).map(|(at, spec)| (spec.address, u32::try_from(at).unwrap_or(u32::MAX)));
         Self { node, planner, snapshot, wake_at: Instant::MAX, kept: BTreeSet::new(), turns: 0, edges: edges.collect() }

@@ -54,11 +54,9 @@ pub(crate) fn follow(
 
 fn load(file: &PrefixFile, own: &[GeoPrefix], handle: &Handle) -> Result<(), PrefixFileError> {
     let began = Instant::now();
-    let mut prefixes = own.to_vec();
-    // Of a network that is given twice the later word holds.
-    prefixes.extend(file.load()?);
-    let networks = prefixes.len();
-    handle.set_prefixes(prefixes);
+    let geo = file.load(own)?;
+    let networks = geo.blocks().len();
+    handle.set_geo(geo);
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(file = %file.path().display(), networks, took_ms, "client networks");
     Ok(())

@@ -90,6 +90,7 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     }
     config.routes = cluster.routing.hosts.clone();
     config.routing = routing_of(cluster);
+    config.routing.site = Some(geo_place(&frame.plan.place)?);
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
     config.limits.kept = cluster.router.kept.clone();

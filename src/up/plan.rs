@@ -87,7 +87,7 @@ pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpA
         .chain([("prefixes", file.router.prefixes.clone().map(PrefixFile::Csv))]);
     for (key, prefixes) in prefixes.filter_map(|(key, prefixes)| Some((key, prefixes?))) {
         let key = format!("router.{key}");
-        prefixes.load().map_err(|error| complain(KeyError::new(&key, error.to_string())))?;
+        prefixes.load(&[]).map_err(|error| complain(KeyError::new(&key, error.to_string())))?;
     }
     if file.base_port == Some(0) {
         inputs.base_port = None;

@@ -10,11 +10,9 @@
 //! hold commas. Blank lines and lines that begin with `#` say nothing. Latitude and longitude are degrees, north and east
 //! positive. Of nested prefixes the longest holds, of one given twice the later, see [`GeoMap::build`](super::GeoMap::build).
 
-use std::{collections::BTreeSet, sync::Arc};
-
 use ipnet::IpNet;
 
-use super::{GeoPrefix, Place, Point};
+use super::{GeoMap, GeoMapBuilder, Point};
 
 /// A line that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,26 +24,43 @@ pub struct PrefixCsvError {
     pub what: String,
 }
 
-/// The networks of `text`, in its order.
+/// Reads a table line by line into a [`GeoMapBuilder`].
+#[derive(Debug, Default)]
+pub struct PrefixCsv {
+    lines: usize,
+    /// The next line may still name the columns.
+    is_begun: bool,
+}
+
+impl PrefixCsv {
+    /// The next line of the table, with or without its end.
+    ///
+    /// # Errors
+    /// [`PrefixCsvError`] where it is wrong; then nothing of it is taken.
+    pub fn line(&mut self, line: &str, into: &mut GeoMapBuilder) -> Result<(), PrefixCsvError> {
+        self.lines += 1;
+        let line = if self.lines == 1 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+        let line = line.trim();
+        let is_head = !self.is_begun && line.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("prefix,"));
+        if line.is_empty() || line.starts_with('#') || is_head {
+            return Ok(());
+        }
+        self.is_begun = true;
+        network(line, into).map_err(|what| PrefixCsvError { line: self.lines, what })
+    }
+}
+
+/// The map of `text`.
 ///
 /// # Errors
 /// [`PrefixCsvError`] for the first line that is wrong.
-pub fn parse(text: &str) -> Result<Vec<GeoPrefix>, PrefixCsvError> {
-    let mut words = Words::default();
-    let mut prefixes = vec![];
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (line, written) in (1..).zip(text.lines()) {
-        let written = written.trim();
-        let is_head = prefixes.is_empty() && written.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("prefix,"));
-        if written.is_empty() || written.starts_with('#') || is_head {
-            continue;
-        }
-        prefixes.push(prefix(written, &mut words).map_err(|what| PrefixCsvError { line, what })?);
-    }
-    Ok(prefixes)
+pub fn parse(text: &str) -> Result<GeoMap, PrefixCsvError> {
+    let (mut csv, mut builder) = (PrefixCsv::default(), GeoMapBuilder::default());
+    text.lines().try_for_each(|line| csv.line(line, &mut builder))?;
+    Ok(builder.build())
 }
 
-fn prefix(line: &str, words: &mut Words) -> Result<GeoPrefix, String> {
+fn network(line: &str, into: &mut GeoMapBuilder) -> Result<(), String> {
     let mut fields = line.splitn(5, ',').map(str::trim);
     let mut field = |name: &str| fields.next().ok_or_else(|| format!("no {name}: want prefix,lat,lon,country,label"));
     let (net, lat, lon) = (field("prefix")?, field("lat")?, field("lon")?);
@@ -56,28 +71,18 @@ fn prefix(line: &str, words: &mut Words) -> Result<GeoPrefix, String> {
     }
     let degrees = |text: &str| text.parse::<f64>().map_err(|_| format!("{text:?} is not a number of degrees"));
     let point = Point::new(degrees(lat)?, degrees(lon)?).map_err(|error| error.to_string())?;
-    let country = match country.len() {
-        0 => words.shared(""),
-        2 if country.bytes().all(|byte| byte.is_ascii_alphabetic()) => words.shared(&country.to_ascii_uppercase()),
+    let country = match country.as_bytes() {
+        [] => [0; 2],
+        [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
+            [a.to_ascii_uppercase(), b.to_ascii_uppercase()]
+        }
         _ => return Err(format!("{country:?} is not a country code of two letters")),
     };
+    let country = str::from_utf8(&country).unwrap_or_default().trim_end_matches('\0');
     let label = label.strip_prefix('"').and_then(|label| label.strip_suffix('"')).unwrap_or(label);
-    Ok(GeoPrefix { net, place: Place { point, country, label: words.shared(label) } })
-}
-
-/// A hundred thousand networks share some thousand names.
-#[derive(Default)]
-struct Words(BTreeSet<Arc<str>>);
-
-impl Words {
-    fn shared(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&new));
-        new
-    }
+    let place = into.place(point, country, label);
+    into.network(net, place);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -90,13 +95,15 @@ mod tests {
     fn lines_are_networks_and_places() {
         let text = "\u{feff}Prefix,lat,lon,country,label\r\n\n# Europe\n198.51.100.0/24, 52.52,13.4 ,de,Berlin\n\
                     2001:db8::/32,-12.05,-77.04,PE,\"Lima, Callao\"\n203.0.113.0/24,0,0\n";
-        let prefixes = parse(text).unwrap();
-        let said: Vec<_> = prefixes
-            .iter()
-            .map(|prefix| format!("{} {} {}", prefix.net, prefix.place.country, prefix.place.label))
+        let map = parse(text).unwrap();
+        let said: Vec<_> = map
+            .block_ids()
+            .map(|block| (map.block(block).net, map.place_of(block)))
+            .map(|(net, place)| format!("{net} {} {}", place.country, place.label))
             .collect();
-        assert_eq!(said, ["198.51.100.0/24 DE Berlin", "2001:db8::/32 PE Lima, Callao", "203.0.113.0/24  "]);
-        assert_eq!(prefixes[1].place.point, Point::new(-12.05, -77.04).unwrap());
+        assert_eq!(said, ["198.51.100.0/24 DE Berlin", "203.0.113.0/24  ", "2001:db8::/32 PE Lima, Callao"]);
+        let lima = map.locate("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(lima.point, Point::new(-12.05, -77.04).unwrap(), "to the last digit");
     }
 
     #[test]

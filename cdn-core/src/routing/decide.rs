@@ -9,14 +9,14 @@ use super::{
     pops::{Eligibility, Fitness},
     ramp,
     ranking::{self, Ranking},
-    scoring::{block_key, distances_km},
-    table::Table,
+    scoring::block_key,
+    table::{Around, Table},
     unit,
 };
 use crate::{
     Instant, PopCode, Reason,
-    estimate::{Estimate, EstimateOptions, Estimates},
-    geo::{BlockId, GeoMap, PlaceId},
+    estimate::{Estimate, EstimateOptions, Estimates, Neighbourhood},
+    geo::{BlockId, GeoMap},
 };
 
 /// Turns over which shares are spread where answers are not tailored.
@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) options: Arc<RoutingOptions>,
     pub(super) pops: Arc<[Pop]>,
     pub(super) geo: Arc<GeoMap>,
+    pub(super) estimates: Arc<Estimates>,
+    pub(super) near: Arc<Neighbourhood>,
     pub(super) hosts: Arc<[Host]>,
     /// For each host the position of its table.
     pub(super) table_of: Arc<[usize]>,
@@ -42,6 +44,8 @@ pub(super) struct Facts {
     pub(super) withdrawn_at: Vec<Option<Instant>>,
     /// How many blocks were ordered anew since the snapshot before.
     pub(super) ordered_anew: usize,
+    /// Whether rows of the tables were ordered anew.
+    pub(super) rows_anew: bool,
 }
 
 /// A table, and which of its candidates may be chosen at the moment.
@@ -90,17 +94,6 @@ impl TableFacts {
     pub(super) fn policy(&self) -> &dyn Policy {
         &*self.table.policy
     }
-
-    /// The order for clients of `block`.
-    pub(super) fn ranking(&self, geo: &GeoMap, block: Option<BlockId>) -> Option<&Arc<Ranking>> {
-        match block {
-            Some(block) => {
-                let by_block = self.table.by_block.get(&block);
-                by_block.or_else(|| self.table.by_place.get(geo.block(block).place.index()))
-            }
-            None => self.table.by_place.last(),
-        }
-    }
 }
 
 impl Facts {
@@ -118,17 +111,60 @@ impl Facts {
     /// About how many bytes these take that the snapshot before does not have too.
     pub(super) fn bytes(&self) -> usize {
         let pops = self.pops.len();
-        // A ranking of a block that was measured; one of a place is shared.
-        let ranking = size_of::<Ranking>() + pops * (size_of::<PopIndex>() + size_of::<Estimate>());
+        // An order of a block that was measured; rows are told of by `rows_anew`.
+        let ranking = size_of::<Ranking>() + pops * size_of::<PopIndex>();
         let of_table = |table: &TableFacts| {
-            let entry = size_of::<(BlockId, Arc<Ranking>)>();
+            let (measured, entry) = (table.table.measured(), size_of::<(BlockId, Arc<Ranking>)>());
             // Nodes of a tree are two thirds full on average.
-            table.table.by_block.len() * entry * 3 / 2
-                + self.ordered_anew.min(table.table.by_block.len()) * ranking
+            measured * entry * 3 / 2
+                + self.ordered_anew.min(measured) * ranking
                 + pops * (size_of::<Fitness>() + size_of::<Option<Reason>>())
         };
         let of_pops = pops * (size_of::<Fitness>() + size_of::<PopLoad>() + size_of::<Option<Instant>>());
-        size_of::<Self>() + of_pops + self.tables.iter().map(of_table).sum::<usize>()
+        let learned = if self.ordered_anew > 0 { self.estimates.bytes() + self.near.bytes() } else { 0 };
+        let rows = if self.rows_anew { self.rows_bytes() } else { 0 };
+        size_of::<Self>() + of_pops + self.tables.iter().map(of_table).sum::<usize>() + learned + rows
+    }
+
+    /// How many bytes the rows of all tables take.
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.tables.iter().map(|table| table.table.rows_bytes()).sum()
+    }
+
+    /// The decision for clients of `block`. `eligibility` is the table's, or a supposed one.
+    pub(super) fn decide_for(
+        &self,
+        table: &TableFacts,
+        eligibility: &Eligibility,
+        block: Option<BlockId>,
+        explores: bool,
+    ) -> Decision {
+        let (best, _) = table.table.order(&self.geo, block);
+        let asked = For { key: self.key(block), explores };
+        if best.len() < self.pops.len() && !self.is_enough(table, eligibility, best, asked.key) {
+            return self.decide(table, eligibility, &self.whole_order(table, block), asked);
+        }
+        self.decide(table, eligibility, best, asked)
+    }
+
+    /// Every candidate for clients of `block`, best first.
+    pub(super) fn whole_order(&self, table: &TableFacts, block: Option<BlockId>) -> Vec<PopIndex> {
+        table.table.whole_order(self.at, self.around(), block)
+    }
+
+    /// Whether whoever comes after the candidates in `best` would not be answered: enough of these are there that may be,
+    /// and take the client. Where fail-open may prefer a healthy one, however far down, that is not said.
+    fn is_enough(&self, table: &TableFacts, eligibility: &Eligibility, best: &[PopIndex], key: u64) -> bool {
+        let takes = |pop: PopIndex| {
+            self.lingers(table, eligibility, pop, key) || eligibility.rejected(pop).is_none() && self.accepts(pop, key)
+        };
+        // Two, because the runner-up may be explored.
+        let wanted = self.answers_max(table).max(2);
+        !eligibility.fail_open && best.iter().filter(|&&pop| takes(pop)).take(wanted).count() == wanted
+    }
+
+    fn answers_max(&self, table: &TableFacts) -> usize {
+        self.options.answers.min(table.policy().answers_max()).max(1)
     }
 
     /// The decision over candidates in `order`. `eligibility` is the table's, or a supposed one.
@@ -139,6 +175,9 @@ impl Facts {
         order: &[PopIndex],
         asked: For,
     ) -> Decision {
+        if !eligibility.fail_open && !self.is_spilling() && !self.is_converging(table) {
+            return self.decide_plainly(table, eligibility, order, asked);
+        }
         let lingers = |pop: PopIndex| self.lingers(table, eligibility, pop, asked.key);
         let is_eligible = |pop: &PopIndex| eligibility.rejected(*pop).is_none() || lingers(*pop);
         let mut picks: Vec<_> = order.iter().copied().filter(is_eligible).collect();
@@ -164,7 +203,7 @@ impl Facts {
         {
             picks[1..=healthy].rotate_right(1);
         }
-        picks.truncate(self.options.answers.min(table.policy().answers_max()).max(1));
+        picks.truncate(self.answers_max(table));
         let because = match picks.first() {
             Some(&first) if lingers(first) => Some(Reason::RouteNotConverged),
             _ if eligibility.fail_open => Some(Reason::RouteFailOpen),
@@ -174,6 +213,25 @@ impl Facts {
             _ => None,
         };
         Decision { picks, because }
+    }
+
+    /// [`decide`](Self::decide) where nobody is full, comes back or lingers, as nearly always.
+    fn decide_plainly(
+        &self,
+        table: &TableFacts,
+        eligibility: &Eligibility,
+        order: &[PopIndex],
+        asked: For,
+    ) -> Decision {
+        let answers = self.answers_max(table);
+        let eligible = order.iter().copied().filter(|&pop| eligibility.rejected(pop).is_none());
+        let mut picks: Vec<PopIndex> = eligible.take(answers.max(2)).collect();
+        let explores = asked.explores && picks.len() > 1;
+        if explores {
+            picks.swap(0, 1);
+        }
+        picks.truncate(answers);
+        Decision { picks, because: explores.then_some(Reason::RouteExplore) }
     }
 
     /// Whether `pop` takes the clients that `key` stands for.
@@ -203,13 +261,28 @@ impl Facts {
         self.withdrawn_at.iter().flatten().any(|&at| self.at < at + max)
     }
 
+    /// Which of the waves of `pop` the clients that `key` stands for are of; see [`Fitness::wave`].
+    pub(super) fn wave(&self, pop: PopIndex, key: u64) -> u8 {
+        match (self.fitness.get(pop.index()), self.pops.get(pop.index())) {
+            (Some(fitness), Some(pop)) if fitness.is_ramping() => {
+                fitness.wave(ramp::edge_draw(self.options.seed, key, pop.code))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether clients of one PoP may be sent to different edges of it.
+    pub(super) fn is_ramping_inside(&self) -> bool {
+        self.fitness.iter().any(Fitness::is_ramping)
+    }
+
     fn is_spilling(&self) -> bool {
         self.loads.iter().any(|load| load.acceptance < 1.0 || load.ramp < 1.0)
     }
 
     /// Whether blocks with the same order may be answered differently, exploring apart.
     pub(super) fn differs_by_block(&self, table: &TableFacts) -> bool {
-        table.policy().is_per_block() || self.is_spilling() || self.is_converging(table)
+        table.policy().is_per_block() || self.is_spilling() || self.is_converging(table) || self.is_ramping_inside()
     }
 
     fn roomiest(&self, pops: &[PopIndex]) -> Option<usize> {
@@ -220,23 +293,26 @@ impl Facts {
 
     /// Whether the runner-up might turn out to be the better one: its estimate could be wrong by half where it was
     /// never measured, and by less the more is known.
-    pub(super) fn is_explorable(&self, table: &TableFacts, eligibility: &Eligibility, ranking: &Ranking) -> bool {
-        if !table.policy().learns()
-            || self.options.explore_share <= 0.0
-            || eligibility.fail_open
-            || ranking.place.is_none()
-        {
-            return false;
-        }
-        let estimates = self.estimates(ranking);
-        let mut eligible = ranking.order.iter().filter(|&&pop| eligibility.rejected(pop).is_none());
+    fn is_explorable(&self, table: &TableFacts, eligibility: &Eligibility, block: BlockId) -> bool {
+        let estimates = self.estimates(Some(block));
+        let (order, _) = table.table.order(&self.geo, Some(block));
+        let mut eligible = order.iter().filter(|&&pop| eligibility.rejected(pop).is_none());
         let mut next = || eligible.next().and_then(|pop| estimates.get(pop.index()));
         let (Some(first), Some(second)) = (next(), next()) else { return false };
         second.rtt.mul_f64(1.0 - 0.5 * (1.0 - second.confidence.clamp(0.0, 1.0))) < first.rtt
     }
 
+    /// Whether clients of `block` try the runner-up: it is their turn, and it may pay.
+    pub(super) fn explores(&self, table: &TableFacts, eligibility: &Eligibility, block: Option<BlockId>) -> bool {
+        table.policy().learns()
+            && self.options.explore_share > 0.0
+            && !eligibility.fail_open
+            && block
+                .is_some_and(|block| self.is_turn_to_explore(block) && self.is_explorable(table, eligibility, block))
+    }
+
     /// Whether `block` is among the share that explores in this period.
-    pub(super) fn is_turn_to_explore(&self, block: BlockId) -> bool {
+    fn is_turn_to_explore(&self, block: BlockId) -> bool {
         let period =
             self.at.as_nanos() / u64::try_from(self.options.explore_period.as_nanos()).unwrap_or(u64::MAX).max(1);
         unit(draw(self.options.seed, "explore", [block.index() as u64, period])) < self.options.explore_share
@@ -245,7 +321,7 @@ impl Facts {
     /// How many different answers a table has that does not look at its clients.
     pub(super) fn turns(&self, table: &TableFacts) -> u64 {
         let turns = self.policy_turns(table);
-        if self.is_spilling() { turns * SPILL_TURNS.div_ceil(turns) } else { turns }
+        if self.is_spilling() || self.is_ramping_inside() { turns * SPILL_TURNS.div_ceil(turns) } else { turns }
     }
 
     /// The order at a turn, of a table that does not look at its clients.
@@ -261,13 +337,16 @@ impl Facts {
         table.policy().turns(scoring.candidates()).max(1)
     }
 
-    pub(super) fn distances_km(&self, place: Option<PlaceId>) -> Vec<Option<f64>> {
-        distances_km(&self.geo, &self.pops, place)
+    /// What there is to judge a client by.
+    pub(super) fn around(&self) -> Around<'_> {
+        let Self { options, geo, pops, estimates, near, .. } = self;
+        Around { options, geo, pops, estimates, near }
     }
 
-    pub(super) fn estimates(&self, ranking: &Ranking) -> Vec<Estimate> {
-        let measured = ranking.measured.as_ref().map(|measured| measured.to_vec());
-        measured.unwrap_or_else(|| self.priors(&self.distances_km(ranking.place)))
+    /// What is believed of the ways from `block` to each PoP.
+    pub(super) fn estimates(&self, block: Option<BlockId>) -> Vec<Estimate> {
+        let around = self.around();
+        around.estimates(self.at, around.place(block), block)
     }
 
     pub(super) fn key(&self, block: Option<BlockId>) -> u64 {
@@ -284,6 +363,6 @@ impl Facts {
     }
 
     fn priors(&self, distances_km: &[Option<f64>]) -> Vec<Estimate> {
-        Estimates::new(EstimateOptions::default()).estimate(self.at, None, distances_km)
+        Estimates::new(EstimateOptions::default()).estimate(self.at, None, &[], distances_km)
     }
 }

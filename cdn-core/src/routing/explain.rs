@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{AskedBy, CandidateExplained, ChosenEdge, Explanation, PopIndex, Snapshot, decide::For, pops::edge_for};
+use super::{
+    AskedBy, CandidateExplained, ChosenEdge, Explanation, PopIndex, Snapshot, decide::For, pops::edge_for,
+    snapshot::reason_of_edge,
+};
 use crate::{PopCode, Reason};
 
 /// What an explanation may suppose.
@@ -31,23 +34,21 @@ impl Snapshot {
         let host_id = facts.hosts.get(host).map_or("", |host| host.id.as_str());
         let client = client.to_canonical();
         let block = facts.geo.block_of(client);
-        let ranking = table.ranking(&facts.geo, block);
-
         let assumed =
             (!options.assume_drained.is_empty()).then(|| facts.assume_drained(table, &options.assume_drained));
         let eligibility = assumed.as_ref().unwrap_or(&table.eligibility);
         let turn = options.turn % facts.turns(table);
-        let (order, key): (Vec<PopIndex>, u64) = match ranking {
-            Some(ranking) if policy.is_tailored() => (ranking.order.to_vec(), facts.key(block)),
-            _ => (facts.order_of_turn(table, turn).into(), turn),
+        let (order, key): (Vec<PopIndex>, u64) = if policy.is_tailored() {
+            (facts.whole_order(table, block), facts.key(block))
+        } else {
+            (facts.order_of_turn(table, turn).into(), turn)
         };
-        let explores = block.zip(ranking).is_some_and(|(block, ranking)| {
-            facts.is_explorable(table, eligibility, ranking) && facts.is_turn_to_explore(block)
-        });
+        let explores = facts.explores(table, eligibility, block);
         let decision = facts.decide(table, eligibility, &order, For { key, explores });
-        let held = ranking.is_some_and(|ranking| ranking.held);
-        let distances_km = facts.distances_km(ranking.and_then(|ranking| ranking.place));
-        let estimates = ranking.map_or_else(Vec::new, |ranking| facts.estimates(ranking));
+        let held = table.table.order(&facts.geo, block).1;
+        let around = facts.around();
+        let distances_km = around.distances_km(around.place(block));
+        let estimates = facts.estimates(block);
 
         let first = decision.reason(policy, &order, held);
         let reason = |position: usize| if position == 0 { first } else { Reason::RouteSecondAddress };
@@ -80,8 +81,10 @@ impl Snapshot {
         });
         let chosen = decision.picks.iter().enumerate().filter_map(|(position, &pop)| {
             let site = &facts.pops[pop.index()];
-            let edge = edge_for(site, &facts.fitness[pop.index()], host_id)?;
-            let reason = reason(position);
+            let fitness = &facts.fitness[pop.index()];
+            let edge = edge_for(site, fitness, host_id, facts.wave(pop, key))?;
+            let is_stand_in = edge_for(site, fitness, host_id, 0) != Some(edge);
+            let reason = reason_of_edge(policy, reason(position), is_stand_in);
             let (address, address6) = (edge.address, edge.address6);
             Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason })
         });
@@ -91,7 +94,7 @@ impl Snapshot {
             client,
             asked_by,
             block: block.map(|block| facts.geo.block(block).net),
-            place: block.map(|block| facts.geo.place_of(block).clone()),
+            place: block.map(|block| facts.geo.place_of(block)),
             policy: policy.name(),
             snapshot_version: facts.version,
             snapshot_at: facts.at,

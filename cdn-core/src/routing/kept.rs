@@ -50,7 +50,7 @@ impl KeptSnapshots {
         if let Some((last, bytes)) = self.kept.back_mut()
             && !Arc::ptr_eq(&last.geo, &facts.geo)
         {
-            let geo = last.geo.bytes();
+            let geo = last.geo.bytes() + last.rows_bytes();
             *bytes += geo;
             self.bytes += geo;
         }

@@ -6,12 +6,15 @@ use super::{AnycastOptions, Hysteresis, PolicyKind, SpillOptions};
 use crate::{
     PopCode,
     estimate::EstimateOptions,
+    geo::Place,
     health::{ProbeOptions, quorum::QuorumOptions},
 };
 
 /// How a router chooses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutingOptions {
+    /// Where the router stands, so that what its probes take counts for clients around it. Default none, which is unknown.
+    pub site: Option<Place>,
     /// Of hosts that have none of their own. Default latency.
     pub policy: PolicyKind,
     /// The order of `static`; who is not in it comes after, as listed. Default empty.
@@ -41,7 +44,7 @@ pub struct RoutingOptions {
     pub learn_interval: Duration,
     /// How edges are probed.
     pub probe: ProbeOptions,
-    /// How long a PoP that was down takes until all its clients are back; zero for at once. Default 10 s.
+    /// How long a PoP that was down, or an edge beside others in one, takes until all its clients are back; zero for at once. Default 10 s.
     pub ramp: Duration,
     /// How the opinions of several observers become one verdict.
     pub quorum: QuorumOptions,
@@ -54,6 +57,7 @@ pub struct RoutingOptions {
 impl Default for RoutingOptions {
     fn default() -> Self {
         Self {
+            site: None,
             policy: PolicyKind::default(),
             order: vec![],
             bias: BTreeMap::new(),

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::{
     EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot,
     decide::{Facts, TableFacts},
+    lay::{LaidMap, Outline},
     load::{Loads, PopLoad},
     pops::Fitness,
     ramp,
@@ -22,8 +23,8 @@ use super::{
 };
 use crate::{
     Instant, NodeId, PopCode, Reason,
-    estimate::{BeaconRefused, Estimates},
-    geo::{BlockId, GeoMap},
+    estimate::{BeaconRefused, Estimates, Neighbourhood},
+    geo::{BlockId, GeoMap, PlaceId, Region},
     health::{
         Change, Health, HealthState, ProbeError, ProbeId,
         quorum::{Quorum, Verdict},
@@ -93,7 +94,8 @@ pub struct Planner {
     quorum: Quorum,
     /// Steps of verdicts that nobody has asked for yet.
     changes: Vec<(NodeId, Change)>,
-    estimates: Estimates,
+    estimates: Arc<Estimates>,
+    near: Arc<Neighbourhood>,
     loads: Loads,
     /// One for all hosts that are routed alike.
     tables: Vec<Table>,
@@ -101,6 +103,8 @@ pub struct Planner {
     table_of: Arc<[usize]>,
     /// Blocks with samples that the tables do not know of yet.
     fresh: BTreeSet<BlockId>,
+    /// Regions of which something was learned that the tables do not know of yet.
+    fresh_regions: BTreeSet<Region>,
     /// By PoP: when it was last seen to stop serving, for as long as it does not.
     withdrawn_at: Vec<Option<Instant>>,
     /// By PoP: whether it served in the last snapshot.
@@ -129,7 +133,8 @@ impl Planner {
     pub fn new(now: Instant, options: RoutingOptions, geo: GeoMap, pops: Vec<Pop>, hosts: Vec<Host>) -> Self {
         let mut planner = Self {
             policy: options.policy,
-            estimates: Estimates::new(options.estimate.clone()),
+            estimates: Arc::new(Estimates::new(options.estimate.clone())),
+            near: Arc::default(),
             loads: Loads::new(options.spill.clone(), options.ttl, &[]),
             quorum: Quorum::new(options.quorum.clone()),
             changes: vec![],
@@ -142,6 +147,7 @@ impl Planner {
             tables: vec![],
             table_of: Arc::new([]),
             fresh: BTreeSet::new(),
+            fresh_regions: BTreeSet::new(),
             withdrawn_at: vec![],
             announced: vec![],
             version: 0,
@@ -189,10 +195,26 @@ impl Planner {
         let change = match outcome {
             Ok(rtt) => edge.health.handle_success(now, probe.id, rtt),
             Err(error) => edge.health.handle_failure(now, probe.id, error),
-        }?;
-        let changed = (edge.id.clone(), change);
+        };
+        let (pop, rtt) = (edge.pop, edge.health.rtt());
+        let changed = change.map(|change| (edge.id.clone(), change));
+        if let (Ok(_), Some(rtt)) = (outcome, rtt) {
+            self.learn_from_probe(now, pop, rtt);
+        }
+        let changed = changed?;
         self.judge(now);
         Some(changed)
+    }
+
+    /// What probes take to an edge of `pop` is what clients around the router take, but for their last mile. It goes into
+    /// the next snapshot that something else is due for: on a busy machine probes are never done changing.
+    fn learn_from_probe(&mut self, now: Instant, pop: PopIndex, rtt: Duration) {
+        let (Some(site), Some(known)) = (&self.options.site, self.pops.get(pop.index())) else { return };
+        let (region, distance_km) = (Region::of(site), site.point.distance_km(known.place.point));
+        if self.near.is_news(region, pop, distance_km, rtt) {
+            Arc::make_mut(&mut self.near).handle_probe(now, region, pop, distance_km, rtt);
+            self.fresh_regions.insert(region);
+        }
     }
 
     /// What this observer itself makes of every edge, for the others.
@@ -249,8 +271,14 @@ impl Planner {
         let mut pops = PopIndex::all(self.pops.len()).zip(&*self.pops);
         let pop = pops.find(|(_, pop)| pop.edges.iter().any(has_it));
         let (pop, _) = pop.ok_or(BeaconRefused::UnknownEdge)?;
-        let error = self.estimates.handle_beacon(now, block, pop, rtt)?;
+        // Copied where a snapshot holds it: once per snapshot.
+        let error = Arc::make_mut(&mut self.estimates).handle_beacon(now, block, pop, rtt)?;
         self.fresh.insert(block);
+        let region = self.geo.region(self.geo.block(block).place);
+        if !self.near.has(region, block) {
+            Arc::make_mut(&mut self.near).handle_beacon(region, block);
+        }
+        self.fresh_regions.insert(region);
         Ok(error)
     }
 
@@ -318,8 +346,10 @@ impl Planner {
     pub fn set_pops(&mut self, now: Instant, pops: Vec<Pop>) {
         let codes = |pops: &[Pop]| pops.iter().map(|pop| pop.code).collect::<Vec<_>>();
         if codes(&pops) != codes(&self.pops) {
-            self.estimates.clear();
+            Arc::make_mut(&mut self.estimates).clear();
+            Arc::make_mut(&mut self.near).clear();
             self.fresh.clear();
+            self.fresh_regions.clear();
             self.loads = Loads::new(self.options.spill.clone(), self.options.ttl, &pops);
             self.withdrawn_at = vec![None; pops.len()];
             self.announced = vec![false; pops.len()];
@@ -351,16 +381,30 @@ impl Planner {
         self.judge(now);
     }
 
+    /// What is needed of a map of client networks, for [`set_geo`](Self::set_geo) to be short.
+    pub fn outline(&self) -> Outline {
+        let tables = self.tables.iter().map(Table::outline).collect();
+        Outline { options: Arc::clone(&self.options), pops: Arc::clone(&self.pops), tables }
+    }
+
     /// Replaces the map of client networks. What was learned of a network that stays is kept.
-    pub fn set_geo(&mut self, now: Instant, geo: GeoMap) {
+    pub fn set_geo(&mut self, now: Instant, geo: impl Into<LaidMap>) {
+        let LaidMap { geo, pops, tables } = geo.into();
         let old = std::mem::replace(&mut self.geo, Arc::new(geo));
         // Few of many networks were ever measured.
         let measured: BTreeSet<IpNet> = self.estimates.blocks().map(|block| old.block(block).net).collect();
         let nets = self.geo.block_ids().map(|id| (self.geo.block(id).net, id));
         let renamed: BTreeMap<IpNet, BlockId> = nets.filter(|(net, _)| measured.contains(net)).collect();
-        self.estimates.rename_blocks(|block| renamed.get(&old.block(block).net).copied());
+        Arc::make_mut(&mut self.estimates).rename_blocks(|block| renamed.get(&old.block(block).net).copied());
+        let near = Arc::make_mut(&mut self.near);
+        near.forget_networks();
+        for block in self.estimates.blocks() {
+            near.handle_beacon(self.geo.region(self.geo.block(block).place), block);
+        }
         self.fresh.clear();
-        self.tables.clear();
+        // Candidates may have changed since the map was made ready; policies are looked at where tables are laid.
+        let is_ready = pops.is_some_and(|pops| Arc::ptr_eq(&pops, &self.pops));
+        self.tables = if is_ready { tables } else { vec![] };
         self.lay_tables();
         self.judge(now);
     }
@@ -407,22 +451,13 @@ impl Planner {
     pub fn build_snapshot(&mut self, now: Instant) -> Snapshot {
         let is_new_period = self.is_new_period(now);
         if is_new_period {
-            self.estimates.forget(now);
+            Arc::make_mut(&mut self.estimates).forget(now);
             self.fresh.extend(self.estimates.blocks());
+            self.fresh_regions.extend(self.near.regions());
         }
-        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates: &self.estimates };
-        let fresh = std::mem::take(&mut self.fresh);
-        let ordered_anew = fresh.len();
-        for table in &mut self.tables {
-            if is_new_period {
-                table.forget(now, around);
-            }
-            for &block in &fresh {
-                table.rank(now, around, block);
-            }
-        }
+        let (ordered_anew, rows_anew) = self.learn(now, is_new_period);
         self.balance(now);
-        let fitness = self.fitness();
+        let fitness = self.fitness(now);
         for ((withdrawn_at, announced), fitness) in self.withdrawn_at.iter_mut().zip(&mut self.announced).zip(&fitness)
         {
             let serves = fitness.is_healthy();
@@ -443,14 +478,49 @@ impl Planner {
             options: Arc::clone(&self.options),
             pops: Arc::clone(&self.pops),
             geo: Arc::clone(&self.geo),
+            estimates: Arc::clone(&self.estimates),
+            near: Arc::clone(&self.near),
             hosts: Arc::clone(&self.hosts),
             table_of: Arc::clone(&self.table_of),
             tables: self.tables.iter().map(|table| TableFacts::new(table, &fitness, share_min)).collect(),
             loads: self.pop_loads(now),
             withdrawn_at: self.withdrawn_at.clone(),
             ordered_anew,
+            rows_anew,
             fitness,
         }))
+    }
+
+    /// Takes what is fresh into the tables: how many blocks were ordered anew, and whether rows were.
+    fn learn(&mut self, now: Instant, is_new_period: bool) -> (usize, bool) {
+        let (fresh, regions) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.fresh_regions));
+        let (geo, pops, estimates) = (&self.geo, &self.pops, &self.estimates);
+        let mut moved = BTreeSet::new();
+        for region in regions {
+            let knew = self.near.knows(region);
+            Arc::make_mut(&mut self.near).learn(region, estimates, |block, pop| {
+                let pop = pops.get(pop.index())?;
+                Some(geo.point(geo.block(block).place).distance_km(pop.place.point))
+            });
+            if knew || self.near.knows(region) {
+                moved.insert(region);
+            }
+        }
+        let around = Around { options: &self.options, geo, pops, estimates, near: &self.near };
+        let places = geo.place_ids().filter(|&place| !moved.is_empty() && moved.contains(&geo.region(place)));
+        let places: Vec<PlaceId> = places.collect();
+        for table in &mut self.tables {
+            if is_new_period {
+                table.forget(around);
+            }
+            for &place in &places {
+                table.rank_place(now, around, place);
+            }
+            for &block in &fresh {
+                table.rank(now, around, block);
+            }
+        }
+        (fresh.len(), !places.is_empty())
     }
 
     /// What each PoP takes of its clients.
@@ -459,10 +529,14 @@ impl Planner {
         for (index, load) in PopIndex::all(loads.len()).zip(&mut loads) {
             // An edge beside it that never was down serves everybody meanwhile.
             let serving = self.edges.values().filter(|edge| edge.pop == index && edge.verdict.state.is_healthy());
-            let share = |edge: &Edge| edge.recovered_at.map_or(1.0, |at| ramp::share(now, at, self.options.ramp));
-            load.ramp = serving.map(share).reduce(f64::max).unwrap_or(1.0);
+            load.ramp = serving.map(|edge| self.share_back(now, edge)).reduce(f64::max).unwrap_or(1.0);
         }
         loads
+    }
+
+    /// The share of its clients that an edge has back since it was down.
+    fn share_back(&self, now: Instant, edge: &Edge) -> f64 {
+        edge.recovered_at.map_or(1.0, |at| ramp::share(now, at, self.options.ramp))
     }
 
     /// Whether some PoP had not all its clients back when the last snapshot was made.
@@ -471,28 +545,32 @@ impl Planner {
         ends.into_iter().any(|end| self.published_at < end)
     }
 
-    /// Whether each PoP serves.
-    fn fitness(&self) -> Vec<Fitness> {
+    /// Whether each PoP serves, and its edges.
+    fn fitness(&self, now: Instant) -> Vec<Fitness> {
         let of_pop = |(at, pop): (usize, &Pop)| {
-            let state = |site: &EdgeSite| {
+            let known = |site: &EdgeSite| {
                 let edge = self.edges.values().find(|edge| edge.pop.index() == at && edge.id == site.id);
-                edge.map_or(HealthState::Unknown, |edge| edge.verdict.state)
+                edge.map_or((HealthState::Unknown, 1.0), |edge| (edge.verdict.state, self.share_back(now, edge)))
             };
-            let edges = pop.edges.iter().map(state).collect();
-            Fitness { edges, draining: self.drained.contains(&pop.code), rejected: None }
+            let (edges, shares): (Vec<HealthState>, Vec<f64>) = pop.edges.iter().map(known).unzip();
+            let serving = edges.iter().zip(&shares).filter(|(state, _)| state.is_healthy());
+            let most = serving.map(|(_, &share)| share).reduce(f64::max).unwrap_or(1.0);
+            let back = shares.iter().map(|share| (share / most).min(1.0)).collect();
+            Fitness { edges, back, draining: self.drained.contains(&pop.code), rejected: None }
         };
         self.pops.iter().enumerate().map(of_pop).collect()
     }
 
     /// Works out anew which share of its clients each PoP takes, if that is due; whether any changed.
     fn balance(&mut self, now: Instant) -> bool {
-        let fitness = self.fitness();
+        let fitness = self.fitness(now);
         self.loads.balance(now, |pop| fitness.get(pop.index()).is_some_and(Fitness::is_healthy))
     }
 
     /// Makes the tables that the hosts need, out of those that are there where they are alike.
     fn lay_tables(&mut self) {
-        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates: &self.estimates };
+        let (estimates, near) = (&*self.estimates, &*self.near);
+        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates, near };
         let before = std::mem::take(&mut self.tables);
         let router_wide = [Host::new("")];
         // Where there is no host there is a table all the same, for whoever asks the planner itself.
@@ -512,6 +590,7 @@ impl Planner {
         }
         self.table_of = table_of.into();
         self.fresh.extend(self.estimates.blocks());
+        self.fresh_regions.extend(self.near.regions());
         self.is_urgent = true;
     }
 

@@ -58,6 +58,8 @@ pub struct EdgeSite {
 pub(super) struct Fitness {
     /// The states of its edges, in their order.
     pub(super) edges: Vec<HealthState>,
+    /// Against the edge that has most of them, the share of its clients that each has back since it was down: 1 for all.
+    pub(super) back: Vec<f64>,
     pub(super) draining: bool,
     /// Why it never may be, whatever its health: it is outside the host's limits.
     pub(super) rejected: Option<Reason>,
@@ -67,6 +69,34 @@ impl Fitness {
     /// At least one edge serves, and clients may be sent there.
     pub(super) fn is_healthy(&self) -> bool {
         self.rejected.is_none() && !self.draining && self.edges.iter().any(|state| state.is_healthy())
+    }
+
+    /// Clients by how many of its edges still do without them: of wave 0 are those that all edges have back, of wave 1
+    /// those that the one farthest behind has not, and so on. `draw`, above 0 and below 1, stands for a client.
+    pub(super) fn wave(&self, draw: f64) -> u8 {
+        u8::try_from(self.steps().iter().filter(|&&back| back <= draw).count()).unwrap_or(u8::MAX)
+    }
+
+    /// All its waves.
+    pub(super) fn waves(&self) -> impl Iterator<Item = u8> + use<> {
+        0..=u8::try_from(self.steps().len()).unwrap_or(u8::MAX)
+    }
+
+    /// Whether an edge that serves beside others has not all its clients back.
+    pub(super) fn is_ramping(&self) -> bool {
+        self.serving().any(|back| back < 1.0)
+    }
+
+    /// The different shares below 1, ascending.
+    fn steps(&self) -> Vec<f64> {
+        let mut steps: Vec<f64> = self.serving().filter(|&back| back < 1.0).collect();
+        steps.sort_by(f64::total_cmp);
+        steps.dedup();
+        steps
+    }
+
+    fn serving(&self) -> impl Iterator<Item = f64> {
+        self.edges.iter().zip(&self.back).filter(|(state, _)| state.is_healthy()).map(|(_, &back)| back)
     }
 
     /// The best state among its edges.
@@ -97,8 +127,8 @@ pub(super) struct Eligibility {
     pub(super) pops: Vec<Fitness>,
     /// Too few are healthy: health is ignored.
     pub(super) fail_open: bool,
-    /// Everything is drained: drains are ignored too, because an answer beats none.
-    all_drained: bool,
+    /// Why each may not be chosen; drains are ignored where all are drained, because an answer beats none.
+    rejected: Vec<Option<Reason>>,
     /// Healthy edges among those not drained, 0 to 1.
     pub(super) healthy_share: f64,
     /// An edge is drained, down, or not yet seen.
@@ -114,16 +144,17 @@ impl Eligibility {
         let healthy_share = healthy as f64 / candidates().count().max(1) as f64;
         let degraded = inside().any(|pop| pop.draining || pop.edges.iter().any(|state| !state.is_healthy()));
         let fail_open = healthy == 0 || healthy_share < healthy_share_min;
-        Self { fail_open, all_drained, healthy_share, degraded, pops }
+        let rejected = pops.iter().map(|pop| match pop.rejected() {
+            Some(Reason::RejectedDraining) if all_drained => None,
+            Some(Reason::RejectedDown | Reason::RejectedUnknown) if fail_open => None,
+            rejected => rejected,
+        });
+        Self { fail_open, healthy_share, degraded, rejected: rejected.collect(), pops }
     }
 
     /// Why `pop` may not be chosen; `None` if it may.
     pub(super) fn rejected(&self, pop: PopIndex) -> Option<Reason> {
-        match self.pops[pop.index()].rejected() {
-            Some(Reason::RejectedDraining) if self.all_drained => None,
-            Some(Reason::RejectedDown | Reason::RejectedUnknown) if self.fail_open => None,
-            rejected => rejected,
-        }
+        self.rejected[pop.index()]
     }
 
     pub(super) fn is_healthy(&self, pop: PopIndex) -> bool {
@@ -136,14 +167,17 @@ impl Eligibility {
     }
 }
 
-/// The edge of `pop` that serves `host`: the one with the highest draw among those that serve (rendezvous hashing), so
-/// that an object is looked for on one edge, and only the names of an edge that leaves move. Where none serves, any.
-pub(super) fn edge_for<'a>(pop: &'a Pop, fitness: &Fitness, host: &str) -> Option<&'a EdgeSite> {
+/// The edge of `pop` that serves clients of `wave` for `host`: the one with the highest draw among those that serve
+/// (rendezvous hashing), so that an object is looked for on one edge, and only the names of an edge that leaves move. Where
+/// none serves, any.
+pub(super) fn edge_for<'a>(pop: &'a Pop, fitness: &Fitness, host: &str, wave: u8) -> Option<&'a EdgeSite> {
+    let behind = usize::from(wave).checked_sub(1).and_then(|last| fitness.steps().get(last).copied());
     let highest = |only_healthy: bool| {
-        let edges = pop.edges.iter().zip(&fitness.edges);
+        let edges = pop.edges.iter().zip(&fitness.edges).zip(&fitness.back);
+        let serves = |state: &HealthState, back: f64| state.is_healthy() && behind.is_none_or(|behind| back > behind);
         edges
-            .filter(|(_, state)| !only_healthy || state.is_healthy())
-            .map(|(edge, _)| edge)
+            .filter(|((_, state), back)| !only_healthy || serves(state, **back))
+            .map(|((edge, _), _)| edge)
             .max_by_key(|edge| draw(key(edge), host, [0, 0]))
     };
     highest(true).or_else(|| highest(false))
@@ -160,7 +194,7 @@ mod tests {
     use crate::{Role, geo::Point};
 
     fn fitness(edges: &[HealthState], draining: bool) -> Fitness {
-        Fitness { edges: edges.to_vec(), draining, rejected: None }
+        Fitness { edges: edges.to_vec(), back: vec![1.0; edges.len()], draining, rejected: None }
     }
 
     #[test]
@@ -212,7 +246,7 @@ mod tests {
         });
         let mut moved = 0;
         for host in (0..1000).map(|at| format!("host-{at}.test")) {
-            let (before, after) = (edge_for(&pop, &all, &host).unwrap(), edge_for(&pop, &three, &host).unwrap());
+            let (before, after) = (edge_for(&pop, &all, &host, 0).unwrap(), edge_for(&pop, &three, &host, 0).unwrap());
             if before != after {
                 assert_eq!(before, &pop.edges[1]);
                 moved += 1;
@@ -220,6 +254,6 @@ mod tests {
         }
         assert!((200..300).contains(&moved), "{moved}");
         let none = fitness(&[HealthState::Down; 4], false);
-        assert!(edge_for(&pop, &none, "x").is_some());
+        assert!(edge_for(&pop, &none, "x", 0).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Slow recovery: a PoP that was down takes its clients back little by little.
+//! Slow recovery: a PoP that was down takes its clients back little by little, and so does an edge beside others.
 //!
 //! An edge that has just come back has an empty store and cold connections; all its clients at once would go through it
 //! to the origin, and might take it down again. So for a while it takes a growing share of its client blocks: who is in
@@ -30,6 +30,11 @@ pub(super) fn step(ramp: Duration) -> Duration {
 /// Whether a PoP that takes `share` of its clients takes those that `key` stands for.
 pub(super) fn accepts(share: f64, seed: u64, key: u64, code: PopCode) -> bool {
     share >= 1.0 || unit(draw(seed, "ramp", [key, pop_key(code)])) < share
+}
+
+/// What the clients that `key` stands for draw among the edges of a PoP: an edge has them back once its share is above.
+pub(super) fn edge_draw(seed: u64, key: u64, code: PopCode) -> f64 {
+    unit(draw(seed, "ramp edges", [key, pop_key(code)]))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use std::{cmp::Ordering, time::Duration};
 
 use super::PopIndex;
-use crate::{estimate::Estimate, geo::PlaceId};
 
 /// The margin that a switch needs, so that noise does not move clients to and fro.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,10 +32,7 @@ impl Hysteresis {
 /// Candidates, best first.
 #[derive(Clone, Debug)]
 pub(super) struct Ranking {
-    pub(super) place: Option<PlaceId>,
     pub(super) order: Box<[PopIndex]>,
-    /// Present where something was measured; else every estimate is the prior.
-    pub(super) measured: Option<Box<[Estimate]>>,
     /// The first is not the lowest, but the margin keeps it.
     pub(super) held: bool,
 }
@@ -48,10 +44,13 @@ pub(super) fn order(scores: &[f64]) -> Box<[PopIndex]> {
     order.into()
 }
 
-/// All candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin.
+/// All candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin. Who is not
+/// in `previous` comes after.
 pub(super) fn order_after(scores: &[f64], previous: &[PopIndex], hysteresis: Hysteresis) -> (Box<[PopIndex]>, bool) {
     let mut remaining: Vec<PopIndex> = previous.iter().copied().filter(|pop| pop.index() < scores.len()).collect();
-    remaining.extend(PopIndex::all(scores.len()).filter(|pop| !previous.contains(pop)));
+    if remaining.len() < scores.len() {
+        remaining.extend(order(scores).iter().filter(|pop| !previous.contains(pop)));
+    }
     let mut held = false;
     let mut ordered = Vec::with_capacity(scores.len());
     while let Some(&incumbent) = remaining.first() {

@@ -49,7 +49,7 @@ impl Scoring<'_> {
 
 /// The distance from `place` to each PoP.
 pub(super) fn distances_km(geo: &GeoMap, pops: &[Pop], place: Option<PlaceId>) -> Vec<Option<f64>> {
-    let point = place.and_then(|place| geo.places().get(place.index())).map(|place| place.point);
+    let point = place.map(|place| geo.point(place));
     pops.iter().map(|pop| Some(pop.place.point.distance_km(point?))).collect()
 }
 

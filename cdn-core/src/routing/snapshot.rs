@@ -6,15 +6,15 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr, SocketAddrV4},
+    ops::Deref,
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    EdgeSite, Host, PolicyKind, Pop, PopIndex,
+    EdgeSite, Host, Policy, PolicyKind, Pop, PopIndex,
     decide::{Facts, For, TableFacts},
     pops::edge_for,
-    ranking::Ranking,
 };
 use crate::{
     Instant, Reason,
@@ -48,7 +48,20 @@ impl AnswerId {
 }
 
 /// One of a snapshot's different answers: PoPs, best first.
-pub type Answer = Box<[PopIndex]>;
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answer {
+    pops: Box<[PopIndex]>,
+    /// For each the wave that its clients are of; empty where that is 0 for all.
+    waves: Box<[u8]>,
+}
+
+impl Deref for Answer {
+    type Target = [PopIndex];
+
+    fn deref(&self) -> &[PopIndex] {
+        &self.pops
+    }
+}
 
 /// Everything known at one moment. See the module.
 #[derive(Debug)]
@@ -57,8 +70,10 @@ pub struct Snapshot {
     /// For each table the answers of its policy.
     tables: Box<[Answers]>,
     answers: Box<[Answer]>,
-    /// For each host and PoP the edge's addresses.
-    addresses: Box<[Box<[Option<EdgeAddresses>]>]>,
+    /// For each host, PoP and wave of its clients the edge's addresses.
+    addresses: Box<[Box<[Waves]>]>,
+    /// Whether clients of one PoP may be sent to different edges of it.
+    is_ramping_inside: bool,
 }
 
 /// Where an edge is reached.
@@ -69,6 +84,9 @@ pub struct EdgeAddresses {
     /// Where it listens for IPv6 too, at the same port.
     pub v6: Option<Ipv6Addr>,
 }
+
+/// The addresses of a PoP for a host, by wave.
+type Waves = Box<[Option<EdgeAddresses>]>;
 
 /// A table's answers.
 #[derive(Debug)]
@@ -89,10 +107,14 @@ impl Snapshot {
             .iter()
             .map(|host| {
                 let pops = facts.pops.iter().zip(&facts.fitness);
-                pops.map(|(pop, fitness)| edge_for(pop, fitness, &host.id).map(EdgeAddresses::of)).collect()
+                pops.map(|(pop, fitness)| {
+                    let addresses = |wave| edge_for(pop, fitness, &host.id, wave).map(EdgeAddresses::of);
+                    fitness.waves().map(addresses).collect()
+                })
+                .collect()
             })
             .collect();
-        Self { tables, answers: answers.list.into(), addresses, facts }
+        Self { tables, answers: answers.list.into(), addresses, is_ramping_inside: facts.is_ramping_inside(), facts }
     }
 
     /// Grows with every snapshot of a router.
@@ -170,8 +192,22 @@ impl Snapshot {
         }
     }
 
-    /// Why the first PoP of that answer is the first.
+    /// Why the first edge of that answer is the first.
     pub fn reason(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
+        let reason = self.reason_of_pop(host, client, turn);
+        if !self.is_ramping_inside {
+            return reason;
+        }
+        let (answer, _) = self.answer(host, client, turn);
+        let home = || {
+            let waves = self.addresses.get(host)?.get(self.first_pop(answer)?.index())?;
+            waves.first().copied()?
+        };
+        let policy = self.facts.tables[self.facts.table(host)].policy();
+        reason_of_edge(policy, reason, self.edges(host, answer).next() != home())
+    }
+
+    fn reason_of_pop(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
         match self.tables.get(self.facts.table(host)) {
             Some(Answers::Tailored(_, reasons)) => reasons.value(client),
             Some(Answers::InTurn(by_turn)) => {
@@ -203,9 +239,19 @@ impl Snapshot {
     /// The same edges, with the IPv6 addresses that they have.
     pub fn edges(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = EdgeAddresses> + '_ {
         let of_host = self.addresses.get(host);
-        let pops = self.answers.get(answer.index()).map_or(&[][..], |answer| answer);
-        pops.iter().filter_map(move |pop| *of_host?.get(pop.index())?)
+        let answer = self.answers.get(answer.index());
+        let pops = answer.map_or(&[][..], |answer| answer).iter().enumerate();
+        pops.filter_map(move |(at, pop)| {
+            let wave = answer?.waves.get(at).copied().unwrap_or(0);
+            *of_host?.get(pop.index())?.get(usize::from(wave))?
+        })
     }
+}
+
+/// The reason for an edge of a PoP that was chosen for `reason`: where it stands in for one that is not quite back, and the
+/// PoP is simply the best, the edge is what wants explaining.
+pub(super) fn reason_of_edge(policy: &dyn Policy, reason: Reason, is_stand_in: bool) -> Reason {
+    if is_stand_in && reason == policy.reason() { Reason::RouteRamping } else { reason }
 }
 
 impl EdgeAddresses {
@@ -216,43 +262,38 @@ impl EdgeAddresses {
 
 impl Answers {
     fn of(facts: &Facts, table: &TableFacts, answers: &mut Interned) -> Self {
-        let mut decide = |order: &[PopIndex], held, asked| {
-            let decision = facts.decide(table, &table.eligibility, order, asked);
-            let reason = decision.reason(table.policy(), order, held);
-            (answers.id(decision.picks), reason)
-        };
         if !table.policy().is_tailored() {
-            let turns = 0..facts.turns(table);
-            let by_turn =
-                turns.map(|turn| decide(&facts.order_of_turn(table, turn), false, For { key: turn, explores: false }));
+            let by_turn = (0..facts.turns(table)).map(|turn| {
+                let (order, asked) = (facts.order_of_turn(table, turn), For { key: turn, explores: false });
+                let decision = facts.decide(table, &table.eligibility, &order, asked);
+                let reason = decision.reason(table.policy(), &order, false);
+                (answers.id(facts, decision.picks, turn), reason)
+            });
             return Self::InTurn(by_turn.collect());
         }
-        // Blocks of one order are answered alike, those that explore apart. Where they are not, each is decided alone.
+        // Blocks of one order are answered alike, unless they explore. Where they are not, each is decided alone.
         let differs = facts.differs_by_block(table);
-        let mut by_order: BTreeMap<(*const Ranking, bool), (AnswerId, Reason)> = BTreeMap::new();
-        let mut explorable: BTreeMap<*const Ranking, bool> = BTreeMap::new();
+        let mut by_slot: Vec<Option<(AnswerId, Reason)>> = vec![None; table.table.slots()];
         let mut answer = |block: Option<BlockId>| {
-            let Some(ranking) = table.ranking(&facts.geo, block) else {
-                return decide(&[], false, For { key: 0, explores: false });
-            };
-            let order = Arc::as_ptr(ranking);
-            let explores = block.is_some_and(|block| facts.is_turn_to_explore(block))
-                && *explorable.entry(order).or_insert_with(|| facts.is_explorable(table, &table.eligibility, ranking));
-            let asked = For { key: facts.key(block), explores };
-            if differs {
-                decide(&ranking.order, ranking.held, asked)
-            } else {
-                let key = (order, explores);
-                *by_order.entry(key).or_insert_with(|| decide(&ranking.order, ranking.held, asked))
+            let explores = facts.explores(table, &table.eligibility, block);
+            let is_shared = !differs && !explores && !block.is_some_and(|block| table.table.is_measured(block));
+            let known = if is_shared { by_slot.get_mut(table.table.slot(&facts.geo, block)) } else { None };
+            if let Some(&mut Some(known)) = known {
+                return known;
             }
+            let decision = facts.decide_for(table, &table.eligibility, block, explores);
+            let (order, held) = table.table.order(&facts.geo, block);
+            let reason = decision.reason(table.policy(), order, held);
+            let decided = (answers.id(facts, decision.picks, facts.key(block)), reason);
+            if let Some(known) = known {
+                *known = Some(decided);
+            }
+            decided
         };
         let mut of_block: Vec<Option<(AnswerId, Reason)>> = vec![None; facts.geo.blocks().len()];
         let nowhere = answer(None);
-        let mut of = |block: Option<BlockId>| match block {
-            Some(block) => match of_block.get_mut(block.index()) {
-                Some(known) => *known.get_or_insert_with(|| answer(Some(block))),
-                None => nowhere,
-            },
+        let mut of = |block: Option<BlockId>| match block.and_then(|block| of_block.get_mut(block.index())) {
+            Some(known) => *known.get_or_insert_with(|| answer(block)),
             None => nowhere,
         };
         let by_client = facts.geo.ranges().map(|block| of(block).0);
@@ -263,14 +304,18 @@ impl Answers {
 #[derive(Default)]
 struct Interned {
     list: Vec<Answer>,
-    ids: BTreeMap<Vec<PopIndex>, AnswerId>,
+    ids: BTreeMap<Answer, AnswerId>,
 }
 
 impl Interned {
-    fn id(&mut self, picks: Vec<PopIndex>) -> AnswerId {
+    /// The answer of `picks` for the clients that `key` stands for.
+    fn id(&mut self, facts: &Facts, picks: Vec<PopIndex>, key: u64) -> AnswerId {
+        let waves =
+            if facts.is_ramping_inside() { picks.iter().map(|&pop| facts.wave(pop, key)).collect() } else { vec![] };
+        let waves = if waves.iter().all(|&wave| wave == 0) { vec![] } else { waves };
         let next = AnswerId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        *self.ids.entry(picks).or_insert_with_key(|picks| {
-            self.list.push(picks.clone().into());
+        *self.ids.entry(Answer { pops: picks.into(), waves: waves.into() }).or_insert_with_key(|answer| {
+            self.list.push(answer.clone());
             next
         })
     }

@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Policy, PolicyKind, Pop, RoutingOptions,
+    Policy, PolicyKind, Pop, PopIndex, RoutingOptions,
+    orders::Orders,
     ranking::{self, Ranking},
     scoring::{Scoring, block_key, distances_km},
 };
 use crate::{
     Instant, Reason,
-    estimate::{Estimate, Estimates},
+    estimate::{Estimate, Estimates, Neighbourhood},
     geo::{BlockId, GeoMap, PlaceId},
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Around<'a> {
     pub(super) geo: &'a GeoMap,
     pub(super) pops: &'a [Pop],
     pub(super) estimates: &'a Estimates,
+    pub(super) near: &'a Neighbourhood,
 }
 
 /// See the module.
@@ -32,82 +34,147 @@ pub(super) struct Table {
     pub(super) policy: Arc<dyn Policy>,
     /// Why each PoP may never be chosen here; `None` for a candidate.
     pub(super) rejected: Box<[Option<Reason>]>,
-    /// By place; the last is for clients of unknown place.
-    pub(super) by_place: Arc<[Arc<Ranking>]>,
-    /// Of blocks that have been measured; of every block where the policy tells blocks of one place apart.
-    pub(super) by_block: BTreeMap<BlockId, Arc<Ranking>>,
+    /// By place, or by block where the policy tells blocks of one place apart; the last is for clients of unknown place.
+    orders: Orders,
+    /// Of blocks that have been measured, where the policy learns from that.
+    by_block: BTreeMap<BlockId, Arc<Ranking>>,
+}
+
+impl Around<'_> {
+    /// What is believed of the ways from `block`, or from any other block of `place`.
+    pub(super) fn estimates(&self, now: Instant, place: Option<PlaceId>, block: Option<BlockId>) -> Vec<Estimate> {
+        self.estimates_over(now, place, block, &self.distances_km(place))
+    }
+
+    fn estimates_over(
+        &self,
+        now: Instant,
+        place: Option<PlaceId>,
+        block: Option<BlockId>,
+        distances_km: &[Option<f64>],
+    ) -> Vec<Estimate> {
+        let nearby = match place {
+            Some(place) if !self.near.is_empty() => self.near.nearby(self.geo.region(place)),
+            _ => vec![],
+        };
+        self.estimates.estimate(now, block, &nearby, distances_km)
+    }
+
+    pub(super) fn distances_km(&self, place: Option<PlaceId>) -> Vec<Option<f64>> {
+        distances_km(self.geo, self.pops, place)
+    }
+
+    /// Where the clients of `block` are.
+    pub(super) fn place(&self, block: Option<BlockId>) -> Option<PlaceId> {
+        block.map(|block| self.geo.block(block).place)
+    }
 }
 
 impl Table {
     /// A table that has not learned anything yet.
     pub(super) fn new(around: Around<'_>, kind: PolicyKind, rejected: Box<[Option<Reason>]>) -> Self {
-        let mut table = Self {
-            kind,
-            policy: kind.build(around.options),
-            rejected,
-            by_place: Arc::new([]),
-            by_block: BTreeMap::new(),
-        };
-        let places = (0..around.geo.places().len()).map(PlaceId::new).map(Some);
-        table.by_place = places.chain([None]).map(|place| Arc::new(table.rank_place(around, place))).collect();
-        if table.policy.is_per_block() {
-            for block in around.geo.block_ids() {
-                table.rank(Instant::ZERO, around, block);
-            }
-        }
+        let around = Around { near: &Neighbourhood::default(), ..around };
+        let (policy, orders) = (kind.build(around.options), Orders::default());
+        let mut table = Self { kind, policy, rejected, orders, by_block: BTreeMap::new() };
+        let is_per_block = table.policy.is_per_block();
+        let slots = if is_per_block { around.geo.block_ids().len() } else { around.geo.place_ids().len() };
+        let (mut blocks, mut places) = (around.geo.block_ids(), around.geo.place_ids());
+        // The last slot has neither.
+        let rows = (0..slots + 1).map(|_| {
+            let block = if is_per_block { blocks.next() } else { None };
+            let place = if is_per_block { around.place(block) } else { places.next() };
+            ranking::order(&table.scores(Instant::ZERO, around, place, block))
+        });
+        table.orders = Orders::new(around.pops.len(), rows);
         table
     }
 
-    /// Orders the candidates of a block anew.
+    /// The policy and its candidates alone, without any order.
+    pub(super) fn outline(&self) -> Self {
+        let Self { kind, policy, rejected, .. } = self;
+        let orders = Orders::default();
+        Self { kind: *kind, policy: Arc::clone(policy), rejected: rejected.clone(), orders, by_block: BTreeMap::new() }
+    }
+
+    /// Orders the candidates of a block anew that has been measured.
     pub(super) fn rank(&mut self, now: Instant, around: Around<'_>, block: BlockId) {
-        let ranking = self.rank_block(now, around, block);
-        self.by_block.insert(block, Arc::new(ranking));
+        if !self.policy.learns() {
+            return;
+        }
+        let scores = self.scores(now, around, around.place(Some(block)), Some(block));
+        let (order, held) =
+            ranking::order_after(&scores, self.order(around.geo, Some(block)).0, around.options.hysteresis);
+        self.by_block.insert(block, Arc::new(Ranking { order, held }));
+    }
+
+    /// Orders the candidates of a place anew, because something was learned near it.
+    pub(super) fn rank_place(&mut self, now: Instant, around: Around<'_>, place: PlaceId) {
+        if !self.policy.learns() {
+            return;
+        }
+        let scores = self.scores(now, around, Some(place), None);
+        let (order, held) = ranking::order_after(&scores, self.orders.row(place.index()).0, around.options.hysteresis);
+        self.orders.set(place.index(), &order, held);
     }
 
     /// Forgets what was measured of blocks of which nothing is known any more.
-    pub(super) fn forget(&mut self, now: Instant, around: Around<'_>) {
-        let is_gone = |block: &BlockId| !around.estimates.knows(*block);
-        if self.policy.is_per_block() {
-            let measured = self.by_block.iter().filter(|(_, ranking)| ranking.measured.is_some());
-            let gone: Vec<BlockId> = measured.map(|(&block, _)| block).filter(is_gone).collect();
-            gone.into_iter().for_each(|block| self.rank(now, around, block));
-        } else {
-            self.by_block.retain(|block, _| !is_gone(block));
+    pub(super) fn forget(&mut self, around: Around<'_>) {
+        self.by_block.retain(|&block, _| around.estimates.knows(block));
+    }
+
+    /// The best candidates for clients of `block`, best first, and whether the first is only kept by the margin.
+    pub(super) fn order(&self, geo: &GeoMap, block: Option<BlockId>) -> (&[PopIndex], bool) {
+        match block.and_then(|block| self.by_block.get(&block)) {
+            Some(ranking) => (&ranking.order, ranking.held),
+            None => self.orders.row(self.slot(geo, block)),
         }
     }
 
-    fn rank_place(&self, around: Around<'_>, place: Option<PlaceId>) -> Ranking {
-        let distances_km = distances_km(around.geo, around.pops, place);
-        // Blocks of this place that have samples are ranked on their own, so this is the prior whatever the time.
-        let estimates = around.estimates.estimate(Instant::ZERO, None, &distances_km);
-        let scores = self.scores(around, &distances_km, &estimates, 0);
-        Ranking { place, order: ranking::order(&scores), measured: None, held: false }
+    /// Every candidate for clients of `block`, best first: the row, and after it who has no room there.
+    pub(super) fn whole_order(&self, now: Instant, around: Around<'_>, block: Option<BlockId>) -> Vec<PopIndex> {
+        let mut order = self.order(around.geo, block).0.to_vec();
+        if order.len() < around.pops.len() {
+            let all = ranking::order(&self.scores(now, around, around.place(block), block));
+            let rest: Vec<PopIndex> = all.iter().copied().filter(|pop| !order.contains(pop)).collect();
+            order.extend(rest);
+        }
+        order
     }
 
-    fn rank_block(&self, now: Instant, around: Around<'_>, block: BlockId) -> Ranking {
-        let place = around.geo.block(block).place;
-        let distances_km = distances_km(around.geo, around.pops, Some(place));
-        let is_measured = around.estimates.knows(block);
-        let estimates = around.estimates.estimate(now, is_measured.then_some(block), &distances_km);
-        let scores = self.scores(around, &distances_km, &estimates, block_key(around.geo, Some(block)));
-        let previous = self.by_block.get(&block).or_else(|| self.by_place.get(place.index()));
-        let (order, held) = match previous {
-            Some(previous) if self.policy.learns() => {
-                ranking::order_after(&scores, &previous.order, around.options.hysteresis)
-            }
-            _ => (ranking::order(&scores), false),
-        };
-        Ranking { place: Some(place), order, measured: is_measured.then(|| estimates.into()), held }
+    /// Blocks of one slot have one order, unless they have been measured.
+    pub(super) fn slot(&self, geo: &GeoMap, block: Option<BlockId>) -> usize {
+        match block {
+            Some(block) if self.policy.is_per_block() => block.index(),
+            Some(block) => geo.block(block).place.index(),
+            None => self.slots().saturating_sub(1),
+        }
     }
 
-    fn scores(
-        &self,
-        around: Around<'_>,
-        distances_km: &[Option<f64>],
-        estimates: &[Estimate],
-        block_key: u64,
-    ) -> Vec<f64> {
-        self.scoring(around.pops, around.options.seed).scores(distances_km, estimates, block_key, 0)
+    /// How many slots there are.
+    pub(super) fn slots(&self) -> usize {
+        self.orders.slots()
+    }
+
+    /// How many blocks have an order of their own.
+    pub(super) fn measured(&self) -> usize {
+        self.by_block.len()
+    }
+
+    /// How many bytes the rows take.
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.orders.bytes()
+    }
+
+    /// Whether `block` has an order of its own.
+    pub(super) fn is_measured(&self, block: BlockId) -> bool {
+        self.by_block.contains_key(&block)
+    }
+
+    fn scores(&self, now: Instant, around: Around<'_>, place: Option<PlaceId>, block: Option<BlockId>) -> Vec<f64> {
+        let distances_km = around.distances_km(place);
+        let estimates = around.estimates_over(now, place, block, &distances_km);
+        let scoring = self.scoring(around.pops, around.options.seed);
+        scoring.scores(&distances_km, &estimates, block_key(around.geo, block), 0)
     }
 
     /// The policy, ready for candidates.

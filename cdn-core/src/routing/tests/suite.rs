@@ -155,7 +155,7 @@ proptest! {
         let most = if world.policy == PolicyKind::Anycast { 1 } else { 2 };
         prop_assert!((1..=most).contains(&answer.len()), "{} of {candidates}", answer.len());
         prop_assert!(answer.len() < 2 || answer[0] != answer[1]);
-        for pop in answer {
+        for pop in answer.iter() {
             let site = &snapshot.pops()[pop.index()];
             prop_assert!(world.host.rejects(site.code, &site.place.country).is_none());
             prop_assert!(!world.drained.contains(&pop.index()));
