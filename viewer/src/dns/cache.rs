@@ -117,6 +117,8 @@ mod tests {
 
     use hickory_proto::op::ResponseCode;
     use proptest::prelude::*;
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
 
@@ -165,6 +167,99 @@ mod tests {
         assert!(cache.lookup(now, &question("a.test.", None)).is_none());
         cache.store(now, &nairobi, reply(Some(0)), TTL);
         assert!(cache.lookup(now, &question("a.test.", Some("198.18.42.0/24"))).is_some());
+    }
+
+    /// A cache that is asked all the time, at steps of [`TTL`] / [`STEPS`]: an answer that has expired is fetched in the same step.
+    struct Busy {
+        cache: Cache,
+        asked: Question,
+        /// The first step in which it is asked: its phase.
+        begins: u32,
+    }
+
+    impl Busy {
+        fn new(random: &mut ChaCha8Rng) -> Self {
+            Self {
+                cache: Cache::new(1),
+                asked: question("www.demo.test.", None),
+                begins: random.random_range(0..STEPS),
+            }
+        }
+
+        /// What it answers at `now`, and for how long that may be kept.
+        fn ask(&mut self, now: Instant, fetch: impl FnOnce() -> (Arc<Reply>, Duration)) -> (Arc<Reply>, Duration) {
+            if let Some((reply, age)) = self.cache.lookup(now, &self.asked) {
+                return (reply, TTL.saturating_sub(age));
+            }
+            let (reply, ttl) = fetch();
+            self.cache.store(now, &self.asked, Arc::clone(&reply), ttl);
+            (reply, ttl)
+        }
+    }
+
+    const STEPS: u32 = 50;
+
+    const CLIENTS: u32 = 800;
+
+    /// The share of clients that are sent to the old address, for each step since it was changed. A resolver is behind
+    /// the authority; `second` is a cache behind the resolver, and what it makes of the time that is left to an answer.
+    fn share_on_the_old(second: Option<fn(Duration) -> Duration>) -> Vec<f64> {
+        let (old, new, start) = (reply(None), reply(None), Instant::now());
+        let mut random = ChaCha8Rng::seed_from_u64(8);
+        let mut on_old = vec![0u32; 2 * STEPS as usize + 1];
+        for _ in 0..CLIENTS {
+            let (mut resolver, mut behind) = (Busy::new(&mut random), Busy::new(&mut random));
+            // Both have been asked for a while when the change comes, at step 3 STEPS.
+            for step in 0..=5 * STEPS {
+                let now = start + TTL * step / STEPS;
+                let authority = || (Arc::clone(if step < 3 * STEPS { &old } else { &new }), TTL);
+                if step < resolver.begins {
+                    continue;
+                }
+                let answer = resolver.ask(now, authority);
+                let seen = match second {
+                    Some(_) if step < STEPS + behind.begins => continue,
+                    Some(keep) => behind.ask(now, || (answer.0, keep(answer.1))).0,
+                    None => answer.0,
+                };
+                if let Some(since) = step.checked_sub(3 * STEPS) {
+                    on_old[since as usize] += u32::from(Arc::ptr_eq(&seen, &old));
+                }
+            }
+        }
+        on_old.iter().map(|&count| f64::from(count) / f64::from(CLIENTS)).collect()
+    }
+
+    /// Four standard errors of a share of so many, and two steps.
+    fn assert_follows(what: &str, shares: &[f64], expected: impl Fn(f64) -> f64) {
+        for (step, share) in shares.iter().enumerate() {
+            let t = step as f64 / f64::from(STEPS);
+            let bound = 4.0 * (0.25 / f64::from(CLIENTS)).sqrt() + 2.0 / f64::from(STEPS);
+            assert!((share - expected(t)).abs() < bound, "{what}, t = {t} TTL: {share} for {}", expected(t));
+        }
+        // The mean time on the old address is the area under the curve.
+        let steps = 2 * STEPS;
+        let area = |at: &dyn Fn(f64) -> f64| {
+            (0..=steps).map(|step| at(f64::from(step) / f64::from(STEPS))).sum::<f64>() / f64::from(STEPS)
+        };
+        let mean = shares.iter().sum::<f64>() / f64::from(STEPS);
+        assert!((mean - area(&expected)).abs() < 0.05, "{what}: mean {mean} TTL for {}", area(&expected));
+    }
+
+    #[test]
+    fn after_a_change_the_share_on_the_old_address_falls_as_the_formula_says() {
+        // A busy resolver holds an answer of any age up to its TTL, uniformly: 1 - t/TTL are still on it, TTL/2 on average.
+        let one = |t: f64| (1.0 - t).max(0.0);
+        assert_follows("one cache", &share_on_the_old(None), one);
+        // A second cache that counts down what the first has left expires with it, and adds nothing.
+        assert_follows("a cache that counts down", &share_on_the_old(Some(|left| left)), one);
+        // One that begins anew adds an age of its own: the sum of two uniform ages, which is their convolution.
+        let convolved = |t: f64| match t {
+            t if t <= 1.0 => 1.0 - t * t / 2.0,
+            t if t <= 2.0 => (2.0 - t).powi(2) / 2.0,
+            _ => 0.0,
+        };
+        assert_follows("a cache that begins anew", &share_on_the_old(Some(|_| TTL)), convolved);
     }
 
     #[test]
