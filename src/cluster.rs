@@ -179,7 +179,7 @@ impl Cluster {
         let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
-        let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?)?;
+        let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?, &mut warnings)?;
         let mut nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
         // All edges or none: whoever asks for either family is led to the same ones.
         let ipv6 = inputs.ipv6.filter(|&net| ipv6::has_room(net, pops.len()));

@@ -168,6 +168,13 @@ pub(crate) struct DistributionFile {
     /// Served for `/`, such as `index.html`. Default: `/` goes to the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_root_object: Option<String>,
+    /// What viewers may speak over HTTPS, as in CloudFront: `TLSv1.2_2021`, `TLSv1.2_2025`, `TLSv1.3_2025`; older policies
+    /// by name stand for the first. Default `TLSv1.2_2021`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) security_policy: Option<String>,
+    /// `http2` (and HTTP/1.1) or `http1.1` alone, over HTTPS. Default `http2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) http_version: Option<String>,
     /// The behavior for what no other matches.
     pub(crate) default: BehaviorFile,
     /// Behaviors for some paths, the first match counts.
@@ -218,6 +225,9 @@ pub(crate) struct BehaviorFile {
     /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin_request_policy: Option<String>,
+    /// What becomes of requests without HTTPS: `allow-all`, `redirect-to-https` or `https-only`. Default `allow-all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) viewer_protocol: Option<String>,
     /// Key groups: every request must be signed by a key of one of them. Default none: no signature is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) trusted_key_groups: Vec<String>,
@@ -484,6 +494,9 @@ pub(crate) struct EdgeFile {
     /// Client connections that may be open. Default 20000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<usize>,
+    /// Whether edges speak HTTPS, with certificates of the world's own authority. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) https: Option<bool>,
     /// Time for a client to send its request head. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header_timeout: Option<Span>,

@@ -5,6 +5,7 @@
 //! processes and the state directory.
 
 mod args;
+mod authority;
 mod chaos;
 mod cluster;
 mod cluster_file;

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use cdn_core::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::Inputs, cluster_file::ClusterFile};
+use crate::{authority::AuthorityDir, cluster::Inputs, cluster_file::ClusterFile};
 
 /// How to reach a running world.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +66,11 @@ impl WorldDir {
     /// Where logs of nodes stand.
     pub(crate) fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// Where the world's certificate authority keeps what it has.
+    pub(crate) fn authority(&self) -> AuthorityDir {
+        AuthorityDir::new(&self.path)
     }
 
     /// Where the disk tier of a node stands.

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::{signing::TrustedKeys, viewer_protocol::ViewerProtocolPolicy};
+use crate::{security_policy::SecurityPolicy, signing::TrustedKeys, viewer_protocol::ViewerProtocolPolicy};
 
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
@@ -39,6 +39,10 @@ pub struct DistributionSpec {
     pub behaviors: Vec<Behavior>,
     /// The behavior for what no other matches; its pattern is `*`.
     pub default_behavior: Behavior,
+    /// What viewers may speak over HTTPS.
+    pub security_policy: SecurityPolicy,
+    /// Whether viewers may speak HTTP/2 over HTTPS.
+    pub http2: bool,
     /// Which of our own headers responses carry.
     pub diagnostics: Diagnostics,
 }
@@ -55,6 +59,8 @@ impl DistributionSpec {
             key_groups: BTreeMap::new(),
             behaviors: Vec::new(),
             default_behavior,
+            security_policy: SecurityPolicy::default(),
+            http2: true,
             diagnostics: Diagnostics::default(),
         }
     }

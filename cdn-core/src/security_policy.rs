@@ -78,8 +78,8 @@ macro_rules! policies {
 
         impl SecurityPolicy {
             /// All of them, the oldest first.
-            pub const ALL: &'static [Self] =
-                &[$(Self::$variant,)* Self::TLSv1_2_2021, Self::TLSv1_2_2025, Self::TLSv1_3_2025];
+            pub const ALL: [Self; 8] =
+                [$(Self::$variant,)* Self::TLSv1_2_2021, Self::TLSv1_2_2025, Self::TLSv1_3_2025];
 
             /// CloudFront's name.
             pub const fn as_str(self) -> &'static str {
@@ -138,7 +138,7 @@ impl FromStr for SecurityPolicy {
     type Err = UnknownSecurityPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownSecurityPolicy> {
-        let found = Self::ALL.iter().copied().find(|policy| policy.as_str() == text);
+        let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
         found.ok_or_else(|| UnknownSecurityPolicy(text.to_owned()))
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(SecurityPolicy::TLSv1_3_2025.suites().count(), 3);
         assert!(!SecurityPolicy::TLSv1_3_2025.allows_tls12());
         for policy in SecurityPolicy::ALL {
-            assert_eq!(policy.as_str().parse(), Ok(*policy));
+            assert_eq!(policy.as_str().parse(), Ok(policy));
         }
         assert!("TLSv1.2".parse::<SecurityPolicy>().is_err());
     }

@@ -8,13 +8,15 @@ use cdn_core::{
         OriginGroup, OriginRequestPolicy, TransportFailover,
     },
     policies::{self, ORIGIN_REQUEST_POLICIES},
+    security_policy::SecurityPolicy,
     signing::TrustedKeys,
+    viewer_protocol::ViewerProtocolPolicy,
 };
 use edge_node::Compression;
 use http::StatusCode;
 use indexmap::IndexMap;
 
-use super::{OriginPlan, check_id};
+use super::{OriginPlan, check_id, settings::choice};
 use crate::{
     cluster_file::{BehaviorFile, ClusterFile, DEMO, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
     diagnose::{KeyError, nearest_or_all},
@@ -89,6 +91,7 @@ pub(super) fn distributions_of(
     origins: &IndexMap<String, OriginPlan>,
     groups: &BTreeMap<String, OriginGroup>,
     key_groups: &BTreeMap<String, TrustedKeys>,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<Arc<Distribution>>, KeyError> {
     let mut files = file.distributions.clone();
     if files.is_empty() {
@@ -141,12 +144,31 @@ pub(super) fn distributions_of(
         ] {
             *into = written.unwrap_or(*into);
         }
+        let name = written.security_policy.as_deref();
+        let policies = SecurityPolicy::ALL;
+        let security_policy = choice(&key("security_policy"), name, policies, SecurityPolicy::as_str)?;
+        if !security_policy.is_exact() {
+            warnings.push(format!(
+                "distributions.{id}: {security_policy} allows more than any library that is well kept can: viewers                  may speak what TLSv1.2_2021 allows"
+            ));
+        }
+        let http2 = match written.http_version.as_deref() {
+            None | Some("http2") => true,
+            Some("http1.1") => false,
+            Some(other) => {
+                let hint = nearest_or_all(other, ["http2", "http1.1"]);
+                let error = KeyError::new(&key("http_version"), format!("no HTTP version {other:?}"));
+                return Err(KeyError { hint, ..error });
+            }
+        };
         let spec = DistributionSpec {
             id: id.clone(),
             aliases: hosts,
             default_root_object: written.default_root_object.clone().unwrap_or_default(),
             origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
             groups: groups.clone(),
+            security_policy,
+            http2,
             key_groups: key_groups.clone(),
             behaviors,
             default_behavior: behavior(&key("default"), &written.default, "*")?,
@@ -218,6 +240,12 @@ fn behavior_of(
         },
         compress: file.compress.unwrap_or(true),
         origin_request_policy,
+        viewer_protocol: choice(
+            &format!("{key}.viewer_protocol"),
+            file.viewer_protocol.as_deref(),
+            ViewerProtocolPolicy::ALL,
+            ViewerProtocolPolicy::as_str,
+        )?,
         trusted_key_groups: file.trusted_key_groups.clone(),
         ..Behavior::new(target, cache_policy)
     })

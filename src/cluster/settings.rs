@@ -67,6 +67,8 @@ pub(crate) struct EdgePlan {
     pub(crate) disk: Option<u64>,
     /// Open client connections.
     pub(crate) connections: usize,
+    /// Whether edges speak HTTPS.
+    pub(crate) https: bool,
     /// Time for a request head.
     pub(crate) header_timeout: Duration,
     /// Longest pause in a request body.
@@ -206,6 +208,7 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         )?,
         disk: written.disk.map(|bytes| bytes.0),
         connections: written.connections.unwrap_or(20_000),
+        https: written.https.unwrap_or(true),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
         drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
@@ -271,7 +274,7 @@ fn compression_of(written: &EdgeFile) -> Result<Compression, KeyError> {
 }
 
 /// The choice that is written at `key` by its name, else the default.
-fn choice<T: Copy + Default, const N: usize>(
+pub(super) fn choice<T: Copy + Default, const N: usize>(
     key: &str,
     written: Option<&str>,
     all: [T; N],

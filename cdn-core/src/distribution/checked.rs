@@ -17,6 +17,7 @@ use crate::{
     Reason,
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{PathPattern, normalize_for_lookup},
+    security_policy::SecurityPolicy,
     selection::{Union, cookies},
     signing::TrustedKeys,
 };
@@ -31,6 +32,8 @@ pub struct Distribution {
     groups: BTreeMap<String, OriginGroup>,
     /// In order of the lookup; the last is the default behavior, whose pattern is `*`.
     behaviors: Vec<CheckedBehavior>,
+    security_policy: SecurityPolicy,
+    http2: bool,
     diagnostics: Diagnostics,
     warnings: Vec<DistributionWarning>,
 }
@@ -96,6 +99,8 @@ impl Distribution {
             origins: spec.origins,
             groups: spec.groups,
             behaviors,
+            security_policy: spec.security_policy,
+            http2: spec.http2,
             diagnostics: spec.diagnostics,
             warnings,
         })
@@ -144,6 +149,21 @@ impl Distribution {
     /// All behaviors in the order of the lookup, the default one last.
     pub fn behaviors(&self) -> &[CheckedBehavior] {
         &self.behaviors
+    }
+
+    /// What viewers may speak over HTTPS.
+    pub const fn security_policy(&self) -> SecurityPolicy {
+        self.security_policy
+    }
+
+    /// Whether viewers may speak HTTP/2 over HTTPS.
+    pub const fn http2(&self) -> bool {
+        self.http2
+    }
+
+    /// The names that it answers to: aliases, and its own.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.aliases.iter().map(|alias| alias.to_ascii_lowercase()).chain([self.own_name()])
     }
 
     /// Which diagnostic headers responses carry.
