@@ -9,14 +9,19 @@ use std::{
     net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
+use cdn_core::{Role, distribution::Distribution};
+use edge_node::Certificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _, SanType,
 };
+
+use crate::{cluster::Cluster, state::WorldDir};
 
 /// For how long a certificate of the authority itself is good.
 const AUTHORITY_SPAN: Duration = Duration::from_secs(3650 * 86_400);
@@ -107,6 +112,47 @@ impl Authority {
         write(&dir.key(distribution), &key.serialize_pem(), 0o600)?;
         write(&dir.chain(distribution), &leaf.pem(), 0o644)
     }
+}
+
+/// Writes a new leaf for every distribution.
+///
+/// # Errors
+/// The file system refuses.
+pub(crate) fn issue_all(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<()> {
+    let dir = world.authority();
+    let authority = Authority::open(&dir, world.name())?;
+    // Whoever asks for an address is served by the first distribution, where there is one alone.
+    let edges: Vec<IpAddr> =
+        cluster.nodes_with(Role::Edge).flat_map(|plan| plan.addresses.https().map(|address| address.ip())).collect();
+    for (at, distribution) in cluster.distributions.iter().enumerate() {
+        let names: Vec<String> = distribution.names().collect();
+        let mut names_and_local = names.clone();
+        if at == 0 {
+            names_and_local.push("localhost".into());
+        }
+        let addresses = if at == 0 { edges.as_slice() } else { &[] };
+        authority.issue(&dir, distribution.id(), &names_and_local, addresses, cluster.edge.certificate_span)?;
+    }
+    Ok(())
+}
+
+/// What an edge needs to speak HTTPS: the leaf of every distribution.
+///
+/// # Errors
+/// The file system refuses.
+pub(crate) fn certificates(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<Vec<Certificate>> {
+    let dir = world.authority();
+    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let certificate = |distribution: &Arc<Distribution>| {
+        Ok(Certificate {
+            names: distribution.names().collect(),
+            chain_pem: read(dir.chain(distribution.id()))?,
+            key_pem: read(dir.key(distribution.id()))?,
+            security_policy: distribution.security_policy(),
+            http2: distribution.http2(),
+        })
+    };
+    cluster.distributions.iter().map(certificate).collect()
 }
 
 fn params(world: &str, key: &KeyPair) -> CertificateParams {

@@ -127,6 +127,8 @@ pub(crate) struct Addresses {
     pub(crate) http: Option<SocketAddr>,
     /// The same over IPv6, at the same port.
     pub(crate) http6: Option<SocketAddrV6>,
+    /// HTTPS for clients: at the addresses of HTTP, and this port.
+    pub(crate) https_port: Option<u16>,
     /// DNS, UDP and TCP.
     pub(crate) dns: Option<SocketAddr>,
     /// The admin port.
@@ -139,9 +141,15 @@ impl Addresses {
         self.http.into_iter().chain(self.http6.map(SocketAddr::V6))
     }
 
+    /// HTTPS in both families.
+    pub(crate) fn https(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let port = self.https_port;
+        self.viewer_facing().filter_map(move |address| Some(SocketAddr::new(address.ip(), port?)))
+    }
+
     /// Every one of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> + use<> {
-        self.viewer_facing().chain(self.dns).chain(self.admin)
+        self.viewer_facing().chain(self.https()).chain(self.dns).chain(self.admin)
     }
 }
 
@@ -186,6 +194,12 @@ impl Cluster {
         if let Some(net) = ipv6 {
             give_ipv6(&mut nodes, net);
         }
+        let edge = edge_of(file)?;
+        if edge.https {
+            for node in nodes.iter_mut().filter(|node| node.id.role() == Role::Edge) {
+                node.addresses.https_port = Some(ports.edge_https());
+            }
+        }
         let world = world_of(file, inputs)?;
         let default_place = match &file.viewer.place {
             Some(name) => place(atlas, "viewer.place", name)?,
@@ -209,7 +223,7 @@ impl Cluster {
             router: router_of(file)?,
             dns: dns_of(file)?,
             routing: routing_of(file, &pops)?,
-            edge: edge_of(file)?,
+            edge,
             viewer: ViewerPlan {
                 place: default_place,
                 resolver,
@@ -294,6 +308,7 @@ impl Cluster {
                 Role::Viewer => "viewer proxy",
             };
             all.extend(node.addresses.viewer_facing().map(|address| (address, what, Transport::Tcp)));
+            all.extend(node.addresses.https().map(|address| (address, "edges, HTTPS", Transport::Tcp)));
             all.extend(admin.map(|address| (address, "admin", Transport::Tcp)));
             if let Some(dns) = dns {
                 all.extend([(dns, "DNS", Transport::Udp), (dns, "DNS", Transport::Tcp)]);
@@ -383,7 +398,7 @@ fn nodes_of(
         let is_app = role == Role::Origin && http.is_none();
         let admin = (!is_app).then(|| ports.admin(at));
         let pop = place.pop_code();
-        let addresses = Addresses { http, http6: None, dns, admin };
+        let addresses = Addresses { http, dns, admin, ..Addresses::default() };
         nodes.push(NodePlan { id: NodeId::new(role, name), pop, place: place.clone(), addresses, is_app });
     };
     let edge_at = |network: u8, at: usize| {

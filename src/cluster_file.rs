@@ -497,6 +497,9 @@ pub(crate) struct EdgeFile {
     /// Whether edges speak HTTPS, with certificates of the world's own authority. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) https: Option<bool>,
+    /// How long certificates of edges are good; a new one takes over after two thirds of it. Default 2160h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_span: Option<Span>,
     /// Time for a client to send its request head. Default 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header_timeout: Option<Span>,

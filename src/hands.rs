@@ -131,6 +131,15 @@ impl RootHands {
         Ok(())
     }
 
+    /// Has every edge read its certificates again. One that does not run reads them when it starts.
+    pub(crate) async fn spread_certificates(&self) {
+        for edge in self.listeners().iter().filter(|node| node.role() == Role::Edge) {
+            if let Err(error) = self.admin.tell(&self.cluster, edge, "/certificates", &Value::Null).await {
+                tracing::warn!(%edge, %error, "could not be told of new certificates");
+            }
+        }
+    }
+
     /// Puts a document to every router that can hear, over the network of the world.
     async fn tell_routers(&self, path: &str, ask: &impl Serialize) -> Result<(), HandsError> {
         let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);

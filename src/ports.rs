@@ -37,6 +37,11 @@ impl PortBlock {
         loopback(self.base)
     }
 
+    /// Edges, HTTPS.
+    pub(crate) const fn edge_https(self) -> u16 {
+        self.base + 43
+    }
+
     /// DNS, UDP and TCP.
     pub(crate) const fn dns(self) -> SocketAddr {
         loopback(self.base + 53)

@@ -27,6 +27,7 @@ pub(crate) use self::{
 };
 use crate::{
     args::{Cli, UpArgs},
+    authority,
     cluster::{Cluster, NodePlan},
     hands::{Admin, RootHands},
     links,
@@ -65,6 +66,9 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     dir.keep_disks(&with_disk.map(|node| &node.id).collect::<Vec<_>>());
     for warning in &warnings {
         screen.say(&format!("warning: {warning}"));
+    }
+    if cluster.edge.https {
+        authority::issue_all(&dir, &cluster)?;
     }
     ports::check_free(&cluster.listens_on()).map_err(|error| VerbError::Failed(error.into()))?;
     let control = cluster.ports.control();
@@ -127,6 +131,9 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut hang_up = tokio::signal::unix::signal(SignalKind::hangup())?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    // A certificate is replaced before it ends, and edges go on meanwhile.
+    let renewal_span = cluster.edge.certificate_span * 2 / 3;
+    let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + renewal_span, renewal_span);
     let mut outcome = Ok(());
     let mut started = false;
     loop {
@@ -145,6 +152,10 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
                 None => break,
             },
             _ = tick.tick() => screen.live(&handle.status()),
+            _ = renewal.tick(), if cluster.edge.https => match authority::issue_all(&dir, &cluster) {
+                Ok(()) => hands.spread_certificates().await,
+                Err(error) => screen.event(&format!("certificates could not be renewed: {error:#}")),
+            },
             _ = interrupt.recv() => {
                 outcome = Err(VerbError::Interrupted);
                 break;
@@ -240,7 +251,7 @@ pub(crate) fn addresses(plan: &NodePlan) -> Addresses {
     Addresses {
         http: text(plan.addresses.http),
         http6: text(plan.addresses.http6.map(std::net::SocketAddr::V6)),
-        https: None,
+        https: text(plan.addresses.https().next()),
         dns: text(plan.addresses.dns),
         admin: text(plan.addresses.admin),
     }

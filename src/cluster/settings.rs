@@ -12,6 +12,7 @@ use world::{Access, Atlas, Matrix, World, WorldOptions};
 
 use super::Inputs;
 use crate::{
+    authority::LEAF_SPAN,
     cluster_file::{ClusterFile, EdgeFile},
     diagnose::{KeyError, nearest_or_all},
     ipv6::{self, Ipv6Setting},
@@ -69,6 +70,8 @@ pub(crate) struct EdgePlan {
     pub(crate) connections: usize,
     /// Whether edges speak HTTPS.
     pub(crate) https: bool,
+    /// How long their certificates are good.
+    pub(crate) certificate_span: Duration,
     /// Time for a request head.
     pub(crate) header_timeout: Duration,
     /// Longest pause in a request body.
@@ -209,11 +212,15 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         disk: written.disk.map(|bytes| bytes.0),
         connections: written.connections.unwrap_or(20_000),
         https: written.https.unwrap_or(true),
+        certificate_span: written.certificate_span.map_or(LEAF_SPAN, |span| span.0),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
         drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
         compression: compression_of(written)?,
     };
+    if plan.certificate_span < Duration::from_secs(1) {
+        return Err(KeyError::new("edge.certificate_span", "a certificate must be good for a second at least"));
+    }
     if plan.connections == 0 {
         return Err(KeyError::new("edge.connections", "an edge needs at least one connection"));
     }

@@ -11,12 +11,13 @@ use std::{
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
-use edge_node::{Config, DiskConfig, Edge, Handle, Limits, Parent, Tier};
+use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, Limits, Listeners, Parent, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
+    authority,
     cluster::{Cluster, OriginKind},
     ipv6, links,
     node::{
@@ -38,6 +39,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     for address in frame.plan.addresses.viewer_facing() {
         listeners.push(ipv6::listen(address).with_context(|| format!("cannot listen on {address}"))?);
     }
+    let mut https = Vec::new();
+    for address in frame.plan.addresses.https() {
+        https.push(ipv6::listen(address).with_context(|| format!("cannot listen on {address}"))?);
+    }
+    let listeners = Listeners { http: listeners, https };
     let (edge, handle) = Edge::build(config(&frame)?, listeners, edge_node::boxed(dialer))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],
@@ -56,7 +62,8 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     };
     let routes = Router::new()
         .route("/invalidate", put(invalidate))
-        .with_state(EdgeState { handle: handle.clone(), cluster: Arc::clone(&cluster) })
+        .route("/certificates", put(renew))
+        .with_state(EdgeState { handle: handle.clone(), cluster: Arc::clone(&cluster), world: frame.world.clone() })
         .merge(cache::routes(handle, cluster, frame.plan.id.role()));
     frame.announce(common, routes).await?;
     edge.serve(frame.stop).await.context("the edge ended")
@@ -84,6 +91,13 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         drain_grace: plan.drain_grace,
         ..Limits::default()
     };
+    // Caches behind speak to other nodes of ours alone.
+    let https = match frame.plan.addresses.https_port {
+        Some(port) => {
+            Some(HttpsConfig { certificates: authority::certificates(&WorldDir::new(&frame.world)?, cluster)?, port })
+        }
+        None => None,
+    };
     let disk = match plan.disk {
         Some(bytes_max) => {
             let dir = WorldDir::new(&frame.world)?.disk(&frame.plan.id);
@@ -106,7 +120,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         eviction: plan.eviction,
         admission: plan.admission,
         disk,
-        https: None,
+        https,
         limits,
         source_nat: Some(source_nat(cluster)?),
         seed,
@@ -134,10 +148,21 @@ pub(crate) fn source_nat(cluster: &Cluster) -> anyhow::Result<SourceNat> {
 struct EdgeState {
     handle: Handle,
     cluster: Arc<Cluster>,
+    /// The world's name.
+    world: String,
+}
+
+/// Reads the certificates again.
+async fn renew(State(EdgeState { handle, cluster, world }): State<EdgeState>) -> Result<(), (StatusCode, String)> {
+    let renewed = WorldDir::new(&world).and_then(|dir| authority::certificates(&dir, &cluster)).and_then(|all| {
+        handle.set_certificates(&all)?;
+        Ok(())
+    });
+    renewed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
 }
 
 async fn invalidate(
-    State(EdgeState { handle, cluster }): State<EdgeState>,
+    State(EdgeState { handle, cluster, .. }): State<EdgeState>,
     Json(ask): Json<InvalidateAsk>,
 ) -> Result<String, (StatusCode, String)> {
     let mut removed = 0;

@@ -77,7 +77,7 @@ fn config(cluster: &Cluster) -> Config {
     // A viewer's request takes as long as the edge may take with it.
     config.limits.drain_grace = cluster.edge.drain_grace;
     config.edge_http_port = cluster.ports.edge_http();
-    config.edge_https_port = None;
+    config.edge_https_port = cluster.edge.https.then(|| cluster.ports.edge_https());
     config.edges6 = cluster.ipv6;
     let edges = cluster.nodes_with(Role::Edge);
     config.edge_names = edges

@@ -1,12 +1,13 @@
 //! Verbs that stand somewhere: curl, dig, proxy, and any command.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use control_plane::wire::Status;
 use serde_json::{Value, json};
 
 use crate::{
     args::{Cli, CurlArgs, DigArgs, InArgs},
+    state::WorldDir,
     talk::{Api, VerbError, error_document, tell},
     verbs::{api, print, say},
 };
@@ -57,6 +58,10 @@ pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
         // The place is ours to say, whatever the environment or a curlrc says of proxies.
         .args(["--proxy", &format!("http://{proxy}"), "--proxy-user", &format!("{user}:"), "--noproxy", ""])
         .args(&args.args);
+    // For this call only. What the user names himself comes later and wins.
+    if let Some(certificate) = authority_of(cli) {
+        command.env("CURL_CA_BUNDLE", certificate);
+    }
     let status = command
         .status()
         .map_err(|error| VerbError::Failed(anyhow::Error::new(error).context("cannot run curl; is it installed?")))?;
@@ -136,10 +141,26 @@ pub(super) async fn inside(cli: &Cli, args: &InArgs) -> Result<(), VerbError> {
         command.env_remove(name);
     }
     command.env("ISO_PLACE", &args.place);
+    // Nothing but this world is reached through the proxy, so nothing but its authority need be trusted.
+    if let Some(certificate) = authority_of(cli) {
+        for name in AUTHORITY_VARIABLES {
+            command.env(name, &certificate);
+        }
+    }
     let status = command
         .status()
         .map_err(|error| VerbError::Failed(anyhow::Error::new(error).context(format!("cannot run {program}"))))?;
     exit_like(status)
+}
+
+/// By which curl, OpenSSL, Node.js, Python's requests, git and Deno learn whom to trust.
+const AUTHORITY_VARIABLES: [&str; 6] =
+    ["CURL_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "DENO_CERT"];
+
+/// The certificate of the world's authority, where there is one.
+fn authority_of(cli: &Cli) -> Option<PathBuf> {
+    let path = WorldDir::new(&cli.world).ok()?.authority().certificate();
+    path.exists().then_some(path)
 }
 
 /// A byte of a user name inside a URL (RFC 3986 section 3.2.1).
