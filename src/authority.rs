@@ -6,7 +6,7 @@
 use std::{
     fs, io,
     io::Write as _,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -167,9 +167,11 @@ fn params(world: &str, key: &KeyPair) -> CertificateParams {
             GeneralSubtree::DnsName("test".into()),
             GeneralSubtree::DnsName("localhost".into()),
             GeneralSubtree::IpAddress(CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6(Ipv6Addr::LOCALHOST.octets(), [0xff; 16])),
+            // Edges may stand anywhere in fc00::/7.
             GeneralSubtree::IpAddress(CidrSubnet::V6(
-                [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                [0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                [0xfc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                [0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             )),
         ],
         excluded_subtrees: Vec::new(),

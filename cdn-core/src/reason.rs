@@ -130,7 +130,7 @@ reasons! {
     ViewerBadRequest = "viewer_bad_request", "the request is not one that a forward proxy can serve";
     ViewerUnknownPlace = "viewer_unknown_place", "the proxy user names no place of the world";
     ViewerForeignHost = "viewer_foreign_host", "the host is not of this world, and nothing else is ever asked";
-    ViewerNoHttps = "viewer_no_https", "the request wants HTTPS, which no edge speaks";
+    ViewerNoHttps = "viewer_no_https", "the request wants HTTPS, which is switched off in this world";
     ViewerResolveFailed = "viewer_resolve_failed", "no router gave an address for the host";
     ViewerResolverBusy = "viewer_resolver_busy", "the resolver has as many lookups under way as its limit allows";
     ViewerConnectFailed = "viewer_connect_failed", "no address of the host could be connected to";

@@ -149,7 +149,8 @@ pub(super) fn distributions_of(
         let security_policy = choice(&key("security_policy"), name, policies, SecurityPolicy::as_str)?;
         if !security_policy.is_exact() {
             warnings.push(format!(
-                "distributions.{id}: {security_policy} allows more than any library that is well kept can: viewers                  may speak what TLSv1.2_2021 allows"
+                "distributions.{id}: {security_policy} allows more than any library that is well kept can: viewers \
+                 may speak what TLSv1.2_2021 allows"
             ));
         }
         let http2 = match written.http_version.as_deref() {

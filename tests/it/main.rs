@@ -14,6 +14,7 @@ mod documents;
 mod examples;
 mod harness;
 mod hostile;
+mod https;
 mod ipv6;
 mod ledger;
 mod links;

@@ -71,7 +71,7 @@ fn edge_port(host: &str, port: u16, config: &Config) -> Result<u16, Failure> {
         (80, _) => Ok(http),
         (443, Some(https)) => Ok(https),
         (443, None) => Err(Failure::NoHttps(format!(
-            "this world speaks no HTTPS yet: nobody listens on port 443 of {host}; ask for http://{host}/"
+            "HTTPS is switched off in this world ([edge] https): nobody listens on port 443 of {host}; ask for http://{host}/"
         ))),
         (port, https) if port == http || Some(port) == https => Ok(port),
         (_, Some(https)) => Err(Failure::ForeignHost(format!(
@@ -130,7 +130,7 @@ mod tests {
         let of = |authority: &str| Target::of(&authority.parse().unwrap(), 443, &config);
         let refused = of("www.demo.test").unwrap_err();
         assert_eq!(refused.reason(), cdn_core::Reason::ViewerNoHttps);
-        assert!(refused.to_string().contains("no HTTPS yet"), "{refused}");
+        assert!(refused.to_string().contains("HTTPS is switched off"), "{refused}");
         assert_eq!(of("example.com").unwrap_err().reason(), cdn_core::Reason::ViewerForeignHost);
         assert!(of("www.demo.test:22").unwrap_err().to_string().contains("port 80 "));
     }
