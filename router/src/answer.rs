@@ -70,6 +70,8 @@ pub(crate) struct Routed<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) subject: Subject,
     pub(crate) answer: AnswerId,
+    /// Where edges speak HTTPS, if they do.
+    pub(crate) https_port: Option<u16>,
 }
 
 impl Routed<'_> {
@@ -138,7 +140,8 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
     let snapshot = &published.snapshot;
     let (client, asked_by) = client(question.subnet, question.peer);
     let (chosen, scope_len) = snapshot.answer(host, client, turn);
-    let routed = Routed { snapshot, subject: Subject { host, client, asked_by, turn }, answer: chosen };
+    let subject = Subject { host, client, asked_by, turn };
+    let routed = Routed { snapshot, subject, answer: chosen, https_port: published.zones.routed_types().https };
     if routed.addresses().next().is_none() {
         return Reply::error(Code::ServFail);
     }

@@ -36,9 +36,9 @@ pub struct Config {
     /// Other records: of these zones, and of others that begin where one of them is a SOA. A SOA or NS records here
     /// replace those that the zone of a distribution has by itself.
     pub records: Vec<Record>,
-    /// Whether names of distributions have HTTPS records (RFC 9460), with the chosen edges as hints. Who sees one takes
-    /// it for a promise of TLS at the edges' port (section 9.5 there). Default false.
-    pub https_records: bool,
+    /// At which port names of distributions have HTTPS records (RFC 9460), with the chosen edges as hints; `None` for
+    /// none. Who sees one takes it for a promise of TLS at that port of every edge (section 9.5 there).
+    pub https_records: Option<u16>,
     /// The candidates.
     pub pops: Vec<Pop>,
     /// Client networks and where they are.
@@ -77,7 +77,7 @@ impl Config {
             distributions: vec![],
             routes: vec![],
             records: vec![],
-            https_records: false,
+            https_records: None,
             pops: vec![],
             prefixes: vec![],
             peers: vec![],

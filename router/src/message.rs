@@ -251,11 +251,11 @@ impl Writer<'_, '_> {
 }
 
 impl Routed<'_> {
-    /// The HTTPS record of the chosen edges: the first one's port, and those as hints that have it too.
+    /// The HTTPS record of the chosen edges, all of which speak it at one port.
     fn write_https(&self, out: &mut Vec<u8>) {
-        let port = self.addresses().next().map_or(0, |address| address.port());
-        let at_port = || self.edges().filter(|edge| edge.v4.port() == port);
-        Svcb::write_https(port, at_port().map(|edge| *edge.v4.ip()), at_port().filter_map(|edge| edge.v6), out);
+        const PORT_DEFAULT: u16 = 443;
+        let port = self.https_port.unwrap_or(PORT_DEFAULT);
+        Svcb::write_https(port, self.edges().map(|edge| *edge.v4.ip()), self.edges().filter_map(|edge| edge.v6), out);
     }
 }
 

@@ -126,7 +126,11 @@ pub(super) fn dns_of(file: &ClusterFile) -> Result<DnsPlan, KeyError> {
         limits.tcp_timeout = span;
     }
     let query_log = written.query_log.as_ref().map(query_log_of).transpose()?;
-    let https_records = written.https_records.unwrap_or(false);
+    let https = file.edge.https.unwrap_or(true);
+    let https_records = written.https_records.unwrap_or(https);
+    if https_records && !https {
+        return Err(KeyError::new("router.dns.https_records", "edges speak no HTTPS, as [edge] https says"));
+    }
     Ok(DnsPlan { https_records, cookies, cookie_rollover, version, limits, query_log })
 }
 
@@ -167,8 +171,9 @@ mod tests {
         assert_eq!(plan.limits, Limits::default());
         assert_eq!(plan.cookies, CookiePolicy::On);
         assert!(plan.query_log.is_none());
-        assert!(!plan.https_records, "edges speak no TLS");
-        assert!(check("https_records = true").unwrap().https_records);
+        assert!(plan.https_records, "as edges speak HTTPS");
+        assert!(!check("https_records = false").unwrap().https_records);
+        assert!(!check("[edge]\nhttps = false").unwrap().https_records);
         assert!(plan.version.unwrap().starts_with("isochrone "));
         assert_eq!(check("version = \"\"").unwrap().version, None);
     }
@@ -178,6 +183,7 @@ mod tests {
         for (toml, key) in [
             ("cookies = \"onn\"", "router.dns.cookies"),
             ("cookie_rollover = \"40d\"", "router.dns.cookie_rollover"),
+            ("https_records = true\n[edge]\nhttps = false", "router.dns.https_records"),
             ("trusted = [\"loopback\"]", "router.dns.trusted"),
             ("unproven_bytes = \"100\"", "router.dns.unproven_bytes"),
             ("udp_bytes = \"64KiB\"", "router.dns.udp_bytes"),

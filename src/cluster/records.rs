@@ -149,7 +149,7 @@ impl Cluster {
         });
         config.distributions = names.collect();
         config.records.clone_from(&self.records);
-        config.https_records = self.dns.https_records;
+        config.https_records = self.dns.https_records.then(|| self.ports.edge_https());
         for plan in self.nodes_with(Role::Edge) {
             let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
             let address6 = plan.addresses.http6.map(|address| *address.ip());

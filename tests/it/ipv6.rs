@@ -128,8 +128,6 @@ const DUAL_STACK: &str = r#"
 preset = "tiny"
 [router]
 explore = 0.0
-[router.dns]
-https_records = true
 [[router.records]]
 name = "six.demo.test"
 type = "AAAA"

@@ -319,7 +319,7 @@ impl Zones {
             let routed = match wanted {
                 RecordType::A | RecordType::ANY => Some(RecordType::A),
                 RecordType::AAAA if self.routed_types.ipv6 => Some(wanted),
-                RecordType::HTTPS if self.routed_types.https && fixed.is_none() => Some(wanted),
+                RecordType::HTTPS if self.routed_types.https.is_some() && fixed.is_none() => Some(wanted),
                 _ => None,
             };
             if let Some(wanted) = routed {

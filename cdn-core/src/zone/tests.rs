@@ -396,7 +396,7 @@ fn what_a_zone_says_of_a_zone_below_it_is_not_answered() {
 #[test]
 fn routed_names_have_what_edges_have() {
     let mut builder = builder("t SOA\nt NS ns.t\nt TXT x\nalias.t CNAME t\nmine.t HTTPS x\n");
-    builder.routed_types = RoutedTypes { ipv6: true, https: true };
+    builder.routed_types = RoutedTypes { ipv6: true, https: Some(4443) };
     builder.add_routed(name("t"), 3);
     builder.add_routed(name("mine.t"), 4);
     let zones = builder.build().unwrap();

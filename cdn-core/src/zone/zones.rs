@@ -34,8 +34,8 @@ pub struct RecordSet {
 pub struct RoutedTypes {
     /// IPv6 addresses.
     pub ipv6: bool,
-    /// HTTPS records with hints.
-    pub https: bool,
+    /// HTTPS records with hints, for this port.
+    pub https: Option<u16>,
 }
 
 /// Records that cannot stand beside the others.
@@ -197,6 +197,11 @@ impl ZonesBuilder {
 }
 
 impl Zones {
+    /// What names that are routed have besides IPv4 addresses.
+    pub const fn routed_types(&self) -> RoutedTypes {
+        self.routed_types
+    }
+
     /// The apexes of all zones, outer ones first.
     pub fn apexes(&self) -> impl Iterator<Item = &Name> {
         self.zones.iter().map(|zone| &zone.apex)

@@ -111,7 +111,7 @@ fn where_one_edge_has_none_nobody_is_sent_by_ipv6() {
 fn https_records_hint_at_both_families() {
     let world = world_with(|config| {
         give_all(config);
-        config.https_records = true;
+        config.https_records = Some(4443);
     })
     .healthy();
     let answer = world.ask(&with_edns(question("www.demo.test", RecordType::HTTPS)));
@@ -119,10 +119,12 @@ fn https_records_hint_at_both_families() {
     let value = |key| https.svc_params.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
     let Some(SvcParamValue::Ipv4Hint(v4)) = value(SvcParamKey::Ipv4Hint) else { panic!("{https:?}") };
     let Some(SvcParamValue::Ipv6Hint(v6)) = value(SvcParamKey::Ipv6Hint) else { panic!("{https:?}") };
-    // The edges of this test have a port each, so only the first one's addresses go with the port.
-    let first = world.edges.iter().position(|edge| *edge.address.ip() == v4.0[0].0).unwrap();
-    assert_eq!((v4.0.len(), v6.0.len()), (1, 1));
-    assert_eq!(v6.0[0].0, address6(first));
+    assert_eq!(value(SvcParamKey::Port), Some(&SvcParamValue::Port(4443)));
+    assert_eq!((v4.0.len(), v6.0.len()), (2, 2));
+    for (v4, v6) in v4.0.iter().zip(&v6.0) {
+        let at = world.edges.iter().position(|edge| *edge.address.ip() == v4.0).unwrap();
+        assert_eq!(v6.0, address6(at));
+    }
 }
 
 #[test]
