@@ -135,6 +135,7 @@ reasons! {
     ViewerResolverBusy = "viewer_resolver_busy", "the resolver has as many lookups under way as its limit allows";
     ViewerConnectFailed = "viewer_connect_failed", "no address of the host could be connected to";
     ViewerConnectTimeout = "viewer_connect_timeout", "every address of the host was silent";
+    ViewerTlsFailed = "viewer_tls_failed", "the TLS handshake with the edge came to nothing";
     ViewerEdgeReset = "viewer_edge_reset", "the connection to the edge ended before it answered";
     ViewerEdgeInvalid = "viewer_edge_invalid", "what the edge sent is not valid HTTP";
     ViewerResponseTimeout = "viewer_response_timeout", "the edge did not answer within the limit";

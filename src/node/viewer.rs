@@ -1,6 +1,6 @@
 //! The viewer proxy, as a process.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{
@@ -16,7 +16,7 @@ use futures_util::stream;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::Value;
-use viewer::{Config, DigOptions, Handle, LoadNews, LoadPlan, LoadRun, RouterAddresses, Viewer};
+use viewer::{Config, DigOptions, Handle, Identities, Identity, LoadNews, LoadPlan, LoadRun, RouterAddresses, Viewer};
 use wan::RawDial;
 use world::{Atlas, scenario::Load};
 
@@ -28,6 +28,7 @@ use crate::{
         Common, Frame,
         load_wire::{LoadAsk, LoadEnd, LoadLine},
     },
+    state::WorldDir,
 };
 
 /// The longest description of a load: a trace of some million requests.
@@ -40,7 +41,12 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let raw = cluster.ipv6.map(|net| Arc::new(TwinDial { clients: ipv6::clients_in(net) }) as Arc<dyn RawDial>);
     let (wan, wan_counters) = links::wan_of(&cluster, &frame.name(), raw)?;
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    let (node, handle) = Viewer::build(config(&cluster), listener, Arc::new(Atlas::embedded()), Arc::new(wan.clone()))?;
+    let mut config = config(&cluster);
+    if cluster.edge.https {
+        config.identities =
+            Some(Arc::new(WorldIdentities { dir: WorldDir::new(&frame.world)?, cluster: Arc::clone(&cluster) }));
+    }
+    let (node, handle) = Viewer::build(config, listener, Arc::new(Atlas::embedded()), Arc::new(wan.clone()))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["viewer"]), (wan_counters, &["wan"])],
         metrics: Arc::new(|_| String::new()),
@@ -84,6 +90,37 @@ fn config(cluster: &Cluster) -> Config {
         .flat_map(|plan| plan.addresses.viewer_facing().map(|address| (address.ip(), plan.id.name().to_owned())))
         .collect::<BTreeMap<IpAddr, String>>();
     config
+}
+
+/// The certificates of a world as they lie in its state directory, read when one is asked for: they are renewed.
+#[derive(Debug)]
+struct WorldIdentities {
+    dir: WorldDir,
+    cluster: Arc<Cluster>,
+}
+
+impl Identities for WorldIdentities {
+    fn identity(&self, host: &str) -> io::Result<Identity> {
+        let dir = self.dir.authority();
+        let distribution = match self.cluster.distributions.as_slice() {
+            all if host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() => all.first(),
+            all => all.iter().find(|distribution| distribution.names().any(|name| is_called(host, &name))),
+        };
+        let id = distribution.ok_or(io::ErrorKind::NotFound)?.id();
+        Ok(Identity {
+            chain_pem: fs::read_to_string(dir.chain(id))?,
+            key_pem: fs::read_to_string(dir.key(id))?,
+            authority_pem: fs::read_to_string(dir.certificate())?,
+        })
+    }
+}
+
+/// Whether a name of a distribution is `host`, or a wildcard for it.
+fn is_called(host: &str, name: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
+        None => name == host,
+    }
 }
 
 #[derive(Clone)]

@@ -146,7 +146,8 @@ pub(crate) fn first_screen(
         "default" => String::new(),
         name => format!(" --world {name}"),
     };
-    text.push_str(&format!("  iso curl{world} --from tokyo --ledger -- http://{host}/\n"));
+    let scheme = if cluster.edge.https { "https" } else { "http" };
+    text.push_str(&format!("  iso curl{world} --from tokyo --ledger -- {scheme}://{host}/\n"));
     text.push_str(&format!("  dig @{} -p {} {host} +short +subnet=198.18.0.0/24\n", dns.ip(), dns.port()));
     text.push_str(&format!("  {}\n\n", status.dashboard));
     let pop = cluster.nodes_with(Role::Edge).nth(1).or_else(|| cluster.nodes_with(Role::Edge).next());

@@ -52,6 +52,9 @@ pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
     if args.warm {
         options.push("warm".to_owned());
     }
+    if args.ledger || cli.json {
+        options.push("look-inside".to_owned());
+    }
     let user = proxy_user(&args.from, args.resolver.as_deref(), args.no_ecs, &options);
     let mut command = Command::new("curl");
     command

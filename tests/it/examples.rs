@@ -158,7 +158,7 @@ fn the_command_of_the_apps_readme_puts_it_behind_the_cdn() {
     for command in [
         "python3 examples/app/server.py",
         "iso up --origin app=http://127.0.0.1:3000@us-east-1",
-        "iso curl --from tokyo --ledger -- http://www.demo.test/",
+        "iso curl --from tokyo --ledger -- https://www.demo.test/",
     ] {
         assert!(readme.contains(&format!("`{command}`")), "{command}");
     }

@@ -87,6 +87,47 @@ fn the_parts_of_a_request_through_the_shield_add_up() {
 }
 
 #[test]
+fn a_request_over_https_shows_its_handshake() {
+    let world = World::of_file("pops = [\"FRA\"]\nshield = \"none\"\n");
+    let rtt = world.rtt("tokyo", "fra");
+    let ask = |options: &[&str], path: &str| {
+        let url = format!("https://www.demo.test{path}");
+        let options = [&["curl", "--json", "--from", "tokyo", "--ledger"], options].concat();
+        let args = [&options[..], &["--", "-sS", "-o", "/dev/null", "--max-time", "60", &url]].concat();
+        serde_json::from_str::<Value>(&world.ok(&args)).unwrap()
+    };
+    let cold = ask(&[], "/a?size=100k");
+    adds_up(&cold);
+    assert_eq!((&cold["status"], &cold["url"]), (&200.into(), &"https://www.demo.test/a?size=100k".into()), "{cold}");
+    assert_eq!(
+        (&cold["complete"], &cold["cache"], &cold["body_bytes"]),
+        (&true.into(), &"miss".into(), &102_400.into())
+    );
+    for step in ["dns", "connect", "tls", "request", "edge_lookup", "origin_attempt", "edge", "transfer"] {
+        assert!(!spent(&cold, step).is_empty(), "{step} is not in {cold}");
+    }
+    // TLS 1.3 costs one round trip more than TCP alone (RFC 8446, section 2).
+    assert_eq!(details(&cold, "tls"), ["tls handshake, TLS 1.3"]);
+    let tls = spent(&cold, "tls")[0];
+    assert!((rtt * 0.999..rtt * 1.5).contains(&tls), "{tls} ms of {rtt} ms: {cold}");
+    assert!((rtt * 0.999..rtt * 1.5).contains(&spent(&cold, "connect")[0]), "{cold}");
+
+    // A warm one has all that behind it.
+    let warm = ask(&["--warm"], "/a?size=100k");
+    adds_up(&warm);
+    assert_eq!((&warm["cache"], spent(&warm, "tls").len()), (&"hit".into(), 0), "{warm}");
+
+    // Nobody has a look inside who does not ask for a ledger: HTTP/2 is spoken with the edge, which this proxy does not.
+    let shown = ["-o", "/dev/null", "-w", "%{http_version}", "https://www.demo.test/"];
+    assert_eq!(world.curl("tokyo", &shown), "2");
+    let url =
+        ["--", "-sS", "-o", "/dev/null", "-w", "%{http_version} %{ssl_verify_result}\n", "https://www.demo.test/"];
+    let shown = world.ok(&[&["curl", "--from", "tokyo", "--ledger"], &url[..]].concat());
+    assert!(shown.starts_with("1.1 0\n200  GET https://www.demo.test/\n"), "{shown}");
+    assert!(!shown.contains("broken off"), "{shown}");
+}
+
+#[test]
 fn every_attempt_at_an_origin_is_a_part_with_its_outcome() {
     let world = World::of_file("pops = [\"FRA\"]\nshield = \"none\"\n");
     let rtt = world.rtt("fra", "us-east-1");

@@ -5,10 +5,13 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::tls::Identities;
 
 /// What a viewer node needs to know of its world.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Config {
     pub edge_http_port: u16,
     /// The port on which every edge serves HTTPS; stands in for port 443. `None` where no edge does.
     pub edge_https_port: Option<u16>,
+    /// Where certificates are, for ledgers that look inside TLS; `None` for none of those.
+    pub identities: Option<Arc<dyn Identities>>,
     /// What to call the edges in ledgers, such as `fra`. An address without a name is shown as it is.
     pub edge_names: BTreeMap<IpAddr, String>,
     /// Where a client stands that names no place.
@@ -53,6 +58,7 @@ impl Config {
             edges6: None,
             edge_http_port: 4480,
             edge_https_port: Some(4443),
+            identities: None,
             edge_names: BTreeMap::new(),
             default_place: default_place.into(),
             limits: Limits::default(),
@@ -86,6 +92,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// How long one connection attempt may take. Default 3 s.
     pub connect_timeout: Duration,
+    /// How long a TLS handshake may take, with an edge or with a client that has a look inside. Default 10 s.
+    pub tls_timeout: Duration,
     /// How long an attempt may be silent before the next address is tried beside it; the first that connects wins.
     /// An attempt that fails earlier starts the next one at once. Default 1 s: more than three round trips to the other
     /// end of the world, so that distance alone never starts a second connection.
@@ -148,6 +156,7 @@ impl Default for Limits {
             head_bytes_max: 64 * 1024,
             headers_max: 100,
             connect_timeout: Duration::from_secs(3),
+            tls_timeout: Duration::from_secs(10),
             connect_attempt_delay: Duration::from_secs(1),
             dead_for: Duration::from_secs(5),
             dead_addresses_max: 1024,

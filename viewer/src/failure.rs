@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     ConnectFailed(String),
     /// Every address was silent.
     ConnectTimedOut(String),
+    /// No TLS handshake with the edge.
+    TlsFailed(String),
     /// The connection ended before a response.
     Reset(String),
     /// The edge's bytes are not HTTP.
@@ -48,9 +50,12 @@ impl Failure {
             Self::NoHttps(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ResolverBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimedOut(_) | Self::ResponseTimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::ForeignHost(_) | Self::Unresolved(_) | Self::ConnectFailed(_) | Self::Reset(_) | Self::Invalid(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::ForeignHost(_)
+            | Self::Unresolved(_)
+            | Self::ConnectFailed(_)
+            | Self::TlsFailed(_)
+            | Self::Reset(_)
+            | Self::Invalid(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -66,6 +71,7 @@ impl Failure {
             Self::ResolverBusy(_) => Reason::ViewerResolverBusy,
             Self::ConnectFailed(_) => Reason::ViewerConnectFailed,
             Self::ConnectTimedOut(_) => Reason::ViewerConnectTimeout,
+            Self::TlsFailed(_) => Reason::ViewerTlsFailed,
             Self::Reset(_) => Reason::ViewerEdgeReset,
             Self::Invalid(_) => Reason::ViewerEdgeInvalid,
             Self::ResponseTimedOut(_) => Reason::ViewerResponseTimeout,
@@ -104,6 +110,7 @@ impl fmt::Display for Failure {
             | Self::ResolverBusy(story)
             | Self::ConnectFailed(story)
             | Self::ConnectTimedOut(story)
+            | Self::TlsFailed(story)
             | Self::Reset(story)
             | Self::Invalid(story)
             | Self::ResponseTimedOut(story) => f.write_str(story),

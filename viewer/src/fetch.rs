@@ -5,6 +5,7 @@
 //! closed by the edge, so its address is not held against it; a new one that fails is tried last for a while.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -29,6 +30,7 @@ use crate::{
     place::Standing,
     pool::{EdgeConnection, Owner, Pool, Upload},
     target::Target,
+    tls::{self, BothEnds},
 };
 
 /// Who fetches.
@@ -111,7 +113,8 @@ impl Fetcher {
                 let found = self.locate(who, target, recorder).await?;
                 let first = found.left.first().copied();
                 addresses = Some(found);
-                self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first).await
+                let is_same = |kept: &EdgeConnection| target.tls.is_none() || kept.host == target.host;
+                self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first && is_same(kept)).await
             }
         };
         recorder.asked = kept.as_ref().map(|connection| connection.address);
@@ -134,7 +137,7 @@ impl Fetcher {
                         self.counters.bump(Counter::ViewerFallbacks);
                     }
                     found.left.retain(|address| *address != connected.address);
-                    (self.handshake(target, connected).await?, false)
+                    (self.handshake(target, connected, recorder).await?, false)
                 }
             };
             if std::mem::take(&mut warm) {
@@ -300,10 +303,18 @@ impl Fetcher {
         Entry { step: Step::Connect, label, detail, duration_ms: 0.0 }
     }
 
-    async fn handshake(&self, target: &Target, connected: Connected) -> Result<EdgeConnection, Failure> {
-        let address = connected.address;
-        let handshake =
-            http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(connected.stream)).await;
+    async fn handshake(
+        &self,
+        target: &Target,
+        connected: Connected,
+        recorder: &mut Recorder,
+    ) -> Result<EdgeConnection, Failure> {
+        let Connected { stream, address, .. } = connected;
+        let stream = match &target.tls {
+            Some(tls) => self.secure(tls, target, stream, address, recorder).await?,
+            None => stream,
+        };
+        let handshake = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await;
         let (sender, connection) =
             handshake.map_err(|error| Failure::Reset(format!("{}: {error}", self.named(address))))?;
         tokio::spawn(async move {
@@ -311,6 +322,28 @@ impl Fetcher {
             let _ = connection.with_upgrades().await;
         });
         Ok(EdgeConnection { sender, host: target.host.clone(), address })
+    }
+
+    /// Speaks TLS on a connection.
+    async fn secure(
+        &self,
+        tls: &BothEnds,
+        target: &Target,
+        stream: BoxIo,
+        address: SocketAddr,
+        recorder: &mut Recorder,
+    ) -> Result<BoxIo, Failure> {
+        let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
+        recorder.wait_for(Step::Tls, label.clone());
+        let shaken = timeout(self.config.limits.tls_timeout, tls.connect(&target.host, stream)).await;
+        let stream = shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
+            self.counters.bump(Counter::ViewerConnectFailures);
+            recorder.step(Step::Tls, label.clone(), "tls, failed".into());
+            let who = format!("{} had no TLS handshake with {}", recorder.place(), self.named(address));
+            Failure::TlsFailed(format!("{who} for {}: {error}", target.host))
+        })?;
+        recorder.step(Step::Tls, label, format!("tls handshake, {}", tls::described(&stream)));
+        Ok(Box::new(stream))
     }
 
     fn record_request(&self, recorder: &mut Recorder, address: SocketAddr, detail: &str) {

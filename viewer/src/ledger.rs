@@ -218,6 +218,7 @@ impl Recorder {
         let what = match step {
             Step::Dns => "dns",
             Step::Connect => "connect",
+            Step::Tls => "tls",
             _ => "request",
         };
         self.step(step, label, format!("{what}, no answer yet"));

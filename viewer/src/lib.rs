@@ -25,6 +25,7 @@ mod proxy;
 mod screened;
 mod server_timing;
 mod target;
+mod tls;
 mod tunnel;
 mod user;
 
@@ -37,6 +38,7 @@ use cdn_core::{
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -51,6 +53,7 @@ pub use crate::{
     load::{LoadError, LoadNews, LoadPlan, LoadRun, LoadSummary},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
     place::{Places, Standing},
+    tls::{Identities, Identity},
 };
 use crate::{
     node::{Client, Node},
@@ -137,6 +140,17 @@ impl Viewer {
 /// Serves one client connection until it ends, or until the node has stopped and its grace is over.
 async fn serve_connection(client: Arc<Client>, stream: TcpStream, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    let (reads, writes) = stream.into_split();
+    serve_stream(client, reads, writes, stop).await;
+}
+
+/// The same for any stream: what a client sends inside TLS is read as what it sends in the open.
+async fn serve_stream(
+    client: Arc<Client>,
+    reads: impl AsyncRead + Send + Unpin + 'static,
+    writes: impl AsyncWrite + Send + Unpin + 'static,
+    stop: CancellationToken,
+) {
     let node = Arc::clone(&client.node);
     let limits = &node.config.limits;
     let head = HeadLimits {
@@ -144,7 +158,6 @@ async fn serve_connection(client: Arc<Client>, stream: TcpStream, stop: Cancella
         target_bytes_max: limits.head_bytes_max,
         headers_max: limits.headers_max,
     };
-    let (reads, writes) = stream.into_split();
     let screen = Screen::new(Requests::new(head), Arc::clone(&client.stand_in));
     let stream = tokio::io::join(Screened::new(reads, screen, Arc::clone(&client)), writes);
     let service = service_fn(move |request| proxy::handle(Arc::clone(&client), request));

@@ -20,6 +20,7 @@ use crate::{
     net::Net,
     place::Places,
     pool::{EdgeConnection, Owner, Pool},
+    target::Target,
     user::User,
 };
 
@@ -115,14 +116,34 @@ pub(crate) struct Client {
     pub(crate) stand_in: Arc<StandIn>,
     /// From now on its bytes belong to no HTTP.
     tunnel: AtomicBool,
-    _permit: OwnedSemaphorePermit,
+    /// Where it stands in the tunnel of another.
+    pub(crate) inside: Option<Inside>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A client inside TLS: whose tunnel it is, and what was said when that was opened.
+pub(crate) struct Inside {
+    pub(crate) user: User,
+    pub(crate) target: Target,
+    /// Host and port as a URL has them.
+    pub(crate) authority: String,
+    /// Its connection counts as long as this one stands.
+    _outside: Arc<Client>,
 }
 
 impl Client {
     pub(crate) fn new(node: Arc<Node>, permit: OwnedSemaphorePermit) -> Self {
         node.counters.add(Counter::ViewerConnections, 1);
         let (stand_in, tunnel) = (Arc::default(), AtomicBool::new(false));
-        Self { id: node.next_serial(), node, stand_in, tunnel, _permit: permit }
+        Self { id: node.next_serial(), node, stand_in, tunnel, inside: None, _permit: Some(permit) }
+    }
+
+    /// Who speaks inside the tunnel of `outside`.
+    pub(crate) fn inside(outside: Arc<Self>, user: User, target: Target, authority: String) -> Self {
+        let node = Arc::clone(&outside.node);
+        let (stand_in, tunnel) = (Arc::default(), AtomicBool::new(false));
+        let inside = Some(Inside { user, target, authority, _outside: outside });
+        Self { id: node.next_serial(), node, stand_in, tunnel, inside, _permit: None }
     }
 
     /// The connection becomes a tunnel; called before the client can know.
@@ -144,7 +165,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.node.counters.sub(Counter::ViewerConnections, 1);
+        if self.inside.is_none() {
+            self.node.counters.sub(Counter::ViewerConnections, 1);
+        }
         self.node.fetcher.pool.close_of(Owner::Client(self.id));
     }
 }

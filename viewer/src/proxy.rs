@@ -3,7 +3,7 @@
 //! Decides what of a request is for the edge. It is the network's physics and no hop of the CDN: it adds nothing, and
 //! answers by itself only when no edge could.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use cdn_core::Counter;
@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, hea
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 
 use crate::{
     download::{AtEnd, Download},
@@ -21,6 +22,7 @@ use crate::{
     node::{Client, Node},
     server_timing::EdgeTiming,
     target::Target,
+    tls::BothEnds,
     tunnel,
     user::User,
 };
@@ -54,13 +56,26 @@ pub(crate) async fn handle(client: Arc<Client>, request: Request<Incoming>) -> R
 
 async fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Result<Response<Reply>, Failure> {
     let node = &client.node;
-    let user = match request.headers().get(header::PROXY_AUTHORIZATION) {
-        Some(value) => User::of_authorization(value.as_bytes()).map_err(Failure::BadRequest)?,
-        None => User::default(),
+    let user = match (&client.inside, request.headers().get(header::PROXY_AUTHORIZATION)) {
+        (Some(inside), _) => inside.user.clone(),
+        (None, Some(value)) => User::of_authorization(value.as_bytes()).map_err(Failure::BadRequest)?,
+        (None, None) => User::default(),
     };
     let who = node.viewpoint(&user, client)?;
     let is_connect = request.method() == Method::CONNECT;
-    let recorder = Recorder::start(&who.standing.place, request.method().as_str(), &request.uri().to_string());
+    let url = match &client.inside {
+        Some(inside) => format!("https://{}{}", inside.authority, request.uri()),
+        None => request.uri().to_string(),
+    };
+    if is_connect && user.ledger.is_some() && user.look_inside {
+        let target = target(request.uri(), is_connect, client);
+        if let Ok(target) = target
+            && let Some(tls) = both_ends(client, &target)
+        {
+            return look_inside(client, user, Target { tls: Some(tls), ..target }, &mut request);
+        }
+    }
+    let recorder = Recorder::start(&who.standing.place, request.method().as_str(), &url);
     let mut unanswered = Unanswered { node, recorder, ledger: user.ledger.clone() };
     let recorder = &mut unanswered.recorder;
     let result = match target(request.uri(), is_connect, client) {
@@ -102,6 +117,11 @@ impl Drop for Unanswered<'_> {
 
 /// Where the request goes.
 fn target(uri: &Uri, is_connect: bool, client: &Client) -> Result<Target, Failure> {
+    if let Some(inside) = &client.inside {
+        // It speaks to the host that the tunnel leads to, as to an origin.
+        let is_plain = !is_connect && uri.authority().is_none();
+        return if is_plain { Ok(inside.target.clone()) } else { Err(Failure::BadRequest(USAGE.into())) };
+    }
     let authority = uri.authority().ok_or_else(|| Failure::BadRequest(USAGE.into()))?;
     if authority.as_str().contains('@') {
         return Err(Failure::BadRequest("a URL may not carry a user name (RFC 9110 section 4.2.4)".into()));
@@ -190,6 +210,54 @@ async fn forward(
     Ok(response.map(|_| Either::Left(Full::default())))
 }
 
+/// What it takes to look into a tunnel to `target`; `None` where that is not HTTPS, or nobody knows how.
+fn both_ends(client: &Client, target: &Target) -> Option<Arc<BothEnds>> {
+    let config = &client.node.config;
+    if Some(target.port) != config.edge_https_port {
+        return None;
+    }
+    let ends = config.identities.as_ref()?.identity(&target.host).and_then(|identity| BothEnds::of(&identity));
+    match ends {
+        Ok(ends) => Some(Arc::new(ends)),
+        Err(error) => {
+            tracing::debug!(%error, "the tunnel stays closed to its ledger");
+            None
+        }
+    }
+}
+
+/// Takes the place of the edge for the client, and that of the client for the edge: every request inside has a ledger.
+fn look_inside(
+    client: &Arc<Client>,
+    user: User,
+    target: Target,
+    request: &mut Request<Incoming>,
+) -> Result<Response<Reply>, Failure> {
+    client.on_tunnel()?;
+    let authority = request.uri().authority().map_or_else(|| target.host.clone(), ToString::to_string);
+    let authority = authority.strip_suffix(":443").unwrap_or(&authority).to_owned();
+    let client_side = hyper::upgrade::on(request);
+    let outside = Arc::clone(client);
+    client.node.tasks.spawn(async move {
+        let Some(tls) = target.tls.clone() else { return };
+        let Ok(client_side) = client_side.await else { return };
+        let node = Arc::clone(&outside.node);
+        let shaken = timeout(node.config.limits.tls_timeout, tls.accept(TokioIo::new(client_side))).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "no TLS handshake with the client"),
+            Err(_elapsed) => return,
+        };
+        let (reads, writes) = tokio::io::split(stream);
+        let inside = Arc::new(Client::inside(outside, user, target, authority));
+        // Boxed, since what serves a connection is what serves this.
+        let serving: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(crate::serve_stream(inside, reads, writes, node.stopping.clone()));
+        serving.await;
+    });
+    Ok(Response::new(Either::Left(Full::default())))
+}
+
 async fn open_tunnel(
     client: &Arc<Client>,
     who: &Viewpoint,
@@ -207,7 +275,10 @@ async fn open_tunnel(
     let serial = node.next_serial();
     if let Some(id) = ledger {
         // A first version, for who asks while the tunnel is open or just after it was closed.
-        node.store_ledger(serial, recorder.finish(id, tunnel_ending(address, false)));
+        node.store_ledger(
+            serial,
+            recorder.finish(id, Ending { error: "the tunnel is open".into(), ..tunnel_ending(address, false) }),
+        );
     }
     let client_side = hyper::upgrade::on(request);
     let (client, ledger) = (Arc::clone(client), ledger.map(str::to_owned));

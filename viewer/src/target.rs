@@ -3,14 +3,17 @@
 //! A name inside a zone resolves through the routers; a literal address must be an edge's or a router's. Everything
 //! else is refused with a sentence, because nothing of the user's other traffic may go anywhere.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::uri::Authority;
 
-use crate::{config::Config, failure::Failure};
+use crate::{config::Config, failure::Failure, tls::BothEnds};
 
 /// Where a request goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// The host, lower case, without a final dot.
     pub(crate) host: String,
@@ -18,6 +21,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// The address, when the host is one.
     pub(crate) address: Option<IpAddr>,
+    /// How to speak TLS with it, where the proxy does so by itself.
+    pub(crate) tls: Option<Arc<BothEnds>>,
 }
 
 impl Target {
@@ -43,7 +48,7 @@ impl Target {
                 listed(&config.zones)
             )));
         }
-        Ok(Self { port: edge_port(&host, port, config)?, host, address: None })
+        Ok(Self { port: edge_port(&host, port, config)?, host, address: None, tls: None })
     }
 
     fn of_address(host: String, address: IpAddr, port: u16, config: &Config) -> Result<Self, Failure> {
@@ -60,7 +65,7 @@ impl Target {
                 listed(&config.zones)
             )));
         };
-        Ok(Self { host, port, address: Some(address) })
+        Ok(Self { host, port, address: Some(address), tls: None })
     }
 }
 

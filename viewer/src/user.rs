@@ -1,6 +1,6 @@
 //! The proxy user: which place, and how to behave there.
 //!
-//! `tokyo`, or `tokyo+resolver=frankfurt+no-ecs+ledger=abc+warm` (`;` separates as well); the password means nothing.
+//! `tokyo`, or `tokyo+resolver=frankfurt+no-ecs+ledger=abc+warm+look-inside` (`;` separates as well); the password means nothing.
 //! Knows no map: whether the place exists is somebody else's question.
 
 use data_encoding::BASE64;
@@ -21,6 +21,8 @@ pub(crate) struct User {
     pub(crate) ledger: Option<String>,
     /// Make DNS and connection before the clock starts.
     pub(crate) warm: bool,
+    /// Speak TLS for the client, so that the ledger knows what is inside a tunnel to HTTPS.
+    pub(crate) look_inside: bool,
 }
 
 impl User {
@@ -49,6 +51,7 @@ impl User {
                 ("resolver", place) if !place.is_empty() => user.resolver = Some(place.to_owned()),
                 ("no-ecs", "") => user.no_ecs = true,
                 ("warm", "") => user.warm = true,
+                ("look-inside", "") => user.look_inside = true,
                 ("ledger", id) if is_ledger_id(id) => user.ledger = Some(id.to_owned()),
                 ("ledger", _) => {
                     return Err(format!(
@@ -57,7 +60,8 @@ impl User {
                 }
                 _ => {
                     return Err(format!(
-                        "{option:?} is not an option of the proxy user; resolver=PLACE, no-ecs, warm and ledger=ID are"
+                        "{option:?} is not an option of the proxy user; resolver=PLACE, no-ecs, warm, ledger=ID and \
+                         look-inside are"
                     ));
                 }
             }
@@ -85,13 +89,14 @@ mod tests {
 
     #[test]
     fn options_follow_a_plus_or_a_semicolon() {
-        let user = User::of_name("tokyo+resolver=frankfurt;no-ecs+ledger=a-1+warm").unwrap();
+        let user = User::of_name("tokyo+resolver=frankfurt;no-ecs+ledger=a-1+warm+look-inside").unwrap();
         let expected = User {
             place: Some("tokyo".into()),
             resolver: Some("frankfurt".into()),
             no_ecs: true,
             ledger: Some("a-1".into()),
             warm: true,
+            look_inside: true,
         };
         assert_eq!(user, expected);
         assert_eq!(User::of_name("+warm").unwrap().place, None);
