@@ -334,7 +334,7 @@ impl Fetcher {
         recorder: &mut Recorder,
     ) -> Result<BoxIo, Failure> {
         let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
-        recorder.wait_for(Step::Tls, label.clone());
+        recorder.wait_for(Step::Tls, || label.clone());
         let shaken = timeout(self.config.limits.tls_timeout, tls.connect(&target.host, stream)).await;
         let stream = shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
             self.counters.bump(Counter::ViewerConnectFailures);
