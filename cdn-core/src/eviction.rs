@@ -52,6 +52,11 @@ pub trait Eviction: Debug + Send {
     fn on_hit(&mut self, slot: u32);
     /// It is gone. Slots that were never inserted are ignored.
     fn on_remove(&mut self, slot: u32);
+    /// Reads what a hit on this slot will need, so that the waits of many for memory overlap; what it read, for the
+    /// caller to use somehow. A policy may leave it out.
+    fn touch(&self, slot: u32) -> u32 {
+        slot
+    }
     /// Who goes next. The caller removes it and says so by [`on_remove`](Self::on_remove).
     fn victim(&mut self) -> Option<u32>;
 }

@@ -109,6 +109,10 @@ impl Eviction for Arc {
         }
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.lists.touch(slot) ^ self.notes.get(slot).bytes as u32
+    }
+
     fn victim(&mut self) -> Option<u32> {
         let mut leaves_ghost = true;
         if self.coming.remembered.is_none() {

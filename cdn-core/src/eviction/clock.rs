@@ -26,6 +26,10 @@ impl Eviction for Clock {
         self.ring.remove(slot);
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.referenced.get(slot).into()
+    }
+
     fn victim(&mut self) -> Option<u32> {
         let mut slot = self.ring.oldest()?;
         // Each turn clears a bit, so the walk ends after at most one round.

@@ -102,6 +102,10 @@ impl Eviction for Lfu {
         }
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.lists.touch(slot)
+    }
+
     fn victim(&mut self) -> Option<u32> {
         self.lists.oldest_of(self.lowest)
     }

@@ -19,6 +19,10 @@ impl Eviction for Lru {
         self.0.remove(slot);
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.0.touch(slot)
+    }
+
     fn victim(&mut self) -> Option<u32> {
         self.0.oldest()
     }

@@ -47,6 +47,9 @@ impl Queues {
 
     /// Puts a slot at the newest end of a list. A slot that is in one already is moved there.
     pub(super) fn push_to(&mut self, list: u32, slot: u32) {
+        if self.ends.get(list as usize).is_some_and(|ends| ends.newest == slot) {
+            return;
+        }
         self.remove(slot);
         let Some(ends) = self.ends.get_mut(list as usize) else { return };
         let before = std::mem::replace(&mut ends.newest, slot);
@@ -73,6 +76,13 @@ impl Queues {
             None => ends.oldest = newer,
         }
         true
+    }
+
+    /// Reads the links that moving a slot will change.
+    #[inline]
+    pub(super) fn touch(&self, slot: u32) -> u32 {
+        let Link { newer, older, .. } = self.links.get(slot);
+        self.links.get(newer).list ^ self.links.get(older).list
     }
 
     /// The list that a slot is in.
@@ -110,6 +120,12 @@ impl Queue {
     /// Takes a slot out. False where it is not listed.
     pub(super) fn remove(&mut self, slot: u32) -> bool {
         self.0.remove(slot)
+    }
+
+    /// Reads the links that moving a slot will change.
+    #[inline]
+    pub(super) fn touch(&self, slot: u32) -> u32 {
+        self.0.touch(slot)
     }
 
     /// Whether a slot is listed.

@@ -113,6 +113,10 @@ impl Eviction for S3Fifo {
         self.lists.remove(slot);
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.notes.get(slot).hits.into()
+    }
+
     fn victim(&mut self) -> Option<u32> {
         // Each turn moves a slot for good or takes one of its hits, so the walks end.
         if self.main_bytes <= self.main_bytes_max {

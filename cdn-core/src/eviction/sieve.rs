@@ -32,6 +32,10 @@ impl Eviction for Sieve {
         self.queue.remove(slot);
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.visited.get(slot).into()
+    }
+
     fn victim(&mut self) -> Option<u32> {
         let mut slot = self.hand.or_else(|| self.queue.oldest())?;
         // Each turn clears a bit, so the walk ends after at most one round.

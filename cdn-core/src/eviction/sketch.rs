@@ -9,7 +9,8 @@ const ROWS: u64 = 4;
 const COUNT_MAX: u8 = 15;
 /// Requests per counter of a row after which all are halved: the paper's sample of ten times the cache.
 const SAMPLE: u64 = 10;
-const WIDTH_MIN: usize = 64;
+/// So that a small cache tells its entries apart too.
+const WIDTH_MIN: usize = 1024;
 
 /// The sketch.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn counts_are_never_too_low_until_they_are_halved() {
         let mut sketch = Sketch::default();
-        sketch.make_room_for(200);
+        sketch.make_room_for(2_000);
         for round in 1..=5 {
             (0..200).for_each(|identity| sketch.add(identity));
             assert!((0..200).all(|identity| sketch.estimate(identity) >= round));
@@ -82,7 +83,7 @@ mod tests {
         let exact = (0..200).filter(|identity| sketch.estimate(*identity) == 5).count();
         assert!(exact >= 180, "{exact} of 200 are exact");
         let before: Vec<u8> = (0..200).map(|identity| sketch.estimate(identity)).collect();
-        sketch.make_room_for(1_000);
+        sketch.make_room_for(5_000);
         assert!((0..200).zip(before).all(|(identity, before)| sketch.estimate(identity) == before));
     }
 

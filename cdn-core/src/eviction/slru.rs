@@ -110,6 +110,10 @@ impl Eviction for Slru {
         }
     }
 
+    fn touch(&self, slot: u32) -> u32 {
+        self.lists.touch(slot) ^ self.bytes.get(slot) as u32
+    }
+
     fn victim(&mut self) -> Option<u32> {
         (0..self.segments.len() as u32).find_map(|list| self.lists.oldest_of(list))
     }
