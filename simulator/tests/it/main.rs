@@ -1,7 +1,9 @@
-//! Whole worlds in virtual time, against closed forms and against what must never happen.
+//! Whole worlds in virtual time and their parts: against closed forms, against twins that are slow and obvious, and
+//! against what must never happen.
 
 mod dns;
 mod health;
 mod retries;
 mod runs;
 mod support;
+mod twins;
