@@ -8,6 +8,7 @@
 
 mod caches;
 mod catalog;
+pub mod choices;
 mod default_world;
 mod engine;
 mod fetches;

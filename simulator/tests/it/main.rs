@@ -3,6 +3,7 @@
 
 mod dns;
 mod health;
+mod oracles;
 mod retries;
 mod runs;
 mod support;
