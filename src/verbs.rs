@@ -12,6 +12,7 @@ pub(crate) mod paint;
 mod route;
 mod sign;
 mod stand;
+mod study;
 mod world_verb;
 
 use std::{future::Future, io::Write as _, process::ExitCode};
@@ -52,6 +53,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Chaos(verb) => chaos::run(cli, verb),
         Verb::Drill(args) => chaos::drill(cli, args),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),
+        Verb::Study(verb) => study::run(cli, verb),
         Verb::Completions { shell } => config::completions(*shell),
         Verb::Man => config::manual(),
         Verb::Down => block_on(ask::down(cli)),

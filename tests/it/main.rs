@@ -25,5 +25,6 @@ mod routers;
 mod sign;
 mod stand;
 mod start;
+mod study;
 mod tidy;
 mod tiers;

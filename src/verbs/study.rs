@@ -1,0 +1,235 @@
+//! `iso study`: what happens in virtual time, without a world that runs.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use anyhow::anyhow;
+use cdn_core::eviction::EvictionPolicy;
+use serde::Serialize;
+use simulator::replay::{Replay, Tally, replay};
+use world::trace::{Record, TraceFormat, TraceReader};
+
+use crate::{
+    args::{Cli, ReplayArgs, StudyVerb},
+    diagnose::nearest_or_all,
+    quantity::ByteCount,
+    talk::VerbError,
+    verbs::{paint::table, print},
+};
+
+pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
+    match verb {
+        StudyVerb::Replay(args) => replay_trace(cli, args),
+    }
+}
+
+/// What a replay prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    rows: Vec<Row>,
+}
+
+/// One cache.
+#[derive(Debug, Serialize)]
+struct Row {
+    policy: &'static str,
+    bytes: u64,
+    requests: u64,
+    misses: u64,
+    miss_bytes: u64,
+    #[serde(skip)]
+    tally: Tally,
+}
+
+fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
+    let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
+    let sizes: BTreeSet<u64> = args.sizes.iter().map(|size| size.0).collect();
+    let caches: Vec<(EvictionPolicy, u64)> =
+        sizes.iter().flat_map(|&bytes| policies.iter().map(move |&policy| (policy, bytes))).collect();
+    let format = format_of(args).map_err(VerbError::Usage)?;
+    let trace = open(&args.trace)?;
+    // A file that cannot be written is found out before the work, not after.
+    let csv = args.csv.as_deref().map(|path| {
+        csv::Writer::from_path(path)
+            .map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
+    });
+    let mut csv = csv.transpose()?;
+    let tallies = replay_all(&caches, trace, format)
+        .map_err(|error| VerbError::Usage(format!("{}: {error:#}", args.trace.display())))?;
+    let rows = caches.iter().zip(tallies).map(|(&(policy, bytes), tally)| {
+        let Tally { requests, misses, miss_bytes, .. } = tally;
+        Row { policy: policy.as_str(), bytes, requests, misses, miss_bytes, tally }
+    });
+    let report = Report { rows: rows.collect() };
+    if let Some(writer) = &mut csv {
+        let written = report.rows.iter().try_for_each(|row| writer.serialize(row));
+        written.map_err(|error| VerbError::Failed(error.into()))?;
+        writer.flush()?;
+    }
+    print(cli, &report, |report| {
+        let ratio = |ratio: f64| format!("{ratio:.4}");
+        let lines = report.rows.iter().map(|row| {
+            vec![
+                row.policy.to_owned(),
+                ByteCount(row.bytes).to_string(),
+                row.requests.to_string(),
+                row.misses.to_string(),
+                ratio(row.tally.miss_ratio()),
+                row.miss_bytes.to_string(),
+                ratio(row.tally.byte_miss_ratio()),
+            ]
+        });
+        table(&["POLICY", "SIZE", "REQUESTS", "MISSES", "RATIO", "MISS BYTES", "BYTE RATIO"], lines)
+    })
+}
+
+/// Policies by their names, each once; `all` is all of them.
+fn policies_of(names: &[String]) -> Result<Vec<EvictionPolicy>, String> {
+    let mut policies = Vec::new();
+    for name in names {
+        let name = name.trim().to_ascii_lowercase();
+        let named =
+            EvictionPolicy::ALL.into_iter().filter(|policy| name == "all" || plain(policy.as_str()) == plain(&name));
+        let before = policies.len();
+        policies.extend(named);
+        if policies.len() == before {
+            let hint = nearest_or_all(&name, EvictionPolicy::ALL.iter().map(|policy| policy.as_str()).chain(["all"]));
+            return Err(with_hint(format!("no policy {name:?}"), hint));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    policies.retain(|policy| seen.insert(*policy));
+    Ok(policies)
+}
+
+/// `S3-FIFO`, `s3fifo` and `s3-fifo` are one.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_')).collect()
+}
+
+fn format_of(args: &ReplayArgs) -> Result<TraceFormat, String> {
+    let names = TraceFormat::ALL.map(TraceFormat::as_str);
+    if let Some(written) = &args.format {
+        let named = TraceFormat::ALL.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(written));
+        return named.ok_or_else(|| with_hint(format!("no format {written:?}"), nearest_or_all(written, names)));
+    }
+    let name = args.trace.to_string_lossy();
+    let inner = name.strip_suffix(".gz").unwrap_or(&name);
+    TraceFormat::of_name(inner).ok_or_else(|| {
+        format!("the name {name:?} does not say the trace's format; add --format {}", names.join(" or --format "))
+    })
+}
+
+fn with_hint(what: String, hint: Option<String>) -> String {
+    hint.map_or_else(|| what.clone(), |hint| format!("{what}; {hint}"))
+}
+
+/// The bytes of a trace.
+fn open(path: &Path) -> Result<Box<dyn Read>, VerbError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let usage = |what: String| VerbError::Usage(what);
+    let file = File::open(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
+        Some("zst") => Err(usage(format!(
+            "{} is compressed with zstd, which is not read here; write zstd -dc {} | iso study replay --trace - ...",
+            path.display(),
+            path.display()
+        ))),
+        _ => Ok(Box::new(file)),
+    }
+}
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 768 << 10;
+/// Pieces that wait for a thread that is behind: memory does not grow with the trace.
+const PIECES_AHEAD: usize = 4;
+
+/// Reads the trace once and plays it through all caches, spread over the cores. What they miss, in their order.
+fn replay_all(
+    caches: &[(EvictionPolicy, u64)],
+    mut trace: Box<dyn Read>,
+    format: TraceFormat,
+) -> anyhow::Result<Vec<Tally>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(caches.len());
+    thread::scope(|scope| {
+        let (mut senders, mut players) = (Vec::new(), Vec::new());
+        for nth in 0..threads {
+            let (sender, pieces) = mpsc::sync_channel::<Arc<Vec<Record>>>(PIECES_AHEAD);
+            senders.push(sender);
+            players.push(scope.spawn(move || {
+                let mine = caches.iter().skip(nth).step_by(threads);
+                let mut runs: Vec<Box<dyn Replay>> = mine.map(|&(policy, bytes)| replay(policy, bytes)).collect();
+                for piece in pieces {
+                    runs.iter_mut().for_each(|run| run.feed(&piece));
+                }
+                runs.iter().map(|run| run.tally()).collect::<Vec<_>>()
+            }));
+        }
+        let mut reader = TraceReader::new(format);
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let length = match trace.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            let mut records = Vec::new();
+            match piece.get(..length) {
+                Some([]) | None => reader.finish(&mut records)?,
+                Some(bytes) => reader.feed(bytes, &mut records)?,
+            }
+            let records = Arc::new(records);
+            for sender in &senders {
+                sender.send(Arc::clone(&records)).map_err(|_| anyhow!("a thread of the replay has ended early"))?;
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        drop(senders);
+        let by_thread: Vec<Vec<Tally>> = players
+            .into_iter()
+            .map(|player| player.join().map_err(|_| anyhow!("a thread of the replay has failed")))
+            .collect::<Result<_, _>>()?;
+        let tally = |nth: usize| by_thread.get(nth % threads).and_then(|tallies| tallies.get(nth / threads)).copied();
+        Ok((0..caches.len()).filter_map(tally).collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_go_by_name_however_they_are_written_and_each_counts_once() {
+        let named = |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(named(&["LRU", "s3fifo", "lru"]), Ok(vec![EvictionPolicy::Lru, EvictionPolicy::S3Fifo]));
+        assert_eq!(named(&["all", "lru"]).unwrap().len(), EvictionPolicy::ALL.len());
+        assert_eq!(named(&["sive"]).unwrap_err(), "no policy \"sive\"; did you mean `sieve`?");
+    }
+
+    #[test]
+    fn every_cache_gets_its_own_tally_whatever_the_number_of_threads() {
+        let trace: String = (0..2_000_u64).map(|n| format!("{n},{},{}\n", n * n % 97, n % 97 % 5 + 1)).collect();
+        let caches: Vec<_> = EvictionPolicy::ALL.into_iter().flat_map(|policy| [(policy, 20), (policy, 60)]).collect();
+        let got = replay_all(&caches, Box::new(io::Cursor::new(trace.clone())), TraceFormat::Csv).unwrap();
+        let mut records = Vec::new();
+        TraceReader::new(TraceFormat::Csv).feed(trace.as_bytes(), &mut records).unwrap();
+        let alone = caches.iter().map(|&(policy, bytes)| {
+            let mut run = replay(policy, bytes);
+            run.feed(&records);
+            run.tally()
+        });
+        assert_eq!(got, alone.collect::<Vec<_>>());
+        assert!(got.iter().all(|tally| tally.requests == 2_000 && tally.misses >= 49));
+    }
+}
