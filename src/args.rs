@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   iso up                                             six PoPs, a shield, two origins, two routers
   iso up --origin app=http://127.0.0.1:3000@us-east-1   your own app behind the CDN
-  iso curl --from tokyo --ledger -- http://www.demo.test/
+  iso curl --from tokyo --ledger -- https://www.demo.test/
   iso kill fra --for 30s
   iso chaos run edge-dies                            a scenario with a verdict
   iso status
@@ -164,6 +164,10 @@ pub(crate) enum Verb {
     /// Sign a URL, or make signed cookies, as the owner of an app would.
     #[command(subcommand, after_help = SIGN_EXAMPLES)]
     Sign(SignVerb),
+    /// Have this machine trust the world's certificates, so that a browser does; nothing else ever touches a trust store.
+    Trust(TrustArgs),
+    /// Take that back.
+    Untrust(TrustArgs),
     /// Completions for a shell.
     Completions {
         /// Which shell.
@@ -291,6 +295,13 @@ pub(crate) struct DigArgs {
     /// A record type.
     #[arg(default_value = "A", value_name = "TYPE")]
     pub(crate) record_type: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Only say which commands do it.
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod route;
 mod sign;
 mod stand;
 mod study;
+mod trust;
 mod world_verb;
 
 use std::{future::Future, io::Write as _, process::ExitCode};
@@ -69,6 +70,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
         Verb::Cache(verb) => block_on(cache::run(cli, verb)),
         Verb::Doctor => block_on(doctor::run(cli)),
+        Verb::Trust(args) => trust::trust(cli, args),
+        Verb::Untrust(args) => trust::untrust(cli, args),
         Verb::Curl(args) => block_on(stand::curl(cli, args)),
         Verb::Dig(args) => block_on(stand::dig(cli, args)),
         Verb::Proxy => block_on(stand::proxy(cli)),

@@ -49,6 +49,16 @@ pub(super) async fn run(cli: &Cli) -> Result<(), VerbError> {
                     n => format!("{n} active; `iso heal` ends them"),
                 },
             });
+            let https = status.nodes.iter().any(|node| node.addresses.https.is_some());
+            let authority = WorldDir::new(&cli.world)?.authority().certificate();
+            findings.push(Finding {
+                check: "https",
+                ok: !https || authority.exists(),
+                detail: match https {
+                    true => format!("certificates of {}; `iso trust` for browsers", authority.display()),
+                    false => "switched off in this world".to_owned(),
+                },
+            });
             let report: LinksReport = api.post("/v1/links/measure", &json!({})).await?;
             let worst = report.worst_error_ms().unwrap_or(0.0);
             let mut detail = format!("{} measured, worst error {worst:.2} ms", report.links.len());

@@ -166,6 +166,39 @@ fn the_authority_outlives_the_run() {
 }
 
 #[test]
+fn trust_is_given_and_taken_back_by_a_word_and_by_nothing_else() {
+    let world = World::none();
+    let root = world.home().join("root");
+    let (program, store) = (
+        root.join("usr/sbin/update-ca-certificates"),
+        root.join("usr/local/share/ca-certificates/isochrone-default.crt"),
+    );
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::write(&program, "#!/bin/sh\necho \"update $*\" >> \"$0.log\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let updates = || std::fs::read_to_string(program.with_extension("log")).unwrap_or_default();
+    let iso = |world: &World, args: &[&str]| {
+        let output = world.command(args).env("ISO_TRUST_ROOT", &root).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, said) = iso(&world, &["trust"]);
+    assert!(code == Some(1) && said.contains("has no authority yet"), "{said}");
+
+    let world = world.with_file(ONE_POP);
+    let (code, shown, _) = iso(&world, &["trust", "--print"]);
+    assert_eq!((code, store.exists(), updates().as_str()), (Some(0), false, ""), "--print only prints");
+    assert!(shown.contains(&authority(&world)) && shown.contains("update-ca-certificates"), "{shown}");
+    let (code, _, said) = iso(&world, &["trust"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&store.display().to_string()), "what is done is said: {said}");
+    assert_eq!(std::fs::read(&store).unwrap(), std::fs::read(authority(&world)).unwrap());
+    let (code, _, said) = iso(&world, &["untrust"]);
+    assert_eq!((code, store.exists()), (Some(0), false), "{said}");
+    assert_eq!(updates(), "update \nupdate --fresh\n");
+    assert_eq!(iso(&world, &["untrust"]).0, Some(0), "twice is as good as once");
+}
+
+#[test]
 fn a_world_may_speak_no_https() {
     let world = World::of_file(&format!("{ONE_POP}[edge]\nhttps = false\n"));
     assert!(world.node("edge.fra")["addresses"].get("https").is_none(), "{}", world.node("edge.fra"));
