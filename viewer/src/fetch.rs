@@ -333,16 +333,17 @@ impl Fetcher {
         address: SocketAddr,
         recorder: &mut Recorder,
     ) -> Result<BoxIo, Failure> {
-        let label = format!("{} → {}", recorder.place(), self.config.edge_name(address.ip()));
-        recorder.wait_for(Step::Tls, || label.clone());
+        let place = recorder.place().to_owned();
+        let label = || format!("{place} → {}", self.config.edge_name(address.ip()));
+        recorder.wait_for(Step::Tls, label);
         let shaken = timeout(self.config.limits.tls_timeout, tls.connect(&target.host, stream)).await;
         let stream = shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).map_err(|error| {
             self.counters.bump(Counter::ViewerConnectFailures);
-            recorder.step(Step::Tls, label.clone(), "tls, failed".into());
-            let who = format!("{} had no TLS handshake with {}", recorder.place(), self.named(address));
+            recorder.step_with(Step::Tls, || (label(), "tls, failed".into()));
+            let who = format!("{place} had no TLS handshake with {}", self.named(address));
             Failure::TlsFailed(format!("{who} for {}: {error}", target.host))
         })?;
-        recorder.step(Step::Tls, label, format!("tls handshake, {}", tls::described(&stream)));
+        recorder.step_with(Step::Tls, || (label(), format!("tls handshake, {}", tls::described(&stream))));
         Ok(Box::new(stream))
     }
 
