@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cdn_core::{
     Counters, Instant, WallTime,
     cache_key::{KeySeed, RequestHead},
-    distribution::{AllowedMethods, Behavior, CachePolicy, Diagnostics, Distribution, DistributionSpec, Origin},
+    distribution::{Behavior, CachePolicy, Distribution, DistributionSpec, Origin},
     freshness::{Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing, assess},
     policies,
     store::{CacheShard, FetchId, Lookup, Outcome, Storable, StoreSettings, StoredHead},
@@ -41,23 +41,14 @@ impl Edge {
     fn new(ttl: Duration, fetch_time: Duration) -> Self {
         let policy = policies::cache_policy("CachingOptimized").unwrap();
         let behavior = Behavior {
-            path_pattern: "*".to_owned(),
-            target: "app".to_owned(),
-            allowed_methods: AllowedMethods::Read,
-            cache_options: false,
             compress: false,
-            cache_policy: policy.clone(),
             origin_request_policy: policies::origin_request_policy("AllViewer").unwrap(),
+            ..Behavior::new("app", policy.clone())
         };
+        let origins = BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]);
         let spec = DistributionSpec {
-            id: "demo".to_owned(),
             aliases: vec!["www.demo.test".to_owned()],
-            default_root_object: String::new(),
-            origins: BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]),
-            groups: BTreeMap::new(),
-            behaviors: Vec::new(),
-            default_behavior: behavior,
-            diagnostics: Diagnostics::default(),
+            ..DistributionSpec::new("demo", origins, behavior)
         };
         let max_age = format!("max-age={}", ttl.as_secs()).parse().unwrap();
         Self {
