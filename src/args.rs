@@ -1,11 +1,14 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
+mod sign;
+
 use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
+use self::sign::SIGN_EXAMPLES;
+pub(crate) use self::sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb};
 use crate::{
-    private_key::KeyKind,
     quantity::{ByteCount, Share, Span},
     talk::error_document,
 };
@@ -40,12 +43,6 @@ Examples:
 Requests start when they are meant to, whatever became of the others, and latency counts from then. Objects are
 /objects/N of the simulated origins, /bytes/SIZE/N where a size is given; bodies are checked. Ctrl-C prints the figures so
 far and exits with 130.";
-
-const SIGN_EXAMPLES: &str = "\
-Examples:
-  iso keys new team
-  iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem
-  iso sign cookie http://www.demo.test/ --resource 'http://www.demo.test/private/*' --key keys/ID.private.pem";
 
 const CHAOS_EXAMPLES: &str = "\
 Examples:
@@ -474,95 +471,6 @@ pub(crate) enum Explain {
     Route(ExplainRouteArgs),
     /// Why a signed URL or signed cookies pass, or the first check that fails, with both sides of the comparison.
     Sign(ExplainSignArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysVerb {
-    /// Make a key pair, and say how its public half goes into a key group.
-    New(NewKeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NewKeyArgs {
-    /// The key group.
-    #[arg(value_name = "GROUP")]
-    pub(crate) group: String,
-    /// The private key: read where it is there, else written there.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pem: Option<PathBuf>,
-    /// What to make.
-    #[arg(long, value_enum, default_value = "rsa")]
-    pub(crate) kind: KeyKind,
-    /// Where the key pair goes: by default beside --pem, else into ./keys.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SignVerb {
-    /// Sign a URL; prints it.
-    Url(SignArgs),
-    /// Make cookies for a URL, or with --resource for many; prints them as curl's -b takes them.
-    Cookie(SignArgs),
-}
-
-/// How a policy is hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HashArg {
-    /// CloudFront's default.
-    Sha1,
-    /// Says so in Hash-Algorithm.
-    Sha256,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SignArgs {
-    /// The URL as viewers will ask for it.
-    #[arg(value_name = "URL")]
-    pub(crate) url: String,
-    /// The private key, in PEM.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
-    /// The id of its public half (Key-Pair-Id); by default the one that `iso keys new` gives.
-    #[arg(long, value_name = "ID")]
-    pub(crate) id: Option<String>,
-    /// For how long from now.
-    #[arg(long, value_name = "DURATION", default_value = "1h", conflicts_with = "until")]
-    pub(crate) expires: Span,
-    /// Until when, in Unix seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) until: Option<i64>,
-    /// From when on, in Unix seconds. Makes a custom policy, as the two below.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) after: Option<i64>,
-    /// For which URLs, with * and ? as wildcards.
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) resource: Option<String>,
-    /// For viewers of this IPv4 address or network alone.
-    #[arg(long, value_name = "NETWORK")]
-    pub(crate) ip: Option<String>,
-    /// How the policy is hashed.
-    #[arg(long, value_enum, default_value = "sha1")]
-    pub(crate) hash: HashArg,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExplainSignArgs {
-    /// The URL that is asked for, with its signature where it has one.
-    #[arg(value_name = "URL")]
-    pub(crate) url: String,
-    /// Cookies as curl takes them: name=value; ..., or a file.
-    #[arg(short = 'b', long, value_name = "JAR")]
-    pub(crate) cookies: Option<String>,
-    /// Where the viewer stands, whose address counts.
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) from: Option<String>,
-    /// Suppose another time, in Unix seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) at: Option<i64>,
-    /// Show what changes the answer.
-    #[arg(long)]
-    pub(crate) matrix: bool,
 }
 
 #[derive(Debug, Args)]
