@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use cdn_core::{
-    distribution::{
-        AllowedMethods, Behavior, Diagnostics, Distribution, DistributionSpec, Origin, OriginRequestPolicy,
-    },
+    distribution::{AllowedMethods, Behavior, Distribution, DistributionSpec, Origin},
     policies,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
