@@ -43,7 +43,6 @@ pub(crate) struct Staged {
     /// Its world.
     pub(crate) plan: Plan,
     /// The configurations that steps go over to, from revision 1 on.
-    #[allow(dead_code, reason = "real processes keep the configuration that they were started with")]
     pub(crate) revisions: Vec<ClusterFile>,
 }
 

@@ -5,7 +5,7 @@ use world::scenario::{From, Paths, Scenario};
 
 use crate::plan::Plan;
 
-/// A stored response with its head, its place in the table and its name: measured, rounded up.
+/// A stored response with its head, its place in the table and its name: an estimate, on the large side.
 const ENTRY_BYTES: u64 = 700;
 /// An object of the catalog, with its path and its place in the map.
 const OBJECT_BYTES: u64 = 160;

@@ -50,7 +50,7 @@ impl Sample {
         }
         if !matches!(seen.cache, CacheOutcome::Pass | CacheOutcome::Error) {
             self.cacheable += 1;
-            self.hits += u64::from(seen.cache.is_hit() || seen.cache == CacheOutcome::Collapsed);
+            self.hits += u64::from(seen.cache.is_hit());
         }
     }
 
