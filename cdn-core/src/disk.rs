@@ -2,9 +2,9 @@
 //!
 //! A log of records ([`record`]) in segments: files that only grow, and go as a whole. The oldest segment goes when room
 //! is needed, so that a disk is written in long pieces and no record is ever moved; what is asked for often lies in memory
-//! anyway. A record holds a whole response, or a [part](parts) of one. A segment goes before its time once nothing in it is alive. A record that is replaced, forgotten or
-//! invalidated is killed in place. That an invalidated one stays dead is written down first, in the [`Label`]; a process
-//! that dies in the moment between a replacement and the kill finds the former response again, and uses it as long as
+//! anyway. A record holds a whole response, or a part of one. A segment goes before its time once nothing in it is alive. A
+//! record that is replaced, forgotten or invalidated is killed in place. That an invalidated one stays dead is written down
+//! first, in the [`Label`]; a process that dies in the moment between a replacement and the kill finds the former response again, and uses it as long as
 //! that one itself allows. Decides where the next record stands, which records may be used and what is to be done
 //! to files ([`Work`]); does none of it. Knows neither files nor threads, and no clock.
 

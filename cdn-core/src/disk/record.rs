@@ -135,7 +135,7 @@ impl RecordHeader {
         Ok(body)
     }
 
-    /// Checks `chunks`, which [`chunks_of`](Self::chunks_of) named and which begin at byte `first` of the body, against
+    /// Checks `chunks`, which [`chunks_of`] named and which begin at byte `first` of the body, against
     /// a record's first [`body_start`](Self::body_start) bytes.
     ///
     /// # Errors
