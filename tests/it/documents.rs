@@ -112,6 +112,7 @@ impl Shell {
                 command = command.replace(&format!("{before}{port}"), &format!("{before}{here}"));
             }
         }
+        command = command.replace("~/.local/state/isochrone", &self.world.home().to_string_lossy());
         // What a reader writes goes into a directory of its own.
         for written in WRITTEN {
             command = command.replace(written, &self.world.home().join(written).to_string_lossy());
