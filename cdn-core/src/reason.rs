@@ -145,6 +145,21 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether origins gave no response. Said by a parent, an edge treats it as its own failure.
+    pub const fn is_origin_failure(self) -> bool {
+        matches!(
+            self,
+            Self::OriginRefused
+                | Self::OriginReset
+                | Self::OriginConnectTimeout
+                | Self::OriginResponseTimeout
+                | Self::OriginCompletionTimeout
+                | Self::OriginInvalid
+                | Self::OriginHeadersTooLarge
+                | Self::OriginUnreachable
+        )
+    }
+
     /// Whether an edge's answer came out of its own store; shared fetches and confirmed responses count.
     pub const fn is_from_store(self) -> bool {
         matches!(

@@ -22,7 +22,6 @@ use crate::{
     body::{OriginBody, OriginRequestBody, ViewerBody},
     config::{Parent, Tier},
     connection::Wire,
-    lead::is_origin_failure,
     node::Node,
     pool::{Lease, SendError},
     purge,
@@ -137,7 +136,7 @@ pub(crate) fn left_alone(node: &Node, place: usize, origin: &Origin, began: Inst
 
 /// An error page that a cache between made itself is an error of the fetch: the edge makes its own page, or has something stale.
 fn as_failure(fetched: Fetched) -> Result<Fetched, FetchFailure> {
-    let reason = fetched.parent.as_ref().and_then(|parent| parent.reason).filter(|reason| is_origin_failure(*reason));
+    let reason = fetched.parent.as_ref().and_then(|parent| parent.reason).filter(|reason| reason.is_origin_failure());
     match reason {
         Some(reason) => Err(FetchFailure { status: fetched.status, reason, ledger: fetched.ledger }),
         None => Ok(fetched),

@@ -5,7 +5,7 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use cdn_core::{
-    Counter, Instant, Reason, compression,
+    Counter, Instant, compression,
     conditional::{PRECONDITIONS, Validators},
     disk::{Draft, Ticket, record::RecordHead},
     forward::{self, Conditions},
@@ -553,19 +553,4 @@ impl Flight {
             let _ = tell.send(Flown { landed, ledger, status, parent, own });
         }
     }
-}
-
-/// Whether a reason of a parent says that its origins gave no response, so that the edge treats it as its own failure.
-pub(crate) const fn is_origin_failure(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::OriginRefused
-            | Reason::OriginReset
-            | Reason::OriginConnectTimeout
-            | Reason::OriginResponseTimeout
-            | Reason::OriginCompletionTimeout
-            | Reason::OriginInvalid
-            | Reason::OriginHeadersTooLarge
-            | Reason::OriginUnreachable
-    )
 }

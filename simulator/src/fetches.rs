@@ -592,7 +592,7 @@ impl<W: Witness> Sim<'_, W> {
                     health.on_answer();
                 }
                 // Its own error page about its origins is an error of this fetch.
-                if is_origin_failure(parent.reason) {
+                if parent.reason.is_origin_failure() {
                     self.release_connection(key);
                     return self.give_up(key, status, parent.reason);
                 }
@@ -698,19 +698,4 @@ fn origin_named(catalogs: &[Catalog], fetch: &Fetch, member: usize) -> Option<Pa
         None => target,
     };
     head.distribution.origin(id).map(patience)
-}
-
-/// Whether a reason of a parent says that its origins gave no response.
-const fn is_origin_failure(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::OriginRefused
-            | Reason::OriginReset
-            | Reason::OriginConnectTimeout
-            | Reason::OriginResponseTimeout
-            | Reason::OriginCompletionTimeout
-            | Reason::OriginInvalid
-            | Reason::OriginHeadersTooLarge
-            | Reason::OriginUnreachable
-    )
 }
