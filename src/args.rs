@@ -1,13 +1,17 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
 mod sign;
+mod study;
 
 use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 use self::sign::SIGN_EXAMPLES;
-pub(crate) use self::sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb};
+pub(crate) use self::{
+    sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
+    study::{CacheStudyArgs, GroundArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, Switch},
+};
 use crate::{
     quantity::{ByteCount, Share, Span},
     talk::error_document,
@@ -614,38 +618,6 @@ pub(crate) enum WorldVerb {
         #[arg(default_value = "")]
         search: String,
     },
-}
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  iso study replay --trace web.oracleGeneral.bin --policy lru,sieve,s3-fifo --size 1GiB,10GiB
-  iso study replay --trace requests.csv --policy all --size 64MiB --json
-  zstd -dc web.oracleGeneral.zst | iso study replay --trace - --format oracleGeneral --policy lru --size 1GiB";
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StudyVerb {
-    /// Replay a trace of requests through caches, one per policy and size, and count what they miss.
-    #[command(after_help = REPLAY_EXAMPLES)]
-    Replay(ReplayArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// A trace: oracleGeneral (records of 24 bytes) or CSV (time,id,size), also compressed as .gz; - is stdin.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: PathBuf,
-    /// The trace's format, where its name does not say it: oracleGeneral or csv.
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) format: Option<String>,
-    /// Eviction policies, comma separated, or all.
-    #[arg(long = "policy", value_name = "POLICY", value_delimiter = ',', required = true)]
-    pub(crate) policies: Vec<String>,
-    /// Bytes of the cache, comma separated, as 64MiB or 1GiB.
-    #[arg(long = "size", value_name = "BYTES", value_delimiter = ',', required = true)]
-    pub(crate) sizes: Vec<ByteCount>,
-    /// Write the rows to a file too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

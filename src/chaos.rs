@@ -23,8 +23,8 @@ use std::{
 
 use world::Judgement;
 
-pub(crate) use self::drill::drill;
 use self::{agree::Outcome, live::Where, text::Screen};
+pub(crate) use self::{drill::drill, html::STYLE, report::escaped, svg::COLOURS};
 use crate::{
     args::{ChaosRunArgs, ChaosVerb, Cli},
     scenario::{self, Staged},

@@ -327,7 +327,8 @@ fn place(atlas: &Atlas, key: &str, name: &str) -> Result<Place, KeyError> {
     atlas.place(name).cloned().map_err(|unknown| KeyError::new(key, unknown.to_string()))
 }
 
-fn pop(atlas: &Atlas, key: &str, code: &str) -> Result<Place, KeyError> {
+/// The PoP `code`, which stands at `key`.
+pub(crate) fn pop(atlas: &Atlas, key: &str, code: &str) -> Result<Place, KeyError> {
     let parsed = code.parse::<PopCode>().ok();
     if let Some(pop) = parsed.and_then(|code| atlas.pop(code)) {
         return Ok(pop.place.clone());

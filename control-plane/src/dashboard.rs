@@ -19,7 +19,8 @@ use crate::{
 const PAGE: &str = include_str!("../web/index.html");
 const SCRIPT: &str = include_str!("../web/dashboard.js");
 const STYLE: &str = include_str!("../web/dashboard.css");
-const LAND: &str = include_str!("../web/land.svg");
+/// The world's land as SVG, equirectangular in degrees: x is longitude + 180, y is 90 - latitude; its path has the id `land`.
+pub const LAND: &str = include_str!("../web/land.svg");
 
 /// Where the token goes in [`PAGE`].
 const TOKEN_SLOT: &str = "<meta name=\"iso-token\" content=\"\">";

@@ -3,7 +3,7 @@
 //! What decides is not written here a second time: the simulator calls what the live nodes call, says what time it is and
 //! counts what comes out. Pure and single-threaded, the same to the byte wherever it runs.
 //!
-//! [`run`] plays a [`Scenario`] over a [`Plan`] of its world. Refuses to know sockets, clocks, files and ambient
+//! [`run`] plays a [`Scenario`] over a [`Plan`] of its world; [`studies`] ask smaller questions of the same code. Refuses to know sockets, clocks, files and ambient
 //! randomness: time and seeds are arguments.
 
 mod caches;
@@ -24,6 +24,7 @@ pub mod replay;
 mod resolvers;
 mod routers;
 mod slab;
+pub mod studies;
 mod timers;
 mod viewers;
 

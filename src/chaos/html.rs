@@ -17,7 +17,8 @@ use super::{
 /// PoPs that have an area of their own; the others share one.
 const POPS_MAX: usize = 7;
 
-const STYLE: &str = "\
+/// The look of every page.
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#5b6570;--line:#d9dee3;--paper:#fff;--good:#00664a;--bad:#a8410a}\
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--dim:#9aa4ae;--line:#333a41;--paper:#15181b;--good:#5fd0a8;--bad:#ff9a5c}}\
 @media print{:root{--ink:#000;--dim:#444;--line:#bbb;--paper:#fff;--good:#00664a;--bad:#a8410a}figure,tr{break-inside:avoid}}\

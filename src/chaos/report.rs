@@ -75,7 +75,7 @@ fn failed(one: &Played) -> usize {
 }
 
 /// Text for XML and HTML, in elements and attributes. XML has no control characters, escaped or not.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

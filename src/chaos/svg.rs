@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::report::escaped;
 
 /// Okabe and Ito's colours, darkest contrasts first.
-pub(super) const COLOURS: [&str; 8] =
+pub(crate) const COLOURS: [&str; 8] =
     ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442"];
 const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
 

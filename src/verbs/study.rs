@@ -1,5 +1,11 @@
 //! `iso study`: what happens in virtual time, without a world that runs.
 
+mod cache;
+mod ground;
+mod page;
+mod routing;
+mod sites;
+
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -25,6 +31,9 @@ use crate::{
 
 pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
     match verb {
+        StudyVerb::Routing(args) => routing::run(cli, args),
+        StudyVerb::Sites(args) => sites::run(cli, args),
+        StudyVerb::Cache(args) => cache::run(cli, args),
         StudyVerb::Replay(args) => replay_trace(cli, args),
     }
 }

@@ -45,6 +45,11 @@ pub(crate) struct LastMile {
 }
 
 impl Access {
+    /// The median round trip over its clients, in milliseconds.
+    pub fn rtt_ms_median(self) -> f64 {
+        self.last_mile().rtt_ms_median
+    }
+
     /// What it adds.
     pub(crate) fn last_mile(self) -> LastMile {
         static LAST_MILES: LazyLock<Vec<LastMile>> = LazyLock::new(read);

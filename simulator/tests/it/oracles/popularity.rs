@@ -2,30 +2,13 @@
 //! before (the independent reference model). All objects are of one byte.
 
 use cdn_core::eviction::EvictionPolicy;
-use rand::RngExt as _;
-use simulator::replay::{Replay, replay};
+use simulator::{
+    replay::{Replay, replay},
+    studies::cache::{CacheStudy, che, fifo, filtered, hit_ratio, play},
+};
 use world::{stream, workload::Zipf};
 
-use super::{close, solve};
-
-/// Che, Tung, Wang 2002: an object is there while its last request is less than t ago, and t is such that the cache is
-/// full. By popularity: the probability that it is there.
-fn che(shares: &[f64], room: f64) -> Vec<f64> {
-    let there = |t: f64| move |share: &f64| -(-share * t).exp_m1();
-    let t = solve(room, 1e9, |t| shares.iter().map(there(t)).sum());
-    shares.iter().map(there(t)).collect()
-}
-
-/// The same for FIFO and RANDOM: an object stays for t from its arrival, however often it is asked for.
-fn fifo(shares: &[f64], room: f64) -> Vec<f64> {
-    let there = |t: f64| move |share: &f64| share * t / (1.0 + share * t);
-    let t = solve(room, 1e9, |t| shares.iter().map(there(t)).sum());
-    shares.iter().map(there(t)).collect()
-}
-
-fn hit_ratio(shares: &[f64], there: &[f64]) -> f64 {
-    shares.iter().zip(there).map(|(share, there)| share * there).sum()
-}
+use super::close;
 
 /// The measured miss ratio after a cache has seen `warm` requests, over `counted` more.
 fn measured(policy: EvictionPolicy, zipf: &Zipf, room: u64, warm: u32, counted: u32) -> f64 {
@@ -91,41 +74,29 @@ fn no_policy_beats_the_most_popular_objects_kept_for_good() {
 
 #[test]
 fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
-    const EDGES: usize = 20;
+    const EDGES: u32 = 20;
     const OBJECTS: u32 = 100_000;
     let zipf = Zipf::new(OBJECTS, 0.8);
     let shares: Vec<f64> = zipf.shares().collect();
     let (edge_room, shield_room) = (OBJECTS / 100, OBJECTS / 10);
     let at_edge = che(&shares, edge_room.into());
     let edge_hits = hit_ratio(&shares, &at_edge);
-    let filtered: Vec<f64> =
-        shares.iter().zip(&at_edge).map(|(share, there)| share * (1.0 - there) / (1.0 - edge_hits)).collect();
+    let filtered = filtered(&shares, &at_edge);
     let shield_hits = hit_ratio(&filtered, &che(&filtered, shield_room.into()));
     close("the formula at the edge", edge_hits, 0.204, 0.000_5);
     // What edges let through is not Poisson: formula, worked value and measurement may lie a hundredth apart.
     close("the formula at the shield", shield_hits, 0.334, 0.01);
 
-    let mut rng = stream(1, &["oracle", "tiers"]);
-    let mut edges: Vec<_> = (0..EDGES).map(|_| replay(EvictionPolicy::Lru, edge_room.into())).collect();
-    let mut shield = replay(EvictionPolicy::Lru, shield_room.into());
-    let mut ask = |edges: &mut Vec<Box<dyn Replay>>, shield: &mut Box<dyn Replay>, requests: u32| {
-        for _ in 0..requests {
-            let object = zipf.draw(&mut rng).into();
-            if !edges[rng.random_range(0..EDGES)].request(object, 1) {
-                shield.request(object, 1);
-            }
-        }
+    let study = CacheStudy {
+        policy: EvictionPolicy::Lru,
+        edges: EDGES,
+        room: edge_room.into(),
+        shield: Some(shield_room.into()),
+        warmup: 300_000,
+        requests: 1_000_000,
+        seed: 1,
     };
-    let tallies = |edges: &[Box<dyn Replay>], shield: &dyn Replay| {
-        let misses: u64 = edges.iter().map(|edge| edge.tally().misses).sum();
-        let requests: u64 = edges.iter().map(|edge| edge.tally().requests).sum();
-        [requests, misses, shield.tally().requests, shield.tally().misses]
-    };
-    ask(&mut edges, &mut shield, 300_000);
-    let before = tallies(&edges, &*shield);
-    ask(&mut edges, &mut shield, 1_000_000);
-    let after = tallies(&edges, &*shield);
-    let [requests, misses, passed_on, missed_too] = std::array::from_fn(|at| (after[at] - before[at]) as f64);
-    close("hits at the edges", 1.0 - misses / requests, edge_hits, 0.005);
-    close("hits at the shield", 1.0 - missed_too / passed_on, shield_hits, 0.01);
+    let measured = play(&study, &zipf);
+    close("hits at the edges", 1.0 - measured.edge_miss_ratio(), edge_hits, 0.005);
+    close("hits at the shield", measured.shield_hit_ratio(), shield_hits, 0.01);
 }

@@ -1,0 +1,774 @@
+//! One population of clients, sent to edges by one policy after the other.
+//!
+//! A request is one round trip on an open connection to the edge that the client's resolver was told of. Resolvers keep
+//! answers for their TTL; the router is a [`Planner`] that probes every edge, hears of round trips from viewers as often as
+//! live ones report them, and publishes snapshots when it wants to. An edge that dies falls silent, which is the harder
+//! case: nobody refuses, and a client tries its second address as [`Race`] says.
+//!
+//! Left out: caches and origins (every request ends at its edge), bandwidth, losses, the time that questions take, and the
+//! way of reports to the router.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
+
+use cdn_core::{
+    Instant, NodeId, PopCode, Role,
+    geo::{GeoMap, GeoPrefix},
+    health::ProbeError,
+    routing::{EdgeSite, Host, Planner, PolicyKind, Pop, Probe, RoutingOptions, Snapshot},
+};
+use hdrhistogram::Histogram;
+use ipnet::{IpNet, Ipv4Net};
+use rand::{RngExt as _, distr::weighted::WeightedIndex};
+use rand_distr::{Distribution as _, Exp1, StandardNormal};
+use world::{Place, World, client::RaceOptions, stream};
+
+use super::paths::Paths;
+use crate::routers::geo_place;
+
+/// Where client networks of a study are: city `n` has the `n`th /24 of 10.0.0.0/8.
+const NETWORKS: u32 = 0x0a00_0000;
+/// Where edges of a study are: the edge of PoP `n` is the `n`th address from here.
+const EDGES: u32 = 0x7f4d_0000;
+/// A client behind a resolver that everybody uses.
+const SHARED: u32 = u32::MAX;
+
+/// Whom clients are sent by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheme {
+    /// A policy of the router.
+    Policy(PolicyKind),
+    /// Nobody: every client goes to the origin.
+    OriginOnly,
+}
+
+impl Scheme {
+    /// The word in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy(policy) => policy.as_str(),
+            Self::OriginOnly => "origin-only",
+        }
+    }
+}
+
+/// Which resolvers clients have.
+#[derive(Clone, Debug, Default)]
+pub struct Resolvers {
+    /// A resolver far from many of its clients, and the share of clients behind it. The others have one in their city.
+    pub shared: Option<(Place, f64)>,
+    /// The share of clients whose resolver keeps answers for at least so long, whatever the TTL.
+    pub stretch: Option<(f64, Duration)>,
+    /// They send the client's network along (RFC 7871).
+    pub client_subnet: bool,
+}
+
+/// What is studied.
+#[derive(Clone, Debug)]
+pub struct RoutingStudy {
+    /// Where edges stand, one in each.
+    pub pops: Vec<Place>,
+    /// Where the origin stands, and the router.
+    pub origin: Place,
+    /// Where clients live: as many of them as the city has users.
+    pub cities: Vec<Place>,
+    /// How many clients.
+    pub clients: u32,
+    /// Requests that are counted, on average: they come by chance.
+    pub requests: u64,
+    /// How long the router learns before requests count; they come as often as later.
+    pub warmup: Duration,
+    /// How long requests count.
+    pub span: Duration,
+    /// What clients ask.
+    pub resolvers: Resolvers,
+    /// How the router chooses; of the policy the scheme decides. It learns once a second, where a live one does ten times:
+    /// no network reports more often, and the difference is work.
+    pub routing: RoutingOptions,
+    /// A PoP that falls silent, and when, counted from the end of the warm-up.
+    pub kill: Option<(PopCode, Duration)>,
+    /// How patient clients are.
+    pub race: RaceOptions,
+    /// How long a client tries an address that failed last. Default 5 s, as viewers do.
+    pub dead_for: Duration,
+    /// The shortest time between two reports for one network and edge.
+    pub beacon_interval: Duration,
+    /// The shortest time between two measurements of the second address of an answer for one network.
+    pub measure_interval: Duration,
+    /// The run.
+    pub seed: u64,
+}
+
+impl RoutingStudy {
+    /// Nobody anywhere, all settings at their defaults: 10,000 clients and 200,000 requests in two minutes, after one to
+    /// learn, and resolvers in their clients' cities that send client subnets.
+    pub fn new(origin: Place) -> Self {
+        let viewer = crate::ViewerSpec::default();
+        Self {
+            pops: Vec::new(),
+            origin,
+            cities: Vec::new(),
+            clients: 10_000,
+            requests: 200_000,
+            warmup: Duration::from_secs(60),
+            span: Duration::from_secs(120),
+            resolvers: Resolvers { client_subnet: true, ..Resolvers::default() },
+            routing: RoutingOptions { learn_interval: Duration::from_secs(1), ..RoutingOptions::default() },
+            kill: None,
+            race: viewer.race,
+            dead_for: viewer.dead_for,
+            beacon_interval: viewer.beacon_interval,
+            measure_interval: viewer.measure_interval,
+            seed: 0,
+        }
+    }
+}
+
+/// What came out for one scheme.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// Of requests that were answered, in microseconds.
+    pub latency_us: Histogram<u64>,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that nobody answered.
+    pub lost: u64,
+    /// Requests that met a silent edge, answered or lost.
+    pub harmed: u64,
+    /// Requests that went to the edge with the client's shortest base round trip.
+    pub on_best: u64,
+    /// The sum of base round trips over the sum of the best ones.
+    pub stretch: f64,
+    /// Questions that reached the router.
+    pub questions: u64,
+    /// City by city.
+    pub cities: Vec<CityTally>,
+    /// Requests by PoP; of the origin alone where nobody chooses.
+    pub by_site: Vec<u64>,
+    /// From the death of the PoP until the router knew it.
+    pub detected: Option<Duration>,
+    /// From the death of the PoP until the last request that met silence.
+    pub back: Option<Duration>,
+    /// For each second after the death the share of requests that met silence.
+    pub harmed_by_second: Vec<f64>,
+}
+
+/// What the clients of one city saw.
+#[derive(Clone, Debug, Default)]
+pub struct CityTally {
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Requests that nobody answered.
+    pub lost: u64,
+    /// The sum of their times, in milliseconds.
+    pub sum_ms: f64,
+    /// Requests by PoP, as far as any went there.
+    pub by_site: BTreeMap<u16, u64>,
+}
+
+impl CityTally {
+    /// The mean, in milliseconds.
+    pub fn mean_ms(&self) -> Option<f64> {
+        (self.answered > 0).then(|| self.sum_ms / self.answered as f64)
+    }
+
+    /// The site that most went to.
+    pub fn site(&self) -> Option<u16> {
+        self.by_site.iter().max_by_key(|(site, count)| (**count, Reverse(**site))).map(|(site, _)| *site)
+    }
+}
+
+impl Routed {
+    /// A quantile of the latency, in milliseconds.
+    pub fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.latency_us.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// How many times the mean the busiest PoP has.
+    pub fn imbalance(&self) -> f64 {
+        let (most, sum) = (self.by_site.iter().max().copied().unwrap_or(0), self.by_site.iter().sum::<u64>());
+        if sum == 0 { 0.0 } else { most as f64 * self.by_site.len() as f64 / sum as f64 }
+    }
+
+    /// The city with the highest mean of those where at least `least` requests were answered, by its position.
+    pub fn worst_city(&self, least: u64) -> Option<usize> {
+        let busy = self.cities.iter().enumerate().filter(|(_, city)| city.answered >= least);
+        let means = busy.filter_map(|(at, city)| Some((at, city.mean_ms()?)));
+        means.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
+    }
+}
+
+/// The tables that all schemes of a study share.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Cities by PoPs.
+    pub paths: Paths,
+    /// Cities by the origin alone.
+    pub to_origin: Paths,
+    /// From the router to PoPs.
+    probes: Vec<Duration>,
+    /// Of each client: its city, and its last mile against the median of cities.
+    clients: Vec<Client>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    city: u16,
+    /// [`SHARED`], or the resolver of its city.
+    resolver: u32,
+    access_ms: f32,
+    stretches: bool,
+}
+
+impl Ground {
+    /// The tables of a study.
+    pub fn new(world: &World, study: &RoutingStudy) -> Self {
+        let origin = std::slice::from_ref(&study.origin);
+        let mut rng = stream(study.seed, &["clients"]);
+        let cities = WeightedIndex::new(study.cities.iter().map(|city| city.users.max(1))).ok();
+        let median_ms = world.options().access.rtt_ms_median();
+        let client = |number: u32| {
+            let city = cities.as_ref().map_or(0, |cities| cities.sample(&mut rng));
+            let is_shared = study.resolvers.shared.as_ref().is_some_and(|(_, share)| rng.random::<f64>() < *share);
+            let stretches = study.resolvers.stretch.is_some_and(|(share, _)| rng.random::<f64>() < share);
+            let place = study.cities.get(city);
+            let access = place
+                .map_or(0.0, |place| world.client_access(place, u64::from(number)).as_secs_f64() * 1000.0 - median_ms);
+            let city = u16::try_from(city).unwrap_or(u16::MAX);
+            let resolver = if is_shared { SHARED } else { u32::from(city) };
+            Client { city, resolver, access_ms: access as f32, stretches }
+        };
+        let probes = study.pops.iter().map(|pop| world.path(&study.origin, pop).rtt).collect();
+        Self {
+            paths: Paths::new(world, &study.cities, &study.pops),
+            to_origin: Paths::new(world, &study.cities, origin),
+            probes,
+            clients: (0..study.clients).map(client).collect(),
+        }
+    }
+}
+
+/// Plays a study with one scheme. The same study and scheme come to the same result, whoever else runs.
+pub fn play(study: &RoutingStudy, ground: &Ground, scheme: Scheme) -> Routed {
+    Run::new(study, ground, scheme).play()
+}
+
+/// An answer as a resolver keeps it.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    until: Instant,
+    first: u16,
+    second: Option<u16>,
+}
+
+/// A resolver's answers by whom they are for: the length of the network and the network.
+#[derive(Clone, Debug, Default)]
+struct Resolver {
+    kept: BTreeMap<(u8, u32), Kept>,
+    /// One bit for each length that there are answers for.
+    lengths: u64,
+}
+
+/// A probe under way: when it is over, and the number of its order.
+type Due = Reverse<(Instant, u64)>;
+
+struct Run<'a> {
+    study: &'a RoutingStudy,
+    ground: &'a Ground,
+    router: Option<Router>,
+    resolvers: BTreeMap<(u32, bool), Resolver>,
+    shared_address: Ipv4Addr,
+    /// When the PoP dies, and which.
+    death: Option<(u16, Instant)>,
+    zero: Instant,
+    /// Of each client: until when it tries the silent address last.
+    avoids: Vec<Instant>,
+    /// By network and PoP: when the next report is due.
+    beacons: BTreeMap<(u16, u16), Instant>,
+    measures: Vec<Instant>,
+    best: Vec<(usize, f64)>,
+    routed: Routed,
+    base_ms: f64,
+    best_ms: f64,
+    harmed: Vec<(u64, u64)>,
+}
+
+struct Router {
+    /// It does something with reports.
+    learns: bool,
+    planner: Planner,
+    snapshot: Arc<Snapshot>,
+    due: Instant,
+    probes: BinaryHeap<Due>,
+    outcomes: BTreeMap<u64, (Probe, Result<Duration, ProbeError>)>,
+    serial: u64,
+    turns: u64,
+}
+
+impl Router {
+    fn new(study: &RoutingStudy, policy: PolicyKind) -> Self {
+        let geo = GeoMap::build(study.cities.iter().zip(0..).filter_map(|(city, number)| {
+            let net = Ipv4Net::new(network_of(number), 24).ok()?;
+            Some(GeoPrefix { net: IpNet::V4(net), place: geo_place(city)? })
+        }));
+        let pops = study.pops.iter().zip(0..).filter_map(|(pop, number)| {
+            let code = pop.pop_code()?;
+            let address = SocketAddrV4::new(Ipv4Addr::from_bits(EDGES + number), 80);
+            let id = NodeId::new(Role::Edge, pop.id.as_str());
+            Some(Pop { code, place: geo_place(pop)?, edges: vec![EdgeSite { id, address, address6: None }] })
+        });
+        let options =
+            RoutingOptions { policy, site: geo_place(&study.origin), seed: study.seed, ..study.routing.clone() };
+        let learns = policy.build(&options).learns();
+        let mut planner = Planner::new(Instant::ZERO, options, geo, pops.collect(), vec![Host::new("study")]);
+        let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
+        let due = planner.poll_timeout();
+        Self {
+            learns,
+            planner,
+            snapshot,
+            due,
+            probes: BinaryHeap::new(),
+            outcomes: BTreeMap::new(),
+            serial: 0,
+            turns: 0,
+        }
+    }
+
+    fn next_at(&self) -> Instant {
+        self.probes.peek().map_or(self.due, |Reverse((at, _))| self.due.min(*at))
+    }
+
+    /// Takes what the planner has become after it was told something.
+    fn settle(&mut self, now: Instant) {
+        if let Some(snapshot) = self.planner.poll_snapshot(now) {
+            self.snapshot = Arc::new(snapshot);
+        }
+        self.due = self.planner.poll_timeout();
+    }
+}
+
+/// The first address of a city's network.
+fn network_of(city: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(NETWORKS + (city << 8))
+}
+
+fn site_of(address: Ipv4Addr) -> u16 {
+    u16::try_from(address.to_bits().wrapping_sub(EDGES)).unwrap_or(u16::MAX)
+}
+
+impl<'a> Run<'a> {
+    fn new(study: &'a RoutingStudy, ground: &'a Ground, scheme: Scheme) -> Self {
+        let router = match scheme {
+            Scheme::Policy(policy) => Some(Router::new(study, policy)),
+            Scheme::OriginOnly => None,
+        };
+        let zero = Instant::ZERO + study.warmup;
+        let position = |code: PopCode| study.pops.iter().position(|pop| pop.pop_code() == Some(code));
+        let death = study.kill.and_then(|(code, at)| Some((u16::try_from(position(code)?).ok()?, zero + at)));
+        let sites = if router.is_some() { study.pops.len() } else { 1 };
+        // The shared resolver asks from a network of the city next to it.
+        let nearest = study.resolvers.shared.as_ref().and_then(|(place, _)| {
+            let km = |city: &Place| city.coordinates.distance_km(place.coordinates);
+            let cities = study.cities.iter().zip(0..);
+            cities.min_by(|(a, _), (b, _)| km(a).total_cmp(&km(b))).map(|(_, number)| network_of(number))
+        });
+        let best = (0..study.cities.len()).map(|city| ground.paths.best(city, |_| true).unwrap_or_default());
+        Self {
+            study,
+            ground,
+            router,
+            resolvers: BTreeMap::new(),
+            shared_address: nearest.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            death,
+            zero,
+            avoids: vec![Instant::ZERO; ground.clients.len()],
+            beacons: BTreeMap::new(),
+            measures: vec![Instant::ZERO; study.cities.len()],
+            best: best.collect(),
+            routed: Routed {
+                latency_us: histogram(),
+                requests: 0,
+                lost: 0,
+                harmed: 0,
+                on_best: 0,
+                stretch: 0.0,
+                questions: 0,
+                cities: vec![CityTally::default(); study.cities.len()],
+                by_site: vec![0; sites],
+                detected: None,
+                back: None,
+                harmed_by_second: Vec::new(),
+            },
+            base_ms: 0.0,
+            best_ms: 0.0,
+            harmed: Vec::new(),
+        }
+    }
+
+    fn play(mut self) -> Routed {
+        let mut rng = stream(self.study.seed, &["requests"]);
+        let end = self.zero + self.study.span;
+        let rate = self.study.requests as f64 / self.study.span.as_secs_f64().max(1e-9);
+        let mut now = Instant::ZERO;
+        let clients = self.ground.clients.len();
+        while clients > 0 && rate > 0.0 {
+            let gap: f64 = Exp1.sample(&mut rng);
+            now += Duration::from_secs_f64(gap / rate);
+            if now >= end {
+                break;
+            }
+            // Drawn whether they are needed or not, so that all schemes meet the same chance.
+            let (client, noise): (usize, f64) = (rng.random_range(0..clients), StandardNormal.sample(&mut rng));
+            self.advance(now);
+            self.request(now, client, noise);
+        }
+        self.advance(end);
+        self.routed.stretch = if self.best_ms > 0.0 { self.base_ms / self.best_ms } else { 0.0 };
+        self.routed.harmed_by_second =
+            self.harmed.iter().map(|&(harmed, all)| if all == 0 { 0.0 } else { harmed as f64 / all as f64 }).collect();
+        self.routed
+    }
+
+    fn is_dead(&self, site: u16, now: Instant) -> bool {
+        self.death.is_some_and(|(dead, at)| dead == site && now >= at)
+    }
+
+    /// Probes and snapshots up to `now`.
+    fn advance(&mut self, now: Instant) {
+        let death = self.death;
+        let Some(router) = &mut self.router else { return };
+        while router.next_at() <= now {
+            let at = router.next_at();
+            while let Some(&Reverse((over, serial))) = router.probes.peek()
+                && over <= at
+            {
+                router.probes.pop();
+                if let Some((probe, outcome)) = router.outcomes.remove(&serial) {
+                    router.planner.handle_probe(over, probe, outcome);
+                }
+            }
+            while let Some(probe) = router.planner.poll_probe(at) {
+                let site = site_of(*probe.address.ip());
+                let timeout = router.planner.options().probe.timeout;
+                let rtt = self.ground.probes.get(usize::from(site)).copied().unwrap_or_default();
+                let is_dead = death.is_some_and(|(dead, since)| dead == site && at + rtt >= since);
+                let (took, outcome) =
+                    if is_dead || rtt > timeout { (timeout, Err(ProbeError::TimedOut)) } else { (rtt, Ok(rtt)) };
+                router.serial += 1;
+                router.probes.push(Reverse((at + took, router.serial)));
+                router.outcomes.insert(router.serial, (probe, outcome));
+            }
+            let changes = router.planner.poll_changes();
+            if let Some((_, since)) = death
+                && self.routed.detected.is_none()
+                && at >= since
+                && changes.iter().any(|(_, change)| !change.to.is_healthy())
+            {
+                self.routed.detected = Some(at.saturating_since(since));
+            }
+            router.settle(at);
+        }
+    }
+
+    /// What the client's resolver says: from its memory, or from the router.
+    fn ask(&mut self, now: Instant, client: Client) -> Option<Kept> {
+        let router = self.router.as_mut()?;
+        let of_client = network_of(u32::from(client.city)).to_bits();
+        let resolver = self.resolvers.entry((client.resolver, client.stretches)).or_default();
+        let lengths = (0..=32_u8).filter(|length| resolver.lengths >> length & 1 == 1);
+        let known = lengths.filter_map(|length| resolver.kept.get(&(length, masked(of_client, length))));
+        if let Some(kept) = known.copied().find(|kept| now < kept.until) {
+            return Some(kept);
+        }
+        let sends_subnet = self.study.resolvers.client_subnet;
+        let asker = match client.resolver {
+            SHARED if !sends_subnet => self.shared_address,
+            _ => Ipv4Addr::from_bits(of_client),
+        };
+        router.turns += 1;
+        let (answer, scope) = router.snapshot.answer(0, IpAddr::V4(asker), router.turns);
+        let mut sites = router.snapshot.addresses(0, answer).map(|address| site_of(*address.ip()));
+        let (first, second) = (sites.next()?, sites.next());
+        drop(sites);
+        let stretched = if client.stretches { self.study.resolvers.stretch.map(|(_, least)| least) } else { None };
+        let ttl = router.snapshot.ttl(0).max(stretched.unwrap_or_default());
+        // Without the client's network an answer is for everybody behind the resolver.
+        let scope = if sends_subnet { scope.min(24) } else { 0 };
+        let kept = Kept { until: now + ttl, first, second };
+        resolver.kept.insert((scope, masked(of_client, scope)), kept);
+        resolver.lengths |= 1 << scope;
+        if now >= self.zero {
+            self.routed.questions += 1;
+        }
+        Some(kept)
+    }
+
+    fn request(&mut self, now: Instant, number: usize, noise: f64) {
+        let Some(&client) = self.ground.clients.get(number) else { return };
+        let city = usize::from(client.city);
+        let access_ms = f64::from(client.access_ms);
+        if self.router.is_none() {
+            let base_ms = self.ground.to_origin.rtt_ms(city, 0);
+            let ms = base_ms + access_ms + jitter_ms(&self.ground.to_origin, city, 0, noise);
+            return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, false);
+        }
+        let Some(kept) = self.ask(now, client) else { return };
+        let rtt_ms = |site: u16| {
+            let paths = &self.ground.paths;
+            let site = usize::from(site);
+            (paths.rtt_ms(city, site) + access_ms + jitter_ms(paths, city, site, noise)).max(0.1)
+        };
+        let avoids = self.avoids.get(number).is_some_and(|until| now < *until);
+        let (first, second) = match kept.second {
+            Some(second) if avoids && self.is_dead(kept.first, now) => (second, Some(kept.first)),
+            second => (kept.first, second),
+        };
+        let (site, ms, harmed) = if self.is_dead(first, now) {
+            let order: Vec<u16> = std::iter::once(first).chain(second).collect();
+            if let Some(until) = self.avoids.get_mut(number) {
+                *until = now + self.study.dead_for;
+            }
+            let connected = connect(self.study.race, now, &order, |site| {
+                (!self.is_dead(site, now)).then(|| Duration::from_secs_f64(rtt_ms(site) / 1000.0))
+            });
+            let answered = connected.map(|(site, took)| (site, took.as_secs_f64() * 1000.0 + rtt_ms(site)));
+            (answered.map_or(first, |(site, _)| site), answered.map(|(_, ms)| ms), true)
+        } else {
+            (first, Some(rtt_ms(first)), false)
+        };
+        if ms.is_some() {
+            self.report(now, client.city, site, rtt_ms(site));
+            self.measure(now, client.city, kept, &rtt_ms);
+        }
+        let base_ms = self.ground.paths.rtt_ms(city, usize::from(site));
+        self.count(now, city, site, ms, base_ms, harmed);
+    }
+
+    /// A viewer tells the router of a round trip, if it has not lately.
+    fn report(&mut self, now: Instant, city: u16, site: u16, ms: f64) {
+        if self.router.as_ref().is_none_or(|router| !router.learns) {
+            return;
+        }
+        let due = self.beacons.entry((city, site)).or_insert(Instant::ZERO);
+        if now < *due {
+            return;
+        }
+        *due = now + self.study.beacon_interval;
+        let Some(router) = &mut self.router else { return };
+        let edge = IpAddr::V4(Ipv4Addr::from_bits(EDGES + u32::from(site)));
+        let rtt = Duration::from_secs_f64(ms / 1000.0);
+        // One that is refused is one that the router learns nothing from.
+        let _ = router.planner.handle_beacon(now, IpAddr::V4(network_of(u32::from(city))), edge, rtt);
+        router.settle(now);
+    }
+
+    /// Nobody would learn of an edge that nobody uses: the second address is measured now and then.
+    fn measure(&mut self, now: Instant, city: u16, kept: Kept, rtt_ms: &impl Fn(u16) -> f64) {
+        let Some(second) = kept.second.filter(|second| !self.is_dead(*second, now)) else { return };
+        let Some(due) = self.measures.get_mut(usize::from(city)).filter(|due| now >= **due) else { return };
+        *due = now + self.study.measure_interval;
+        self.report(now, city, second, rtt_ms(second));
+    }
+
+    fn count(&mut self, now: Instant, city: usize, site: u16, ms: Option<f64>, base_ms: f64, harmed: bool) {
+        if now < self.zero {
+            return;
+        }
+        let routed = &mut self.routed;
+        routed.requests += 1;
+        routed.harmed += u64::from(harmed);
+        if let Some((_, died_at)) = self.death.filter(|(_, at)| now >= *at) {
+            let since = now.saturating_since(died_at);
+            let second = usize::try_from(since.as_secs()).unwrap_or(0);
+            if self.harmed.len() <= second {
+                self.harmed.resize(second + 1, (0, 0));
+            }
+            if let Some((met, all)) = self.harmed.get_mut(second) {
+                *met += u64::from(harmed);
+                *all += 1;
+            }
+            if harmed {
+                routed.back = Some(since);
+            }
+        }
+        let Some(tally) = routed.cities.get_mut(city) else { return };
+        let Some(ms) = ms else {
+            routed.lost += 1;
+            tally.lost += 1;
+            return;
+        };
+        routed.latency_us.saturating_record((ms * 1000.0).round() as u64);
+        if let Some(count) = routed.by_site.get_mut(usize::from(site)) {
+            *count += 1;
+        }
+        tally.answered += 1;
+        tally.sum_ms += ms;
+        *tally.by_site.entry(site).or_default() += 1;
+        // Against the best of those that are there.
+        let dead = self.death.filter(|(_, at)| now >= *at).map(|(dead, _)| usize::from(dead));
+        let known = self.best.get(city).copied().unwrap_or_default();
+        let best = match dead {
+            Some(dead) if dead == known.0 => self.ground.paths.best(city, |site| site != dead).unwrap_or(known),
+            _ => known,
+        };
+        self.base_ms += base_ms;
+        self.best_ms += best.1;
+        routed.on_best += u64::from(base_ms <= best.1 + 1e-6);
+    }
+}
+
+/// To the first of several addresses that answers: which, and after how long. `rtt` of one that is silent is none.
+fn connect(
+    options: RaceOptions,
+    now: Instant,
+    addresses: &[u16],
+    rtt: impl Fn(u16) -> Option<Duration>,
+) -> Option<(u16, Duration)> {
+    let mut race = world::client::Race::new(now, addresses.to_vec(), options);
+    let (mut at, mut won): (Instant, Option<(Instant, u16)>) = (now, None);
+    loop {
+        while let Some((_, address)) = race.poll_attempt(at) {
+            if let Some(rtt) = rtt(address) {
+                won = Some(won.map_or((at + rtt, address), |best| best.min((at + rtt, address))));
+            }
+        }
+        let next = race.poll_timeout();
+        match (won, next) {
+            (Some((over, address)), next) if next.is_none_or(|next| over <= next) => {
+                return Some((address, over.saturating_since(now)));
+            }
+            (_, Some(next)) => at = next,
+            (_, None) => return None,
+        }
+        race.handle_timeout(at);
+        if race.is_lost() {
+            return None;
+        }
+    }
+}
+
+/// A lognormal of the path's mean, of which `noise` is the logarithm's deviation. The mean of a lognormal is
+/// `exp(mu + sigma^2 / 2)`.
+fn jitter_ms(paths: &Paths, city: usize, site: usize, noise: f64) -> f64 {
+    let jitter = paths.jitter(city, site);
+    let mean_ms = jitter.mean.as_secs_f64() * 1000.0;
+    if mean_ms <= 0.0 {
+        return 0.0;
+    }
+    (mean_ms * (jitter.sigma_ln * noise - jitter.sigma_ln * jitter.sigma_ln / 2.0).exp()).min(1000.0)
+}
+
+/// A network of `length` bits.
+const fn masked(address: u32, length: u8) -> u32 {
+    if length == 0 { 0 } else { address & (u32::MAX << (32 - length)) }
+}
+
+/// Of microseconds, to a tenth of a percent, up to a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("bounds and digits are in range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use world::{Atlas, WorldOptions};
+
+    use super::*;
+
+    fn study(pops: &[&str]) -> (World, RoutingStudy) {
+        let atlas = Atlas::embedded();
+        let place = |name: &str| atlas.place(name).unwrap().clone();
+        let world = World::new(atlas, WorldOptions { jitter: true, ..WorldOptions::default() });
+        let study = RoutingStudy {
+            pops: pops.iter().map(|pop| place(pop)).collect(),
+            cities: atlas.cities().iter().take(60).map(|city| city.place.clone()).collect(),
+            clients: 1000,
+            requests: 20_000,
+            warmup: Duration::from_secs(20),
+            span: Duration::from_secs(70),
+            ..RoutingStudy::new(place("us-east-1"))
+        };
+        (world, study)
+    }
+
+    const POPS: [&str; 6] = ["IAD", "FRA", "NRT", "SIN", "GRU", "SYD"];
+
+    fn of(study: &RoutingStudy, world: &World, policy: PolicyKind) -> Routed {
+        play(study, &Ground::new(world, study), Scheme::Policy(policy))
+    }
+
+    #[test]
+    fn who_measures_comes_closest_and_who_draws_lots_is_far_away() {
+        let (world, study) = study(&POPS);
+        let ground = Ground::new(&world, &study);
+        let mean = |scheme| play(&study, &ground, scheme).stretch;
+        let [latency, geo, anycast, random] =
+            [PolicyKind::Latency, PolicyKind::Nearest, PolicyKind::Anycast, PolicyKind::Random]
+                .map(|policy| mean(Scheme::Policy(policy)));
+        assert!(latency >= 1.0 && latency < 1.03, "{latency}");
+        assert!(latency <= geo && geo < random && anycast < random, "{latency} {geo} {anycast} {random}");
+        let origin = play(&study, &ground, Scheme::OriginOnly);
+        assert_eq!(origin.questions, 0);
+        assert!(origin.stretch > 1.5, "{}", origin.stretch);
+    }
+
+    #[test]
+    fn every_request_is_counted_once_and_a_run_repeats() {
+        let (world, study) = study(&POPS);
+        let [once, again] = [(); 2].map(|()| of(&study, &world, PolicyKind::Latency));
+        assert_eq!(once.requests, once.latency_us.len() + once.lost);
+        assert_eq!(once.requests, once.cities.iter().map(|city| city.answered + city.lost).sum::<u64>());
+        assert_eq!(once.by_site.iter().sum::<u64>() + once.lost, once.requests);
+        assert!(once.requests.abs_diff(study.requests) < study.requests / 50, "{}", once.requests);
+        assert_eq!((once.latency_us, once.questions), (again.latency_us, again.questions));
+    }
+
+    #[test]
+    fn after_a_death_silence_lasts_for_detection_and_ttl() {
+        let (world, mut study) = study(&POPS);
+        study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(20)));
+        study.routing.ttl = Duration::from_secs(20);
+        let routed = of(&study, &world, PolicyKind::Latency);
+        let (detected, back) = (routed.detected.unwrap(), routed.back.unwrap());
+        assert!(detected <= study.routing.probe.interval * 3, "{detected:?}");
+        assert!(back <= detected + study.routing.ttl + Duration::from_millis(100), "{back:?}");
+        assert!(back > Duration::from_secs(10), "{back:?}");
+        // The second address is in another PoP, so nobody is lost.
+        assert_eq!(routed.lost, 0);
+        assert!(routed.harmed > 0);
+        // One address: whoever meets silence is lost.
+        study.routing.answers = 1;
+        let alone = of(&study, &world, PolicyKind::Latency);
+        assert_eq!(alone.lost, alone.harmed);
+        // Anycast has converged before most answers would have expired.
+        let anycast = of(&study, &world, PolicyKind::Anycast);
+        assert!(anycast.back.unwrap() <= detected + study.routing.anycast.convergence * 5 + Duration::from_secs(2));
+    }
+
+    #[test]
+    fn resolvers_that_stretch_answers_stretch_the_silence() {
+        let (world, mut study) = study(&POPS);
+        study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(10)));
+        study.routing.ttl = Duration::from_secs(10);
+        let plain = of(&study, &world, PolicyKind::Latency);
+        study.resolvers.stretch = Some((0.3, Duration::from_secs(60)));
+        let stretched = of(&study, &world, PolicyKind::Latency);
+        assert!(stretched.back > plain.back && stretched.harmed > plain.harmed);
+    }
+
+    #[test]
+    fn a_far_resolver_costs_its_clients_dear_unless_it_tells_whom_it_asks_for() {
+        let (world, mut study) = study(&POPS);
+        study.resolvers.shared = Some((Atlas::embedded().place("frankfurt").unwrap().clone(), 1.0));
+        let told = of(&study, &world, PolicyKind::Latency);
+        study.resolvers.client_subnet = false;
+        let untold = of(&study, &world, PolicyKind::Latency);
+        assert!(untold.stretch > 1.5 * told.stretch, "{} {}", untold.stretch, told.stretch);
+        assert!(untold.questions * 10 < told.questions, "{} {}", untold.questions, told.questions);
+    }
+}

@@ -1,0 +1,210 @@
+//! What was typed about studies.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::quantity::{ByteCount, Share, Span};
+
+const ROUTING_EXAMPLES: &str = "\
+Examples:
+  iso study routing                                         five ways to an edge, the six PoPs of iso up
+  iso study routing --preset world-18 --kill FRA@30s        and how long each takes to come back
+  iso study routing --resolver frankfurt --ecs off          everybody asks one far resolver
+  iso study routing --preset cloudfront --seeds 20 --csv routing.csv --html routing.html";
+
+const SITES_EXAMPLES: &str = "\
+Examples:
+  iso study sites --preset world-6 --add 3       which three PoPs to add, and what users gain
+  iso study sites --sites 1,2,5,10,20,50,100     latency against the number of PoPs
+  iso study sites --pops FRA,LHR,CDG             a list of your own, one after the other";
+
+const CACHE_EXAMPLES: &str = "\
+Examples:
+  iso study cache                                            four policies at 1 % and 10 % of a catalogue
+  iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
+  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  iso study replay --trace web.oracleGeneral.bin --policy lru,sieve,s3-fifo --size 1GiB,10GiB
+  iso study replay --trace requests.csv --policy all --size 64MiB --json
+  zstd -dc web.oracleGeneral.zst | iso study replay --trace - --format oracleGeneral --policy lru --size 1GiB";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StudyVerb {
+    /// Send the same clients to edges by one routing policy after the other, and compare what they see.
+    #[command(after_help = ROUTING_EXAMPLES)]
+    Routing(RoutingArgs),
+    /// Latency against the number and the choice of PoPs.
+    #[command(after_help = SITES_EXAMPLES)]
+    Sites(SitesArgs),
+    /// Hit ratios of eviction policies by size, with a shield or without, and what closed forms say beside.
+    #[command(after_help = CACHE_EXAMPLES)]
+    Cache(CacheStudyArgs),
+    /// Replay a trace of requests through caches, one per policy and size, and count what they miss.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+}
+
+/// Which PoPs and cities a study is about.
+#[derive(Debug, Args)]
+pub(crate) struct GroundArgs {
+    /// PoPs by metro code, comma separated.
+    #[arg(long, value_name = "CODES", value_delimiter = ',', conflicts_with = "preset")]
+    pub(crate) pops: Vec<String>,
+    /// A named set of PoPs: tiny, world-6, world-18, world-36; or the footprint of a CDN: cloudfront, cloudflare, google,
+    /// fastly; or all.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
+    /// Cities, those with the most users first.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) cities: usize,
+    /// Seed of everything random, the world's noise among it.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Repeat with so many seeds, from --seed on, for means with 95 % intervals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: u32,
+    /// Threads; by default one per core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Write the rows of every seed to a file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write one page that needs nothing else: table, curves, maps.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoutingArgs {
+    #[command(flatten)]
+    pub(crate) ground: GroundArgs,
+    /// Routing policies, comma separated, or all; origin-only has no edges.
+    #[arg(
+        long,
+        value_name = "POLICIES",
+        value_delimiter = ',',
+        default_values_t = ["latency", "geo", "anycast", "random", "origin-only"].map(str::to_owned)
+    )]
+    pub(crate) policies: Vec<String>,
+    /// Clients; each lives in a city, as many of them as it has users, with a last mile of its own.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) clients: u32,
+    /// Requests of each policy and seed.
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(crate) requests: u64,
+    /// How long requests are counted.
+    #[arg(long = "for", value_name = "DURATION", default_value = "2m")]
+    pub(crate) span: Span,
+    /// How long routers learn before that.
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub(crate) warmup: Span,
+    /// Where the origin and the router stand.
+    #[arg(long, value_name = "PLACE", default_value = "us-east-1")]
+    pub(crate) origin: String,
+    /// One resolver for many clients, far from most; without it each has one in its city.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) resolver: Option<String>,
+    /// The share of clients behind that resolver.
+    #[arg(long, value_name = "SHARE", default_value = "100%", requires = "resolver")]
+    pub(crate) resolver_share: Share,
+    /// Whether resolvers send the client subnet (RFC 7871).
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub(crate) ecs: Switch,
+    /// How long resolvers may keep an answer.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(crate) ttl: Span,
+    /// Resolvers that keep answers longer, as SHARE@DURATION: 9%@5m.
+    #[arg(long, value_name = "SHARE@DURATION")]
+    pub(crate) stretch: Option<String>,
+    /// A PoP that falls silent, and when: FRA@30s.
+    #[arg(long, value_name = "POP@T")]
+    pub(crate) kill: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SitesArgs {
+    #[command(flatten)]
+    pub(crate) ground: GroundArgs,
+    /// Keep the PoPs given, and choose so many more, each the one that takes most off the mean.
+    #[arg(long, value_name = "N", conflicts_with = "sites")]
+    pub(crate) add: Option<usize>,
+    /// Numbers of PoPs to show, comma separated: in random orders (as many as --seeds) and greedily.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub(crate) sites: Vec<usize>,
+    /// Whom more PoPs are chosen from: a named set or a footprint, as --preset.
+    #[arg(long, value_name = "NAME", default_value = "all")]
+    pub(crate) from: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheStudyArgs {
+    /// Eviction policies, comma separated, or all.
+    #[arg(
+        long = "policy",
+        value_name = "POLICY",
+        value_delimiter = ',',
+        default_values_t = ["lru", "fifo", "sieve", "s3-fifo"].map(str::to_owned)
+    )]
+    pub(crate) policies: Vec<String>,
+    /// Objects that fit into each edge, comma separated: a number, or a share of the catalogue.
+    #[arg(long = "size", value_name = "OBJECTS", value_delimiter = ',', default_values_t = ["1%", "10%"].map(str::to_owned))]
+    pub(crate) sizes: Vec<String>,
+    /// Objects that fit into the shield, comma separated, or off.
+    #[arg(long = "shield", value_name = "OBJECTS", value_delimiter = ',', default_values_t = ["off".to_owned()])]
+    pub(crate) shields: Vec<String>,
+    /// Edges, among which requests are spread by chance.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) edges: u32,
+    /// What is asked for: zipf:S:N, an exponent and a number of objects.
+    #[arg(long, value_name = "WORKLOAD", default_value = "zipf:0.8:100000")]
+    pub(crate) workload: String,
+    /// Requests that are counted.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) requests: u64,
+    /// Requests before that; by default as many, or four times what fits into all edges if that is more.
+    #[arg(long, value_name = "N")]
+    pub(crate) warmup: Option<u64>,
+    /// Seed of the requests.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Repeat with so many seeds, from --seed on, for means with 95 % intervals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: u32,
+    /// Threads; by default one per core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Write the rows of every seed to a file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the table as one page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A trace: oracleGeneral (records of 24 bytes) or CSV (time,id,size), also compressed as .gz; - is stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: PathBuf,
+    /// The trace's format, where its name does not say it: oracleGeneral or csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Eviction policies, comma separated, or all.
+    #[arg(long = "policy", value_name = "POLICY", value_delimiter = ',', required = true)]
+    pub(crate) policies: Vec<String>,
+    /// Bytes of the cache, comma separated, as 64MiB or 1GiB.
+    #[arg(long = "size", value_name = "BYTES", value_delimiter = ',', required = true)]
+    pub(crate) sizes: Vec<ByteCount>,
+    /// Write the rows to a file too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+}

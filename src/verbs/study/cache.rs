@@ -1,0 +1,248 @@
+//! `iso study cache`: eviction policies by sizes, with a shield or without, and the closed forms beside.
+
+use cdn_core::eviction::EvictionPolicy;
+use serde::Serialize;
+use simulator::studies::cache::{CacheStudy, che, fifo, filtered, hit_ratio, play};
+use world::{scenario::Paths, workload::Zipf};
+
+use super::{
+    ground::{Figure, each},
+    page, policies_of,
+    routing::create,
+};
+use crate::{
+    args::{CacheStudyArgs, Cli},
+    load::paths,
+    talk::VerbError,
+    verbs::{paint::table, print},
+};
+
+/// Objects that a table of popularity may hold.
+const OBJECTS_MAX: u64 = 10_000_000;
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    seeds: u32,
+    objects: u32,
+    exponent: f64,
+    edges: u32,
+    requests: u64,
+    rows: Vec<Row>,
+}
+
+/// One policy and size over all seeds.
+#[derive(Debug, Serialize)]
+struct Row {
+    policy: &'static str,
+    size: u64,
+    shield: Option<u64>,
+    edge_miss_ratio: Figure,
+    /// What Che's approximation (LRU) or the closed form (FIFO, random) says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_edge_miss_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shield_hit_ratio: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_shield_hit_ratio: Option<f64>,
+    origin_ratio: Figure,
+}
+
+/// One policy and size with one seed.
+#[derive(Debug, Serialize)]
+struct Line {
+    version: &'static str,
+    seed: u64,
+    policy: &'static str,
+    objects: u32,
+    exponent: f64,
+    edges: u32,
+    size: u64,
+    shield: Option<u64>,
+    requests: u64,
+    edge_misses: u64,
+    origin_requests: u64,
+}
+
+pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
+    let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
+    let (objects, exponent) = workload_of(&args.workload)?;
+    let sizes = args.sizes.iter().map(|text| room_of("size", text, objects)).collect::<Result<Vec<u64>, _>>()?;
+    let shields = args.shields.iter().map(|text| match text.as_str() {
+        "off" => Ok(None),
+        text => room_of("shield", text, objects).map(Some),
+    });
+    let shields = shields.collect::<Result<Vec<Option<u64>>, _>>()?;
+    for (name, is_nothing) in [("edges", args.edges == 0), ("requests", args.requests == 0), ("seeds", args.seeds == 0)]
+    {
+        if is_nothing {
+            return Err(VerbError::Usage(format!("--{name} 0: one at least")));
+        }
+    }
+    let csv = args.csv.as_deref().map(create).transpose()?;
+    let html = args.html.as_deref().map(create).transpose()?;
+
+    let zipf = Zipf::new(objects, exponent);
+    let mut jobs = Vec::new();
+    for &policy in &policies {
+        for &size in &sizes {
+            for &shield in &shields {
+                for nth in 0..u64::from(args.seeds) {
+                    jobs.push(CacheStudy {
+                        policy,
+                        edges: args.edges,
+                        room: size,
+                        shield,
+                        // As many again as fill every cache, in the mean, several times over.
+                        warmup: args.warmup.unwrap_or_else(|| args.requests.max(4 * size * u64::from(args.edges))),
+                        requests: args.requests,
+                        seed: args.seed.wrapping_add(nth),
+                    });
+                }
+            }
+        }
+    }
+    let outcomes = each(args.threads, &jobs, |study| play(study, &zipf));
+
+    if let Some(file) = csv {
+        let mut writer = csv::Writer::from_writer(file);
+        for (study, cached) in jobs.iter().zip(&outcomes) {
+            let line = Line {
+                version: env!("CARGO_PKG_VERSION"),
+                seed: study.seed,
+                policy: study.policy.as_str(),
+                objects,
+                exponent,
+                edges: study.edges,
+                size: study.room,
+                shield: study.shield,
+                requests: cached.requests,
+                edge_misses: cached.edge_misses,
+                origin_requests: cached.origin,
+            };
+            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+        }
+        writer.flush()?;
+    }
+    let shares: Vec<f64> = zipf.shares().collect();
+    let per_row = args.seeds as usize;
+    let rows = jobs.chunks(per_row).zip(outcomes.chunks(per_row)).filter_map(|(studies, outcomes)| {
+        let study = studies.first()?;
+        let expected = expected(&shares, study);
+        let shield = study.shield.and_then(|_| Figure::of(outcomes.iter().map(|cached| cached.shield_hit_ratio())));
+        Some(Row {
+            policy: study.policy.as_str(),
+            size: study.room,
+            shield: study.shield,
+            edge_miss_ratio: Figure::of(outcomes.iter().map(|cached| cached.edge_miss_ratio()))?,
+            expected_edge_miss_ratio: expected.map(|(edge, _)| 1.0 - edge),
+            shield_hit_ratio: shield,
+            expected_shield_hit_ratio: expected.and_then(|(_, shield)| shield),
+            origin_ratio: Figure::of(
+                outcomes.iter().map(|cached| cached.origin as f64 / cached.requests.max(1) as f64),
+            )?,
+        })
+    });
+    let report = Report {
+        seed: args.seed,
+        seeds: args.seeds,
+        objects,
+        exponent,
+        edges: args.edges,
+        requests: args.requests,
+        rows: rows.collect(),
+    };
+    let title = format!(
+        "{objects} objects by Zipf {exponent}, {} edge{}, {} requests",
+        args.edges,
+        if args.edges == 1 { "" } else { "s" },
+        args.requests
+    );
+    let head = ["POLICY", "SIZE", "SHIELD", "EDGE MISSES", "EXPECTED", "SHIELD HITS", "EXPECTED", "ORIGIN"];
+    if let Some(file) = html {
+        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+        page::write(file, &title, &head, &cells(&report), &[])?;
+    }
+    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+fn cells(report: &Report) -> Vec<Vec<String>> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
+    let of_row = |row: &Row| {
+        vec![
+            row.policy.to_owned(),
+            row.size.to_string(),
+            row.shield.map_or_else(|| "off".to_owned(), |room| room.to_string()),
+            row.edge_miss_ratio.text(4),
+            or_dash(row.expected_edge_miss_ratio.map(|ratio| format!("{ratio:.4}"))),
+            or_dash(row.shield_hit_ratio.map(|ratio| ratio.text(4))),
+            or_dash(row.expected_shield_hit_ratio.map(|ratio| format!("{ratio:.4}"))),
+            row.origin_ratio.text(4),
+        ]
+    };
+    report.rows.iter().map(of_row).collect()
+}
+
+/// The hit ratios of edge and shield by the closed forms, where there are any for the policy.
+fn expected(shares: &[f64], study: &CacheStudy) -> Option<(f64, Option<f64>)> {
+    let there: fn(&[f64], f64) -> Vec<f64> = match study.policy {
+        EvictionPolicy::Lru => che,
+        EvictionPolicy::Fifo | EvictionPolicy::Random => fifo,
+        _ => return None,
+    };
+    let at_edge = there(shares, study.room as f64);
+    let behind = study.shield.map(|room| {
+        let filtered = filtered(shares, &at_edge);
+        hit_ratio(&filtered, &there(&filtered, room as f64))
+    });
+    Some((hit_ratio(shares, &at_edge), behind))
+}
+
+/// `zipf:0.8:100000`.
+fn workload_of(text: &str) -> Result<(u32, f64), VerbError> {
+    match paths::parse(text, std::path::Path::new(".")) {
+        Ok(Paths::Zipf { s, n }) if n <= OBJECTS_MAX => Ok((u32::try_from(n).unwrap_or(u32::MAX), s)),
+        Ok(Paths::Zipf { .. }) => Err(VerbError::Usage(format!("--workload {text}: at most {OBJECTS_MAX} objects"))),
+        Ok(_) => Err(VerbError::Usage(format!("--workload {text}: write zipf:S:N; `iso study replay` plays traces"))),
+        Err(why) => Err(VerbError::Usage(format!("--workload: {why}"))),
+    }
+}
+
+/// Room in objects: a number of them, or a share of the catalogue.
+fn room_of(name: &str, text: &str, objects: u32) -> Result<u64, VerbError> {
+    let text = text.trim();
+    let room = match text.strip_suffix('%') {
+        Some(percent) => {
+            percent.trim().parse::<f64>().ok().map(|percent| (percent / 100.0 * f64::from(objects)).round())
+        }
+        None => text.parse::<u64>().ok().map(|count| count as f64),
+    };
+    match room {
+        Some(room) if (1.0..=f64::from(objects)).contains(&room) => Ok(room as u64),
+        _ => Err(VerbError::Usage(format!(
+            "--{name} {text}: write a number of objects from 1 to {objects}, or a share as 1%"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_a_number_or_a_share_of_the_catalogue() {
+        assert_eq!((room_of("size", "10", 1000).unwrap(), room_of("size", "1%", 1000).unwrap()), (10, 10));
+        for wrong in ["0", "1001", "-1%", "101%", "many", "0.01%"] {
+            assert!(room_of("size", wrong, 1000).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_workload_is_zipf() {
+        assert_eq!(workload_of("zipf:0.8:1000").unwrap(), (1000, 0.8));
+        assert!(
+            workload_of("zipf:0.8:99999999999").is_err() && workload_of("/a").is_err() && workload_of("zipf").is_err()
+        );
+    }
+}

@@ -1,0 +1,401 @@
+//! `iso study routing`: the same clients, sent to edges by one policy after the other.
+
+use std::{collections::BTreeSet, fs::File, path::Path, str::FromStr as _, time::Duration};
+
+use cdn_core::{
+    PopCode,
+    routing::{PolicyKind, RoutingOptions},
+};
+use serde::Serialize;
+use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme, play};
+use world::Place;
+
+use super::{
+    ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, usage, world_of},
+    page,
+};
+use crate::{
+    args::{Cli, RoutingArgs, Switch},
+    cluster,
+    diagnose::nearest_or_all,
+    quantity::{Share, Span},
+    talk::VerbError,
+    verbs::{paint::table, print},
+};
+
+/// Cities with fewer answers than this are not called the worst one: theirs is chance.
+const WORST_CITY_ANSWERS_MIN: u64 = 20;
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    seeds: u32,
+    pops: Vec<String>,
+    cities: usize,
+    clients: u32,
+    requests: u64,
+    rows: Vec<Row>,
+}
+
+/// One policy over all seeds.
+#[derive(Debug, Serialize)]
+struct Row {
+    policy: &'static str,
+    mean_ms: Figure,
+    p50_ms: Figure,
+    p95_ms: Figure,
+    p99_ms: Figure,
+    stretch: Figure,
+    on_best: Figure,
+    imbalance: Figure,
+    dns_per_s: Figure,
+    lost: Figure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst_city: Option<WorstCity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detected_s: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    back_s: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    harmed: Option<Figure>,
+}
+
+/// The city with the highest mean under the first seed.
+#[derive(Debug, Serialize)]
+struct WorstCity {
+    name: String,
+    mean_ms: f64,
+}
+
+/// One policy with one seed, with everything that it came from.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    version: &'static str,
+    seed: u64,
+    policy: &'static str,
+    pops: &'a str,
+    cities: usize,
+    clients: u32,
+    ttl_s: f64,
+    client_subnet: bool,
+    resolver: &'a str,
+    resolver_share: f64,
+    stretch_share: f64,
+    stretch_s: f64,
+    kill: &'a str,
+    requests: u64,
+    lost: u64,
+    harmed: u64,
+    mean_ms: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    stretch: f64,
+    on_best: f64,
+    imbalance: f64,
+    questions: u64,
+    detected_s: Option<f64>,
+    back_s: Option<f64>,
+}
+
+pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
+    let schemes = schemes_of(&args.policies)?;
+    let study = study_of(args)?;
+    let seeds = seeds_of(&args.ground)?;
+    // Files that cannot be written are found out before the work.
+    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let html = args.ground.html.as_deref().map(create).transpose()?;
+
+    // A seed's tables are made once, and serve all policies; one seed after the other, so that memory does not grow.
+    let mut outcomes: Vec<Vec<Routed>> = vec![Vec::new(); schemes.len()];
+    let threads = args.ground.threads;
+    if seeds.len() > 1 {
+        let of_seed = each(threads, &seeds, |&seed| {
+            let study = RoutingStudy { seed, ..study.clone() };
+            let ground = Ground::new(&world_of(seed), &study);
+            schemes.iter().map(|&scheme| play(&study, &ground, scheme)).collect::<Vec<_>>()
+        });
+        for routed in of_seed {
+            outcomes.iter_mut().zip(routed).for_each(|(outcomes, routed)| outcomes.push(routed));
+        }
+    } else {
+        let ground = Ground::new(&world_of(study.seed), &study);
+        let of_scheme = each(threads, &schemes, |&scheme| play(&study, &ground, scheme));
+        outcomes.iter_mut().zip(of_scheme).for_each(|(outcomes, routed)| outcomes.push(routed));
+    }
+
+    if let Some(file) = csv {
+        write_csv(file, args, &study, &schemes, &seeds, &outcomes)?;
+    }
+    let rows = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| row(*scheme, &study, outcomes));
+    let report = Report {
+        seed: args.ground.seed,
+        seeds: args.ground.seeds,
+        pops: study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect(),
+        cities: study.cities.len(),
+        clients: study.clients,
+        requests: study.requests,
+        rows: rows.collect(),
+    };
+    if let Some(file) = html {
+        let maps = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| Some((*scheme, outcomes.first()?)));
+        let maps: Vec<page::Map<'_>> = maps.map(|(scheme, routed)| page::Map::of(scheme, &study, routed)).collect();
+        page::write(file, &title(&report), &head(&study), &cells(&report), &maps)?;
+    }
+    print(cli, &report, |report| {
+        let head = head(&study);
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        let seeds =
+            if report.seeds > 1 { format!(" to {}", report.seed + u64::from(report.seeds) - 1) } else { String::new() };
+        format!(
+            "{}\n{}seed {}{seeds}: run again, get the same table\n",
+            title(report),
+            table(&head, cells(report)),
+            report.seed
+        )
+    })
+}
+
+fn title(report: &Report) -> String {
+    format!(
+        "{} PoPs, {} cities, {} clients, {} requests by each policy",
+        report.pops.len(),
+        report.cities,
+        report.clients,
+        report.requests
+    )
+}
+
+fn head(study: &RoutingStudy) -> Vec<String> {
+    let mut head =
+        vec!["POLICY", "P50 ms", "P95 ms", "P99 ms", "STRETCH", "ON BEST", "WORST CITY", "BUSIEST POP", "DNS/s"];
+    if study.kill.is_some() {
+        head.extend(["DETECTED s", "BACK s", "HARMED", "LOST"]);
+    }
+    head.into_iter().map(str::to_owned).collect()
+}
+
+fn cells(report: &Report) -> Vec<Vec<String>> {
+    let percent = |figure: Figure| {
+        let of = |value: f64| value * 100.0;
+        format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(2))
+    };
+    let or_dash = |figure: Option<Figure>| figure.map_or_else(|| "–".to_owned(), |figure| figure.text(1));
+    let is_killed = report.rows.iter().any(|row| row.harmed.is_some());
+    let of_row = |row: &Row| {
+        let worst = row
+            .worst_city
+            .as_ref()
+            .map_or_else(|| "–".to_owned(), |city| format!("{} {:.0} ms", city.name, city.mean_ms));
+        let mut cells = vec![
+            row.policy.to_owned(),
+            row.p50_ms.text(1),
+            row.p95_ms.text(1),
+            row.p99_ms.text(1),
+            format!("{}×", row.stretch.text(2)),
+            percent(row.on_best),
+            worst,
+            format!("{}× mean", row.imbalance.text(1)),
+            row.dns_per_s.text(1),
+        ];
+        if is_killed {
+            cells.extend([
+                or_dash(row.detected_s),
+                or_dash(row.back_s),
+                row.harmed.map_or_else(|| "–".to_owned(), percent),
+                percent(row.lost),
+            ]);
+        }
+        cells
+    };
+    report.rows.iter().map(of_row).collect()
+}
+
+fn row(scheme: Scheme, study: &RoutingStudy, outcomes: &[Routed]) -> Option<Row> {
+    let over = |of: &dyn Fn(&Routed) -> f64| Figure::of(outcomes.iter().map(of));
+    let share = |part: u64, routed: &Routed| part as f64 / routed.requests.max(1) as f64;
+    let seconds = |of: &dyn Fn(&Routed) -> Option<Duration>| {
+        Figure::of(outcomes.iter().filter_map(of).map(|span| span.as_secs_f64()))
+    };
+    let first = outcomes.first()?;
+    let worst = first.worst_city(WORST_CITY_ANSWERS_MIN).and_then(|at| {
+        let (city, tally) = (study.cities.get(at)?, first.cities.get(at)?);
+        Some(WorstCity { name: city.name.to_string(), mean_ms: tally.mean_ms()? })
+    });
+    let is_routed = scheme != Scheme::OriginOnly;
+    Some(Row {
+        policy: scheme.as_str(),
+        mean_ms: over(&|routed| routed.latency_us.mean() / 1000.0)?,
+        p50_ms: over(&|routed| routed.quantile_ms(0.5))?,
+        p95_ms: over(&|routed| routed.quantile_ms(0.95))?,
+        p99_ms: over(&|routed| routed.quantile_ms(0.99))?,
+        stretch: over(&|routed| routed.stretch)?,
+        on_best: over(&|routed| share(routed.on_best, routed))?,
+        imbalance: over(&Routed::imbalance)?,
+        dns_per_s: over(&|routed| routed.questions as f64 / study.span.as_secs_f64())?,
+        lost: over(&|routed| share(routed.lost, routed))?,
+        worst_city: worst,
+        detected_s: seconds(&|routed| routed.detected),
+        back_s: seconds(&|routed| routed.back),
+        harmed: (study.kill.is_some() && is_routed).then(|| over(&|routed| share(routed.harmed, routed))).flatten(),
+    })
+}
+
+fn study_of(args: &RoutingArgs) -> Result<RoutingStudy, VerbError> {
+    let pops = pops_of(&args.ground, "world-6")?;
+    let kill = args.kill.as_deref().map(|kill| kill_of(kill, &pops, args.span.0)).transpose()?;
+    let shared = args.resolver.as_deref().map(place_of).transpose()?;
+    let positive = |name: &str, is: bool| match is {
+        true => Ok(()),
+        false => Err(VerbError::Usage(format!("--{name} must be more than nothing"))),
+    };
+    positive("clients", args.clients > 0)?;
+    positive("requests", args.requests > 0)?;
+    positive("for", !args.span.0.is_zero())?;
+    let study = RoutingStudy::new(place_of(&args.origin)?);
+    Ok(RoutingStudy {
+        pops,
+        cities: cities_of(&args.ground)?,
+        clients: args.clients,
+        requests: args.requests,
+        warmup: args.warmup.0,
+        span: args.span.0,
+        resolvers: Resolvers {
+            shared: shared.map(|place| (place, args.resolver_share.0)),
+            stretch: args.stretch.as_deref().map(stretch_of).transpose()?,
+            client_subnet: args.ecs == Switch::On,
+        },
+        routing: RoutingOptions { ttl: args.ttl.0, ..study.routing },
+        kill,
+        seed: args.ground.seed,
+        ..study
+    })
+}
+
+/// `FRA@30s`: one of the study's PoPs, and a time within it.
+fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Duration), VerbError> {
+    let (code, at) = text
+        .split_once('@')
+        .ok_or_else(|| VerbError::Usage(format!("--kill {text:?} is not a PoP and a time; write FRA@30s")))?;
+    let at = Span::from_str(at).map_err(|error| VerbError::Usage(format!("--kill: {error}")))?.0;
+    let place = cluster::pop(world::Atlas::embedded(), "--kill", code).map_err(usage)?;
+    let Some(code) = place.pop_code().filter(|_| pops.iter().any(|pop| pop.id == place.id)) else {
+        let codes: Vec<String> = pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect();
+        let hint = nearest_or_all(code, codes.iter().map(String::as_str)).unwrap_or_default();
+        return Err(VerbError::Usage(format!("--kill: {code} is not one of the study's PoPs; {hint}")));
+    };
+    if pops.len() < 2 {
+        return Err(VerbError::Usage("--kill: no PoP would be left".into()));
+    }
+    if at >= span {
+        return Err(VerbError::Usage(format!("--kill: at {} requests are no longer counted", Span(at))));
+    }
+    Ok((code, at))
+}
+
+/// `9%@5m`: a share of resolvers, and for how long they keep answers at least.
+fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
+    let refuse = |why: String| VerbError::Usage(format!("--stretch {text:?}: {why}"));
+    let (share, span) = text.split_once('@').ok_or_else(|| refuse("write a share and a duration, as 9%@5m".into()))?;
+    let share = Share::from_str(share).map_err(|error| refuse(error.to_string()))?;
+    let span = Span::from_str(span).map_err(|error| refuse(error.to_string()))?;
+    Ok((share.0, span.0))
+}
+
+/// Policies by their names, each once, in the order in which they were named; `all` is all of them.
+fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
+    let all: Vec<Scheme> = PolicyKind::ALL.into_iter().map(Scheme::Policy).chain([Scheme::OriginOnly]).collect();
+    let (mut schemes, mut seen) = (Vec::new(), BTreeSet::new());
+    for name in names {
+        let name = name.trim().to_ascii_lowercase();
+        let named: Vec<Scheme> =
+            all.iter().copied().filter(|scheme| name == "all" || scheme.as_str() == name).collect();
+        if named.is_empty() {
+            let hint = nearest_or_all(&name, all.iter().map(|scheme| scheme.as_str()).chain(["all"]));
+            return Err(VerbError::Usage(format!("no routing policy {name:?}; {}", hint.unwrap_or_default())));
+        }
+        schemes.extend(named.into_iter().filter(|scheme| seen.insert(*scheme)));
+    }
+    Ok(schemes)
+}
+
+pub(super) fn create(path: &Path) -> Result<File, VerbError> {
+    File::create(path).map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
+}
+
+fn write_csv(
+    file: File,
+    args: &RoutingArgs,
+    study: &RoutingStudy,
+    schemes: &[Scheme],
+    seeds: &[u64],
+    outcomes: &[Vec<Routed>],
+) -> Result<(), VerbError> {
+    let mut writer = csv::Writer::from_writer(file);
+    let pops: Vec<String> = study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect();
+    let pops = pops.join(" ");
+    let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
+    for (scheme, outcomes) in schemes.iter().zip(outcomes) {
+        for (&seed, routed) in seeds.iter().zip(outcomes) {
+            let line = Line {
+                version: env!("CARGO_PKG_VERSION"),
+                seed,
+                policy: scheme.as_str(),
+                pops: &pops,
+                cities: study.cities.len(),
+                clients: study.clients,
+                ttl_s: study.routing.ttl.as_secs_f64(),
+                client_subnet: study.resolvers.client_subnet,
+                resolver: args.resolver.as_deref().unwrap_or("local"),
+                resolver_share: study.resolvers.shared.as_ref().map_or(0.0, |(_, share)| *share),
+                stretch_share,
+                stretch_s: stretch.as_secs_f64(),
+                kill: args.kill.as_deref().unwrap_or(""),
+                requests: routed.requests,
+                lost: routed.lost,
+                harmed: routed.harmed,
+                mean_ms: routed.latency_us.mean() / 1000.0,
+                p50_ms: routed.quantile_ms(0.5),
+                p95_ms: routed.quantile_ms(0.95),
+                p99_ms: routed.quantile_ms(0.99),
+                stretch: routed.stretch,
+                on_best: routed.on_best as f64 / routed.requests.max(1) as f64,
+                imbalance: routed.imbalance(),
+                questions: routed.questions,
+                detected_s: routed.detected.map(|span| span.as_secs_f64()),
+                back_s: routed.back.map(|span| span.as_secs_f64()),
+            };
+            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+        }
+    }
+    Ok(writer.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_named_once_and_a_misspelt_one_has_a_hint() {
+        let names = |names: &[&str]| schemes_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let some = names(&["random", "latency", "random"]).unwrap();
+        assert_eq!(some, [Scheme::Policy(PolicyKind::Random), Scheme::Policy(PolicyKind::Latency)]);
+        assert_eq!(names(&["all"]).unwrap().len(), PolicyKind::ALL.len() + 1);
+        let Err(VerbError::Usage(why)) = names(&["latncy"]) else { panic!("it was taken") };
+        assert!(why.contains("latency"), "{why}");
+    }
+
+    #[test]
+    fn a_kill_is_of_a_pop_that_is_there_and_while_it_counts() {
+        let pops = super::super::ground::named("tiny").unwrap();
+        let kill = |text: &str| kill_of(text, &pops, Duration::from_secs(60));
+        assert_eq!(kill("fra@30s").unwrap(), ("FRA".parse().unwrap(), Duration::from_secs(30)));
+        for (text, why) in
+            [("fra", "FRA@30s"), ("SYD@1s", "IAD"), ("FRA@2m", "2m"), ("FRA@soon", "duration"), ("QQQ@1s", "QQQ")]
+        {
+            let Err(VerbError::Usage(said)) = kill(text) else { panic!("{text} was taken") };
+            assert!(said.contains(why), "{text}: {said}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `iso study sites`: what users gain with each PoP more.
+
+use serde::Serialize;
+use simulator::studies::{
+    paths::Paths,
+    sites::{Placement, Reach, random_order},
+};
+use world::Place;
+
+use super::{
+    ground::{Figure, cities_of, each, named, pops_of, seeds_of, world_of},
+    page,
+    routing::create,
+};
+use crate::{
+    args::{Cli, SitesArgs},
+    talk::VerbError,
+    verbs::{paint::table, print},
+};
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    seeds: u32,
+    cities: usize,
+    rows: Vec<Row>,
+}
+
+/// What users of so many PoPs see, over all seeds.
+#[derive(Debug, Serialize)]
+struct Row {
+    order: &'static str,
+    sites: usize,
+    /// The PoP that came last, where it is the same under every seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pop: Option<String>,
+    mean_ms: Figure,
+    p50_ms: Figure,
+    p95_ms: Figure,
+    p99_ms: Figure,
+}
+
+/// One number of PoPs under one seed.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    version: &'static str,
+    seed: u64,
+    cities: usize,
+    order: &'a str,
+    sites: usize,
+    pop: &'a str,
+    mean_ms: f64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+}
+
+/// An order of PoPs, and what users see at the numbers that were asked for.
+#[derive(Clone, Debug)]
+struct Course {
+    order: &'static str,
+    steps: Vec<(usize, Reach)>,
+    best_ms: Vec<f64>,
+}
+
+pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
+    let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
+    let users: Vec<f64> = cities.iter().map(|city| city.users as f64).collect();
+    let chooses = args.add.is_some() || !args.sites.is_empty();
+    let given = match (args.add, args.sites.is_empty()) {
+        // Numbers of PoPs begin with none, but for those that were named.
+        (None, false) if args.ground.pops.is_empty() && args.ground.preset.is_none() => Vec::new(),
+        _ => pops_of(&args.ground, "world-6")?,
+    };
+    let mut pops = given.clone();
+    if chooses {
+        pops.extend(named(&args.from)?.into_iter().filter(|pop| given.iter().all(|known| known.id != pop.id)));
+    }
+    let numbers = numbers_of(args, given.len(), pops.len())?;
+    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let html = args.ground.html.as_deref().map(create).transpose()?;
+
+    let given: Vec<usize> = (0..given.len()).collect();
+    // One choice for all seeds, made under the first: a list of PoPs is built once.
+    let first = Paths::new(&world_of(args.ground.seed), &cities, &pops);
+    let greedy = chooses.then(|| greedy_order(&first, &users, &given, numbers.last().copied().unwrap_or(0)));
+    let of_seed = each(args.ground.threads, &seeds, |&seed| {
+        let paths = Paths::new(&world_of(seed), &cities, &pops);
+        let mut courses = Vec::new();
+        match &greedy {
+            Some(greedy) => courses.push(course("greedy", &paths, &users, greedy, &numbers)),
+            None => courses.push(course("given", &paths, &users, &given, &numbers)),
+        }
+        if !args.sites.is_empty() {
+            let others = random_order(pops.len(), seed).into_iter().filter(|site| *site >= given.len());
+            let order: Vec<usize> = given.iter().copied().chain(others).collect();
+            courses.push(course("random", &paths, &users, &order, &numbers));
+        }
+        courses
+    });
+
+    let order = greedy.as_deref().unwrap_or(&given);
+    let code = |at: usize| pops.get(at).map_or_else(String::new, |pop| pop.id.as_str().to_ascii_uppercase());
+    let name = |order_name: &str, sites: usize| {
+        (order_name != "random").then(|| order.get(sites.wrapping_sub(1)).map(|&at| code(at))).flatten()
+    };
+    if let Some(file) = csv {
+        let mut writer = csv::Writer::from_writer(file);
+        for (&seed, courses) in seeds.iter().zip(&of_seed) {
+            for (course, (sites, reach)) in courses.iter().flat_map(|c| c.steps.iter().map(move |step| (c, step))) {
+                let Reach { mean_ms, p50_ms, p95_ms, p99_ms, .. } = *reach;
+                let (version, order, pop) = (env!("CARGO_PKG_VERSION"), course.order, name(course.order, *sites));
+                let (cities, sites, pop) = (cities.len(), *sites, pop.as_deref().unwrap_or(""));
+                let line = Line { version, seed, cities, order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms };
+                writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+            }
+        }
+        writer.flush()?;
+    }
+    let mut rows = Vec::new();
+    for (nth, shape) in of_seed.first().into_iter().flatten().enumerate() {
+        for (step, &(sites, _)) in shape.steps.iter().enumerate() {
+            let reaches = of_seed.iter().filter_map(|courses| Some(courses.get(nth)?.steps.get(step)?.1));
+            let over = |of: &dyn Fn(Reach) -> f64| Figure::of(reaches.clone().map(of));
+            let figures = (over(&|r| r.mean_ms), over(&|r| r.p50_ms), over(&|r| r.p95_ms), over(&|r| r.p99_ms));
+            let (Some(mean_ms), Some(p50_ms), Some(p95_ms), Some(p99_ms)) = figures else { continue };
+            let (order, pop) = (shape.order, name(shape.order, sites));
+            rows.push(Row { order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms });
+        }
+    }
+    let report = Report { seed: args.ground.seed, seeds: args.ground.seeds, cities: cities.len(), rows };
+    let head = ["POPS", "ORDER", "LAST", "MEAN ms", "P50 ms", "P95 ms", "P99 ms", "GAIN ms"];
+    let title = format!("{} cities, users sent to the PoP with the shortest round trip", report.cities);
+    if let Some(file) = html {
+        let chosen: Vec<Place> = order.iter().filter_map(|&at| pops.get(at).cloned()).collect();
+        let maps = of_seed.first().into_iter().flatten().map(|course| {
+            let shown = if course.order == "random" { &[][..] } else { &chosen };
+            page::Map::of_reach(course.order, &cities, &course.best_ms, shown)
+        });
+        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+        page::write(file, &title, &head, &cells(&report), &maps.collect::<Vec<_>>())?;
+    }
+    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+fn cells(report: &Report) -> Vec<Vec<String>> {
+    let before = std::iter::once(None).chain(report.rows.iter().map(Some));
+    let of_row = |(row, before): (&Row, Option<&Row>)| {
+        let gain =
+            before.filter(|before| before.order == row.order).map(|before| before.mean_ms.mean - row.mean_ms.mean);
+        vec![
+            row.sites.to_string(),
+            row.order.to_owned(),
+            row.pop.clone().unwrap_or_else(|| "–".into()),
+            row.mean_ms.text(2),
+            row.p50_ms.text(2),
+            row.p95_ms.text(2),
+            row.p99_ms.text(2),
+            gain.map_or_else(|| "–".to_owned(), |gain| format!("{gain:.2}")),
+        ]
+    };
+    report.rows.iter().zip(before).map(of_row).collect()
+}
+
+/// The numbers of PoPs that are shown, ascending.
+fn numbers_of(args: &SitesArgs, given: usize, all: usize) -> Result<Vec<usize>, VerbError> {
+    if let Some(add) = args.add {
+        if given + add > all {
+            return Err(VerbError::Usage(format!("--add {add}: there are {} more to choose from", all - given)));
+        }
+        return Ok((given.max(1)..=given + add).collect());
+    }
+    if args.sites.is_empty() {
+        return Ok((1..=given).collect());
+    }
+    let mut numbers = args.sites.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    match numbers.iter().find(|&&number| number < given.max(1) || number > all) {
+        Some(wrong) => Err(VerbError::Usage(format!("--sites {wrong}: write numbers from {} to {all}", given.max(1)))),
+        None => Ok(numbers),
+    }
+}
+
+/// The given ones, and after them always the one that takes most off the mean.
+fn greedy_order(paths: &Paths, users: &[f64], given: &[usize], sites: usize) -> Vec<usize> {
+    let mut placement = Placement::new(paths, users);
+    given.iter().for_each(|&site| placement.add(site));
+    let all: Vec<usize> = (0..paths.sites()).collect();
+    while placement.chosen().len() < sites {
+        let Some(site) = placement.greediest(&all) else { break };
+        placement.add(site);
+    }
+    placement.chosen().to_vec()
+}
+
+fn course(order_name: &'static str, paths: &Paths, users: &[f64], order: &[usize], numbers: &[usize]) -> Course {
+    let mut placement = Placement::new(paths, users);
+    let mut steps = Vec::new();
+    for (&site, sites) in order.iter().zip(1..) {
+        placement.add(site);
+        if let (true, Some(reach)) = (numbers.contains(&sites), placement.reach()) {
+            steps.push((sites, reach));
+        }
+        if Some(&sites) == numbers.last() {
+            break;
+        }
+    }
+    Course { order: order_name, steps, best_ms: placement.best_ms().iter().map(|ms| f64::from(*ms)).collect() }
+}
