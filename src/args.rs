@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use self::sign::SIGN_EXAMPLES;
 pub(crate) use self::{
     sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
-    study::{CacheStudyArgs, GroundArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, Switch},
+    study::{CacheStudyArgs, FailoverArgs, GroundArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, Switch},
 };
 use crate::{
     quantity::{ByteCount, Share, Span},

@@ -19,6 +19,12 @@ Examples:
   iso study sites --sites 1,2,5,10,20,50,100     latency against the number of PoPs
   iso study sites --pops FRA,LHR,CDG             a list of your own, one after the other";
 
+const FAILOVER_EXAMPLES: &str = "\
+Examples:
+  iso study failover                                   FRA dies: DNS and anycast, three TTLs
+  iso study failover --kill IAD --ttl 20s,60s,5m --stretch 9%@5m
+  iso study failover --probe-interval 500ms,1s,5s --seeds 20 --csv failover.csv";
+
 const CACHE_EXAMPLES: &str = "\
 Examples:
   iso study cache                                            four policies at 1 % and 10 % of a catalogue
@@ -39,6 +45,9 @@ pub(crate) enum StudyVerb {
     /// Latency against the number and the choice of PoPs.
     #[command(after_help = SITES_EXAMPLES)]
     Sites(SitesArgs),
+    /// What the death of a PoP costs, by policy, TTL and probe interval, and what closed forms say beside.
+    #[command(after_help = FAILOVER_EXAMPLES)]
+    Failover(FailoverArgs),
     /// Hit ratios of eviction policies by size, with a shield or without, and what closed forms say beside.
     #[command(after_help = CACHE_EXAMPLES)]
     Cache(CacheStudyArgs),
@@ -143,6 +152,41 @@ pub(crate) struct SitesArgs {
     /// Whom more PoPs are chosen from: a named set or a footprint, as --preset.
     #[arg(long, value_name = "NAME", default_value = "all")]
     pub(crate) from: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArgs {
+    #[command(flatten)]
+    pub(crate) ground: GroundArgs,
+    /// The PoP that falls silent.
+    #[arg(long, value_name = "POP", default_value = "FRA")]
+    pub(crate) kill: String,
+    /// Routing policies, comma separated: latency stands for DNS, anycast for routes.
+    #[arg(
+        long,
+        value_name = "POLICIES",
+        value_delimiter = ',',
+        default_values_t = ["latency", "anycast"].map(str::to_owned)
+    )]
+    pub(crate) policies: Vec<String>,
+    /// How long resolvers may keep an answer, comma separated.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "20s,60s,5m")]
+    pub(crate) ttl: Vec<Span>,
+    /// Time between two probes of an edge, comma separated.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "1s")]
+    pub(crate) probe_interval: Vec<Span>,
+    /// Addresses per answer, each in another PoP.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) answers: usize,
+    /// Resolvers that keep answers longer, as SHARE@DURATION: 9%@5m.
+    #[arg(long, value_name = "SHARE@DURATION")]
+    pub(crate) stretch: Option<String>,
+    /// Clients.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) clients: u32,
+    /// Requests per second.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) rps: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `iso study`: what happens in virtual time, without a world that runs.
 
 mod cache;
+mod failover;
 mod ground;
 mod page;
 mod routing;
@@ -33,6 +34,7 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
     match verb {
         StudyVerb::Routing(args) => routing::run(cli, args),
         StudyVerb::Sites(args) => sites::run(cli, args),
+        StudyVerb::Failover(args) => failover::run(cli, args),
         StudyVerb::Cache(args) => cache::run(cli, args),
         StudyVerb::Replay(args) => replay_trace(cli, args),
     }

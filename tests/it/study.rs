@@ -75,3 +75,138 @@ fn a_trace_is_replayed_the_same_in_every_format_and_its_misses_are_counted() {
         assert!(said.contains(says), "{said}");
     }
 }
+
+/// A study that is over in a second.
+const SMALL: [&str; 8] = ["--cities", "40", "--clients", "300", "--requests", "3000", "--for", "30s"];
+
+#[test]
+fn the_same_seed_gives_the_same_rows_with_any_number_of_threads() {
+    let world = World::none();
+    let rows = |name: &str, threads: &str| {
+        let path = world.home().join(name);
+        let csv = path.to_str().unwrap();
+        let args =
+            ["study", "routing", "--pops", "IAD,FRA,NRT", "--seeds", "3", "--warmup", "5s", "--threads", threads];
+        world.ok(&[&args[..], &SMALL, &["--csv", csv]].concat());
+        std::fs::read_to_string(path).unwrap()
+    };
+    let alone = rows("1.csv", "1");
+    assert_eq!(alone, rows("3.csv", "3"));
+    // Five policies with three seeds each, and the head.
+    assert_eq!(alone.lines().count(), 16, "{alone}");
+}
+
+#[test]
+fn a_bake_off_compares_policies_and_draws_where_their_clients_go() {
+    let world = World::none();
+    let page = world.home().join("page.html");
+    let args = ["study", "routing", "--kill", "fra@10s", "--pops", "IAD,FRA,NRT", "--ttl", "5s", "--warmup", "5s"];
+    let args = [&args[..], &SMALL, &["--html", page.to_str().unwrap()]].concat();
+    let report = world.json(&args);
+    let rows = report["rows"].as_array().unwrap();
+    let of = |policy: &str| rows.iter().find(|row| row["policy"] == policy).unwrap();
+    let mean = |policy: &str, key: &str| of(policy)[key]["mean"].as_f64().unwrap();
+    assert_eq!(rows.len(), 5);
+    assert!(mean("latency", "stretch") < mean("random", "stretch"));
+    assert!(mean("random", "p50_ms") < 2.0 * mean("origin-only", "p50_ms"));
+    // Detected within three probe intervals, and over when the answers of that moment are.
+    assert!(mean("latency", "detected_s") <= 3.0);
+    assert!(mean("latency", "back_s") <= mean("latency", "detected_s") + 5.1);
+    assert_eq!(mean("latency", "lost"), 0.0);
+    assert!(of("origin-only").get("harmed").is_none());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.matches("<circle").count() >= 5 * 30 && !page.contains("http"), "{} bytes", page.len());
+}
+
+#[test]
+fn the_pop_that_is_added_is_the_one_that_helps_most() {
+    let world = World::none();
+    let report = world.json(&["study", "sites", "--pops", "IAD", "--add", "2", "--cities", "100"]);
+    let rows = report["rows"].as_array().unwrap();
+    let means: Vec<f64> = rows.iter().map(|row| row["mean_ms"]["mean"].as_f64().unwrap()).collect();
+    assert_eq!(rows.len(), 3);
+    assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
+    // Alone against any other pair.
+    let second = rows[1]["pop"].as_str().unwrap();
+    for other in ["LHR", "GRU", "NRT", "SYD"].into_iter().filter(|other| *other != second) {
+        let pair = world.json(&["study", "sites", "--pops", &format!("IAD,{other}"), "--cities", "100"]);
+        assert!(pair["rows"][1]["mean_ms"]["mean"].as_f64().unwrap() >= means[1], "{other} beats {second}");
+    }
+    let numbers = world.json(&["study", "sites", "--sites", "1,5,20", "--from", "cloudfront", "--cities", "50"]);
+    assert_eq!(numbers["rows"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn caches_and_failovers_come_out_as_closed_forms_say() {
+    let world = World::none();
+    let report = world.json(&[
+        "study",
+        "cache",
+        "--policy",
+        "lru,fifo",
+        "--size",
+        "1%",
+        "--workload",
+        "zipf:0.9:10000",
+        "--requests",
+        "200000",
+        "--edges",
+        "5",
+        "--shield",
+        "off,10%",
+    ]);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        let (got, expected) = (&row["edge_miss_ratio"]["mean"], &row["expected_edge_miss_ratio"]);
+        assert!((got.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 0.01, "{row}");
+    }
+    assert!(rows[1]["origin_ratio"]["mean"].as_f64() < rows[0]["origin_ratio"]["mean"].as_f64(), "{rows:?}");
+
+    let failover = [
+        "study",
+        "failover",
+        "--pops",
+        "IAD,FRA,NRT",
+        "--ttl",
+        "10s",
+        "--cities",
+        "40",
+        "--clients",
+        "400",
+        "--rps",
+        "200",
+    ];
+    let report = world.json(&failover);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let (got, expected) = (&row["stale_s"]["mean"], &row["expected_stale_s"]["mean"]);
+        assert!((got.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 3.0, "{row}");
+    }
+}
+
+#[test]
+fn a_study_that_cannot_be_is_refused_before_it_starts() {
+    let world = World::none();
+    for (args, says) in [
+        (&["routing", "--policies", "latncy"][..], "did you mean `latency`"),
+        (&["routing", "--pops", "IAD,FRX"], "FRX"),
+        (&["routing", "--pops", "IAD,FRA", "--kill", "SYD@1s"], "SYD is not one of the study's PoPs"),
+        (&["routing", "--kill", "FRA@10m"], "no longer counted"),
+        (&["routing", "--cities", "5000"], "1 to 1000 cities"),
+        (&["routing", "--csv", "/no/such/dir/rows.csv"], "cannot write /no/such/dir/rows.csv"),
+        (&["routing", "--resolver", "frankfrt"], "Frankfurt"),
+        (&["sites", "--preset", "wrld-6"], "world-6"),
+        (&["sites", "--pops", "IAD", "--add", "500"], "more to choose from"),
+        (&["cache", "--size", "200%"], "a share as 1%"),
+        (&["cache", "--workload", "zipf:x"], "zipf:S:N"),
+        (&["failover", "--policies", "origin-only"], "no PoP that could die"),
+        (&["failover", "--stretch", "9%"], "9%@5m"),
+    ] {
+        let output = world.iso(&[&["study"], args].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}

@@ -47,17 +47,28 @@ pub(super) fn order(scores: &[f64]) -> Box<[PopIndex]> {
 /// All candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin. Who is not
 /// in `previous` comes after.
 pub(super) fn order_after(scores: &[f64], previous: &[PopIndex], hysteresis: Hysteresis) -> (Box<[PopIndex]>, bool) {
-    let mut remaining: Vec<PopIndex> = previous.iter().copied().filter(|pop| pop.index() < scores.len()).collect();
-    if remaining.len() < scores.len() {
-        remaining.extend(order(scores).iter().filter(|pop| !previous.contains(pop)));
+    let by_score = order(scores);
+    // Who was there before stands in the order of then; the others come after, the best of them first.
+    let mut known = vec![false; scores.len()];
+    let mut incumbents: Vec<PopIndex> = Vec::with_capacity(scores.len());
+    for &pop in previous.iter().chain(&by_score) {
+        if let Some(known) = known.get_mut(pop.index())
+            && !std::mem::replace(known, true)
+        {
+            incumbents.push(pop);
+        }
     }
+    let mut taken = vec![false; scores.len()];
+    let (mut incumbents, mut best) = (incumbents.into_iter().peekable(), by_score.iter().copied().peekable());
     let mut held = false;
     let mut ordered = Vec::with_capacity(scores.len());
-    while let Some(&incumbent) = remaining.first() {
-        let best = remaining.iter().copied().min_by(|a, b| compare(scores, *a, *b)).unwrap_or(incumbent);
+    loop {
+        while incumbents.next_if(|pop| taken[pop.index()]).is_some() {}
+        while best.next_if(|pop| taken[pop.index()]).is_some() {}
+        let (Some(&incumbent), Some(&best)) = (incumbents.peek(), best.peek()) else { break };
         let next = if hysteresis.allows(scores[incumbent.index()], scores[best.index()]) { best } else { incumbent };
         held |= ordered.is_empty() && next != best;
-        remaining.retain(|&pop| pop != next);
+        taken[next.index()] = true;
         ordered.push(next);
     }
     (ordered.into(), held)

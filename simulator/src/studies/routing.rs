@@ -25,6 +25,7 @@ use cdn_core::{
 use hdrhistogram::Histogram;
 use ipnet::{IpNet, Ipv4Net};
 use rand::{RngExt as _, distr::weighted::WeightedIndex};
+use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use world::{Place, World, client::RaceOptions, stream};
 
@@ -154,8 +155,8 @@ pub struct Routed {
     pub detected: Option<Duration>,
     /// From the death of the PoP until the last request that met silence.
     pub back: Option<Duration>,
-    /// For each second after the death the share of requests that met silence.
-    pub harmed_by_second: Vec<f64>,
+    /// For each second after the death the share of requests whose first address was that of the dead PoP.
+    pub stale_by_second: Vec<f64>,
 }
 
 /// What the clients of one city saw.
@@ -193,6 +194,13 @@ impl Routed {
     pub fn imbalance(&self) -> f64 {
         let (most, sum) = (self.by_site.iter().max().copied().unwrap_or(0), self.by_site.iter().sum::<u64>());
         if sum == 0 { 0.0 } else { most as f64 * self.by_site.len() as f64 / sum as f64 }
+    }
+
+    /// For how long, in the mean, clients of the dead PoP were still sent there: the area under the curve of
+    /// [`stale_by_second`](Self::stale_by_second) over its height in the first second. None where nothing died.
+    pub fn stale_span(&self) -> Option<Duration> {
+        let at_first = self.stale_by_second.first().filter(|share| **share > 0.0)?;
+        Some(Duration::from_secs_f64(self.stale_by_second.iter().sum::<f64>() / at_first))
     }
 
     /// The city with the highest mean of those where at least `least` requests were answered, by its position.
@@ -274,6 +282,15 @@ struct Resolver {
     lengths: u64,
 }
 
+/// How a request and the dead PoP met.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meeting {
+    /// The first address was the dead one's.
+    stale: bool,
+    /// It was tried, and silence was waited for.
+    harmed: bool,
+}
+
 /// A probe under way: when it is over, and the number of its order.
 type Due = Reverse<(Instant, u64)>;
 
@@ -288,6 +305,7 @@ struct Run<'a> {
     zero: Instant,
     /// Of each client: until when it tries the silent address last.
     avoids: Vec<Instant>,
+    ages: ChaCha8Rng,
     /// By network and PoP: when the next report is due.
     beacons: BTreeMap<(u16, u16), Instant>,
     measures: Vec<Instant>,
@@ -295,7 +313,7 @@ struct Run<'a> {
     routed: Routed,
     base_ms: f64,
     best_ms: f64,
-    harmed: Vec<(u64, u64)>,
+    stale: Vec<(u64, u64)>,
 }
 
 struct Router {
@@ -388,6 +406,7 @@ impl<'a> Run<'a> {
             death,
             zero,
             avoids: vec![Instant::ZERO; ground.clients.len()],
+            ages: stream(study.seed, &["ages"]),
             beacons: BTreeMap::new(),
             measures: vec![Instant::ZERO; study.cities.len()],
             best: best.collect(),
@@ -403,11 +422,11 @@ impl<'a> Run<'a> {
                 by_site: vec![0; sites],
                 detected: None,
                 back: None,
-                harmed_by_second: Vec::new(),
+                stale_by_second: Vec::new(),
             },
             base_ms: 0.0,
             best_ms: 0.0,
-            harmed: Vec::new(),
+            stale: Vec::new(),
         }
     }
 
@@ -430,8 +449,8 @@ impl<'a> Run<'a> {
         }
         self.advance(end);
         self.routed.stretch = if self.best_ms > 0.0 { self.base_ms / self.best_ms } else { 0.0 };
-        self.routed.harmed_by_second =
-            self.harmed.iter().map(|&(harmed, all)| if all == 0 { 0.0 } else { harmed as f64 / all as f64 }).collect();
+        self.routed.stale_by_second =
+            self.stale.iter().map(|&(stale, all)| if all == 0 { 0.0 } else { stale as f64 / all as f64 }).collect();
         self.routed
     }
 
@@ -500,7 +519,9 @@ impl<'a> Run<'a> {
         let ttl = router.snapshot.ttl(0).max(stretched.unwrap_or_default());
         // Without the client's network an answer is for everybody behind the resolver.
         let scope = if sends_subnet { scope.min(24) } else { 0 };
-        let kept = Kept { until: now + ttl, first, second };
+        // The first answer has an age of chance, as if the resolver had been asked before: otherwise all would expire at once.
+        let left = if resolver.lengths == 0 { ttl.mul_f64(self.ages.random()) } else { ttl };
+        let kept = Kept { until: now + left, first, second };
         resolver.kept.insert((scope, masked(of_client, scope)), kept);
         resolver.lengths |= 1 << scope;
         if now >= self.zero {
@@ -516,7 +537,7 @@ impl<'a> Run<'a> {
         if self.router.is_none() {
             let base_ms = self.ground.to_origin.rtt_ms(city, 0);
             let ms = base_ms + access_ms + jitter_ms(&self.ground.to_origin, city, 0, noise);
-            return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, false);
+            return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, Meeting::default());
         }
         let Some(kept) = self.ask(now, client) else { return };
         let rtt_ms = |site: u16| {
@@ -547,7 +568,7 @@ impl<'a> Run<'a> {
             self.measure(now, client.city, kept, &rtt_ms);
         }
         let base_ms = self.ground.paths.rtt_ms(city, usize::from(site));
-        self.count(now, city, site, ms, base_ms, harmed);
+        self.count(now, city, site, ms, base_ms, Meeting { stale: self.is_dead(kept.first, now), harmed });
     }
 
     /// A viewer tells the router of a round trip, if it has not lately.
@@ -576,24 +597,24 @@ impl<'a> Run<'a> {
         self.report(now, city, second, rtt_ms(second));
     }
 
-    fn count(&mut self, now: Instant, city: usize, site: u16, ms: Option<f64>, base_ms: f64, harmed: bool) {
+    fn count(&mut self, now: Instant, city: usize, site: u16, ms: Option<f64>, base_ms: f64, meeting: Meeting) {
         if now < self.zero {
             return;
         }
         let routed = &mut self.routed;
         routed.requests += 1;
-        routed.harmed += u64::from(harmed);
+        routed.harmed += u64::from(meeting.harmed);
         if let Some((_, died_at)) = self.death.filter(|(_, at)| now >= *at) {
             let since = now.saturating_since(died_at);
             let second = usize::try_from(since.as_secs()).unwrap_or(0);
-            if self.harmed.len() <= second {
-                self.harmed.resize(second + 1, (0, 0));
+            if self.stale.len() <= second {
+                self.stale.resize(second + 1, (0, 0));
             }
-            if let Some((met, all)) = self.harmed.get_mut(second) {
-                *met += u64::from(harmed);
+            if let Some((stale, all)) = self.stale.get_mut(second) {
+                *stale += u64::from(meeting.stale);
                 *all += 1;
             }
-            if harmed {
+            if meeting.harmed {
                 routed.back = Some(since);
             }
         }
@@ -738,6 +759,10 @@ mod tests {
         assert!(detected <= study.routing.probe.interval * 3, "{detected:?}");
         assert!(back <= detected + study.routing.ttl + Duration::from_millis(100), "{back:?}");
         assert!(back > Duration::from_secs(10), "{back:?}");
+        // Answers are of any age when the PoP dies, so half a TTL is left of them in the mean.
+        let expected = detected + study.routing.ttl / 2;
+        let stale = routed.stale_span().unwrap();
+        assert!(stale.abs_diff(expected) < Duration::from_secs(2), "{stale:?}, expected {expected:?}");
         // The second address is in another PoP, so nobody is lost.
         assert_eq!(routed.lost, 0);
         assert!(routed.harmed > 0);

@@ -274,7 +274,7 @@ fn study_of(args: &RoutingArgs) -> Result<RoutingStudy, VerbError> {
 }
 
 /// `FRA@30s`: one of the study's PoPs, and a time within it.
-fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Duration), VerbError> {
+pub(super) fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Duration), VerbError> {
     let (code, at) = text
         .split_once('@')
         .ok_or_else(|| VerbError::Usage(format!("--kill {text:?} is not a PoP and a time; write FRA@30s")))?;
@@ -295,7 +295,7 @@ fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Durat
 }
 
 /// `9%@5m`: a share of resolvers, and for how long they keep answers at least.
-fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
+pub(super) fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
     let refuse = |why: String| VerbError::Usage(format!("--stretch {text:?}: {why}"));
     let (share, span) = text.split_once('@').ok_or_else(|| refuse("write a share and a duration, as 9%@5m".into()))?;
     let share = Share::from_str(share).map_err(|error| refuse(error.to_string()))?;
@@ -304,7 +304,7 @@ fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
 }
 
 /// Policies by their names, each once, in the order in which they were named; `all` is all of them.
-fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
+pub(super) fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
     let all: Vec<Scheme> = PolicyKind::ALL.into_iter().map(Scheme::Policy).chain([Scheme::OriginOnly]).collect();
     let (mut schemes, mut seen) = (Vec::new(), BTreeSet::new());
     for name in names {
