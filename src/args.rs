@@ -10,7 +10,10 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use self::sign::SIGN_EXAMPLES;
 pub(crate) use self::{
     sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
-    study::{CacheStudyArgs, FailoverArgs, GroundArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, Switch},
+    study::{
+        CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, SweepArgs,
+        Switch,
+    },
 };
 use crate::{
     quantity::{ByteCount, Share, Span},
@@ -685,6 +688,18 @@ pub(crate) fn parse_bps(text: &str) -> Result<u64, String> {
     };
     let rate = number.trim().parse::<f64>().map_err(|_| refuse())? * scale;
     if rate.is_finite() && (1.0..1e15).contains(&rate) { Ok(rate as u64) } else { Err(refuse()) }
+}
+
+/// What `iso study NAME FLAGS` means, for a plan that says it otherwise.
+///
+/// # Errors
+/// What clap makes of it.
+pub(crate) fn study_of(name: &str, flags: &[String]) -> Result<StudyVerb, clap::Error> {
+    let words = ["iso", "study", name].map(str::to_owned).into_iter().chain(flags.iter().cloned());
+    match Cli::try_parse_from(words)?.verb {
+        Verb::Study(verb) => Ok(verb),
+        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+    }
 }
 
 /// `drain=POP`.

@@ -31,6 +31,23 @@ Examples:
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
   iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
 
+const SWEEP_EXAMPLES: &str = "\
+A plan is a TOML file: study (routing, sites, failover or cache), [set] with its flags, and [sweep] with lists of them, of
+which all combinations are run:
+  study = \"failover\"
+  [set]
+  cities = 200
+  seeds = 20
+  [sweep]
+  ttl = [\"20s\", \"60s\", \"5m\"]
+  policies = [\"latency\", \"anycast\"]
+
+Examples:
+  iso study run plan.toml --out rows.csv
+  iso study run plan.toml --out rows.csv --resume            after Ctrl-C, or a power cut
+  iso study run plan.toml --out 2.csv --shard 2/8            one of eight jobs
+  iso study merge ?.csv --out rows.csv";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   iso study replay --trace web.oracleGeneral.bin --policy lru,sieve,s3-fifo --size 1GiB,10GiB
@@ -51,6 +68,11 @@ pub(crate) enum StudyVerb {
     /// Hit ratios of eviction policies by size, with a shield or without, and what closed forms say beside.
     #[command(after_help = CACHE_EXAMPLES)]
     Cache(CacheStudyArgs),
+    /// Run a plan: a study over all combinations of ranges, several at a time.
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Run(SweepArgs),
+    /// Put the shards of a plan together.
+    Merge(MergeArgs),
     /// Replay a trace of requests through caches, one per policy and size, and count what they miss.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
@@ -232,6 +254,41 @@ pub(crate) struct CacheStudyArgs {
     /// Write the table as one page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// The plan.
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// Where the rows go, as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Go on where a stopped sweep ended.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Do a part of it: the Ith of N, from 1.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<String>,
+    /// Refuse a plan with more runs than this.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) max_runs: usize,
+    /// Threads; by default one per core. The rows do not depend on it.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Files that `iso study run` wrote, of one plan.
+    #[arg(value_name = "FILES", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where all rows go.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Leave out files that are damaged, and runs that are missing.
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
 }
 
 #[derive(Debug, Args)]

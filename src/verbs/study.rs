@@ -6,11 +6,12 @@ mod ground;
 mod page;
 mod routing;
 mod sites;
+mod sweep;
 
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -36,8 +37,16 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
         StudyVerb::Sites(args) => sites::run(cli, args),
         StudyVerb::Failover(args) => failover::run(cli, args),
         StudyVerb::Cache(args) => cache::run(cli, args),
+        StudyVerb::Run(args) => sweep::run(cli, args),
+        StudyVerb::Merge(args) => sweep::merge(cli, args),
         StudyVerb::Replay(args) => replay_trace(cli, args),
     }
+}
+
+/// A study that is checked and can begin.
+trait Prepared: Sync {
+    /// Plays it on one thread and writes its rows as CSV, with a head.
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError>;
 }
 
 /// What a replay prints.

@@ -210,3 +210,45 @@ fn a_study_that_cannot_be_is_refused_before_it_starts() {
         assert!(said.contains(says), "{args:?}: {said}");
     }
 }
+
+#[test]
+fn a_sweep_comes_to_the_same_rows_in_one_piece_in_parts_and_after_a_stop() {
+    let world = World::none();
+    let path = |name: &str| world.home().join(name).to_str().unwrap().to_owned();
+    let plan = path("plan.toml");
+    let written = "study = \"cache\"\n[set]\nworkload = \"zipf:0.9:1000\"\nrequests = 2000\nseeds = 2\n\
+                [sweep]\nsize = [\"1%\", \"5%\", \"20%\"]\npolicy = [\"lru\", \"sieve\", [\"fifo\", \"lfu\"]]\n";
+    std::fs::write(&plan, written).unwrap();
+    let sweep = |out: &str, more: &[&str]| world.ok(&[&["study", "run", &plan, "--out", out], more].concat());
+    let whole = path("whole.csv");
+    assert!(sweep(&whole, &["--threads", "1"]).starts_with("9 runs; 24 rows"));
+    let bytes = std::fs::read(&whole).unwrap();
+
+    // In parts, and put together.
+    let parts = [path("1.csv"), path("2.csv"), path("3.csv")];
+    for (part, shard) in parts.iter().zip(["1/3", "2/3", "3/3"]) {
+        sweep(part, &["--shard", shard, "--threads", "2"]);
+    }
+    let merged = path("merged.csv");
+    let [one, two, three] = &parts;
+    world.ok(&["study", "merge", three, one, two, "--out", &merged]);
+    assert_eq!(std::fs::read(&merged).unwrap(), bytes);
+
+    // Stopped within a row.
+    let stopped = path("stopped.csv");
+    std::fs::write(&stopped, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(sweep(&stopped, &["--resume"]).contains("of them before"));
+    assert_eq!(std::fs::read(&stopped).unwrap(), bytes);
+    let again = world.iso(&["study", "run", &plan, "--out", &stopped]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("--resume"));
+
+    // A damaged part is named, and left out only where that is allowed.
+    let part = std::fs::read(two).unwrap();
+    std::fs::write(two, &part[..part.len() - 5]).unwrap();
+    let refused = world.iso(&["study", "merge", one, two, three, "--out", &merged]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("2.csv: it ends within a row"), "{}", text(&refused.stderr));
+    let some = world.json(&["study", "merge", one, two, three, "--out", &merged, "--allow-missing"]);
+    assert_eq!((some["runs"].as_u64(), some["missing"].as_u64()), (Some(6), Some(3)));
+}

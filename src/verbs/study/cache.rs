@@ -1,11 +1,14 @@
 //! `iso study cache`: eviction policies by sizes, with a shield or without, and the closed forms beside.
 
+use std::io::Write;
+
 use cdn_core::eviction::EvictionPolicy;
 use serde::Serialize;
-use simulator::studies::cache::{CacheStudy, che, fifo, filtered, hit_ratio, play};
+use simulator::studies::cache::{CacheStudy, Cached, che, fifo, filtered, hit_ratio, play};
 use world::{scenario::Paths, workload::Zipf};
 
 use super::{
+    Prepared,
     ground::{Figure, each},
     page, policies_of,
     routing::create,
@@ -65,55 +68,61 @@ struct Line {
     origin_requests: u64,
 }
 
-pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
-    let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
-    let (objects, exponent) = workload_of(&args.workload)?;
-    let sizes = args.sizes.iter().map(|text| room_of("size", text, objects)).collect::<Result<Vec<u64>, _>>()?;
-    let shields = args.shields.iter().map(|text| match text.as_str() {
-        "off" => Ok(None),
-        text => room_of("shield", text, objects).map(Some),
-    });
-    let shields = shields.collect::<Result<Vec<Option<u64>>, _>>()?;
-    for (name, is_nothing) in [("edges", args.edges == 0), ("requests", args.requests == 0), ("seeds", args.seeds == 0)]
-    {
-        if is_nothing {
+/// A study that is checked and can begin.
+pub(super) struct Caches {
+    objects: u32,
+    exponent: f64,
+    jobs: Vec<CacheStudy>,
+}
+
+impl Caches {
+    /// Checks what was typed.
+    pub(super) fn of(args: &CacheStudyArgs) -> Result<Self, VerbError> {
+        let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
+        let (objects, exponent) = workload_of(&args.workload)?;
+        let sizes = args.sizes.iter().map(|text| room_of("size", text, objects)).collect::<Result<Vec<u64>, _>>()?;
+        let shields = args.shields.iter().map(|text| match text.as_str() {
+            "off" => Ok(None),
+            text => room_of("shield", text, objects).map(Some),
+        });
+        let shields = shields.collect::<Result<Vec<Option<u64>>, _>>()?;
+        let counts = [("edges", args.edges == 0), ("requests", args.requests == 0), ("seeds", args.seeds == 0)];
+        if let Some((name, _)) = counts.into_iter().find(|(_, is_nothing)| *is_nothing) {
             return Err(VerbError::Usage(format!("--{name} 0: one at least")));
         }
-    }
-    let csv = args.csv.as_deref().map(create).transpose()?;
-    let html = args.html.as_deref().map(create).transpose()?;
-
-    let zipf = Zipf::new(objects, exponent);
-    let mut jobs = Vec::new();
-    for &policy in &policies {
-        for &size in &sizes {
-            for &shield in &shields {
-                for nth in 0..u64::from(args.seeds) {
-                    jobs.push(CacheStudy {
+        let mut jobs = Vec::new();
+        for &policy in &policies {
+            for &size in &sizes {
+                for &shield in &shields {
+                    jobs.extend((0..u64::from(args.seeds)).map(|nth| CacheStudy {
                         policy,
                         edges: args.edges,
                         room: size,
                         shield,
-                        // As many again as fill every cache, in the mean, several times over.
+                        // Enough to fill every cache, in the mean, several times over.
                         warmup: args.warmup.unwrap_or_else(|| args.requests.max(4 * size * u64::from(args.edges))),
                         requests: args.requests,
                         seed: args.seed.wrapping_add(nth),
-                    });
+                    }));
                 }
             }
         }
+        Ok(Self { objects, exponent, jobs })
     }
-    let outcomes = each(args.threads, &jobs, |study| play(study, &zipf));
 
-    if let Some(file) = csv {
-        let mut writer = csv::Writer::from_writer(file);
-        for (study, cached) in jobs.iter().zip(&outcomes) {
+    fn play(&self, threads: Option<usize>, zipf: &Zipf) -> Vec<Cached> {
+        each(threads, &self.jobs, |study| play(study, zipf))
+    }
+
+    fn write_csv(&self, out: impl Write, outcomes: &[Cached]) -> Result<(), VerbError> {
+        let mut writer = csv::Writer::from_writer(out);
+        for (study, cached) in self.jobs.iter().zip(outcomes) {
             let line = Line {
                 version: env!("CARGO_PKG_VERSION"),
                 seed: study.seed,
                 policy: study.policy.as_str(),
-                objects,
-                exponent,
+                objects: self.objects,
+                exponent: self.exponent,
                 edges: study.edges,
                 size: study.room,
                 shield: study.shield,
@@ -123,41 +132,58 @@ pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
             };
             writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
         }
-        writer.flush()?;
+        Ok(writer.flush()?)
+    }
+}
+
+impl Prepared for Caches {
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
+        self.write_csv(out, &self.play(Some(1), &Zipf::new(self.objects, self.exponent)))
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
+    let caches = Caches::of(args)?;
+    let csv = args.csv.as_deref().map(create).transpose()?;
+    let html = args.html.as_deref().map(create).transpose()?;
+    let zipf = Zipf::new(caches.objects, caches.exponent);
+    let outcomes = caches.play(args.threads, &zipf);
+    if let Some(file) = csv {
+        caches.write_csv(file, &outcomes)?;
     }
     let shares: Vec<f64> = zipf.shares().collect();
-    let per_row = args.seeds as usize;
-    let rows = jobs.chunks(per_row).zip(outcomes.chunks(per_row)).filter_map(|(studies, outcomes)| {
+    let seeds = args.seeds as usize;
+    let rows = caches.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(studies, outcomes)| {
         let study = studies.first()?;
+        let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
         let expected = expected(&shares, study);
-        let shield = study.shield.and_then(|_| Figure::of(outcomes.iter().map(|cached| cached.shield_hit_ratio())));
         Some(Row {
             policy: study.policy.as_str(),
             size: study.room,
             shield: study.shield,
-            edge_miss_ratio: Figure::of(outcomes.iter().map(|cached| cached.edge_miss_ratio()))?,
+            edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
             expected_edge_miss_ratio: expected.map(|(edge, _)| 1.0 - edge),
-            shield_hit_ratio: shield,
+            shield_hit_ratio: study.shield.and_then(|_| over(&Cached::shield_hit_ratio)),
             expected_shield_hit_ratio: expected.and_then(|(_, shield)| shield),
-            origin_ratio: Figure::of(
-                outcomes.iter().map(|cached| cached.origin as f64 / cached.requests.max(1) as f64),
-            )?,
+            origin_ratio: over(&|cached| cached.origin as f64 / cached.requests.max(1) as f64)?,
         })
     });
     let report = Report {
         seed: args.seed,
         seeds: args.seeds,
-        objects,
-        exponent,
+        objects: caches.objects,
+        exponent: caches.exponent,
         edges: args.edges,
         requests: args.requests,
         rows: rows.collect(),
     };
     let title = format!(
-        "{objects} objects by Zipf {exponent}, {} edge{}, {} requests",
-        args.edges,
-        if args.edges == 1 { "" } else { "s" },
-        args.requests
+        "{} objects by Zipf {}, {} edge{}, {} requests",
+        report.objects,
+        report.exponent,
+        report.edges,
+        if report.edges == 1 { "" } else { "s" },
+        report.requests
     );
     let head = ["POLICY", "SIZE", "SHIELD", "EDGE MISSES", "EXPECTED", "SHIELD HITS", "EXPECTED", "ORIGIN"];
     if let Some(file) = html {

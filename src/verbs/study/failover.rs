@@ -1,11 +1,12 @@
 //! `iso study failover`: what the death of a PoP costs.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use serde::Serialize;
 use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme, play};
 
 use super::{
+    Prepared,
     ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, world_of},
     page,
     routing::{create, kill_of, schemes_of, stretch_of},
@@ -73,70 +74,80 @@ struct Line<'a> {
 
 /// A run to be played: which policy, and with what.
 #[derive(Clone, Debug)]
-struct Job {
+pub(super) struct Job {
     scheme: Scheme,
     study: RoutingStudy,
 }
 
-pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
-    let schemes = schemes_of(&args.policies)?;
-    if schemes.contains(&Scheme::OriginOnly) {
-        return Err(VerbError::Usage("--policies origin-only: there is no PoP that could die".into()));
-    }
-    if args.rps == 0 || args.clients == 0 || args.answers == 0 {
-        return Err(VerbError::Usage("--rps, --clients and --answers must be more than nothing".into()));
-    }
-    let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
-    let pops = pops_of(&args.ground, "world-6")?;
-    let kill = kill_of(&format!("{}@{}", args.kill, Span(BEFORE)), &pops, BEFORE * 2)?;
-    let stretch = args.stretch.as_deref().map(stretch_of).transpose()?;
-    let csv = args.ground.csv.as_deref().map(create).transpose()?;
-    let html = args.ground.html.as_deref().map(create).transpose()?;
+/// A study that is checked and can begin.
+pub(super) struct Failover<'a> {
+    args: &'a FailoverArgs,
+    jobs: Vec<Job>,
+    seeds: usize,
+}
 
-    let plain = RoutingStudy::new(place_of("us-east-1")?);
-    let mut jobs = Vec::new();
-    for &scheme in &schemes {
-        for ttl in &args.ttl {
-            for interval in &args.probe_interval {
-                let longest = ttl.0.max(stretch.map_or(Duration::ZERO, |(_, least)| least));
-                let span = BEFORE + interval.0 * 20 + longest + AFTER + plain.routing.anycast.convergence * 5;
-                let mut routing = plain.routing.clone();
-                (routing.ttl, routing.answers) = (ttl.0, args.answers);
-                routing.probe.interval = interval.0;
-                routing.probe.timeout = routing.probe.timeout.min(interval.0);
-                for &seed in &seeds {
-                    let study = RoutingStudy {
-                        pops: pops.clone(),
-                        cities: cities.clone(),
-                        clients: args.clients,
-                        requests: args.rps * span.as_secs().max(1),
-                        // Long enough for answers to be of any age.
-                        warmup: longest + plain.warmup,
-                        span,
-                        resolvers: Resolvers { stretch, ..plain.resolvers.clone() },
-                        routing: routing.clone(),
-                        kill: Some(kill),
-                        seed,
-                        ..plain.clone()
-                    };
-                    jobs.push(Job { scheme, study });
+impl<'a> Failover<'a> {
+    /// Checks what was typed.
+    pub(super) fn of(args: &'a FailoverArgs) -> Result<Self, VerbError> {
+        let schemes = schemes_of(&args.policies)?;
+        if schemes.contains(&Scheme::OriginOnly) {
+            return Err(VerbError::Usage("--policies origin-only: there is no PoP that could die".into()));
+        }
+        if args.rps == 0 || args.clients == 0 || args.answers == 0 {
+            return Err(VerbError::Usage("--rps, --clients and --answers must be more than nothing".into()));
+        }
+        let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
+        let pops = pops_of(&args.ground, "world-6")?;
+        let kill = kill_of(&format!("{}@{}", args.kill, Span(BEFORE)), &pops, BEFORE * 2)?;
+        let stretch = args.stretch.as_deref().map(stretch_of).transpose()?;
+        let plain = RoutingStudy::new(place_of("us-east-1")?);
+        let mut jobs = Vec::new();
+        for &scheme in &schemes {
+            for ttl in &args.ttl {
+                for interval in &args.probe_interval {
+                    let longest = ttl.0.max(stretch.map_or(Duration::ZERO, |(_, least)| least));
+                    let span = BEFORE + interval.0 * 20 + longest + AFTER + plain.routing.anycast.convergence * 5;
+                    let mut routing = plain.routing.clone();
+                    (routing.ttl, routing.answers) = (ttl.0, args.answers);
+                    routing.probe.interval = interval.0;
+                    routing.probe.timeout = routing.probe.timeout.min(interval.0);
+                    jobs.extend(seeds.iter().map(|&seed| Job {
+                        scheme,
+                        study: RoutingStudy {
+                            pops: pops.clone(),
+                            cities: cities.clone(),
+                            clients: args.clients,
+                            requests: args.rps * span.as_secs().max(1),
+                            span,
+                            resolvers: Resolvers { stretch, ..plain.resolvers.clone() },
+                            routing: routing.clone(),
+                            kill: Some(kill),
+                            seed,
+                            ..plain.clone()
+                        },
+                    }));
                 }
             }
         }
+        Ok(Self { args, jobs, seeds: seeds.len() })
     }
-    let outcomes = each(args.ground.threads, &jobs, |job| {
-        play(&job.study, &Ground::new(&world_of(job.study.seed), &job.study), job.scheme)
-    });
 
-    if let Some(file) = csv {
-        let mut writer = csv::Writer::from_writer(file);
-        for (Job { scheme, study }, routed) in jobs.iter().zip(&outcomes) {
-            let (stretch_share, stretch) = stretch.unwrap_or_default();
+    fn play(&self, threads: Option<usize>) -> Vec<Routed> {
+        each(threads, &self.jobs, |Job { scheme, study }| {
+            play(study, &Ground::new(&world_of(study.seed), study), *scheme)
+        })
+    }
+
+    fn write_csv(&self, out: impl Write, outcomes: &[Routed]) -> Result<(), VerbError> {
+        let mut writer = csv::Writer::from_writer(out);
+        for (Job { scheme, study }, routed) in self.jobs.iter().zip(outcomes) {
+            let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
+            let kill = study.kill.map(|(pop, _)| pop.to_string()).unwrap_or_default();
             let line = Line {
                 version: env!("CARGO_PKG_VERSION"),
                 seed: study.seed,
                 policy: scheme.as_str(),
-                kill: kill.0.as_str(),
+                kill: &kill,
                 ttl_s: study.routing.ttl.as_secs_f64(),
                 probe_interval_s: study.routing.probe.interval.as_secs_f64(),
                 answers: study.routing.answers,
@@ -152,14 +163,38 @@ pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
             };
             writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
         }
-        writer.flush()?;
+        Ok(writer.flush()?)
     }
-    let per_row = seeds.len();
-    let rows = jobs.chunks(per_row).zip(outcomes.chunks(per_row)).filter_map(|(jobs, outcomes)| row(jobs, outcomes));
-    let report =
-        Report { seed: args.ground.seed, seeds: args.ground.seeds, kill: kill.0.to_string(), rows: rows.collect() };
-    let title =
-        format!("{} falls silent; {} PoPs, {} cities, {} requests/s", kill.0, pops.len(), cities.len(), args.rps);
+}
+
+impl Prepared for Failover<'_> {
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
+        self.write_csv(out, &self.play(Some(1)))
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
+    let failover = Failover::of(args)?;
+    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let html = args.ground.html.as_deref().map(create).transpose()?;
+    let outcomes = failover.play(args.ground.threads);
+    if let Some(file) = csv {
+        failover.write_csv(file, &outcomes)?;
+    }
+    let seeds = failover.seeds;
+    let rows =
+        failover.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(jobs, outcomes)| row(jobs, outcomes));
+    let report = Report {
+        seed: args.ground.seed,
+        seeds: args.ground.seeds,
+        kill: args.kill.to_ascii_uppercase(),
+        rows: rows.collect(),
+    };
+    let pops = failover.jobs.first().map_or(0, |job| job.study.pops.len());
+    let title = format!(
+        "{} falls silent; {pops} PoPs, {} cities, {} requests/s",
+        report.kill, failover.args.ground.cities, failover.args.rps
+    );
     let head = ["POLICY", "TTL s", "PROBES s", "DETECTED s", "STALE s", "EXPECTED s", "LAST s", "HARMED", "LOST"];
     if let Some(file) = html {
         let head: Vec<String> = head.iter().map(ToString::to_string).collect();

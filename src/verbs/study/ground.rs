@@ -1,8 +1,11 @@
 //! Which PoPs and cities a study is about, and the figures that all studies make of seeds.
 
 use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -94,27 +97,55 @@ pub(super) fn world_of(seed: u64) -> World {
 
 /// Does all jobs, several at a time, and gives their results in the order of the jobs, whoever was first.
 pub(super) fn each<J: Sync, R: Send>(threads: Option<usize>, jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let mut done = Vec::with_capacity(jobs.len());
+    let all = each_in_order(threads, jobs, work, |result| {
+        done.push(result);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    match all {
+        Ok(()) => done,
+        Err(never) => match never {},
+    }
+}
+
+/// The same, but hands each result on as soon as those before it are there. Where `sink` fails no job is begun any more.
+pub(super) fn each_in_order<J: Sync, R: Send, E>(
+    threads: Option<usize>,
+    jobs: &[J],
+    work: impl Fn(&J) -> R + Sync,
+    mut sink: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.unwrap_or_else(cores).clamp(1, jobs.len().max(1));
     let next = AtomicUsize::new(0);
-    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
-        let take = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(job) = jobs.get(at) else { return done };
-                done.push((at, work(job)));
+    thread::scope(|scope| {
+        let (sender, results) = mpsc::channel();
+        for _ in 0..threads {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(at) else { return };
+                    if sender.send((at, work(job))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let (mut early, mut due) = (BTreeMap::new(), 0);
+        for (at, result) in results {
+            early.insert(at, result);
+            while let Some(result) = early.remove(&due) {
+                due += 1;
+                if let Err(error) = sink(result) {
+                    next.store(jobs.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
             }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        let results = workers.into_iter().map(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        results.flatten().collect()
-    });
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
+        }
+        Ok(())
+    })
 }
 
 /// A figure over several seeds.
@@ -171,6 +202,18 @@ mod tests {
             );
         }
         assert!(each(None, &[] as &[u64], |job| *job).is_empty());
+        // Whoever takes them may have had enough.
+        let mut taken = Vec::new();
+        let stopped = each_in_order(
+            Some(3),
+            &jobs,
+            |job| *job,
+            |job| {
+                taken.push(job);
+                if job == 10 { Err("enough") } else { Ok(()) }
+            },
+        );
+        assert_eq!((stopped, taken), (Err("enough"), (0..=10).collect()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `iso study routing`: the same clients, sent to edges by one policy after the other.
 
-use std::{collections::BTreeSet, fs::File, path::Path, str::FromStr as _, time::Duration};
+use std::{collections::BTreeSet, fs::File, io::Write, path::Path, str::FromStr as _, time::Duration};
 
 use cdn_core::{
     PopCode,
@@ -11,6 +11,7 @@ use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Schem
 use world::Place;
 
 use super::{
+    Prepared,
     ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, usage, world_of},
     page,
 };
@@ -99,36 +100,60 @@ struct Line<'a> {
     back_s: Option<f64>,
 }
 
+/// A bake-off that is checked and can begin.
+pub(super) struct BakeOff<'a> {
+    args: &'a RoutingArgs,
+    schemes: Vec<Scheme>,
+    study: RoutingStudy,
+    seeds: Vec<u64>,
+}
+
+impl<'a> BakeOff<'a> {
+    /// Checks what was typed.
+    pub(super) fn of(args: &'a RoutingArgs) -> Result<Self, VerbError> {
+        Ok(Self { args, schemes: schemes_of(&args.policies)?, study: study_of(args)?, seeds: seeds_of(&args.ground)? })
+    }
+
+    /// What came out, scheme by scheme and seed by seed.
+    fn play(&self, threads: Option<usize>) -> Vec<Vec<Routed>> {
+        let Self { schemes, study, seeds, .. } = self;
+        let mut outcomes: Vec<Vec<Routed>> = vec![Vec::new(); schemes.len()];
+        // A seed's tables are made once, and serve all schemes.
+        if seeds.len() > 1 {
+            let of_seed = each(threads, seeds, |&seed| {
+                let study = RoutingStudy { seed, ..study.clone() };
+                let ground = Ground::new(&world_of(seed), &study);
+                schemes.iter().map(|&scheme| play(&study, &ground, scheme)).collect::<Vec<_>>()
+            });
+            for routed in of_seed {
+                outcomes.iter_mut().zip(routed).for_each(|(outcomes, routed)| outcomes.push(routed));
+            }
+        } else {
+            let ground = Ground::new(&world_of(study.seed), study);
+            let of_scheme = each(threads, schemes, |&scheme| play(study, &ground, scheme));
+            outcomes.iter_mut().zip(of_scheme).for_each(|(outcomes, routed)| outcomes.push(routed));
+        }
+        outcomes
+    }
+}
+
+impl Prepared for BakeOff<'_> {
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
+        write_csv(out, self, &self.play(Some(1)))
+    }
+}
+
 pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
-    let schemes = schemes_of(&args.policies)?;
-    let study = study_of(args)?;
-    let seeds = seeds_of(&args.ground)?;
+    let bake_off = BakeOff::of(args)?;
     // Files that cannot be written are found out before the work.
     let csv = args.ground.csv.as_deref().map(create).transpose()?;
     let html = args.ground.html.as_deref().map(create).transpose()?;
-
-    // A seed's tables are made once, and serve all policies; one seed after the other, so that memory does not grow.
-    let mut outcomes: Vec<Vec<Routed>> = vec![Vec::new(); schemes.len()];
-    let threads = args.ground.threads;
-    if seeds.len() > 1 {
-        let of_seed = each(threads, &seeds, |&seed| {
-            let study = RoutingStudy { seed, ..study.clone() };
-            let ground = Ground::new(&world_of(seed), &study);
-            schemes.iter().map(|&scheme| play(&study, &ground, scheme)).collect::<Vec<_>>()
-        });
-        for routed in of_seed {
-            outcomes.iter_mut().zip(routed).for_each(|(outcomes, routed)| outcomes.push(routed));
-        }
-    } else {
-        let ground = Ground::new(&world_of(study.seed), &study);
-        let of_scheme = each(threads, &schemes, |&scheme| play(&study, &ground, scheme));
-        outcomes.iter_mut().zip(of_scheme).for_each(|(outcomes, routed)| outcomes.push(routed));
-    }
-
+    let outcomes = bake_off.play(args.ground.threads);
     if let Some(file) = csv {
-        write_csv(file, args, &study, &schemes, &seeds, &outcomes)?;
+        write_csv(file, &bake_off, &outcomes)?;
     }
-    let rows = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| row(*scheme, &study, outcomes));
+    let BakeOff { schemes, study, .. } = &bake_off;
+    let rows = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| row(*scheme, study, outcomes));
     let report = Report {
         seed: args.ground.seed,
         seeds: args.ground.seeds,
@@ -140,20 +165,15 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
     };
     if let Some(file) = html {
         let maps = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| Some((*scheme, outcomes.first()?)));
-        let maps: Vec<page::Map<'_>> = maps.map(|(scheme, routed)| page::Map::of(scheme, &study, routed)).collect();
-        page::write(file, &title(&report), &head(&study), &cells(&report), &maps)?;
+        let maps: Vec<page::Map<'_>> = maps.map(|(scheme, routed)| page::Map::of(scheme, study, routed)).collect();
+        page::write(file, &title(&report), &head(study), &cells(&report), &maps)?;
     }
     print(cli, &report, |report| {
-        let head = head(&study);
+        let head = head(study);
         let head: Vec<&str> = head.iter().map(String::as_str).collect();
-        let seeds =
-            if report.seeds > 1 { format!(" to {}", report.seed + u64::from(report.seeds) - 1) } else { String::new() };
-        format!(
-            "{}\n{}seed {}{seeds}: run again, get the same table\n",
-            title(report),
-            table(&head, cells(report)),
-            report.seed
-        )
+        let last = report.seed + u64::from(report.seeds) - 1;
+        let seeds = if report.seeds > 1 { format!("s {} to {last}", report.seed) } else { format!(" {last}") };
+        format!("{}\n{}seed{seeds}: run again, get the same table\n", title(report), table(&head, cells(report)))
     })
 }
 
@@ -324,15 +344,9 @@ pub(super) fn create(path: &Path) -> Result<File, VerbError> {
     File::create(path).map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
 }
 
-fn write_csv(
-    file: File,
-    args: &RoutingArgs,
-    study: &RoutingStudy,
-    schemes: &[Scheme],
-    seeds: &[u64],
-    outcomes: &[Vec<Routed>],
-) -> Result<(), VerbError> {
-    let mut writer = csv::Writer::from_writer(file);
+fn write_csv(out: impl Write, bake_off: &BakeOff<'_>, outcomes: &[Vec<Routed>]) -> Result<(), VerbError> {
+    let BakeOff { args, schemes, study, seeds } = bake_off;
+    let mut writer = csv::Writer::from_writer(out);
     let pops: Vec<String> = study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect();
     let pops = pops.join(" ");
     let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `iso study sites`: what users gain with each PoP more.
 
+use std::io::Write;
+
 use serde::Serialize;
 use simulator::studies::{
     paths::Paths,
@@ -8,6 +10,7 @@ use simulator::studies::{
 use world::Place;
 
 use super::{
+    Prepared,
     ground::{Figure, cities_of, each, named, pops_of, seeds_of, world_of},
     page,
     routing::create,
@@ -64,60 +67,104 @@ struct Course {
     best_ms: Vec<f64>,
 }
 
-pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
-    let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
-    let users: Vec<f64> = cities.iter().map(|city| city.users as f64).collect();
-    let chooses = args.add.is_some() || !args.sites.is_empty();
-    let given = match (args.add, args.sites.is_empty()) {
-        // Numbers of PoPs begin with none, but for those that were named.
-        (None, false) if args.ground.pops.is_empty() && args.ground.preset.is_none() => Vec::new(),
-        _ => pops_of(&args.ground, "world-6")?,
-    };
-    let mut pops = given.clone();
-    if chooses {
-        pops.extend(named(&args.from)?.into_iter().filter(|pop| given.iter().all(|known| known.id != pop.id)));
+/// A study that is checked and can begin.
+pub(super) struct Sites<'a> {
+    args: &'a SitesArgs,
+    cities: Vec<Place>,
+    users: Vec<f64>,
+    seeds: Vec<u64>,
+    /// Those given, and after them those to choose from.
+    pops: Vec<Place>,
+    given: Vec<usize>,
+    numbers: Vec<usize>,
+}
+
+/// What came out.
+struct Outcome {
+    /// The order of the given or greedy course.
+    order: Vec<usize>,
+    of_seed: Vec<Vec<Course>>,
+}
+
+impl<'a> Sites<'a> {
+    /// Checks what was typed.
+    pub(super) fn of(args: &'a SitesArgs) -> Result<Self, VerbError> {
+        let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
+        let users = cities.iter().map(|city| city.users as f64).collect();
+        let given = match (args.add, args.sites.is_empty()) {
+            // Numbers of PoPs begin with none, but for those that were named.
+            (None, false) if args.ground.pops.is_empty() && args.ground.preset.is_none() => Vec::new(),
+            _ => pops_of(&args.ground, "world-6")?,
+        };
+        let mut pops = given.clone();
+        if args.add.is_some() || !args.sites.is_empty() {
+            pops.extend(named(&args.from)?.into_iter().filter(|pop| given.iter().all(|known| known.id != pop.id)));
+        }
+        let numbers = numbers_of(args, given.len(), pops.len())?;
+        Ok(Self { args, cities, users, seeds, pops, given: (0..given.len()).collect(), numbers })
     }
-    let numbers = numbers_of(args, given.len(), pops.len())?;
-    let csv = args.ground.csv.as_deref().map(create).transpose()?;
-    let html = args.ground.html.as_deref().map(create).transpose()?;
 
-    let given: Vec<usize> = (0..given.len()).collect();
-    // One choice for all seeds, made under the first: a list of PoPs is built once.
-    let first = Paths::new(&world_of(args.ground.seed), &cities, &pops);
-    let greedy = chooses.then(|| greedy_order(&first, &users, &given, numbers.last().copied().unwrap_or(0)));
-    let of_seed = each(args.ground.threads, &seeds, |&seed| {
-        let paths = Paths::new(&world_of(seed), &cities, &pops);
-        let mut courses = Vec::new();
-        match &greedy {
-            Some(greedy) => courses.push(course("greedy", &paths, &users, greedy, &numbers)),
-            None => courses.push(course("given", &paths, &users, &given, &numbers)),
-        }
-        if !args.sites.is_empty() {
-            let others = random_order(pops.len(), seed).into_iter().filter(|site| *site >= given.len());
-            let order: Vec<usize> = given.iter().copied().chain(others).collect();
-            courses.push(course("random", &paths, &users, &order, &numbers));
-        }
-        courses
-    });
+    fn play(&self, threads: Option<usize>) -> Outcome {
+        let Self { cities, users, pops, given, numbers, .. } = self;
+        let chooses = pops.len() > given.len();
+        // One choice for all seeds, made under the first: a list of PoPs is built once.
+        let order = if chooses {
+            let first = Paths::new(&world_of(self.args.ground.seed), cities, pops);
+            greedy_order(&first, users, given, numbers.last().copied().unwrap_or(0))
+        } else {
+            given.clone()
+        };
+        let of_seed = each(threads, &self.seeds, |&seed| {
+            let paths = Paths::new(&world_of(seed), cities, pops);
+            let name = if chooses { "greedy" } else { "given" };
+            let mut courses = vec![course(name, &paths, users, &order, numbers)];
+            if !self.args.sites.is_empty() {
+                let others = random_order(pops.len(), seed).into_iter().filter(|site| *site >= given.len());
+                let order: Vec<usize> = given.iter().copied().chain(others).collect();
+                courses.push(course("random", &paths, users, &order, numbers));
+            }
+            courses
+        });
+        Outcome { order, of_seed }
+    }
 
-    let order = greedy.as_deref().unwrap_or(&given);
-    let code = |at: usize| pops.get(at).map_or_else(String::new, |pop| pop.id.as_str().to_ascii_uppercase());
-    let name = |order_name: &str, sites: usize| {
-        (order_name != "random").then(|| order.get(sites.wrapping_sub(1)).map(|&at| code(at))).flatten()
-    };
-    if let Some(file) = csv {
-        let mut writer = csv::Writer::from_writer(file);
-        for (&seed, courses) in seeds.iter().zip(&of_seed) {
+    /// The PoP that came last in a course, where it is the same under every seed.
+    fn last(&self, outcome: &Outcome, course: &str, sites: usize) -> Option<String> {
+        let at = *outcome.order.get(sites.wrapping_sub(1)).filter(|_| course != "random")?;
+        self.pops.get(at).map(|pop| pop.id.as_str().to_ascii_uppercase())
+    }
+
+    fn write_csv(&self, out: impl Write, outcome: &Outcome) -> Result<(), VerbError> {
+        let mut writer = csv::Writer::from_writer(out);
+        for (&seed, courses) in self.seeds.iter().zip(&outcome.of_seed) {
             for (course, (sites, reach)) in courses.iter().flat_map(|c| c.steps.iter().map(move |step| (c, step))) {
                 let Reach { mean_ms, p50_ms, p95_ms, p99_ms, .. } = *reach;
-                let (version, order, pop) = (env!("CARGO_PKG_VERSION"), course.order, name(course.order, *sites));
-                let (cities, sites, pop) = (cities.len(), *sites, pop.as_deref().unwrap_or(""));
-                let line = Line { version, seed, cities, order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms };
+                let pop = self.last(outcome, course.order, *sites).unwrap_or_default();
+                let (version, order) = (env!("CARGO_PKG_VERSION"), course.order);
+                let (cities, sites) = (self.cities.len(), *sites);
+                let line = Line { version, seed, cities, order, sites, pop: &pop, mean_ms, p50_ms, p95_ms, p99_ms };
                 writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
             }
         }
-        writer.flush()?;
+        Ok(writer.flush()?)
     }
+}
+
+impl Prepared for Sites<'_> {
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
+        self.write_csv(out, &self.play(Some(1)))
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
+    let study = Sites::of(args)?;
+    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let html = args.ground.html.as_deref().map(create).transpose()?;
+    let outcome = study.play(args.ground.threads);
+    if let Some(file) = csv {
+        study.write_csv(file, &outcome)?;
+    }
+    let of_seed = &outcome.of_seed;
     let mut rows = Vec::new();
     for (nth, shape) in of_seed.first().into_iter().flatten().enumerate() {
         for (step, &(sites, _)) in shape.steps.iter().enumerate() {
@@ -125,18 +172,18 @@ pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
             let over = |of: &dyn Fn(Reach) -> f64| Figure::of(reaches.clone().map(of));
             let figures = (over(&|r| r.mean_ms), over(&|r| r.p50_ms), over(&|r| r.p95_ms), over(&|r| r.p99_ms));
             let (Some(mean_ms), Some(p50_ms), Some(p95_ms), Some(p99_ms)) = figures else { continue };
-            let (order, pop) = (shape.order, name(shape.order, sites));
+            let (order, pop) = (shape.order, study.last(&outcome, shape.order, sites));
             rows.push(Row { order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms });
         }
     }
-    let report = Report { seed: args.ground.seed, seeds: args.ground.seeds, cities: cities.len(), rows };
+    let report = Report { seed: args.ground.seed, seeds: args.ground.seeds, cities: study.cities.len(), rows };
     let head = ["POPS", "ORDER", "LAST", "MEAN ms", "P50 ms", "P95 ms", "P99 ms", "GAIN ms"];
     let title = format!("{} cities, users sent to the PoP with the shortest round trip", report.cities);
     if let Some(file) = html {
-        let chosen: Vec<Place> = order.iter().filter_map(|&at| pops.get(at).cloned()).collect();
+        let chosen: Vec<Place> = outcome.order.iter().filter_map(|&at| study.pops.get(at).cloned()).collect();
         let maps = of_seed.first().into_iter().flatten().map(|course| {
             let shown = if course.order == "random" { &[][..] } else { &chosen };
-            page::Map::of_reach(course.order, &cities, &course.best_ms, shown)
+            page::Map::of_reach(course.order, &study.cities, &course.best_ms, shown)
         });
         let head: Vec<String> = head.iter().map(ToString::to_string).collect();
         page::write(file, &title, &head, &cells(&report), &maps.collect::<Vec<_>>())?;
