@@ -85,7 +85,7 @@ impl<'a> Placement<'a> {
                 below += users;
                 below >= share * all
             });
-            reached.or(seen.last()).map_or(0.0, |(ms, _)| f64::from(*ms))
+            reached.or_else(|| seen.last()).map_or(0.0, |(ms, _)| f64::from(*ms))
         };
         let mean_ms = seen.iter().map(|(ms, users)| f64::from(*ms) * users).sum::<f64>() / all;
         let (p50_ms, p95_ms, p99_ms) = (quantile(0.5), quantile(0.95), quantile(0.99));
