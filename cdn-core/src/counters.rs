@@ -200,6 +200,7 @@ counters! {
     RouterEdgesHealthy, "router", "router_edges_healthy", Gauge, "edges that viewers may be sent to";
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterPopsSpilling, "router", "router_pops_spilling", Gauge, "PoPs that send a share of their clients on, because of their load";
+    RouterEdgesBounded, "router", "router_edges_bounded", Gauge, "edges that send a share of their clients on to others of their PoP, because of their load";
     RouterSnapshotsForgotten, "router", "router_snapshots_forgotten_total", Counter, "snapshots whose decisions can no longer be replayed, because as many newer ones as allowed are kept";
     RouterSnapshotVersion, "router", "router_snapshot_version", Gauge, "the version of the snapshot that answers come from";
     // origin (simulated, folder, and faults laid over an app)

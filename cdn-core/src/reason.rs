@@ -112,8 +112,13 @@ reasons! {
     RouteStatic = "route_static", "the first of a stated order that is eligible";
     RouteSpilled = "route_spilled", "better candidates are at their capacity, so this client network's share goes on to the next";
     RouteRamping = "route_ramping", "a better candidate is back from being down, and this client network is not yet among those that it has taken back";
+    RouteBounded = "route_bounded", "the edge of the PoP that this client network comes to first has much more load than the mean of the PoP's edges, so its share goes on to the next edge";
     RouteSticky = "route_sticky", "the edge that this client was sent to before, which may still be chosen (HTTP routing)";
     RouteSecondAddress = "route_second_address", "the second address, in another PoP";
+    EdgeOnly = "edge_only", "the only edge of its PoP";
+    EdgeHashed = "edge_hashed", "the first of its PoP's edges in the order that the host's hash gives them";
+    EdgeDispersed = "edge_dispersed", "one of the first of its PoP's edges in the order that the host's hash gives them, over which its client networks are spread";
+    EdgeStandsIn = "edge_stands_in", "the next of its PoP's edges in the order that the host's hash gives them, because the one before does not serve";
     DnsAnswer = "dns_answer", "a DNS question was answered over HTTP";
     BeaconTaken = "beacon_taken", "a reported round trip was taken in";
     BeaconRefused = "beacon_refused", "a reported round trip was not taken in";

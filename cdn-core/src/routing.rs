@@ -5,6 +5,7 @@
 //! format, and not the network: it learns from what is reported to it.
 
 mod anycast;
+mod bound;
 mod decide;
 mod decision_id;
 mod explain;
@@ -12,6 +13,7 @@ mod explanation;
 mod fixed;
 mod geoproximity;
 mod host;
+mod inside;
 mod kept;
 mod latency;
 mod lay;
@@ -37,9 +39,10 @@ pub use self::{
     anycast::AnycastOptions,
     decision_id::{DecisionId, Subject},
     explain::ExplainOptions,
-    explanation::{CandidateExplained, ChosenEdge, Explanation},
+    explanation::{CandidateExplained, ChosenEdge, EdgeExplained, Explanation},
     geoproximity::BIAS_MAX,
     host::Host,
+    inside::InsideOptions,
     kept::{Basis, KeptOptions, KeptSnapshots},
     lay::{LaidMap, Outline},
     load::SpillOptions,

@@ -297,6 +297,7 @@ impl Control {
         self.counters.set(Counter::RouterEdgesHealthy, healthy as u64);
         self.counters.set(Counter::RouterPopsSpilling, snapshot.spilling_pops() as u64);
         self.counters.set(Counter::RouterPopsRamping, snapshot.ramping_pops() as u64);
+        self.counters.set(Counter::RouterEdgesBounded, snapshot.bounded_edges() as u64);
         self.counters.add(Counter::RouterSnapshotsForgotten, self.decisions().keep(&snapshot));
         let (zones, tallies) = (Arc::clone(&state.zones), self.tally.of(snapshot.pops()));
         self.published.store(Arc::new(Published { snapshot, zones, tallies }));

@@ -58,6 +58,8 @@ pub struct ChosenJson {
     pub address6: Option<String>,
     pub reason: &'static str,
     pub reason_help: &'static str,
+    pub edge_reason: &'static str,
+    pub edge_reason_help: &'static str,
 }
 
 /// One PoP.
@@ -87,10 +89,13 @@ pub struct CandidateJson {
 
 /// One edge of a candidate.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the fields are those of EdgeExplained")]
 pub struct EdgeStateJson {
     pub id: String,
     pub health: &'static str,
+    pub load_rps: Option<f64>,
+    pub acceptance: f64,
+    pub ramp: f64,
 }
 
 /// An [`EdgeHealth`] as JSON; times are spans before now.
@@ -176,6 +181,8 @@ impl From<&Explained> for ExplanationJson {
                     address6: chosen.address6.map(|ip| SocketAddr::from((ip, chosen.address.port())).to_string()),
                     reason: chosen.reason.as_str(),
                     reason_help: chosen.reason.help(),
+                    edge_reason: chosen.edge_reason.as_str(),
+                    edge_reason_help: chosen.edge_reason.help(),
                 })
                 .collect(),
             candidates: explanation.candidates.iter().map(CandidateJson::from).collect(),
@@ -208,7 +215,13 @@ impl From<&CandidateExplained> for CandidateJson {
             edges: candidate
                 .edges
                 .iter()
-                .map(|(id, state)| EdgeStateJson { id: id.to_string(), health: state.as_str() })
+                .map(|edge| EdgeStateJson {
+                    id: edge.edge.to_string(),
+                    health: edge.health.as_str(),
+                    load_rps: edge.load_rps.map(thousandths),
+                    acceptance: thousandths(edge.acceptance),
+                    ramp: thousandths(edge.ramp),
+                })
                 .collect(),
         }
     }

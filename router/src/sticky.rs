@@ -31,7 +31,8 @@ pub(crate) fn cookie(edge: &NodeId, span: Duration) -> Option<HeaderValue> {
 /// Puts `edge` first in the answer, if it could have been there; says where it is among `pops`.
 pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) -> Option<(PopIndex, u16)> {
     let is_eligible = explanation.candidates.iter().any(|candidate| {
-        let health = candidate.edges.iter().find(|(id, _)| id == edge).map_or(HealthState::Down, |&(_, state)| state);
+        let health =
+            candidate.edges.iter().find(|known| known.edge == *edge).map_or(HealthState::Down, |known| known.health);
         let passed_over = [Reason::RejectedSlower, Reason::RejectedFull, Reason::RejectedRamping];
         let was_an_option = candidate.chosen.is_some() || passed_over.contains(&candidate.reason);
         was_an_option && !candidate.draining && health.is_healthy()
@@ -45,7 +46,7 @@ pub(crate) fn hold(explanation: &mut Explanation, pops: &[Pop], edge: &NodeId) -
     explanation.chosen.retain(|chosen| chosen.pop != pop.code);
     let (pop, edge, reason) = (pop.code, edge.clone(), Reason::RouteSticky);
     let (address, address6) = (site.address, site.address6);
-    explanation.chosen.insert(0, ChosenEdge { pop, edge, address, address6, reason });
+    explanation.chosen.insert(0, ChosenEdge { pop, edge, address, address6, reason, edge_reason: reason });
     Some((PopIndex::new(at), nth))
 }
 

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use cdn_core::{
+    Reason,
     routing::{AskedBy, ExplainOptions, Explanation, Subject},
     zone::{Answer, Data, RecordSet, RecordType},
 };
@@ -63,6 +64,9 @@ pub(crate) fn reply<'a>(
 fn lines(explanation: &Explanation, id: &str) -> Vec<String> {
     let chosen: Vec<&str> = explanation.chosen.iter().map(|edge| edge.pop.as_str()).collect();
     let mut whole = format!("policy={}; chosen={}", explanation.policy, chosen.join(","));
+    if let Some(first) = explanation.chosen.first().filter(|first| first.edge_reason != Reason::EdgeOnly) {
+        let _ = write!(whole, "; edge={}; edge-reason={}", first.edge, first.edge_reason);
+    }
     if let Some(block) = explanation.block {
         let _ = write!(whole, "; client={block}");
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Host, Policy, Pop, PopIndex, RoutingOptions, draw,
+    inside::{self, Cohort},
     load::PopLoad,
     pops::{Eligibility, Fitness},
     ramp,
@@ -261,19 +262,17 @@ impl Facts {
         self.withdrawn_at.iter().flatten().any(|&at| self.at < at + max)
     }
 
-    /// Which of the waves of `pop` the clients that `key` stands for are of; see [`Fitness::wave`].
-    pub(super) fn wave(&self, pop: PopIndex, key: u64) -> u8 {
+    /// Whom the edges of `pop` take the clients for that `key` stands for.
+    pub(super) fn cohort(&self, pop: PopIndex, key: u64) -> Cohort {
         match (self.fitness.get(pop.index()), self.pops.get(pop.index())) {
-            (Some(fitness), Some(pop)) if fitness.is_ramping() => {
-                fitness.wave(ramp::edge_draw(self.options.seed, key, pop.code))
-            }
-            _ => 0,
+            (Some(fitness), Some(pop)) => Cohort::of(&self.options.inside, self.options.seed, key, pop, &fitness.edges),
+            _ => Cohort::default(),
         }
     }
 
-    /// Whether clients of one PoP may be sent to different edges of it.
-    pub(super) fn is_ramping_inside(&self) -> bool {
-        self.fitness.iter().any(Fitness::is_ramping)
+    /// Whether clients of one PoP may be sent to different edges of it for one host.
+    pub(super) fn differs_inside(&self) -> bool {
+        self.fitness.iter().any(|pop| !inside::is_one_cohort(&self.options.inside, &pop.edges))
     }
 
     fn is_spilling(&self) -> bool {
@@ -282,7 +281,7 @@ impl Facts {
 
     /// Whether blocks with the same order may be answered differently, exploring apart.
     pub(super) fn differs_by_block(&self, table: &TableFacts) -> bool {
-        table.policy().is_per_block() || self.is_spilling() || self.is_converging(table) || self.is_ramping_inside()
+        table.policy().is_per_block() || self.is_spilling() || self.is_converging(table) || self.differs_inside()
     }
 
     fn roomiest(&self, pops: &[PopIndex]) -> Option<usize> {
@@ -321,7 +320,7 @@ impl Facts {
     /// How many different answers a table has that does not look at its clients.
     pub(super) fn turns(&self, table: &TableFacts) -> u64 {
         let turns = self.policy_turns(table);
-        if self.is_spilling() || self.is_ramping_inside() { turns * SPILL_TURNS.div_ceil(turns) } else { turns }
+        if self.is_spilling() || self.differs_inside() { turns * SPILL_TURNS.div_ceil(turns) } else { turns }
     }
 
     /// The order at a turn, of a table that does not look at its clients.

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use super::{
-    AskedBy, CandidateExplained, ChosenEdge, Explanation, PopIndex, Snapshot, decide::For, pops::edge_for,
-    snapshot::reason_of_edge,
+    AskedBy, CandidateExplained, ChosenEdge, EdgeExplained, EdgeSite, Explanation, PopIndex, Snapshot,
+    decide::For,
+    inside::{Seat, edge_for},
+    pops::EdgeFitness,
 };
 use crate::{PopCode, Reason};
 
@@ -70,7 +72,7 @@ impl Snapshot {
                 estimate: *estimates.get(pop.index())?,
                 health: fitness.state(),
                 draining: fitness.draining,
-                edges: site.edges.iter().map(|edge| edge.id.clone()).zip(fitness.edges.iter().copied()).collect(),
+                edges: site.edges.iter().zip(&fitness.edges).map(EdgeExplained::from).collect(),
                 load_rps: load.and_then(|load| load.load_rps),
                 capacity_rps: load.and_then(|load| load.capacity_rps),
                 acceptance: load.map_or(1.0, |load| load.acceptance),
@@ -82,11 +84,13 @@ impl Snapshot {
         let chosen = decision.picks.iter().enumerate().filter_map(|(position, &pop)| {
             let site = &facts.pops[pop.index()];
             let fitness = &facts.fitness[pop.index()];
-            let edge = edge_for(site, fitness, host_id, facts.wave(pop, key))?;
-            let is_stand_in = edge_for(site, fitness, host_id, 0) != Some(edge);
-            let reason = reason_of_edge(policy, reason(position), is_stand_in);
+            let cohort = facts.cohort(pop, key);
+            let Seat { site: edge, reason: edge_reason } =
+                edge_for(&facts.options.inside, site, &fitness.edges, host_id, cohort)?;
+            let reason = reason(position);
+            let reason = Seat::reason_of_answer(reason, reason == policy.reason(), edge_reason);
             let (address, address6) = (edge.address, edge.address6);
-            Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason })
+            Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason, edge_reason })
         });
         Explanation {
             name: name.to_owned(),
@@ -107,5 +111,12 @@ impl Snapshot {
             candidates: candidates.collect(),
             chosen: chosen.collect(),
         }
+    }
+}
+
+impl From<(&EdgeSite, &EdgeFitness)> for EdgeExplained {
+    fn from((site, edge): (&EdgeSite, &EdgeFitness)) -> Self {
+        let EdgeFitness { state: health, load_rps, acceptance, ramp, .. } = *edge;
+        Self { edge: site.id.clone(), health, load_rps, acceptance, ramp }
     }
 }

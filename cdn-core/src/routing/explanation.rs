@@ -65,8 +65,8 @@ pub struct CandidateExplained {
     pub health: HealthState,
     /// Being drained.
     pub draining: bool,
-    /// Its edges and their states.
-    pub edges: Vec<(NodeId, HealthState)>,
+    /// Its edges.
+    pub edges: Vec<EdgeExplained>,
     /// Requests per second, where its edges report.
     pub load_rps: Option<f64>,
     /// Requests per second that it can bear, where there is a limit.
@@ -79,6 +79,21 @@ pub struct CandidateExplained {
     pub chosen: Option<usize>,
     /// Why it was kept or rejected.
     pub reason: Reason,
+}
+
+/// One edge of a PoP in an [`Explanation`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeExplained {
+    /// The edge.
+    pub edge: NodeId,
+    /// What is believed of it.
+    pub health: HealthState,
+    /// Requests per second, where it reports.
+    pub load_rps: Option<f64>,
+    /// The share of the clients coming to it that it takes for its load, 0 to 1; the others go on to the next edge.
+    pub acceptance: f64,
+    /// The share of its clients that it has back since it was down, 0 to 1.
+    pub ramp: f64,
 }
 
 /// One address of the answer.
@@ -94,4 +109,6 @@ pub struct ChosenEdge {
     pub address6: Option<Ipv6Addr>,
     /// Why it was chosen.
     pub reason: Reason,
+    /// Why this edge of the PoP.
+    pub edge_reason: Reason,
 }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EdgeKey, Pop, PopIndex, draw, pop_key, unit};
+use super::{EdgeKey, Pop, PopIndex, bound::Bounds, draw, pop_key, unit};
 use crate::{Instant, PopCode};
 
 /// What PoPs can bear, and when clients are sent on.
@@ -92,7 +92,10 @@ pub(super) struct Loads {
     edges: BTreeMap<EdgeKey, EdgeLoad>,
     /// For edges that say how many requests they have ever served: when each said how many.
     totals: BTreeMap<EdgeKey, (Instant, u64)>,
+    /// Requests per second that each PoP can bear, where there is a limit.
+    capacities: Vec<Option<f64>>,
     pops: Vec<Share>,
+    bounds: Bounds,
     /// The loads of the last report that was worth telling.
     told: Vec<Option<f64>>,
     balanced_at: Option<Instant>,
@@ -105,24 +108,31 @@ struct EdgeLoad {
     at: Instant,
 }
 
+/// Which share of those who come to a PoP, or to an edge, it takes.
 #[derive(Debug)]
-struct Share {
-    capacity_rps: Option<f64>,
+pub(super) struct Share {
     /// Requests per second that would come if all were taken.
     demand_rps: Option<f64>,
     /// Acceptances with the time since which each holds, the current one last.
     history: VecDeque<(Instant, f64)>,
 }
 
+/// An edge that serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serving {
+    pub(super) edge: EdgeKey,
+    /// It has all its clients back.
+    pub(super) is_back: bool,
+}
+
 impl Loads {
-    pub(super) fn new(options: SpillOptions, ttl: Duration, pops: &[Pop]) -> Self {
-        let share = |pop: &Pop| Share {
-            capacity_rps: options.capacity.get(&pop.code).copied(),
-            demand_rps: None,
-            history: VecDeque::from([(Instant::ZERO, 1.0)]),
-        };
-        let pops: Vec<Share> = pops.iter().map(share).collect();
+    /// `load_bound` is that of [`InsideOptions`](super::InsideOptions).
+    pub(super) fn new(options: SpillOptions, load_bound: Option<f64>, ttl: Duration, pops: &[Pop]) -> Self {
+        let capacities = pops.iter().map(|pop| options.capacity.get(&pop.code).copied()).collect();
+        let pops: Vec<Share> = pops.iter().map(|_| Share::default()).collect();
         Self {
+            capacities,
+            bounds: Bounds::new(load_bound),
             options,
             ttl: ttl.max(LAG_MIN),
             edges: BTreeMap::new(),
@@ -156,18 +166,26 @@ impl Loads {
         }
     }
 
-    /// Works the shares out anew, if that is due, and says whether there is news: a share has changed, or a load by so
-    /// much that whoever looks should see it. `is_eligible` says which PoPs could take more at all.
-    pub(super) fn balance(&mut self, now: Instant, is_eligible: impl Fn(PopIndex) -> bool) -> bool {
-        if self.balanced_at.is_some_and(|at| now < at + self.options.interval) {
-            return false;
-        }
+    /// Whether it is time to [`balance`](Self::balance).
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.balanced_at.is_none_or(|at| now >= at + self.options.interval)
+    }
+
+    /// Works the shares out anew, and says whether there is news: a share has changed, or a load by so much that whoever
+    /// looks should see it. `is_eligible` says which PoPs could take more at all, `serving` which edges of a PoP serve.
+    pub(super) fn balance(
+        &mut self,
+        now: Instant,
+        is_eligible: impl Fn(PopIndex) -> bool,
+        serving: impl Fn(PopIndex) -> Vec<Serving>,
+    ) -> bool {
         self.balanced_at = Some(now);
         let age_max = self.options.load_age_max;
         self.edges.retain(|_, load| now - load.at <= age_max);
         self.totals.retain(|_, &mut (at, _)| now - at <= age_max);
         let loads: Vec<Option<f64>> = PopIndex::all(self.pops.len()).map(|pop| self.load(pop)).collect();
-        let limits: Vec<Option<f64>> = self.pops.iter().map(|share| share.limit(self.options.headroom)).collect();
+        let free = 1.0 - self.options.headroom;
+        let limits: Vec<Option<f64>> = self.capacities.iter().map(|rps| rps.map(|rps| rps * free)).collect();
         // Where all together are beyond their limits nobody has room, and the excess is shared in proportion.
         let eligible: Vec<usize> =
             PopIndex::all(self.pops.len()).filter(|&pop| is_eligible(pop)).map(PopIndex::index).collect();
@@ -189,15 +207,24 @@ impl Loads {
             };
             changed |= share.set(now, self.ttl, acceptance);
         }
+        for pop in PopIndex::all(self.pops.len()) {
+            let load = |edge: EdgeKey| self.edges.get(&edge).map(|load| load.rps);
+            changed |= self.bounds.balance(now, self.ttl, pop, &serving(pop), load);
+        }
         changed
+    }
+
+    /// Requests per second of an edge, where it reports, and the share that it takes of the clients coming to it.
+    pub(super) fn of_edge(&self, edge: EdgeKey) -> (Option<f64>, f64) {
+        (self.edges.get(&edge).map(|load| load.rps), self.bounds.acceptance(edge))
     }
 
     /// What a snapshot says of every PoP.
     pub(super) fn report(&self) -> Vec<PopLoad> {
-        let all = PopIndex::all(self.pops.len()).zip(&self.pops);
-        all.map(|(pop, share)| PopLoad {
+        let all = PopIndex::all(self.pops.len()).zip(&self.pops).zip(&self.capacities);
+        all.map(|((pop, share), &capacity_rps)| PopLoad {
             load_rps: self.load(pop),
-            capacity_rps: share.capacity_rps,
+            capacity_rps,
             acceptance: share.acceptance(),
             ramp: 1.0,
         })
@@ -218,12 +245,14 @@ fn is_news(told: Option<f64>, load: Option<f64>) -> bool {
     }
 }
 
-impl Share {
-    fn limit(&self, headroom: f64) -> Option<f64> {
-        self.capacity_rps.map(|capacity| capacity * (1.0 - headroom))
+impl Default for Share {
+    fn default() -> Self {
+        Self { demand_rps: None, history: VecDeque::from([(Instant::ZERO, 1.0)]) }
     }
+}
 
-    fn acceptance(&self) -> f64 {
+impl Share {
+    pub(super) fn acceptance(&self) -> f64 {
         self.history.back().map_or(1.0, |&(_, acceptance)| acceptance)
     }
 
@@ -240,7 +269,7 @@ impl Share {
     }
 
     /// The limit over the demand; above 1 where there is room for more.
-    fn acceptance_for(&mut self, now: Instant, ttl: Duration, load_rps: f64, limit_rps: f64) -> f64 {
+    pub(super) fn acceptance_for(&mut self, now: Instant, ttl: Duration, load_rps: f64, limit_rps: f64) -> f64 {
         let demand = load_rps / self.mean_acceptance(now, ttl).max(ACCEPTANCE_MIN);
         let demand = self.demand_rps.map_or(demand, |mean| {
             let gain = if demand > mean { DEMAND_GAIN_UP } else { DEMAND_GAIN_DOWN };
@@ -251,7 +280,7 @@ impl Share {
     }
 
     /// Sets the acceptance, unless the change is noise; whether it was set.
-    fn set(&mut self, now: Instant, ttl: Duration, wanted: f64) -> bool {
+    pub(super) fn set(&mut self, now: Instant, ttl: Duration, wanted: f64) -> bool {
         let before = self.acceptance();
         let acceptance = wanted.clamp(ACCEPTANCE_MIN, 1.0);
         let is_noise = if wanted >= CLEAR {
@@ -300,7 +329,7 @@ mod tests {
             let pops = codes.map(|code| Pop { code, place: place.clone(), edges: vec![] });
             let capacity = codes.into_iter().zip(capacity).filter(|(_, rps)| rps.is_finite()).collect();
             let options = SpillOptions { capacity, ..SpillOptions::default() };
-            let loads = Loads::new(options, Duration::from_secs(TTL_S), &pops);
+            let loads = Loads::new(options, None, Duration::from_secs(TTL_S), &pops);
             let blocks = blocks.into_iter().map(|(order, rps)| (order, order[0], rps)).collect();
             Self { loads, blocks, second: 0, changes: 0 }
         }
@@ -324,7 +353,7 @@ mod tests {
             for (pop, rps) in PopIndex::all(3).zip(rps) {
                 self.loads.handle_load(now, EdgeKey(pop.index() as u64), pop, rps);
             }
-            self.loads.balance(now, |_| true);
+            self.loads.balance(now, |_| true, |_| vec![]);
             rps
         }
     }
@@ -404,7 +433,7 @@ mod tests {
         }
         assert!(world.loads.report()[0].acceptance < 0.5);
         let later = Instant::ZERO + Duration::from_secs(world.second + 11);
-        assert!(world.loads.balance(later, |_| true));
+        assert!(world.loads.balance(later, |_| true, |_| vec![]));
         assert_eq!((world.loads.report()[0].acceptance, world.loads.report()[0].load_rps), (1.0, None));
     }
 }

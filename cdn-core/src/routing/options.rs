@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{AnycastOptions, Hysteresis, PolicyKind, SpillOptions};
+use super::{AnycastOptions, Hysteresis, InsideOptions, PolicyKind, SpillOptions};
 use crate::{
     PopCode,
     estimate::EstimateOptions,
@@ -27,6 +27,8 @@ pub struct RoutingOptions {
     pub anycast: AnycastOptions,
     /// What PoPs can bear, and when clients are sent on.
     pub spill: SpillOptions,
+    /// How hosts are spread over the edges of a PoP.
+    pub inside: InsideOptions,
     /// Addresses per answer, each in another PoP; 1 or more. Default 2.
     pub answers: usize,
     /// How long resolvers may keep an answer. Default 60 s, as CloudFront. Halved while a candidate is degraded.
@@ -64,6 +66,7 @@ impl Default for RoutingOptions {
             weights: BTreeMap::new(),
             anycast: AnycastOptions::default(),
             spill: SpillOptions::default(),
+            inside: InsideOptions::default(),
             answers: 2,
             ttl: Duration::from_secs(60),
             hysteresis: Hysteresis::default(),

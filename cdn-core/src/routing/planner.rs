@@ -16,8 +16,8 @@ use super::{
     EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot,
     decide::{Facts, TableFacts},
     lay::{LaidMap, Outline},
-    load::{Loads, PopLoad},
-    pops::Fitness,
+    load::{Loads, PopLoad, Serving},
+    pops::{EdgeFitness, Fitness},
     ramp,
     table::{Around, Table},
 };
@@ -135,7 +135,7 @@ impl Planner {
             policy: options.policy,
             estimates: Arc::new(Estimates::new(options.estimate.clone())),
             near: Arc::default(),
-            loads: Loads::new(options.spill.clone(), options.ttl, &[]),
+            loads: Loads::new(options.spill.clone(), options.inside.load_bound, options.ttl, &[]),
             quorum: Quorum::new(options.quorum.clone()),
             changes: vec![],
             options: Arc::new(options),
@@ -350,7 +350,8 @@ impl Planner {
             Arc::make_mut(&mut self.near).clear();
             self.fresh.clear();
             self.fresh_regions.clear();
-            self.loads = Loads::new(self.options.spill.clone(), self.options.ttl, &pops);
+            let options = &self.options;
+            self.loads = Loads::new(options.spill.clone(), options.inside.load_bound, options.ttl, &pops);
             self.withdrawn_at = vec![None; pops.len()];
             self.announced = vec![false; pops.len()];
         }
@@ -549,22 +550,33 @@ impl Planner {
     fn fitness(&self, now: Instant) -> Vec<Fitness> {
         let of_pop = |(at, pop): (usize, &Pop)| {
             let known = |site: &EdgeSite| {
-                let edge = self.edges.values().find(|edge| edge.pop.index() == at && edge.id == site.id);
-                edge.map_or((HealthState::Unknown, 1.0), |edge| (edge.verdict.state, self.share_back(now, edge)))
+                let mut edges = self.edges.iter().filter(|(_, edge)| edge.pop.index() == at);
+                let Some((&key, edge)) = edges.find(|(_, edge)| edge.id == site.id) else {
+                    return EdgeFitness::whole(HealthState::Unknown);
+                };
+                let (load_rps, acceptance) = self.loads.of_edge(key);
+                let ramp = self.share_back(now, edge);
+                EdgeFitness { ramp, acceptance, load_rps, ..EdgeFitness::whole(edge.verdict.state) }
             };
-            let (edges, shares): (Vec<HealthState>, Vec<f64>) = pop.edges.iter().map(known).unzip();
-            let serving = edges.iter().zip(&shares).filter(|(state, _)| state.is_healthy());
-            let most = serving.map(|(_, &share)| share).reduce(f64::max).unwrap_or(1.0);
-            let back = shares.iter().map(|share| (share / most).min(1.0)).collect();
-            Fitness { edges, back, draining: self.drained.contains(&pop.code), rejected: None }
+            Fitness::new(pop.edges.iter().map(known).collect(), self.drained.contains(&pop.code))
         };
         self.pops.iter().enumerate().map(of_pop).collect()
     }
 
-    /// Works out anew which share of its clients each PoP takes, if that is due; whether any changed.
+    /// Works out anew which share of its clients each PoP and each edge takes, if that is due; whether any changed.
     fn balance(&mut self, now: Instant) -> bool {
+        if !self.loads.is_due(now) {
+            return false;
+        }
         let fitness = self.fitness(now);
-        self.loads.balance(now, |pop| fitness.get(pop.index()).is_some_and(Fitness::is_healthy))
+        let mut serving = vec![vec![]; self.pops.len()];
+        for (&edge, known) in self.edges.iter().filter(|(_, edge)| edge.verdict.state.is_healthy()) {
+            if let Some(of_pop) = serving.get_mut(known.pop.index()) {
+                of_pop.push(Serving { edge, is_back: self.share_back(now, known) >= 1.0 });
+            }
+        }
+        let is_eligible = |pop: PopIndex| fitness.get(pop.index()).is_some_and(Fitness::is_healthy);
+        self.loads.balance(now, is_eligible, |pop| serving.get(pop.index()).cloned().unwrap_or_default())
     }
 
     /// Makes the tables that the hosts need, out of those that are there where they are alike.

@@ -1,8 +1,7 @@
 //! The candidates: PoPs with their edges, and which of them may be chosen.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv6Addr, SocketAddrV4};
 
-use super::draw;
 use crate::{NodeId, PopCode, Reason, geo::Place, health::HealthState};
 
 /// A PoP by its position in the router's list.
@@ -53,56 +52,58 @@ pub struct EdgeSite {
     pub address6: Option<Ipv6Addr>,
 }
 
+/// An edge of a PoP at the moment. Shares are 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct EdgeFitness {
+    pub(super) state: HealthState,
+    /// The share of its clients that it has back since it was down.
+    pub(super) ramp: f64,
+    /// The share of the clients coming to it that it takes, for its load.
+    pub(super) acceptance: f64,
+    /// Both together: the share of the clients coming to it that go no further.
+    pub(super) takes: f64,
+    /// Requests per second, where it reports.
+    pub(super) load_rps: Option<f64>,
+}
+
+impl EdgeFitness {
+    /// An edge that takes everybody, as far as it is known.
+    pub(super) const fn whole(state: HealthState) -> Self {
+        Self { state, ramp: 1.0, acceptance: 1.0, takes: 1.0, load_rps: None }
+    }
+}
+
 /// Whether a PoP may be chosen.
 #[derive(Clone, Debug)]
 pub(super) struct Fitness {
-    /// The states of its edges, in their order.
-    pub(super) edges: Vec<HealthState>,
-    /// Against the edge that has most of them, the share of its clients that each has back since it was down: 1 for all.
-    pub(super) back: Vec<f64>,
+    /// Its edges, in their order.
+    pub(super) edges: Vec<EdgeFitness>,
     pub(super) draining: bool,
     /// Why it never may be, whatever its health: it is outside the host's limits.
     pub(super) rejected: Option<Reason>,
 }
 
 impl Fitness {
+    /// Of edges whose `takes` is not yet worked out. Where all come back together none waits for another.
+    pub(super) fn new(mut edges: Vec<EdgeFitness>, draining: bool) -> Self {
+        let serving = edges.iter().filter(|edge| edge.state.is_healthy());
+        let farthest = serving.map(|edge| edge.ramp).reduce(f64::max).unwrap_or(1.0);
+        for edge in &mut edges {
+            edge.takes = (edge.ramp / farthest).min(1.0) * edge.acceptance;
+        }
+        Self { edges, draining, rejected: None }
+    }
+
     /// At least one edge serves, and clients may be sent there.
     pub(super) fn is_healthy(&self) -> bool {
-        self.rejected.is_none() && !self.draining && self.edges.iter().any(|state| state.is_healthy())
-    }
-
-    /// Clients by how many of its edges still do without them: of wave 0 are those that all edges have back, of wave 1
-    /// those that the one farthest behind has not, and so on. `draw`, above 0 and below 1, stands for a client.
-    pub(super) fn wave(&self, draw: f64) -> u8 {
-        u8::try_from(self.steps().iter().filter(|&&back| back <= draw).count()).unwrap_or(u8::MAX)
-    }
-
-    /// All its waves.
-    pub(super) fn waves(&self) -> impl Iterator<Item = u8> + use<> {
-        0..=u8::try_from(self.steps().len()).unwrap_or(u8::MAX)
-    }
-
-    /// Whether an edge that serves beside others has not all its clients back.
-    pub(super) fn is_ramping(&self) -> bool {
-        self.serving().any(|back| back < 1.0)
-    }
-
-    /// The different shares below 1, ascending.
-    fn steps(&self) -> Vec<f64> {
-        let mut steps: Vec<f64> = self.serving().filter(|&back| back < 1.0).collect();
-        steps.sort_by(f64::total_cmp);
-        steps.dedup();
-        steps
-    }
-
-    fn serving(&self) -> impl Iterator<Item = f64> {
-        self.edges.iter().zip(&self.back).filter(|(state, _)| state.is_healthy()).map(|(_, &back)| back)
+        self.rejected.is_none() && !self.draining && self.edges.iter().any(|edge| edge.state.is_healthy())
     }
 
     /// The best state among its edges.
     pub(super) fn state(&self) -> HealthState {
         let best_first = [HealthState::Up, HealthState::Suspect, HealthState::Unknown];
-        best_first.into_iter().find(|state| self.edges.contains(state)).unwrap_or(HealthState::Down)
+        let is_there = |state: &HealthState| self.edges.iter().any(|edge| edge.state == *state);
+        best_first.into_iter().find(is_there).unwrap_or(HealthState::Down)
     }
 
     /// Why it may not be chosen.
@@ -140,9 +141,9 @@ impl Eligibility {
         let inside = || pops.iter().filter(|pop| pop.rejected.is_none());
         let all_drained = inside().all(|pop| pop.draining);
         let candidates = || inside().filter(|pop| all_drained || !pop.draining).flat_map(|pop| &pop.edges);
-        let healthy = candidates().filter(|state| state.is_healthy()).count();
+        let healthy = candidates().filter(|edge| edge.state.is_healthy()).count();
         let healthy_share = healthy as f64 / candidates().count().max(1) as f64;
-        let degraded = inside().any(|pop| pop.draining || pop.edges.iter().any(|state| !state.is_healthy()));
+        let degraded = inside().any(|pop| pop.draining || pop.edges.iter().any(|edge| !edge.state.is_healthy()));
         let fail_open = healthy == 0 || healthy_share < healthy_share_min;
         let rejected = pops.iter().map(|pop| match pop.rejected() {
             Some(Reason::RejectedDraining) if all_drained => None,
@@ -167,34 +168,12 @@ impl Eligibility {
     }
 }
 
-/// The edge of `pop` that serves clients of `wave` for `host`: the one with the highest draw among those that serve
-/// (rendezvous hashing), so that an object is looked for on one edge, and only the names of an edge that leaves move. Where
-/// none serves, any.
-pub(super) fn edge_for<'a>(pop: &'a Pop, fitness: &Fitness, host: &str, wave: u8) -> Option<&'a EdgeSite> {
-    let behind = usize::from(wave).checked_sub(1).and_then(|last| fitness.steps().get(last).copied());
-    let highest = |only_healthy: bool| {
-        let edges = pop.edges.iter().zip(&fitness.edges).zip(&fitness.back);
-        let serves = |state: &HealthState, back: f64| state.is_healthy() && behind.is_none_or(|behind| back > behind);
-        edges
-            .filter(|((_, state), back)| !only_healthy || serves(state, **back))
-            .map(|((edge, _), _)| edge)
-            .max_by_key(|edge| draw(key(edge), host, [0, 0]))
-    };
-    highest(true).or_else(|| highest(false))
-}
-
-fn key(edge: &EdgeSite) -> u64 {
-    let (ip, port): (&Ipv4Addr, u16) = (edge.address.ip(), edge.address.port());
-    u64::from(ip.to_bits()) << 16 | u64::from(port)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Role, geo::Point};
 
     fn fitness(edges: &[HealthState], draining: bool) -> Fitness {
-        Fitness { edges: edges.to_vec(), back: vec![1.0; edges.len()], draining, rejected: None }
+        Fitness::new(edges.iter().copied().map(EdgeFitness::whole).collect(), draining)
     }
 
     #[test]
@@ -229,31 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn when_an_edge_leaves_only_its_names_move() {
-        let edges: Vec<_> = (0..4u8)
-            .map(|at| EdgeSite {
-                id: NodeId::new(Role::Edge, &format!("iad-{at}")),
-                address: SocketAddrV4::new(Ipv4Addr::new(127, 77, 0, at), 80),
-                address6: None,
-            })
-            .collect();
-        let place = Place { point: Point::new(0.0, 0.0).unwrap(), country: "".into(), label: "".into() };
-        let pop = Pop { code: "IAD".parse().unwrap(), place, edges };
-        let (all, three) = (fitness(&[HealthState::Up; 4], false), {
-            let mut states = [HealthState::Up; 4];
-            states[1] = HealthState::Down;
-            fitness(&states, false)
-        });
-        let mut moved = 0;
-        for host in (0..1000).map(|at| format!("host-{at}.test")) {
-            let (before, after) = (edge_for(&pop, &all, &host, 0).unwrap(), edge_for(&pop, &three, &host, 0).unwrap());
-            if before != after {
-                assert_eq!(before, &pop.edges[1]);
-                moved += 1;
-            }
-        }
-        assert!((200..300).contains(&moved), "{moved}");
-        let none = fitness(&[HealthState::Down; 4], false);
-        assert!(edge_for(&pop, &none, "x", 0).is_some());
+    fn an_edge_waits_for_its_load_and_behind_those_that_came_back_before_it() {
+        let shares = |shares: &[(HealthState, f64, f64)]| {
+            let edge = |&(state, ramp, acceptance)| EdgeFitness { ramp, acceptance, ..EdgeFitness::whole(state) };
+            let fitness = Fitness::new(shares.iter().map(edge).collect(), false);
+            fitness.edges.iter().map(|edge| edge.takes).collect::<Vec<_>>()
+        };
+        use HealthState::{Down, Up};
+        assert_eq!(shares(&[(Up, 1.0, 0.5), (Up, 0.25, 1.0), (Down, 1.0, 1.0)]), [0.5, 0.25, 1.0]);
+        assert_eq!(shares(&[(Up, 0.5, 0.5), (Up, 0.25, 1.0), (Down, 1.0, 1.0)]), [0.5, 0.5, 1.0]);
     }
 }

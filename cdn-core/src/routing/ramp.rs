@@ -32,11 +32,6 @@ pub(super) fn accepts(share: f64, seed: u64, key: u64, code: PopCode) -> bool {
     share >= 1.0 || unit(draw(seed, "ramp", [key, pop_key(code)])) < share
 }
 
-/// What the clients that `key` stands for draw among the edges of a PoP: an edge has them back once its share is above.
-pub(super) fn edge_draw(seed: u64, key: u64, code: PopCode) -> f64 {
-    unit(draw(seed, "ramp edges", [key, pop_key(code)]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

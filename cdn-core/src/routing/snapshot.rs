@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    EdgeSite, Host, Policy, PolicyKind, Pop, PopIndex,
+    EdgeSite, Host, PolicyKind, Pop, PopIndex,
     decide::{Facts, For, TableFacts},
-    pops::edge_for,
+    inside::{Cohort, Seat, edge_for},
 };
 use crate::{
     Instant, Reason,
@@ -51,8 +51,8 @@ impl AnswerId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Answer {
     pops: Box<[PopIndex]>,
-    /// For each the wave that its clients are of; empty where that is 0 for all.
-    waves: Box<[u8]>,
+    /// For each the cohort that its clients are of, by number; empty where that is the first for all.
+    cohorts: Box<[u32]>,
 }
 
 impl Deref for Answer {
@@ -70,10 +70,10 @@ pub struct Snapshot {
     /// For each table the answers of its policy.
     tables: Box<[Answers]>,
     answers: Box<[Answer]>,
-    /// For each host, PoP and wave of its clients the edge's addresses.
-    addresses: Box<[Box<[Waves]>]>,
-    /// Whether clients of one PoP may be sent to different edges of it.
-    is_ramping_inside: bool,
+    /// For each host, PoP and cohort of its clients the edge.
+    placed: Box<[Box<[OfCohorts]>]>,
+    /// Whether clients of one PoP may be sent to different edges of it for one host.
+    differs_inside: bool,
 }
 
 /// Where an edge is reached.
@@ -85,8 +85,15 @@ pub struct EdgeAddresses {
     pub v6: Option<Ipv6Addr>,
 }
 
-/// The addresses of a PoP for a host, by wave.
-type Waves = Box<[Option<EdgeAddresses>]>;
+/// An edge of a PoP, and why it is that one.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    addresses: EdgeAddresses,
+    reason: Reason,
+}
+
+/// The edges of a PoP for a host, by cohort.
+type OfCohorts = Box<[Option<Placed>]>;
 
 /// A table's answers.
 #[derive(Debug)]
@@ -100,21 +107,22 @@ enum Answers {
 
 impl Snapshot {
     pub(super) fn build(facts: Arc<Facts>) -> Self {
-        let mut answers = Interned::default();
+        let mut answers = Interned::new(&facts);
         let tables = facts.tables.iter().map(|table| Answers::of(&facts, table, &mut answers)).collect();
-        let addresses = facts
-            .hosts
-            .iter()
-            .map(|host| {
-                let pops = facts.pops.iter().zip(&facts.fitness);
-                pops.map(|(pop, fitness)| {
-                    let addresses = |wave| edge_for(pop, fitness, &host.id, wave).map(EdgeAddresses::of);
-                    fitness.waves().map(addresses).collect()
-                })
-                .collect()
+        let Interned { list, cohorts, differs_inside, .. } = answers;
+        let of_host = |host: &Host| {
+            let pops = facts.pops.iter().zip(&facts.fitness).zip(&cohorts);
+            pops.map(|((pop, fitness), cohorts)| {
+                let placed = |&cohort: &Cohort| {
+                    let seat = edge_for(&facts.options.inside, pop, &fitness.edges, &host.id, cohort)?;
+                    Some(Placed { addresses: EdgeAddresses::of(seat.site), reason: seat.reason })
+                };
+                cohorts.iter().map(placed).collect()
             })
-            .collect();
-        Self { tables, answers: answers.list.into(), addresses, is_ramping_inside: facts.is_ramping_inside(), facts }
+            .collect()
+        };
+        let placed = facts.hosts.iter().map(of_host).collect();
+        Self { tables, answers: list.into(), placed, differs_inside, facts }
     }
 
     /// Grows with every snapshot of a router.
@@ -151,7 +159,7 @@ impl Snapshot {
     /// How many edges viewers may be sent to.
     pub fn healthy_edges(&self) -> usize {
         let pops = self.facts.fitness.iter().filter(|pop| !pop.draining);
-        pops.flat_map(|pop| &pop.edges).filter(|state| state.is_healthy()).count()
+        pops.flat_map(|pop| &pop.edges).filter(|edge| edge.state.is_healthy()).count()
     }
 
     /// How many PoPs send a share of their clients on, because of their load.
@@ -162,6 +170,11 @@ impl Snapshot {
     /// How many PoPs have not all their clients back since they were down.
     pub fn ramping_pops(&self) -> usize {
         self.facts.loads.iter().filter(|load| load.ramp < 1.0).count()
+    }
+
+    /// How many edges send a share of their clients on to others of their PoP, because of their load.
+    pub fn bounded_edges(&self) -> usize {
+        self.facts.fitness.iter().flat_map(|pop| &pop.edges).filter(|edge| edge.acceptance < 1.0).count()
     }
 
     /// The candidates.
@@ -195,16 +208,13 @@ impl Snapshot {
     /// Why the first edge of that answer is the first.
     pub fn reason(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
         let reason = self.reason_of_pop(host, client, turn);
-        if !self.is_ramping_inside {
+        if !self.differs_inside {
             return reason;
         }
         let (answer, _) = self.answer(host, client, turn);
-        let home = || {
-            let waves = self.addresses.get(host)?.get(self.first_pop(answer)?.index())?;
-            waves.first().copied()?
-        };
+        let of_edge = self.placed(host, answer).next().map(|first| first.reason);
         let policy = self.facts.tables[self.facts.table(host)].policy();
-        reason_of_edge(policy, reason, self.edges(host, answer).next() != home())
+        of_edge.map_or(reason, |of_edge| Seat::reason_of_answer(reason, reason == policy.reason(), of_edge))
     }
 
     fn reason_of_pop(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
@@ -238,20 +248,18 @@ impl Snapshot {
 
     /// The same edges, with the IPv6 addresses that they have.
     pub fn edges(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = EdgeAddresses> + '_ {
-        let of_host = self.addresses.get(host);
+        self.placed(host, answer).map(|placed| placed.addresses)
+    }
+
+    fn placed(&self, host: usize, answer: AnswerId) -> impl Iterator<Item = Placed> + '_ {
+        let of_host = self.placed.get(host);
         let answer = self.answers.get(answer.index());
         let pops = answer.map_or(&[][..], |answer| answer).iter().enumerate();
         pops.filter_map(move |(at, pop)| {
-            let wave = answer?.waves.get(at).copied().unwrap_or(0);
-            *of_host?.get(pop.index())?.get(usize::from(wave))?
+            let cohort = answer?.cohorts.get(at).copied().unwrap_or(0);
+            *of_host?.get(pop.index())?.get(cohort as usize)?
         })
     }
-}
-
-/// The reason for an edge of a PoP that was chosen for `reason`: where it stands in for one that is not quite back, and the
-/// PoP is simply the best, the edge is what wants explaining.
-pub(super) fn reason_of_edge(policy: &dyn Policy, reason: Reason, is_stand_in: bool) -> Reason {
-    if is_stand_in && reason == policy.reason() { Reason::RouteRamping } else { reason }
 }
 
 impl EdgeAddresses {
@@ -301,22 +309,44 @@ impl Answers {
     }
 }
 
-#[derive(Default)]
 struct Interned {
     list: Vec<Answer>,
     ids: BTreeMap<Answer, AnswerId>,
+    /// Whether there is more than one cohort of some PoP.
+    differs_inside: bool,
+    /// Of every PoP the cohorts that there are clients of; that of clients who differ from nobody is the first.
+    cohorts: Vec<Vec<Cohort>>,
+    numbers: BTreeMap<(PopIndex, Cohort), u32>,
 }
 
 impl Interned {
+    fn new(facts: &Facts) -> Self {
+        let cohorts = vec![vec![Cohort::default()]; facts.pops.len()];
+        let numbers = PopIndex::all(facts.pops.len()).map(|pop| ((pop, Cohort::default()), 0)).collect();
+        let differs_inside = facts.differs_inside();
+        Self { list: vec![], ids: BTreeMap::new(), differs_inside, cohorts, numbers }
+    }
+
     /// The answer of `picks` for the clients that `key` stands for.
     fn id(&mut self, facts: &Facts, picks: Vec<PopIndex>, key: u64) -> AnswerId {
-        let waves =
-            if facts.is_ramping_inside() { picks.iter().map(|&pop| facts.wave(pop, key)).collect() } else { vec![] };
-        let waves = if waves.iter().all(|&wave| wave == 0) { vec![] } else { waves };
+        let cohorts = match self.differs_inside {
+            true => picks.iter().map(|&pop| self.number(pop, facts.cohort(pop, key))).collect(),
+            false => vec![],
+        };
+        let cohorts = if cohorts.iter().all(|&cohort| cohort == 0) { vec![] } else { cohorts };
         let next = AnswerId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        *self.ids.entry(Answer { pops: picks.into(), waves: waves.into() }).or_insert_with_key(|answer| {
+        *self.ids.entry(Answer { pops: picks.into(), cohorts: cohorts.into() }).or_insert_with_key(|answer| {
             self.list.push(answer.clone());
             next
+        })
+    }
+
+    /// The number of a cohort of `pop`.
+    fn number(&mut self, pop: PopIndex, cohort: Cohort) -> u32 {
+        *self.numbers.entry((pop, cohort)).or_insert_with(|| {
+            let Some(known) = self.cohorts.get_mut(pop.index()) else { return 0 };
+            known.push(cohort);
+            u32::try_from(known.len() - 1).unwrap_or(u32::MAX)
         })
     }
 }
