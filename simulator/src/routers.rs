@@ -59,18 +59,21 @@ impl Router {
     }
 }
 
-/// The candidates, one edge each.
+/// The candidates with their edges.
 fn pops_of(plan: &Plan) -> Vec<Pop> {
-    let edges = plan.nodes_with(Role::Edge);
-    let pop = |(_, spec): (usize, &crate::plan::NodeSpec)| {
-        let SocketAddr::V4(address) = spec.address else { return None };
-        Some(Pop {
-            code: spec.pop?,
-            place: geo_place(&spec.place)?,
-            edges: vec![EdgeSite { id: spec.id.clone(), address, address6: None }],
-        })
-    };
-    edges.filter_map(pop).collect()
+    let mut pops: Vec<Pop> = vec![];
+    for (_, spec) in plan.nodes_with(Role::Edge) {
+        let (SocketAddr::V4(address), Some(code), Some(place)) = (spec.address, spec.pop, geo_place(&spec.place))
+        else {
+            continue;
+        };
+        let edge = EdgeSite { id: spec.id.clone(), address, address6: None };
+        match pops.iter_mut().find(|pop| pop.code == code) {
+            Some(pop) => pop.edges.push(edge),
+            None => pops.push(Pop { code, place, edges: vec![edge] }),
+        }
+    }
+    pops
 }
 
 /// A place as routers know it.
@@ -112,14 +115,15 @@ impl<W: Witness> Sim<'_, W> {
         let now = self.now;
         let host = self.routers.get_mut(router)?;
         let told = tell(&mut host.planner, now);
-        let mut is_fail_open = None;
+        let mut published = None;
         if let Some(snapshot) = host.planner.poll_snapshot(now) {
-            is_fail_open = Some(snapshot.is_fail_open());
+            published = Some((snapshot.is_fail_open(), snapshot.bounded_edges() as u64));
             host.snapshot = Arc::new(snapshot);
         }
         let (by, changes) = (host.node, host.planner.poll_changes());
-        if let (Some(is_fail_open), Some(node)) = (is_fail_open, self.nodes.get(by as usize)) {
+        if let (Some((is_fail_open, bounded_edges)), Some(node)) = (published, self.nodes.get(by as usize)) {
             node.counters.set(Counter::RouterFailOpen, u64::from(is_fail_open));
+            node.counters.set(Counter::RouterEdgesBounded, bounded_edges);
         }
         for (edge, change) in changes {
             let Some(node) = self.plan.position(&edge).and_then(|at| u32::try_from(at).ok()) else { continue };
