@@ -6,6 +6,7 @@
 
 mod distributions;
 mod dns;
+mod edges;
 mod keys;
 mod origins;
 mod records;
@@ -29,6 +30,7 @@ use world::{Atlas, Place, World};
 use self::{
     distributions::{distributions_of, groups_of},
     dns::dns_of,
+    edges::edges_of,
     keys::key_groups_of,
     origins::origins_of,
     records::records_of,
@@ -188,9 +190,10 @@ impl Cluster {
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
         let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?, &mut warnings)?;
-        let mut nodes = nodes_of(&pops, &regional, shield.as_ref(), &routers, &origins, ports)?;
+        let edges = edges_of(file, &pops)?;
+        let mut nodes = nodes_of(&pops, &edges, &regional, shield.as_ref(), &routers, &origins, ports)?;
         // All edges or none: whoever asks for either family is led to the same ones.
-        let ipv6 = inputs.ipv6.filter(|&net| ipv6::has_room(net, pops.len()));
+        let ipv6 = inputs.ipv6.filter(|&net| ipv6::has_room(net, edges.iter().sum()));
         if let Some(net) = ipv6 {
             give_ipv6(&mut nodes, net);
         }
@@ -256,9 +259,14 @@ impl Cluster {
 
     /// The PoPs that may serve a distribution.
     pub(crate) fn candidates(&self, distribution: &str) -> Vec<PopCode> {
-        let edges: Vec<Place> = self.nodes_with(Role::Edge).map(|plan| plan.place.clone()).collect();
+        let pops: Vec<Place> = self.pops().cloned().collect();
         let host = self.routing.hosts.iter().find(|host| host.id == distribution);
-        host.map_or_else(Vec::new, |host| candidates(host, &edges))
+        host.map_or_else(Vec::new, |host| candidates(host, &pops))
+    }
+
+    /// The PoPs that edges stand in.
+    pub(crate) fn pops(&self) -> impl Iterator<Item = &Place> {
+        edges::pops(&self.nodes)
     }
 
     /// Who lives at `address`: the place whose links lead there.
@@ -387,6 +395,7 @@ fn check_id(key: &str, id: &str) -> Result<(), KeyError> {
 
 fn nodes_of(
     pops: &[Place],
+    edges: &[usize],
     regional: &[Place],
     shield: Option<&Place>,
     routers: &[Place],
@@ -406,8 +415,9 @@ fn nodes_of(
         let last = u8::try_from(at + 1).unwrap_or(u8::MAX);
         Some(SocketAddr::new(Ipv4Addr::new(127, 77, network, last).into(), ports.edge_http()))
     };
-    for (at, pop) in pops.iter().enumerate() {
-        add(Role::Edge, pop.id.as_str(), pop, edge_at(0, at), None);
+    let of_pops = pops.iter().zip(edges).flat_map(|(pop, &edges)| (0..edges).map(move |number| (pop, number)));
+    for (at, (pop, number)) in of_pops.enumerate() {
+        add(Role::Edge, &edges::name_of(pop, number), pop, edge_at(0, at), None);
     }
     for (at, pop) in regional.iter().enumerate() {
         add(Role::Regional, pop.id.as_str(), pop, edge_at(2, at), None);
@@ -441,7 +451,8 @@ fn nodes_of(
     }
     if nodes.len() > PortBlock::NODES_MAX {
         let most = PortBlock::NODES_MAX;
-        return Err(KeyError::new("pops", format!("{} nodes; a world has at most {most}", nodes.len())));
+        let key = if edges.iter().any(|&edges| edges > 1) { "edge.per_pop" } else { "pops" };
+        return Err(KeyError::new(key, format!("{} nodes; a world has at most {most}", nodes.len())));
     }
     Ok(nodes)
 }

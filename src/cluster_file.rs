@@ -24,7 +24,7 @@ pub(crate) struct ClusterFile {
     /// A named set of PoPs: `tiny`, `world-6`, `world-18`. Default `world-6`. `pops` replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) preset: Option<String>,
-    /// PoPs by IATA metro code, one edge each.
+    /// PoPs by IATA metro code, with one edge each or as many as `edge.per_pop` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pops: Option<Vec<String>>,
     /// PoP of the shield, or `none`. Default: IAD where it is among the PoPs, else the PoP nearest to the first origin.
@@ -311,6 +311,14 @@ pub(crate) struct RouterFile {
     /// Share of each capacity that is kept free, below 1. Default 0.05.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) headroom: Option<f64>,
+    /// Edges of a PoP among which the clients of one distribution are spread, where a PoP has several; 1 or more. Default 1:
+    /// each distribution is on one edge of a PoP, until that has too much load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dispersion: Option<usize>,
+    /// How many times the mean load of its PoP's edges one of them has before a share of its clients goes on to the next of
+    /// them, 1 or more; 0 for no bound. Default 1.25.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) load_bound: Option<f64>,
     /// How long HTTP routing keeps a client on the edge that it was sent to before, by the cookie `iso-edge`, while that
     /// edge may be chosen: 1s to 1d. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -467,6 +475,12 @@ impl AnycastFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EdgeFile {
+    /// Edges in each PoP, 1 to 16: `edge.iad`, `edge.iad-2`, … Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_pop: Option<u32>,
+    /// The same for single PoPs, by code. Default: `per_pop`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) in_pop: IndexMap<String, u32>,
     /// Bytes that the store may hold. Default 256MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_bytes: Option<ByteCount>,

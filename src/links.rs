@@ -7,7 +7,7 @@ use cdn_core::{Counters, NodeId, Role};
 use control_plane::wire::{LinkMeasure, LinksReport};
 use futures_util::future::join_all;
 use wan::{Paths, Probe, RawDial, Wan, WanOptions};
-use world::{Fault, FaultOn, LinkChange, PathSpec, SiteId, TargetFault};
+use world::{Fault, FaultOn, LinkChange, PathSpec, Place, SiteId, TargetFault};
 
 use crate::{
     cluster::{Cluster, OriginKind},
@@ -105,16 +105,16 @@ fn ways_of(cluster: &Cluster, node: &NodeId) -> Vec<WayAsk> {
         Role::Origin => Vec::new(),
         Role::Viewer => {
             let atlas = cluster.world.atlas();
-            let from_near = |plan: &crate::cluster::NodePlan, to: SocketAddr| {
-                let city = atlas.nearest_city(plan.place.coordinates).unwrap_or(&plan.place);
+            let from_near = |place: &Place, to: SocketAddr| {
+                let city = atlas.nearest_city(place.coordinates).unwrap_or(place);
                 WayAsk { from: Some(city.id.to_string()), to }
             };
             cluster
                 .nodes_with(Role::Edge)
-                .flat_map(|plan| plan.addresses.viewer_facing().map(|to| from_near(plan, to)))
-                .chain(cluster.nodes_with(Role::Edge).flat_map(|plan| {
+                .flat_map(|plan| plan.addresses.viewer_facing().map(|to| from_near(&plan.place, to)))
+                .chain(cluster.pops().flat_map(|pop| {
                     let servers = cluster.nodes_with(Role::Router).filter_map(|router| router.addresses.dns);
-                    servers.map(|to| from_near(plan, to))
+                    servers.map(|to| from_near(pop, to))
                 }))
                 .collect()
         }

@@ -153,8 +153,11 @@ impl Cluster {
         for plan in self.nodes_with(Role::Edge) {
             let (Some(code), Some(SocketAddr::V4(address))) = (plan.pop, plan.addresses.http) else { continue };
             let address6 = plan.addresses.http6.map(|address| *address.ip());
-            let edges = vec![EdgeSite { id: plan.id.clone(), address, address6 }];
-            config.pops.push(Pop { code, place: geo_place(&plan.place)?, edges });
+            let edge = EdgeSite { id: plan.id.clone(), address, address6 };
+            match config.pops.iter_mut().find(|pop| pop.code == code) {
+                Some(pop) => pop.edges.push(edge),
+                None => config.pops.push(Pop { code, place: geo_place(&plan.place)?, edges: vec![edge] }),
+            }
         }
         Ok(config)
     }

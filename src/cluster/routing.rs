@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cdn_core::{
     PopCode,
-    routing::{AnycastOptions, BIAS_MAX, Host, PolicyKind, PriceClass, SpillOptions},
+    routing::{AnycastOptions, BIAS_MAX, Host, InsideOptions, PolicyKind, PriceClass, SpillOptions},
 };
 use indexmap::IndexMap;
 use world::Place;
@@ -26,6 +26,8 @@ pub(crate) struct RoutingPlan {
     pub(crate) weights: BTreeMap<PopCode, f64>,
     /// Capacities by PoP, and when clients are sent on.
     pub(crate) spill: SpillOptions,
+    /// How hosts are spread over the edges of a PoP.
+    pub(crate) inside: InsideOptions,
     /// The model of catchments.
     pub(crate) anycast: AnycastOptions,
     /// Every distribution, in the order written.
@@ -69,6 +71,7 @@ pub(super) fn routing_of(file: &ClusterFile, pops: &[Place]) -> Result<RoutingPl
         bias,
         weights,
         spill: SpillOptions { capacity, headroom, ..defaults },
+        inside: inside_of(file)?,
         anycast: anycast_of(file)?,
         hosts: hosts?,
     })
@@ -93,7 +96,7 @@ fn pop_of(key: &str, code: &str, pops: &[Place]) -> Result<PopCode, KeyError> {
 }
 
 /// A setting per PoP, each checked.
-fn by_pop<T: Copy, U>(
+pub(super) fn by_pop<T: Copy, U>(
     key: &str,
     written: &IndexMap<String, T>,
     pops: &[Place],
@@ -105,6 +108,23 @@ fn by_pop<T: Copy, U>(
         Ok((pop, check(value).map_err(|why| KeyError::new(&key, why))?))
     };
     written.iter().map(one).collect()
+}
+
+fn inside_of(file: &ClusterFile) -> Result<InsideOptions, KeyError> {
+    let defaults = InsideOptions::default();
+    let dispersion = file.router.dispersion.unwrap_or(defaults.dispersion);
+    if dispersion == 0 {
+        return Err(KeyError::new("router.dispersion", "it is at least 1"));
+    }
+    let load_bound = match file.router.load_bound {
+        None => defaults.load_bound,
+        Some(0.0) => None,
+        Some(bound) if (1.0..=NUMBER_MAX).contains(&bound) => Some(bound),
+        Some(_) => {
+            return Err(KeyError::new("router.load_bound", "a bound is 1 or more times the mean, or 0 for none"));
+        }
+    };
+    Ok(InsideOptions { dispersion, load_bound })
 }
 
 fn anycast_of(file: &ClusterFile) -> Result<AnycastOptions, KeyError> {
@@ -176,7 +196,7 @@ mod tests {
     #[test]
     fn settings_of_policies_are_read_by_pop() {
         let plan = plan(
-            "[router]\npolicy = \"geoproximity\"\nheadroom = 0.2\n[router.bias]\nfra = 25\nIAD = -99\n\
+            "[router]\npolicy = \"geoproximity\"\nheadroom = 0.2\ndispersion = 2\nload_bound = 0.0\n[router.bias]\nfra = 25\nIAD = -99\n\
              [router.weights]\nNRT = 0\n[router.capacity]\nFRA = 500\n[router.anycast]\nconvergence = \"3s\"\n",
         )
         .unwrap();
@@ -186,6 +206,7 @@ mod tests {
         assert_eq!((plan.weights[&code("NRT")], plan.spill.capacity[&code("FRA")]), (0.0, 500.0));
         assert_eq!((plan.spill.headroom, plan.anycast.convergence), (0.2, Duration::from_secs(3)));
         assert_eq!(plan.hosts, [Host::new("demo")]);
+        assert_eq!(plan.inside, InsideOptions { dispersion: 2, load_bound: None });
     }
 
     #[test]
@@ -213,6 +234,8 @@ mod tests {
             ("[router.weights]\nFRA = nan\n", "router.weights.FRA: a weight is 0 or more"),
             ("[router.capacity]\nFRA = 0\n", "router.capacity.FRA: a capacity is above 0 requests per second"),
             ("[router]\nheadroom = 1.0\n", "router.headroom: a headroom is 0 or more, and below 1"),
+            ("[router]\ndispersion = 0\n", "router.dispersion: it is at least 1"),
+            ("[router]\nload_bound = 0.9\n", "router.load_bound: a bound is 1 or more times the mean, or 0 for none"),
             ("[router.anycast]\nremote_share = 2\n", "router.anycast.remote_share: a share is between 0 and 1"),
             ("[router.anycast]\nconvergence = \"1h\"\n", "router.anycast.convergence: "),
             (

@@ -117,6 +117,7 @@ pub(crate) fn routing_of(cluster: &Cluster) -> RoutingOptions {
         bias: policies.bias.clone(),
         weights: policies.weights.clone(),
         spill: policies.spill.clone(),
+        inside: policies.inside.clone(),
         anycast: policies.anycast.clone(),
         answers: plan.answers,
         ttl: plan.ttl,

@@ -76,7 +76,7 @@ impl Names<'_> {
 
     pub(super) fn pop(&self, key: &str, name: &str) -> Result<PopCode, KeyError> {
         let code = name.trim().parse::<PopCode>().ok();
-        let ours = || self.cluster.nodes_with(Role::Edge).filter_map(|plan| plan.pop);
+        let ours = || self.cluster.pops().filter_map(Place::pop_code);
         code.filter(|code| ours().any(|ours| ours == *code)).ok_or_else(|| {
             let known: Vec<String> = ours().map(|pop| pop.lower()).collect();
             let hint = nearest_or_all(&name.to_ascii_lowercase(), known.iter().map(String::as_str));
@@ -149,7 +149,7 @@ impl Names<'_> {
         let ids = self.cluster.nodes.iter().map(|plan| plan.id.to_string());
         let is_origin = |plan: &&NodePlan| plan.id.role() == Role::Origin;
         let origins = self.cluster.nodes.iter().filter(is_origin).map(|plan| plan.id.name().to_owned());
-        let pops = self.cluster.nodes_with(Role::Edge).filter_map(|plan| Some(plan.pop?.lower()));
+        let pops = self.cluster.pops().filter_map(|pop| Some(pop.pop_code()?.lower()));
         origins.chain(pops).chain(ids).collect()
     }
 }

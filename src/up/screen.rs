@@ -109,11 +109,12 @@ pub(crate) fn first_screen(
     took: Duration,
 ) -> String {
     let mut text = String::new();
-    let pops = cluster.nodes_with(Role::Edge).count();
+    let (pops, edges) = (cluster.pops().count(), cluster.nodes_with(Role::Edge).count());
+    let edges = if edges > pops { format!("{edges} edges, ") } else { String::new() };
     let origins = cluster.origins.len();
     let links = status.links.count;
     text.push_str(&format!(
-        "  {} {pops} PoPs, {origins} origins, {links} links   {:.2} s\n",
+        "  {} {pops} PoPs, {edges}{origins} origins, {links} links   {:.2} s\n",
         paint.good("ok"),
         took.as_secs_f64()
     ));
@@ -150,8 +151,8 @@ pub(crate) fn first_screen(
     text.push_str(&format!("  iso curl{world} --from tokyo --ledger -- {scheme}://{host}/\n"));
     text.push_str(&format!("  dig @{} -p {} {host} +short +subnet=198.18.0.0/24\n", dns.ip(), dns.port()));
     text.push_str(&format!("  {}\n\n", status.dashboard));
-    let pop = cluster.nodes_with(Role::Edge).nth(1).or_else(|| cluster.nodes_with(Role::Edge).next());
-    let pop = pop.map_or("iad", |plan| plan.id.name());
+    let pop = cluster.pops().nth(1).or_else(|| cluster.pops().next());
+    let pop = pop.map_or("iad", |pop| pop.id.as_str());
     text.push_str(&format!("next: iso kill{world} {pop} --for 30s        stop: Ctrl-C, or iso down{world}"));
     text
 }

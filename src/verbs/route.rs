@@ -110,6 +110,7 @@ fn explanation_text(paint: Paint, args: &ExplainRouteArgs, document: &Value) -> 
     if let Some(why) = document["chosen"][0]["reason_help"].as_str() {
         out.push_str(&format!("\nwhy: {why}"));
     }
+    out.push_str(&edges_text(document));
     if document["fail_open"] == Value::Bool(true) {
         out.push_str("\ntoo few edges are healthy: health is ignored");
     }
@@ -122,6 +123,26 @@ fn explanation_text(paint: Paint, args: &ExplainRouteArgs, document: &Value) -> 
         None => out.push_str(&format!("\ndecision {decision}   again: iso explain route --replay {decision}")),
     }
     out
+}
+
+/// Why this edge of the chosen PoP, where it has several.
+fn edges_text(document: &Value) -> String {
+    let chosen = &document["chosen"][0];
+    let mut candidates = document["candidates"].as_array().into_iter().flatten();
+    let edges = candidates.find(|candidate| candidate["pop"] == chosen["pop"]).and_then(|pop| pop["edges"].as_array());
+    let Some(edges) = edges.filter(|edges| edges.len() > 1) else { return String::new() };
+    let one = |edge: &Value| {
+        let load = edge["load_rps"].as_f64().map_or_else(String::new, |rps| format!(" {rps:.0}/s"));
+        let share = |key: &str, what: &str| match edge[key].as_f64() {
+            Some(share) if share < 1.0 => format!(", {what} {:.0} % of its clients", share * 100.0),
+            _ => String::new(),
+        };
+        let (ramp, bound) = (share("ramp", "with"), share("acceptance", "takes"));
+        format!("{} {}{load}{ramp}{bound}", text(&edge["id"]), text(&edge["health"]))
+    };
+    let all: Vec<String> = edges.iter().map(one).collect();
+    let (edge, why) = (text(&chosen["edge"]), text(&chosen["edge_reason_help"]));
+    format!("\nedge: {edge}, {why}\nof {}: {}", text(&chosen["pop"]), all.join("; "))
 }
 
 fn candidate_row(paint: Paint, candidate: &Value, has_load: bool) -> Vec<String> {

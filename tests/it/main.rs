@@ -11,6 +11,7 @@ mod break_it;
 mod chaos;
 mod disk;
 mod documents;
+mod edges;
 mod examples;
 mod harness;
 mod hostile;
