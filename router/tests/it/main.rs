@@ -10,6 +10,7 @@ mod ipv6;
 mod malformed;
 mod policy;
 mod query_log;
+mod quorum;
 mod smuggling;
 mod world;
 mod zones;
