@@ -52,7 +52,7 @@ pub(crate) fn config() -> Config {
 }
 
 /// Networks that lie far from each other.
-fn network(at: u32) -> Ipv4Net {
+pub(crate) fn network(at: u32) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::from_bits(at.wrapping_mul(0x9e37_79b9)), 24).trunc()
 }
 
