@@ -99,7 +99,7 @@ impl BlockId {
         Self(NonZeroU32::MIN.saturating_add(id(position)))
     }
 
-    /// Its position in [`GeoMap::blocks`].
+    /// Its position among the blocks of its map.
     pub const fn index(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -156,7 +156,7 @@ mod tests {
             [("198.18.1.0/24", "a"), ("198.18.2.0/24", "a"), ("2001:db8::/32", "b")]
                 .map(|(net, label)| GeoPrefix { net: net.parse().unwrap(), place: place(label, 1.0, 2.0) }),
         );
-        assert_eq!((map.place_ids().len(), map.blocks().len()), (2, 3));
+        assert_eq!((map.place_ids().len(), map.networks()), (2, 3));
         assert_eq!(&*map.locate("198.18.2.7".parse().unwrap()).unwrap().label, "a");
         assert_eq!(&*map.locate("::ffff:198.18.2.7".parse().unwrap()).unwrap().label, "a");
         assert_eq!(&*map.locate("2001:db8::1".parse().unwrap()).unwrap().label, "b");

@@ -87,11 +87,16 @@ impl<A: Address, V: Copy + Eq> RangeMap<A, V> {
             })
             .collect();
         sorted.sort_by_key(|&(start, len, _)| (start, len));
+        Self::of_sorted(sorted.into_iter(), default)
+    }
 
-        let mut flat = Flattener { starts: vec![], values: vec![] };
+    /// The same of prefixes that are sorted by address and length, without bits after the prefix.
+    pub(crate) fn of_sorted(prefixes: impl ExactSizeIterator<Item = (A, u8, V)>, default: V) -> Self {
+        // Each prefix begins a range, and after it another one may go on. What is not needed is given back at the end.
+        let mut flat = Flattener::with_capacity(2 * prefixes.len() + 1);
         let mut open: Vec<(A, V)> = vec![(A::MAX, default)];
         flat.change(A::MIN, default);
-        for (start, len, value) in sorted {
+        for (start, len, value) in prefixes {
             flat.close_before(&mut open, Some(start));
             flat.change(start, value);
             open.push((start.last_of(len), value));
@@ -115,13 +120,19 @@ impl<A: Address, V: Copy + Eq> RangeMap<A, V> {
         self.values[self.position(address)]
     }
 
-    /// The same ranges with other values, merged anew.
-    pub fn map<W: Copy + Eq>(&self, mut value: impl FnMut(V) -> W) -> RangeMap<A, W> {
-        let mut flat = Flattener { starts: vec![], values: vec![] };
+    /// The same ranges with two other values each, merged anew for either.
+    pub fn map_both<W: Copy + Eq, X: Copy + Eq>(
+        &self,
+        mut values: impl FnMut(V) -> (W, X),
+    ) -> (RangeMap<A, W>, RangeMap<A, X>) {
+        let ranges = self.starts.len();
+        let (mut first, mut second) = (Flattener::with_capacity(ranges), Flattener::with_capacity(ranges));
         for (&start, &old) in self.starts.iter().zip(&self.values) {
-            flat.change(start, value(old));
+            let (one, other) = values(old);
+            first.change(start, one);
+            second.change(start, other);
         }
-        flat.finish()
+        (first.finish(), second.finish())
     }
 
     /// How many ranges there are; at least one.
@@ -153,6 +164,10 @@ struct Flattener<A, V> {
 }
 
 impl<A: Address, V: Copy + Eq> Flattener<A, V> {
+    fn with_capacity(ranges: usize) -> Self {
+        Self { starts: Vec::with_capacity(ranges), values: Vec::with_capacity(ranges) }
+    }
+
     /// From `start` on, `value` holds.
     fn change(&mut self, start: A, value: V) {
         if self.starts.last() == Some(&start) {
@@ -227,9 +242,19 @@ impl<V: Copy + Eq> IpRangeMap<V> {
         self.v4.bytes() + self.v6.bytes()
     }
 
-    /// The same ranges with other values, merged anew.
-    pub fn map<W: Copy + Eq>(&self, mut value: impl FnMut(V) -> W) -> IpRangeMap<W> {
-        IpRangeMap { v4: self.v4.map(&mut value), v6: self.v6.map(&mut value) }
+    /// `value` for every address.
+    pub(crate) fn of(value: V) -> Self {
+        Self { v4: RangeMap::of_sorted([].into_iter(), value), v6: RangeMap::of_sorted([].into_iter(), value) }
+    }
+
+    /// The same ranges with two other values each, merged anew for either.
+    pub fn map_both<W: Copy + Eq, X: Copy + Eq>(
+        &self,
+        mut values: impl FnMut(V) -> (W, X),
+    ) -> (IpRangeMap<W>, IpRangeMap<X>) {
+        let (v4, other_v4) = self.v4.map_both(&mut values);
+        let (v6, other_v6) = self.v6.map_both(&mut values);
+        (IpRangeMap { v4, v6 }, IpRangeMap { v4: other_v4, v6: other_v6 })
     }
 }
 

@@ -85,7 +85,7 @@ impl Control {
         let zones = Arc::new(names::build(&config, &pops, 1)?);
         let geo = GeoMap::build(std::mem::take(&mut config.prefixes));
         let counters = Arc::<Counters>::default();
-        counters.set(Counter::RouterPrefixes, geo.blocks().len() as u64);
+        counters.set(Counter::RouterPrefixes, geo.networks() as u64);
         let route = |id: &String| {
             let written = config.routes.iter().find(|host| host.id == *id).cloned();
             written.unwrap_or_else(|| Host::new(id.clone()))
@@ -263,7 +263,7 @@ impl Control {
     /// Replaces the client networks; blocking work. Whoever asks meanwhile is answered from the old ones, and nobody else
     /// waits: what takes long is done without the lock.
     pub(crate) fn set_geo(&self, geo: GeoMap) {
-        self.counters.set(Counter::RouterPrefixes, geo.blocks().len() as u64);
+        self.counters.set(Counter::RouterPrefixes, geo.networks() as u64);
         let outline = self.lock().planner.outline();
         let laid = outline.lay(geo);
         self.tell(|planner, now| planner.set_geo(now, laid));

@@ -55,7 +55,7 @@ pub(crate) fn follow(
 fn load(file: &PrefixFile, own: &[GeoPrefix], handle: &Handle) -> Result<(), PrefixFileError> {
     let began = Instant::now();
     let geo = file.load(own)?;
-    let networks = geo.blocks().len();
+    let networks = geo.networks();
     handle.set_geo(geo);
     let took_ms = began.elapsed().as_millis() as u64;
     tracing::info!(file = %file.path().display(), networks, took_ms, "client networks");

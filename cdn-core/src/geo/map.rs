@@ -6,11 +6,12 @@
 use std::{
     hash::{Hash, Hasher as _},
     net::IpAddr,
+    num::NonZeroU32,
     sync::Arc,
 };
 
 use hashbrown::HashTable;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use siphasher::sip::SipHasher13;
 
 use super::{
@@ -36,7 +37,9 @@ pub struct Block {
 pub struct GeoMap {
     places: Box<[PackedPlace]>,
     words: Words,
-    blocks: Box<[Block]>,
+    /// Blocks of IPv4, which need half the room, and behind them those of IPv6; each in the order of addresses.
+    v4: Box<[(Ipv4Net, PlaceId)]>,
+    v6: Box<[(Ipv6Net, PlaceId)]>,
     ranges: IpRangeMap<Option<BlockId>>,
 }
 
@@ -46,7 +49,8 @@ pub struct GeoMapBuilder {
     places: Vec<PackedPlace>,
     known: HashTable<PlaceId>,
     words: WordsBuilder,
-    blocks: Vec<Block>,
+    v4: Vec<(Ipv4Net, PlaceId)>,
+    v6: Vec<(Ipv6Net, PlaceId)>,
 }
 
 /// A [`Place`]; texts by number.
@@ -82,7 +86,10 @@ impl GeoMapBuilder {
 
     /// A network whose clients are at `place`.
     pub fn network(&mut self, net: IpNet, place: PlaceId) {
-        self.blocks.push(Block { net: net.trunc(), place });
+        match net {
+            IpNet::V4(net) => self.v4.push((net.trunc(), place)),
+            IpNet::V6(net) => self.v6.push((net.trunc(), place)),
+        }
     }
 
     /// A line of a table.
@@ -93,32 +100,38 @@ impl GeoMapBuilder {
 
     /// How many networks there are yet.
     pub const fn len(&self) -> usize {
-        self.blocks.len()
+        self.v4.len() + self.v6.len()
     }
 
     /// Whether there is no network yet.
     pub const fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.len() == 0
     }
 
     /// The map.
     pub fn build(self) -> GeoMap {
-        let Self { places, known, words, mut blocks } = self;
+        let Self { places, known, words, mut v4, mut v6 } = self;
+        // Each is gone before the next takes its room: while one map is made another is in use.
         drop(known);
+        let words = words.build();
         // Everything lies in the order of addresses, in which snapshots go through it.
-        blocks.sort_by_key(|block| block.net);
-        let places = in_order_of(&mut blocks, &places);
-        let numbered = || blocks.iter().enumerate().map(|(at, block)| (block.net, Some(BlockId::new(at))));
-        let v4 = numbered().filter_map(|(net, block)| match net {
-            IpNet::V4(net) => Some((net.network().to_bits(), net.prefix_len(), block)),
-            IpNet::V6(_) => None,
+        v4.sort_by_key(|&(net, _)| net);
+        v6.sort_by_key(|&(net, _)| net);
+        let (v4, v6) = (v4.into_boxed_slice(), v6.into_boxed_slice());
+        let mut map = GeoMap { places: Box::default(), words, v4, v6, ranges: IpRangeMap::of(None) };
+        map.places = map.in_order_of_blocks(places);
+        let first6 = map.v4.len();
+        let v4 = map.v4.iter().enumerate().map(|(at, (net, _))| {
+            let block = Some(BlockId::new(at));
+            (net.network().to_bits(), net.prefix_len(), block)
         });
-        let v6 = numbered().filter_map(|(net, block)| match net {
-            IpNet::V6(net) => Some((net.network().to_bits(), net.prefix_len(), block)),
-            IpNet::V4(_) => None,
+        let v6 = map.v6.iter().enumerate().map(|(at, (net, _))| {
+            let block = Some(BlockId::new(first6 + at));
+            (net.network().to_bits(), net.prefix_len(), block)
         });
-        let ranges = IpRangeMap { v4: RangeMap::build(v4, None), v6: RangeMap::build(v6, None) };
-        GeoMap { places, words: words.build(), blocks: blocks.into(), ranges }
+        let ranges = IpRangeMap { v4: RangeMap::of_sorted(v4, None), v6: RangeMap::of_sorted(v6, None) };
+        map.ranges = ranges;
+        map
     }
 }
 
@@ -145,17 +158,25 @@ impl GeoMap {
         self.block_of(address).map(|block| self.place_of(block))
     }
 
-    /// All blocks, in the order of their addresses.
-    pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+    /// How many blocks there are.
+    pub const fn networks(&self) -> usize {
+        self.v4.len() + self.v6.len()
     }
 
     /// One block.
     ///
     /// # Panics
     /// If `block` comes from another map.
-    pub fn block(&self, block: BlockId) -> &Block {
-        &self.blocks[block.index()]
+    pub fn block(&self, block: BlockId) -> Block {
+        let at = block.index();
+        let (net, place) = match self.v4.get(at) {
+            Some(&(net, place)) => (IpNet::V4(net), place),
+            None => {
+                let (net, place) = self.v6[at - self.v4.len()];
+                (IpNet::V6(net), place)
+            }
+        };
+        Block { net, place }
     }
 
     /// Where a block is.
@@ -191,34 +212,38 @@ impl GeoMap {
         (0..self.places.len()).map(PlaceId::new)
     }
 
-    /// The ids of all blocks.
+    /// The ids of all blocks, in the order of their addresses.
     pub fn block_ids(&self) -> impl ExactSizeIterator<Item = BlockId> + use<> {
-        (0..self.blocks.len()).map(BlockId::new)
+        (0..self.networks()).map(BlockId::new)
     }
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.places) + size_of_val(&*self.blocks) + self.words.bytes() + self.ranges.bytes()
+        let blocks = size_of_val(&*self.v4) + size_of_val(&*self.v6);
+        size_of_val(&*self.places) + blocks + self.words.bytes() + self.ranges.bytes()
     }
 
     /// Blocks by address range.
     pub const fn ranges(&self) -> &IpRangeMap<Option<BlockId>> {
         &self.ranges
     }
-}
 
-/// The places in the order in which `blocks` name them, and the blocks with their new names.
-fn in_order_of(blocks: &mut [Block], places: &[PackedPlace]) -> Box<[PackedPlace]> {
-    let mut renamed: Vec<Option<PlaceId>> = vec![None; places.len()];
-    let mut ordered = Vec::with_capacity(places.len());
-    for block in blocks {
-        let Some(name) = renamed.get_mut(block.place.index()) else { continue };
-        block.place = *name.get_or_insert_with(|| {
-            ordered.extend(places.get(block.place.index()));
-            PlaceId::new(ordered.len() - 1)
-        });
+    /// `places` in the order in which the blocks name them; the blocks have their new names then.
+    fn in_order_of_blocks(&mut self, places: Vec<PackedPlace>) -> Box<[PackedPlace]> {
+        let mut renamed: Vec<Option<NonZeroU32>> = vec![None; places.len()];
+        let mut ordered = Vec::with_capacity(places.len());
+        let v4 = self.v4.iter_mut().map(|(_, place)| place);
+        for place in v4.chain(self.v6.iter_mut().map(|(_, place)| place)) {
+            let Some(name) = renamed.get_mut(place.index()) else { continue };
+            // One more than the name.
+            let name = name.get_or_insert_with(|| {
+                ordered.extend(places.get(place.index()));
+                NonZeroU32::MIN.saturating_add(super::id(ordered.len() - 1))
+            });
+            *place = PlaceId::new(name.get() as usize - 1);
+        }
+        ordered.into()
     }
-    ordered.into()
 }
 
 /// Where something is looked for. The seed is fixed: who writes the table could only slow down his own router.

@@ -298,14 +298,13 @@ impl Answers {
             }
             decided
         };
-        let mut of_block: Vec<Option<(AnswerId, Reason)>> = vec![None; facts.geo.blocks().len()];
+        // What is between networks is as many ranges as they are.
         let nowhere = answer(None);
-        let mut of = |block: Option<BlockId>| match block.and_then(|block| of_block.get_mut(block.index())) {
-            Some(known) => *known.get_or_insert_with(|| answer(block)),
+        let (by_client, reasons) = facts.geo.ranges().map_both(|block| match block {
+            Some(block) => answer(Some(block)),
             None => nowhere,
-        };
-        let by_client = facts.geo.ranges().map(|block| of(block).0);
-        Self::Tailored(by_client, facts.geo.ranges().map(|block| of(block).1))
+        });
+        Self::Tailored(by_client, reasons)
     }
 }
 
