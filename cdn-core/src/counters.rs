@@ -201,7 +201,7 @@ counters! {
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterPopsSpilling, "router", "router_pops_spilling", Gauge, "PoPs that send a share of their clients on, because of their load";
     RouterEdgesBounded, "router", "router_edges_bounded", Gauge, "edges that send a share of their clients on to others of their PoP, because of their load";
-    RouterSnapshotsForgotten, "router", "router_snapshots_forgotten_total", Counter, "snapshots whose decisions can no longer be replayed, because as many newer ones as allowed are kept";
+    RouterSnapshotsForgotten, "router", "router_snapshots_forgotten_total", Counter, "snapshots whose decisions can no longer be replayed, because as many newer ones as allowed are kept, or because their client networks were replaced twice";
     RouterSnapshotVersion, "router", "router_snapshot_version", Gauge, "the version of the snapshot that answers come from";
     // origin (simulated, folder, and faults laid over an app)
     OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";

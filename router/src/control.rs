@@ -262,6 +262,11 @@ impl Control {
 
     /// Replaces the client networks; blocking work. Whoever asks meanwhile is answered from the old ones, and nobody else
     /// waits: what takes long is done without the lock.
+    pub(crate) fn make_room_for_geo(&self) {
+        let gone = self.decisions().forget_other_maps();
+        self.counters.add(Counter::RouterSnapshotsForgotten, gone);
+    }
+
     pub(crate) fn set_geo(&self, geo: GeoMap) {
         self.counters.set(Counter::RouterPrefixes, geo.networks() as u64);
         let outline = self.lock().planner.outline();

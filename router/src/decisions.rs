@@ -69,6 +69,11 @@ impl Decisions {
         self.kept.keep(snapshot)
     }
 
+    /// Forgets what was decided over other client networks than the present ones; says how many snapshots had to go.
+    pub(crate) fn forget_other_maps(&mut self) -> u64 {
+        self.kept.forget_other_maps()
+    }
+
     /// Reads an id, and finds what its decision was made from. Telling it takes a while, and is left to the caller.
     pub(crate) fn find(&self, text: &str) -> Result<Replay, ReplayError> {
         let unknown = || ReplayError::Unknown(text.to_owned());

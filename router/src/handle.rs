@@ -91,6 +91,12 @@ impl Handle {
         self.control.set_pops(pops)
     }
 
+    /// Makes room for other client networks, before they are read: decisions over those that were replaced before can no
+    /// longer be told again. A router holds two maps at most that way, and not what it kept besides.
+    pub fn make_room_for_geo(&self) {
+        self.control.make_room_for_geo();
+    }
+
     /// Replaces the client networks. Takes some seconds per million of places and blocks for it; answers go on meanwhile,
     /// from the old ones.
     pub fn set_geo(&self, geo: GeoMap) {

@@ -54,6 +54,7 @@ pub(crate) fn follow(
 
 fn load(file: &PrefixFile, own: &[GeoPrefix], handle: &Handle) -> Result<(), PrefixFileError> {
     let began = Instant::now();
+    handle.make_room_for_geo();
     let geo = file.load(own)?;
     let networks = geo.networks();
     handle.set_geo(geo);

@@ -57,10 +57,22 @@ impl KeptSnapshots {
         let bytes = facts.bytes();
         self.kept.push_back((Arc::clone(facts), bytes));
         self.bytes += bytes;
+        self.forget_while(|kept| kept.kept.len() > kept.options.snapshots_max || kept.bytes > kept.options.bytes_max)
+    }
+
+    /// Forgets snapshots of other maps of client networks than the newest has; says how many. Another map is about to come,
+    /// and two of them take room enough.
+    pub fn forget_other_maps(&mut self) -> u64 {
+        self.forget_while(|kept| match (kept.kept.front(), kept.kept.back()) {
+            (Some((oldest, _)), Some((newest, _))) => !Arc::ptr_eq(&oldest.geo, &newest.geo),
+            _ => false,
+        })
+    }
+
+    /// Forgets the oldest, but for the newest, while `is_too_much`; says how many.
+    fn forget_while(&mut self, is_too_much: impl Fn(&Self) -> bool) -> u64 {
         let mut gone = 0;
-        while self.kept.len() > 1
-            && (self.kept.len() > self.options.snapshots_max || self.bytes > self.options.bytes_max)
-        {
+        while self.kept.len() > 1 && is_too_much(self) {
             let (_, bytes) = self.kept.pop_front().unzip();
             self.bytes -= bytes.unwrap_or(0);
             gone += 1;
@@ -130,5 +142,7 @@ mod tests {
         kept.keep(&snapshot);
         assert!(geo > 0);
         assert_eq!(kept.bytes, before + geo + snapshot.facts.bytes());
+        assert_eq!((kept.forget_other_maps(), kept.versions()), (1, Some((3, 3))));
+        assert_eq!((kept.bytes, kept.forget_other_maps()), (snapshot.facts.bytes(), 0));
     }
 }
