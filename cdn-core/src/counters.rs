@@ -137,6 +137,9 @@ counters! {
     EdgeOriginRequests, "edge", "edge_origin_requests_total", Counter, "requests sent to origins";
     EdgeOriginConnects, "edge", "edge_origin_connects_total", Counter, "connections opened to origins, regional caches and shields";
     EdgeOriginConnectFailures, "edge", "edge_origin_connect_failures_total", Counter, "attempts to connect to an origin that failed";
+    EdgeOriginTlsHandshakes, "edge", "edge_origin_tls_handshakes_total", Counter, "TLS handshakes with origins that were completed";
+    EdgeOriginTlsResumed, "edge", "edge_origin_tls_resumed_total", Counter, "those that resumed a session";
+    EdgeOriginTlsFailures, "edge", "edge_origin_tls_failures_total", Counter, "TLS handshakes with origins that failed, a certificate that was not accepted among the causes";
     EdgeOriginReuses, "edge", "edge_origin_reuses_total", Counter, "requests sent on a connection that was kept";
     EdgeFailovers, "edge", "edge_failovers_total", Counter, "requests that moved to the secondary of an origin group";
     EdgeFailoversForbiddenByCodes, "edge", "edge_failovers_forbidden_by_codes_total", Counter, "transport failures that did not fail over only because of the group's failover codes";

@@ -12,7 +12,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::{security_policy::SecurityPolicy, signing::TrustedKeys, viewer_protocol::ViewerProtocolPolicy};
+use crate::{
+    origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
+    security_policy::SecurityPolicy,
+    signing::TrustedKeys,
+    viewer_protocol::ViewerProtocolPolicy,
+};
 
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
@@ -87,10 +92,15 @@ pub struct Origin {
     pub keepalive_timeout: Duration,
     /// Whether misses pass the shield first.
     pub shield: bool,
+    /// Whether it is spoken to by HTTP or HTTPS.
+    pub protocol: OriginProtocolPolicy,
+    /// What may be spoken with it where it is HTTPS; TLS 1.3 always.
+    pub ssl_protocols: Vec<OriginSslProtocol>,
 }
 
 impl Origin {
-    /// An origin with CloudFront's defaults: 3 attempts of 10 s, 30 s to respond, 5 s keep-alive.
+    /// An origin with CloudFront's defaults: 3 attempts of 10 s, 30 s to respond, 5 s keep-alive, TLS 1.2 and 1.3. It is
+    /// spoken to by HTTP.
     pub fn new(domain_name: impl Into<String>) -> Self {
         Self {
             domain_name: domain_name.into(),
@@ -102,6 +112,8 @@ impl Origin {
             completion_timeout: None,
             keepalive_timeout: Duration::from_secs(5),
             shield: true,
+            protocol: OriginProtocolPolicy::default(),
+            ssl_protocols: vec![OriginSslProtocol::TLSv1_2],
         }
     }
 }

@@ -14,7 +14,7 @@ pub use self::{
     hop::{HOP_HEADER, Hop, parent_request_headers},
     purge::Purge,
     request::{
-        CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_path_and_query, origin_request_headers,
+        CDN_LOOP_MAX, Conditions, Forward, Viewer, loops, origin_host, origin_path_and_query, origin_request_headers,
         receive_viewer_headers,
     },
     response::{Dress, XCache, dress, pop_header, receive_response_headers, request_id, via, withhold},

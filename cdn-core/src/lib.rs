@@ -27,6 +27,7 @@ mod http_date;
 pub mod ids;
 pub mod invalidation;
 pub mod origin_group;
+pub mod origin_protocol;
 pub mod parent_debts;
 pub mod parent_health;
 pub mod path_pattern;

@@ -16,6 +16,7 @@ use http::{Method, StatusCode};
 use crate::{
     Instant, Reason,
     distribution::{Origin, OriginGroup, TransportFailover},
+    origin_protocol::CertificateFault,
 };
 
 /// How patient one request is with one origin.
@@ -60,8 +61,12 @@ pub enum Failure {
     Refused,
     /// It broke the connection before the head of a response was complete.
     Reset,
-    /// There is no way to it: no address, no route, TLS failed.
+    /// There is no way to it: no address, no route.
     Unreachable,
+    /// It shows a certificate that cannot be accepted.
+    Certificate(CertificateFault),
+    /// There is no TLS with it for another reason: it speaks something else, or no version in common.
+    Tls,
     /// No connection within the connection timeout.
     ConnectTimeout,
     /// Connected, but no response (or no next packet) within the response timeout.
@@ -76,10 +81,16 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Refused,
         Self::Reset,
         Self::Unreachable,
+        Self::Certificate(CertificateFault::Expired),
+        Self::Certificate(CertificateFault::NotYetValid),
+        Self::Certificate(CertificateFault::WrongName),
+        Self::Certificate(CertificateFault::UnknownIssuer),
+        Self::Certificate(CertificateFault::Invalid),
+        Self::Tls,
         Self::ConnectTimeout,
         Self::ResponseTimeout,
         Self::CompletionTimeout,
@@ -91,9 +102,13 @@ impl Failure {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::ConnectTimeout | Self::ResponseTimeout | Self::CompletionTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::Refused | Self::Reset | Self::Unreachable | Self::Invalid | Self::HeadersTooLarge => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Refused
+            | Self::Reset
+            | Self::Unreachable
+            | Self::Certificate(_)
+            | Self::Tls
+            | Self::Invalid
+            | Self::HeadersTooLarge => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -103,6 +118,8 @@ impl Failure {
             Self::Refused => Reason::OriginRefused,
             Self::Reset => Reason::OriginReset,
             Self::Unreachable => Reason::OriginUnreachable,
+            Self::Certificate(_) => Reason::OriginCertificate,
+            Self::Tls => Reason::OriginTls,
             Self::ConnectTimeout => Reason::OriginConnectTimeout,
             Self::ResponseTimeout => Reason::OriginResponseTimeout,
             Self::CompletionTimeout => Reason::OriginCompletionTimeout,
@@ -111,12 +128,18 @@ impl Failure {
         }
     }
 
-    /// One or two words for the ledger.
+    /// A few words for the ledger.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
             Self::Reset => "reset",
             Self::Unreachable => "unreachable",
+            Self::Certificate(CertificateFault::Expired) => "certificate expired",
+            Self::Certificate(CertificateFault::NotYetValid) => "certificate not yet valid",
+            Self::Certificate(CertificateFault::WrongName) => "certificate for another name",
+            Self::Certificate(CertificateFault::UnknownIssuer) => "certificate of an unknown issuer",
+            Self::Certificate(CertificateFault::Invalid) => "certificate invalid",
+            Self::Tls => "no TLS",
             Self::ConnectTimeout | Self::ResponseTimeout => "timeout",
             Self::CompletionTimeout => "completion timeout",
             Self::Invalid => "invalid",
@@ -131,7 +154,8 @@ impl Failure {
         match failover.on_transport_error {
             TransportFailover::Always => true,
             TransportFailover::Documented => match self {
-                Self::Refused | Self::Reset | Self::Unreachable => {
+                // TLS is part of connecting.
+                Self::Refused | Self::Reset | Self::Unreachable | Self::Certificate(_) | Self::Tls => {
                     any(&[StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY])
                 }
                 Self::ConnectTimeout => any(&[StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]),
@@ -197,6 +221,8 @@ pub enum Step {
 pub enum Phase {
     /// Getting a new connection.
     Connect,
+    /// The TLS handshake on it.
+    Tls,
     /// From the request's first byte to the head of the response.
     Response,
 }
@@ -206,6 +232,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Response => "response",
         }
     }
@@ -237,7 +264,7 @@ pub struct Attempt {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Connecting { since: Instant, deadline: Instant, may_reuse: bool },
+    Connecting { since: Instant, phase: Phase, deadline: Instant, may_reuse: bool },
     Sending { since: Instant, deadline: Instant, reused: bool },
     Serving,
     GaveUp(Failure),
@@ -315,11 +342,20 @@ impl Exchange {
         }
     }
 
+    /// The origin has accepted a connection, and a TLS handshake follows on it before it stands. The deadline is for both.
+    pub fn on_accepted(&mut self, now: Instant) {
+        let State::Connecting { since, phase: Phase::Connect, deadline, may_reuse } = self.state else {
+            return self.misuse("on_accepted");
+        };
+        self.record(now, since, Phase::Connect, AttemptOutcome::Connected);
+        self.state = State::Connecting { since: now, phase: Phase::Tls, deadline, may_reuse };
+    }
+
     /// A connection stands; `reused` when it comes from a pool, which makes no line in the ledger.
     pub fn on_connected(&mut self, now: Instant, reused: bool) {
-        let State::Connecting { since, .. } = self.state else { return self.misuse("on_connected") };
+        let State::Connecting { since, phase, .. } = self.state else { return self.misuse("on_connected") };
         if !reused {
-            self.record(now, since, Phase::Connect, AttemptOutcome::Connected);
+            self.record(now, since, phase, AttemptOutcome::Connected);
         }
         let deadline = self.capped(now + self.member().response_timeout);
         self.state = State::Sending { since: now, deadline, reused };
@@ -374,8 +410,8 @@ impl Exchange {
     /// The step failed.
     pub fn on_failure(&mut self, now: Instant, failure: Failure) {
         match self.state {
-            State::Connecting { since, .. } => {
-                self.record(now, since, Phase::Connect, AttemptOutcome::Failed(failure));
+            State::Connecting { since, phase, .. } => {
+                self.record(now, since, phase, AttemptOutcome::Failed(failure));
                 self.used += 1;
                 let again = failure != Failure::CompletionTimeout && self.used < self.member().tries;
                 self.again_or_over(now, again, failure);
@@ -440,7 +476,7 @@ impl Exchange {
 
     fn connect(&mut self, now: Instant, may_reuse: bool) {
         let deadline = self.capped(now + self.member().connection_timeout);
-        self.state = State::Connecting { since: now, deadline, may_reuse };
+        self.state = State::Connecting { since: now, phase: Phase::Connect, deadline, may_reuse };
     }
 
     fn again_or_over(&mut self, now: Instant, again: bool, failure: Failure) {

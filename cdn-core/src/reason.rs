@@ -92,6 +92,8 @@ reasons! {
     OriginInvalid = "origin_invalid", "the origin's response is not valid HTTP";
     OriginHeadersTooLarge = "origin_headers_too_large", "the origin's response headers exceed the limit";
     OriginUnreachable = "origin_unreachable", "there is no way to the origin";
+    OriginCertificate = "origin_certificate", "the origin's certificate is expired, for another name, of an unknown issuer, or not valid otherwise";
+    OriginTls = "origin_tls", "there is no TLS with the origin: it speaks something else, or no version in common";
     OriginError = "origin_error", "the origin answered with an error status";
     ErrorCached = "error_cached", "an error of the origin that was stored";
     // The simulated origin: why it does not answer as asked.
@@ -162,6 +164,8 @@ impl Reason {
                 | Self::OriginInvalid
                 | Self::OriginHeadersTooLarge
                 | Self::OriginUnreachable
+                | Self::OriginCertificate
+                | Self::OriginTls
         )
     }
 

@@ -124,6 +124,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
+        https_origins: BTreeMap::new(),
         parents: vec![],
         compression: Compression::default(),
         eviction: EvictionPolicy::default(),

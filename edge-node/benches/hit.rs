@@ -112,6 +112,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
+        https_origins: BTreeMap::new(),
         parents: vec![],
         cache_bytes_max: 64 << 20,
         object_bytes_max: 1 << 20,

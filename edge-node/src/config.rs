@@ -70,6 +70,8 @@ pub struct Config {
     pub distributions: Vec<Arc<Distribution>>,
     /// Where each origin really listens, by origin id: `ip:port`.
     pub origins: BTreeMap<String, Authority>,
+    /// Where origins speak HTTPS, and whom to trust there, by origin id; those that the distributions want by HTTPS.
+    pub https_origins: BTreeMap<String, HttpsOrigin>,
     /// Caches between this node and the origins: the first is asked, and the next one where that is of no use. Empty
     /// for none.
     pub parents: Vec<Parent>,
@@ -93,6 +95,15 @@ pub struct Config {
     pub source_nat: Option<SourceNat>,
     /// Seeds request ids and, without a disk tier, the cache key's hash.
     pub seed: u64,
+}
+
+/// HTTPS with an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsOrigin {
+    /// Where it really listens for HTTPS: `ip:port`.
+    pub address: Authority,
+    /// Certificates of those whom the origin's certificate must lead to, in PEM; at least one.
+    pub authorities_pem: String,
 }
 
 /// HTTPS for viewers.

@@ -23,7 +23,7 @@ use crate::{
     config::{Parent, Tier},
     connection::Wire,
     node::Node,
-    pool::{Lease, SendError},
+    pool::{Lease, Peer, SendError},
     purge,
     respond::{CACHE_STATUS, Refusal},
     timing::Ledger,
@@ -203,7 +203,7 @@ async fn ask_origins(
             Step::Connect { member, deadline, may_reuse } => {
                 // A response that was not good enough goes with its connection.
                 answer = None;
-                lease = connect(node, &mut exchange, member, deadline, may_reuse).await;
+                lease = connect(node, asked, &mut exchange, member, deadline, may_reuse).await;
             }
             Step::Send { member, deadline } => {
                 let (Some(connection), Some(origin)) =
@@ -299,20 +299,22 @@ fn exchange(now: Instant, kind: RequestKind, asked: &Asked) -> Option<Exchange> 
 
 async fn connect(
     node: &Node,
+    asked: &Asked,
     exchange: &mut Exchange,
     member: usize,
     deadline: Instant,
     may_reuse: bool,
 ) -> Option<Lease> {
-    let Some(address) = node.origins.get(exchange.origin_id(member)) else {
+    let Some(peer) = peer_of(node, asked, exchange.origin_id(member)) else {
         exchange.on_failure(node.clock.now(), Failure::Unreachable);
         return None;
     };
-    if may_reuse && let Some(lease) = node.pool.take(address) {
+    if may_reuse && let Some(lease) = node.pool.take(&peer) {
         exchange.on_connected(node.clock.now(), true);
         return Some(lease);
     }
-    let outcome = tokio::time::timeout_at(node.clock.at(deadline), node.pool.connect(address)).await;
+    let connecting = node.pool.connect(&peer, || exchange.on_accepted(node.clock.now()));
+    let outcome = tokio::time::timeout_at(node.clock.at(deadline), connecting).await;
     let now = node.clock.now();
     match outcome {
         Ok(Ok(lease)) => {
@@ -324,6 +326,17 @@ async fn connect(
     }
     node.counters.bump(Counter::EdgeOriginConnectFailures);
     None
+}
+
+/// Whom a request to an origin goes to; `None` where there is no way.
+fn peer_of(node: &Node, asked: &Asked, id: &str) -> Option<Peer> {
+    let origin = asked.distribution.origin(id)?;
+    if !origin.protocol.wants_https(asked.viewer.https) {
+        return node.origins.get(id).map(Peer::plain);
+    }
+    let tls = node.https_origins.get(id)?;
+    let peer = tls.peer(origin, forward::origin_host(&asked.head(), origin))?;
+    Some(Peer { address: tls.address.clone(), tls: Some(peer) })
 }
 
 fn outgoing(node: &Node, asked: &Asked, want: Want<'_>, origin: &Origin) -> Outgoing {
@@ -437,6 +450,7 @@ async fn parent_answer(
     origin: &Origin,
 ) -> Option<(Response<Incoming>, Lease)> {
     let address = &parent.address;
+    let peer = Peer::plain(address);
     let hop = Hop { viewer: asked.viewer.clone(), distribution: asked.distribution.id().to_string(), origin: None };
     let request = asked.head();
     let outgoing = Outgoing {
@@ -446,11 +460,13 @@ async fn parent_answer(
     };
     // Once on a pooled connection, which may have died while it lay idle, and once on a new one.
     for may_reuse in [true, false] {
-        let pooled = if may_reuse { node.pool.take(address) } else { None };
+        let pooled = if may_reuse { node.pool.take(&peer) } else { None };
         let reused = pooled.is_some();
         let mut lease = match pooled {
             Some(lease) => lease,
-            None => tokio::time::timeout(origin.connection_timeout, node.pool.connect(address)).await.ok()?.ok()?,
+            None => {
+                tokio::time::timeout(origin.connection_timeout, node.pool.connect(&peer, || {})).await.ok()?.ok()?
+            }
         };
         node.counters.bump(match parent.tier {
             Tier::Shield => Counter::EdgeShieldRequests,
@@ -490,7 +506,7 @@ fn turns_away(response: &Response<Incoming>) -> bool {
 /// Whether a node answers the probe that routers send, on a connection of its own.
 async fn is_alive(node: &Node, address: &Authority, patience: Duration) -> bool {
     let probe = async {
-        let mut lease = node.pool.connect(address).await.ok()?;
+        let mut lease = node.pool.connect(&Peer::plain(address), || {}).await.ok()?;
         let request = Request::get(crate::service::HEALTH_PATH)
             .header(http::header::HOST, address.as_str())
             .body(OriginRequestBody::Empty)

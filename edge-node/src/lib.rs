@@ -29,6 +29,7 @@ mod lead;
 mod miss;
 mod node;
 mod object;
+mod origin_tls;
 mod pass;
 mod pool;
 mod promote;
@@ -52,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::connection::fuzzing;
 pub use crate::{
     access_log::{LineWriter, LogFormat, LogWriter},
-    config::{Compression, Config, DiskConfig, HttpsConfig, Limits, Parent, Tier},
+    config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
@@ -69,6 +70,8 @@ pub enum BuildError {
     Disk(io::Error),
     /// A certificate cannot be used.
     Certificate(CertificateError),
+    /// What is to be trusted with an origin (its id comes first) is no certificate.
+    OriginAuthorities(String, String),
 }
 
 impl std::fmt::Display for BuildError {
@@ -76,6 +79,9 @@ impl std::fmt::Display for BuildError {
         match self {
             Self::Distributions(error) => error.fmt(f),
             Self::Certificate(error) => error.fmt(f),
+            Self::OriginAuthorities(origin, why) => {
+                write!(f, "what is to be trusted with origin {origin:?} cannot be used: {why}")
+            }
             Self::Disk(error) => write!(f, "the disk tier cannot be used: {error}"),
         }
     }
@@ -109,7 +115,7 @@ impl Edge {
     /// A node with its listeners and its connector, and the handle by which it is told things while it runs.
     ///
     /// # Errors
-    /// [`BuildError`] where two distributions claim one id or host, or the disk tier cannot be used.
+    /// [`BuildError`] where two distributions claim one id or host, the disk tier cannot be used, or a certificate cannot.
     pub fn build(
         config: Config,
         listeners: impl Into<Listeners>,

@@ -33,6 +33,7 @@ use crate::{
     dial::BoxConnect,
     disk::Disk,
     encode::Encoders,
+    origin_tls::OriginTls,
     pool::Pool,
     signatures::Signatures,
     store::Store,
@@ -50,6 +51,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) distributions: ArcSwap<Distributions>,
     pub(crate) origins: BTreeMap<String, Authority>,
+    pub(crate) https_origins: BTreeMap<String, OriginTls>,
     pub(crate) parents: Vec<Parent>,
     /// What is known of each of them, in their order.
     pub(crate) parent_health: Vec<Mutex<ParentHealth>>,
@@ -109,12 +111,18 @@ impl Node {
         let debts = config.parents.iter().map(|_| Mutex::new(ParentDebts::new(config.limits.purges_owed_max)));
         let https = config.https.as_ref();
         let tls = https.map(|https| Tls::new(&https.certificates, config.limits.tls_handshake_timeout)).transpose();
+        let mut https_origins = BTreeMap::new();
+        for (id, origin) in config.https_origins {
+            let tls = OriginTls::new(&origin).map_err(|why| BuildError::OriginAuthorities(id.clone(), why))?;
+            https_origins.insert(id, tls);
+        }
         let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
             clock: Clock::new(),
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
+            https_origins,
             parent_health: config.parents.iter().map(|_| Mutex::default()).collect(),
             parent_debts: debts.collect(),
             parents: config.parents,

@@ -22,10 +22,15 @@ use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::{body::OriginRequestBody, dial::BoxConnect};
+use crate::{
+    body::OriginRequestBody,
+    dial::{BoxConnect, BoxIo},
+    origin_tls::TlsPeer,
+};
 
 /// Connections by address.
 #[derive(Clone, Debug)]
@@ -46,14 +51,30 @@ struct Inner {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<OriginRequestBody>,
+    tls: Option<TlsPeer>,
     until: Instant,
+}
+
+/// Whom a connection is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: Authority,
+    /// Set where it is spoken to by HTTPS.
+    pub(crate) tls: Option<TlsPeer>,
+}
+
+impl Peer {
+    /// One that is spoken to by HTTP.
+    pub(crate) fn plain(address: &Authority) -> Self {
+        Self { address: address.clone(), tls: None }
+    }
 }
 
 /// A connection on which one request may be sent.
 #[derive(Debug)]
 pub(crate) struct Lease {
     sender: SendRequest<OriginRequestBody>,
-    address: Authority,
+    peer: Peer,
     epoch: u64,
 }
 
@@ -80,33 +101,39 @@ impl Pool {
     }
 
     /// The youngest idle connection that still lives.
-    pub(crate) fn take(&self, address: &Authority) -> Option<Lease> {
+    pub(crate) fn take(&self, peer: &Peer) -> Option<Lease> {
         let now = Instant::now();
         let epoch = self.0.epoch.load(Ordering::Relaxed);
         let mut all = self.lock();
-        let idle = all.get_mut(address)?;
-        while let Some(Idle { sender, until }) = idle.pop() {
+        let idle = all.get_mut(&peer.address)?;
+        while let Some(at) = idle.iter().rposition(|idle| idle.tls == peer.tls) {
+            let Idle { sender, until, .. } = idle.remove(at);
             if until > now && sender.is_ready() {
                 self.0.counters.bump(Counter::EdgeOriginReuses);
-                return Some(Lease { sender, address: address.clone(), epoch });
+                return Some(Lease { sender, peer: peer.clone(), epoch });
             }
         }
         None
     }
 
-    /// A new connection. Waits as long as the network does; the caller applies the timeout.
+    /// A new connection. Waits as long as the network does; the caller applies the timeout, and is told when only the TLS
+    /// handshake is still to come, where there is one.
     ///
     /// # Errors
-    /// How the connector failed.
-    pub(crate) async fn connect(&self, address: &Authority) -> Result<Lease, Failure> {
+    /// How the connector or the handshake failed.
+    pub(crate) async fn connect(&self, peer: &Peer, on_accepted: impl FnOnce()) -> Result<Lease, Failure> {
         let epoch = self.0.epoch.load(Ordering::Relaxed);
         let uri = Uri::builder()
             .scheme("http")
-            .authority(address.clone())
+            .authority(peer.address.clone())
             .path_and_query("/")
             .build()
             .map_err(|_| Failure::Unreachable)?;
-        let io = self.0.connect.clone().oneshot(uri).await.map_err(|error| connect_failure(&error))?;
+        let mut io = self.0.connect.clone().oneshot(uri).await.map_err(|error| connect_failure(&error))?;
+        if let Some(tls) = &peer.tls {
+            on_accepted();
+            io = self.secure(io, tls).await?;
+        }
         let handshake = http1::Builder::new()
             // hyper holds at most this much of what it has not understood yet, so a longer head is refused.
             .max_header_size(self.0.header_bytes_max)
@@ -115,7 +142,24 @@ impl Pool {
         let (sender, connection) = handshake.await.map_err(|_| Failure::Reset)?;
         tokio::spawn(connection.with_upgrades());
         self.0.counters.bump(Counter::EdgeOriginConnects);
-        Ok(Lease { sender, address: address.clone(), epoch })
+        Ok(Lease { sender, peer: peer.clone(), epoch })
+    }
+
+    async fn secure(&self, io: BoxIo, tls: &TlsPeer) -> Result<BoxIo, Failure> {
+        let counters = &self.0.counters;
+        match tls.shake_hands(io).await {
+            Ok((stream, resumed)) => {
+                counters.bump(Counter::EdgeOriginTlsHandshakes);
+                if resumed {
+                    counters.bump(Counter::EdgeOriginTlsResumed);
+                }
+                Ok(Box::new(TokioIo::new(stream)))
+            }
+            Err(failure) => {
+                counters.bump(Counter::EdgeOriginTlsFailures);
+                Err(failure)
+            }
+        }
     }
 
     /// Takes a connection back once its response has been read to the end; it is given out again for `keep`.
@@ -124,7 +168,8 @@ impl Pool {
         tokio::spawn(async move {
             let ready = tokio::time::timeout(keep, lease.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) && lease.epoch == pool.0.epoch.load(Ordering::Relaxed) {
-                pool.add(&lease.address, Idle { sender: lease.sender, until: Instant::now() + keep });
+                let Peer { address, tls } = lease.peer;
+                pool.add(&address, Idle { sender: lease.sender, tls, until: Instant::now() + keep });
             }
         });
     }

@@ -85,6 +85,13 @@ impl Refusal {
             Reason::OriginUnreachable => {
                 "CloudFront wasn't able to connect to the origin, or to resolve the origin domain name."
             }
+            Reason::OriginCertificate => {
+                "CloudFront wasn't able to connect to the origin: its certificate is not acceptable. It must not be \
+                 expired, must be for the origin's name, and must lead to an authority that is trusted."
+            }
+            Reason::OriginTls => {
+                "CloudFront wasn't able to connect to the origin: no SSL/TLS protocol could be agreed on with it."
+            }
             Reason::OriginInvalid => "The origin answered, but not with valid HTTP.",
             Reason::OriginHeadersTooLarge => "The origin answered with headers larger than this network accepts.",
             Reason::OriginConnectTimeout => "The origin could not be connected to in time.",
@@ -103,6 +110,8 @@ impl Refusal {
             Reason::OriginRefused => "connection_refused",
             Reason::OriginReset => "connection_terminated",
             Reason::OriginUnreachable => "destination_unavailable",
+            Reason::OriginCertificate => "tls_certificate_error",
+            Reason::OriginTls => "tls_protocol_error",
             Reason::OriginConnectTimeout => "connection_timeout",
             Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "http_response_timeout",
             Reason::OriginInvalid => "http_protocol_error",
@@ -150,6 +159,8 @@ fn status_of(reason: Reason) -> StatusCode {
         Reason::OriginRefused
         | Reason::OriginReset
         | Reason::OriginUnreachable
+        | Reason::OriginCertificate
+        | Reason::OriginTls
         | Reason::OriginInvalid
         | Reason::OriginHeadersTooLarge => StatusCode::BAD_GATEWAY,
         Reason::Draining | Reason::InflightLimit => StatusCode::SERVICE_UNAVAILABLE,

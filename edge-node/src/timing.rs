@@ -120,10 +120,7 @@ fn is_from_behind(entry: &str, next: &str) -> bool {
 
 /// `primary connect refused`, `primary connect`, `secondary response 200`.
 pub(crate) fn description(origin: &str, attempt: &Attempt) -> String {
-    let phase = match attempt.phase {
-        Phase::Connect => "connect",
-        Phase::Response => "response",
-    };
+    let phase = attempt.phase.as_str();
     match attempt.outcome {
         AttemptOutcome::Connected => format!("{origin} {phase}"),
         AttemptOutcome::Responded(status) => format!("{origin} {phase} {}", status.as_u16()),

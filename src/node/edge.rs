@@ -113,6 +113,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         tier: tier_of(frame.plan.id.role()),
         distributions: cluster.distributions.clone(),
         origins,
+        https_origins: BTreeMap::new(),
         parents,
         cache_bytes_max: plan.cache_bytes,
         object_bytes_max: plan.object_bytes,

@@ -407,7 +407,7 @@ impl Connects {
 
 /// Takes `my app connect refused` apart into `my app` and `connect refused`: an origin's id may have spaces.
 fn origin_and_outcome(text: &str) -> (&str, &str) {
-    let phase = [" connect", " response"].into_iter().filter_map(|phase| text.rfind(phase)).max();
+    let phase = [" connect", " tls", " response"].into_iter().filter_map(|phase| text.rfind(phase)).max();
     let at = phase.or_else(|| text.rfind(' ')).unwrap_or(text.len());
     let (origin, outcome) = text.split_at_checked(at).unwrap_or((text, ""));
     (origin, outcome.trim_start())

@@ -261,6 +261,7 @@ pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), Distribution
         (within(origin.response_timeout, 120), "response_timeout", "1 to 120 s"),
         (within(origin.keepalive_timeout, 120), "keepalive_timeout", "1 to 120 s"),
         (completion_ok, "completion_timeout", "at least the response timeout"),
+        (!origin.ssl_protocols.is_empty(), "ssl_protocols", "at least one"),
         (origin.custom_headers.len() <= CUSTOM_HEADERS_MAX, "custom_headers", "at most 30"),
     ];
     if let Some(&(_, field, must_be)) = checks.iter().find(|(holds, _, _)| !holds) {

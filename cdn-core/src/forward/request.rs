@@ -156,17 +156,21 @@ pub fn loops(headers: &HeaderMap) -> usize {
         .count()
 }
 
+/// The `Host` that the origin receives: the viewer's where the behavior's policies name the header, else its own.
+pub fn origin_host<'a>(request: &RequestHead<'a>, origin: &'a Origin) -> &'a str {
+    if request.behavior.takes_header(&header::HOST) { request.host } else { &origin.domain_name }
+}
+
 /// The headers that the origin receives.
 pub fn origin_request_headers(forward: &Forward<'_>) -> HeaderMap {
-    let RequestHead { behavior, method, host, headers: viewers, .. } = forward.request;
+    let RequestHead { behavior, method, headers: viewers, .. } = forward.request;
     let mut headers = HeaderMap::with_capacity(viewers.len() + 8);
     for (name, value) in viewers {
         if travels(forward, name) {
             headers.append(name, value.clone());
         }
     }
-    let own_host = behavior.takes_header(&header::HOST);
-    let host = if own_host { host } else { &forward.origin.domain_name };
+    let host = origin_host(&forward.request, forward.origin);
     headers.insert(header::HOST, HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("")));
     if behavior.normalizes_accept_encoding() {
         headers.remove(header::ACCEPT_ENCODING);

@@ -179,7 +179,9 @@ fn the_secondarys_answer_is_final() {
 fn transport_failures_move_the_request_when_their_codes_are_selected() {
     let selecting = |failure: Failure| -> &[u16] {
         match failure {
-            Failure::Refused | Failure::Reset | Failure::Unreachable => &[502, 503],
+            Failure::Refused | Failure::Reset | Failure::Unreachable | Failure::Certificate(_) | Failure::Tls => {
+                &[502, 503]
+            }
             Failure::ConnectTimeout => &[503, 504],
             Failure::ResponseTimeout | Failure::CompletionTimeout => &[504],
             Failure::Invalid | Failure::HeadersTooLarge => &[502],
@@ -311,4 +313,26 @@ fn where_nothing_is_repeated_the_first_failure_is_the_last() {
     silent.on_connected(Instant::ZERO, false);
     silent.on_timeout(Instant::ZERO);
     assert!(matches!(silent.step(), Step::GiveUp { failure: Failure::ResponseTimeout, .. }));
+}
+
+#[test]
+fn a_tls_handshake_has_a_line_of_its_own_and_shares_the_connection_timeout() {
+    let at = |secs_since_start| Instant::ZERO + secs(secs_since_start);
+    let mut exchange = Exchange::with_origin(at(0), GET, "app", &origin(2, 2, 30));
+    exchange.on_accepted(at(1));
+    assert_eq!(exchange.step(), Step::Connect { member: 0, deadline: at(2), may_reuse: true });
+    exchange.on_failure(at(1), Failure::Certificate(CertificateFault::Expired));
+    exchange.on_accepted(at(2));
+    exchange.on_connected(at(3), false);
+    let lines: Vec<_> = exchange.attempts().iter().map(|attempt| (attempt.phase, attempt.outcome)).collect();
+    let refused = AttemptOutcome::Failed(Failure::Certificate(CertificateFault::Expired));
+    assert_eq!(
+        lines,
+        [
+            (Phase::Connect, AttemptOutcome::Connected),
+            (Phase::Tls, refused),
+            (Phase::Connect, AttemptOutcome::Connected),
+            (Phase::Tls, AttemptOutcome::Connected),
+        ]
+    );
 }

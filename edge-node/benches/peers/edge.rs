@@ -95,6 +95,7 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
         tier: Tier::Edge,
         distributions: vec![Arc::new(Distribution::new(spec).expect("a distribution"))],
         origins: BTreeMap::from([("app".to_owned(), origin.to_string().parse().expect("an authority"))]),
+        https_origins: BTreeMap::new(),
         parents: vec![],
         cache_bytes_max: 1 << 30,
         object_bytes_max: 8 << 20,

@@ -4,14 +4,14 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use cdn_core::Counters;
-use http::{Request, header};
+use http::{Request, header, uri::Authority};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     sync::mpsc,
 };
 
-use super::Pool;
+use super::{Peer, Pool};
 use crate::{
     body::{OriginBody, OriginRequestBody},
     dial,
@@ -29,7 +29,8 @@ pub(crate) fn read(pieces: &[&[u8]]) -> Option<(Vec<u8>, bool)> {
             async { Ok(TokioIo::new(near)) }
         }));
         let pool = Pool::new(connect, Arc::new(Counters::default()), 16 * 1024, 1);
-        let mut lease = pool.connect(&http::uri::Authority::from_static("origin.test")).await.ok()?;
+        let peer = Peer::plain(&Authority::from_static("origin.test"));
+        let mut lease = pool.connect(&peer, || {}).await.ok()?;
         let origin = take.recv().await?;
         let ask = async {
             let request = Request::get("/").header(header::HOST, "origin.test").body(OriginRequestBody::Empty).ok()?;

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Running, Scripted, Setup, exchange, get, ok, wait_until};
 
 /// One authority for all tests.
-fn authority() -> &'static (rcgen::Certificate, Issuer<'static, KeyPair>) {
+pub(crate) fn authority() -> &'static (rcgen::Certificate, Issuer<'static, KeyPair>) {
     static AUTHORITY: OnceLock<(rcgen::Certificate, Issuer<'static, KeyPair>)> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
         let key = KeyPair::generate().unwrap();

@@ -8,6 +8,7 @@ mod failover;
 mod hostile;
 mod http2;
 mod https;
+mod https_origins;
 mod inflight;
 mod origin_bytes;
 mod passing;

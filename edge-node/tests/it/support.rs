@@ -403,6 +403,7 @@ impl Setup {
             tier: Tier::Edge,
             distributions: vec![],
             origins: BTreeMap::from([("app".to_owned(), authority(app))]),
+            https_origins: BTreeMap::new(),
             parents: vec![],
             cache_bytes_max: 64 << 20,
             object_bytes_max: 1 << 20,

@@ -1,0 +1,203 @@
+//! TLS towards origins: whom a node trusts there, which name it asks for, and what failed.
+//!
+//! Which origin is spoken to by HTTPS, and by which name, is [`cdn_core::origin_protocol`]'s to say. Certificates are
+//! checked for the name that was asked for and, as at CloudFront, for the origin's own where that is another one.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cdn_core::{
+    distribution::Origin,
+    origin_group::Failure,
+    origin_protocol::{self, CertificateFault, OriginSslProtocol},
+};
+use http::uri::Authority;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    CertificateError as Refused, ClientConfig, DigitallySignedStruct, Error, HandshakeKind, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    version,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{config::HttpsOrigin, dial::BoxIo};
+
+/// An origin that can be spoken to by HTTPS.
+#[derive(Debug)]
+pub(crate) struct OriginTls {
+    pub(crate) address: Authority,
+    roots: Arc<RootCertStore>,
+    /// One for each way in which distributions describe the origin: mostly one alone. Each keeps sessions to resume.
+    clients: Mutex<Vec<Client>>,
+}
+
+#[derive(Debug)]
+struct Client {
+    own_name: String,
+    tls12: bool,
+    config: Arc<ClientConfig>,
+}
+
+/// Whom a connection is made with: equal ones may share it.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsPeer {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl PartialEq for TlsPeer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
+impl OriginTls {
+    /// # Errors
+    /// What is trusted is no certificate, in words.
+    pub(crate) fn new(origin: &HttpsOrigin) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(origin.authorities_pem.as_bytes()) {
+            roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() {
+            return Err("there is no certificate in it".to_owned());
+        }
+        Ok(Self { address: origin.address.clone(), roots: Arc::new(roots), clients: Mutex::default() })
+    }
+
+    /// The other end of a connection for requests with this `Host`. `None` where neither that nor the origin's own name
+    /// can be one.
+    pub(crate) fn peer(&self, origin: &Origin, host: &str) -> Option<TlsPeer> {
+        let own = origin_protocol::own_name(origin);
+        let name = |text: &str| ServerName::try_from(text.to_owned()).ok();
+        let asked_for = name(origin_protocol::server_name(host)).or_else(|| name(own))?;
+        let tls12 = origin.ssl_protocols.contains(&OriginSslProtocol::TLSv1_2);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clients.iter().find(|client| client.own_name == own && client.tls12 == tls12);
+        let config = match known {
+            Some(client) => Arc::clone(&client.config),
+            None => {
+                let config = Arc::new(client(&self.roots, name(own), tls12)?);
+                clients.push(Client { own_name: own.to_owned(), tls12, config: Arc::clone(&config) });
+                config
+            }
+        };
+        Some(TlsPeer { config, name: asked_for })
+    }
+}
+
+fn client(roots: &Arc<RootCertStore>, own_name: Option<ServerName<'static>>, tls12: bool) -> Option<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let versions: &[&SupportedProtocolVersion] =
+        if tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider)).build().ok()?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .ok()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(EitherName { webpki, own_name }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Some(config)
+}
+
+impl TlsPeer {
+    /// Shakes hands on `io`, and says whether a session was resumed.
+    ///
+    /// # Errors
+    /// What failed; the log says more.
+    pub(crate) async fn shake_hands(&self, io: BoxIo) -> Result<(TlsStream<TokioIo<BoxIo>>, bool), Failure> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        match connector.connect(self.name.clone(), TokioIo::new(io)).await {
+            Ok(stream) => {
+                let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+                Ok((stream, resumed))
+            }
+            Err(error) => {
+                let failure = failure_of(&error);
+                tracing::warn!(name = %self.name.to_str(), %failure, %error, "no TLS with an origin");
+                Err(failure)
+            }
+        }
+    }
+}
+
+fn failure_of(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(refused)) => Failure::Certificate(fault_of(refused)),
+        Some(Error::NoCertificatesPresented | Error::UnsupportedNameType) => {
+            Failure::Certificate(CertificateFault::Invalid)
+        }
+        None if error.kind() == io::ErrorKind::ConnectionReset => Failure::Reset,
+        _ => Failure::Tls,
+    }
+}
+
+fn fault_of(refused: &Refused) -> CertificateFault {
+    match refused {
+        Refused::Expired | Refused::ExpiredContext { .. } => CertificateFault::Expired,
+        Refused::NotValidYet | Refused::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        Refused::NotValidForName | Refused::NotValidForNameContext { .. } => CertificateFault::WrongName,
+        Refused::UnknownIssuer => CertificateFault::UnknownIssuer,
+        _ => CertificateFault::Invalid,
+    }
+}
+
+/// Accepts a certificate that is for the name that was asked for, or for the origin's own.
+#[derive(Debug)]
+struct EitherName {
+    webpki: Arc<WebPkiServerVerifier>,
+    own_name: Option<ServerName<'static>>,
+}
+
+impl ServerCertVerifier for EitherName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verify =
+            |name: &ServerName<'_>| self.webpki.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        match (verify(server_name), &self.own_name) {
+            (Err(Error::InvalidCertificate(refused)), Some(own))
+                if own != server_name && fault_of(&refused) == CertificateFault::WrongName =>
+            {
+                verify(own)
+            }
+            (verified, _) => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.webpki.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
