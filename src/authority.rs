@@ -14,14 +14,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cdn_core::{Role, distribution::Distribution};
+use cdn_core::{Role, distribution::Distribution, origin_protocol};
 use edge_node::Certificate;
+use origin_sim::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _, SanType,
 };
 
-use crate::{cluster::Cluster, state::WorldDir};
+use crate::{
+    cluster::{Cluster, own_name},
+    state::WorldDir,
+};
 
 /// For how long a certificate of the authority itself is good.
 const AUTHORITY_SPAN: Duration = Duration::from_secs(3650 * 86_400);
@@ -87,7 +91,7 @@ impl Authority {
         }
     }
 
-    /// Writes a new leaf for `names` and `addresses` of a distribution, good for `span` from now.
+    /// Writes a new leaf called `distribution` for `names` and `addresses`, good for `span` from now.
     ///
     /// # Errors
     /// The file system refuses, or a name is none.
@@ -114,13 +118,22 @@ impl Authority {
     }
 }
 
-/// Writes a new leaf for every distribution.
+/// Writes a new leaf for every distribution that speaks HTTPS with viewers, and for every origin of the world's own that
+/// speaks it with edges.
 ///
 /// # Errors
 /// The file system refuses.
 pub(crate) fn issue_all(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<()> {
     let dir = world.authority();
     let authority = Authority::open(&dir, world.name())?;
+    for (id, plan) in cluster.https_origins() {
+        let mut names = vec![own_name(id), origin_protocol::own_name(&plan.origin).to_owned()];
+        names.dedup();
+        authority.issue(&dir, &leaf_of_origin(id), &names, &[plan.address.ip()], cluster.edge.certificate_span)?;
+    }
+    if !cluster.edge.https {
+        return Ok(());
+    }
     // Whoever asks for an address is served by the first distribution, where there is one alone.
     let edges: Vec<IpAddr> =
         cluster.nodes_with(Role::Edge).flat_map(|plan| plan.addresses.https().map(|address| address.ip())).collect();
@@ -136,18 +149,43 @@ pub(crate) fn issue_all(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<(
     Ok(())
 }
 
+/// The authority's own certificate, in PEM.
+///
+/// # Errors
+/// The file system refuses.
+pub(crate) fn certificate_pem(world: &WorldDir) -> anyhow::Result<String> {
+    read(&world.authority().certificate())
+}
+
+/// The leaf that an origin shows, and its key, in PEM.
+///
+/// # Errors
+/// The file system refuses.
+pub(crate) fn origin_identity(world: &WorldDir, origin: &str) -> anyhow::Result<Identity> {
+    let (dir, leaf) = (world.authority(), leaf_of_origin(origin));
+    Ok(Identity { chain_pem: read(&dir.chain(&leaf))?, key_pem: read(&dir.key(&leaf))? })
+}
+
+/// What the leaf of an origin is called; distributions have no dot in their ids.
+fn leaf_of_origin(origin: &str) -> String {
+    format!("origin.{origin}")
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 /// What an edge needs to speak HTTPS: the leaf of every distribution.
 ///
 /// # Errors
 /// The file system refuses.
 pub(crate) fn certificates(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<Vec<Certificate>> {
     let dir = world.authority();
-    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
     let certificate = |distribution: &Arc<Distribution>| {
         Ok(Certificate {
             names: distribution.names().collect(),
-            chain_pem: read(dir.chain(distribution.id()))?,
-            key_pem: read(dir.key(distribution.id()))?,
+            chain_pem: read(&dir.chain(distribution.id()))?,
+            key_pem: read(&dir.key(distribution.id()))?,
             security_policy: distribution.security_policy(),
             http2: distribution.http2(),
         })

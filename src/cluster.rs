@@ -41,7 +41,7 @@ use self::{
 };
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
-    origins::{AppUrl, OriginKind, OriginPlan},
+    origins::{AppUrl, OriginKind, OriginPlan, own_name},
     records::geo_place,
     routing::RoutingPlan,
     settings::{EdgePlan, RouterPlan, edge_of, ipv6_of, world_of},
@@ -64,6 +64,8 @@ pub(crate) struct Inputs {
     pub(crate) zones: Vec<Source>,
     /// Public keys in PEM, by key group and id.
     pub(crate) keys: BTreeMap<String, BTreeMap<String, String>>,
+    /// Certificates in PEM, by the origin whose own has to lead to one of them.
+    pub(crate) authorities: BTreeMap<String, String>,
     /// The network in which edges listen for IPv6, if there is one.
     pub(crate) ipv6: Option<Ipv6Net>,
     /// Addresses of users' own apps by origin id, the one to use first.
@@ -183,7 +185,7 @@ impl Cluster {
                 .hint("choose one from 1024 to 65300, or 0 for any free block")
         })?;
         let pops = pops_of(file, atlas)?;
-        let origins = origins_of(file, inputs, atlas, ports)?;
+        let origins = origins_of(file, inputs, atlas, ports, &mut warnings)?;
         let shield = shield_of(file, atlas, &pops, &origins)?;
         let regional = regional_of(file, atlas)?;
         let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
@@ -250,6 +252,22 @@ impl Cluster {
     /// The node `id`.
     pub(crate) fn node(&self, id: &NodeId) -> Option<&NodePlan> {
         self.nodes.iter().find(|node| node.id == *id)
+    }
+
+    /// Origins of the world's own that speak HTTPS with edges, and so need a certificate.
+    pub(crate) fn https_origins(&self) -> impl Iterator<Item = (&String, &OriginPlan)> {
+        self.origins.iter().filter(|(_, plan)| plan.https.is_some() && !matches!(plan.kind, OriginKind::App(_)))
+    }
+
+    /// Whether it is a user's own app that is spoken to by HTTPS, so that nothing of the world sees its requests.
+    pub(crate) fn is_sealed(&self, node: &NodeId) -> bool {
+        let origin = self.origins.get(node.name()).filter(|_| node.role() == Role::Origin);
+        origin.is_some_and(|plan| plan.https.is_some() && matches!(plan.kind, OriginKind::App(_)))
+    }
+
+    /// Whether anybody shows or checks a certificate of the world's authority.
+    pub(crate) fn has_certificates(&self) -> bool {
+        self.edge.https || self.origins.values().any(|plan| plan.https.is_some())
     }
 
     /// Whether a node's store has a disk tier.

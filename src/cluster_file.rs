@@ -68,7 +68,7 @@ pub(crate) struct OriginFile {
     /// Where it stands: a region, a PoP or a city. Default us-east-1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) site: Option<String>,
-    /// Your own app: `http://127.0.0.1:3000`. Without `url` and `dir` the origin is simulated.
+    /// Your own app: `http://127.0.0.1:3000`, or `https://localhost:3443`. Without `url` and `dir` the origin is simulated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<String>,
     /// A directory that is served as it is; relative to the file it is written in.
@@ -78,6 +78,21 @@ pub(crate) struct OriginFile {
     /// `<id>.origin.test`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,
+    /// Whether edges speak HTTP or HTTPS with it, as in CloudFront: `http-only`, `https-only` or `match-viewer`, what the
+    /// viewer speaks. Default: by the scheme of `url`, else `http-only`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) protocol: Option<String>,
+    /// With `match-viewer`: the port at which the app of `url` speaks HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) https_port: Option<u16>,
+    /// What edges may speak with it over HTTPS, as in CloudFront: some of `TLSv1.2`, `TLSv1.1`, `TLSv1` and `SSLv3`, of which
+    /// only the first is spoken here. TLS 1.3 always is; `TLSv1.3` alone leaves nothing else. Default `TLSv1.2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ssl_protocols: Option<Vec<String>>,
+    /// A file of certificates in PEM, relative to this file: who must have signed the certificate that your own app shows.
+    /// `/etc/ssl/certs/ca-certificates.crt` trusts whom this machine trusts. Default: the world's own authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
     /// Put before the viewer's path, such as `/v2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,

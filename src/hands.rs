@@ -133,9 +133,14 @@ impl RootHands {
 
     /// Has every edge read its certificates again. One that does not run reads them when it starts.
     pub(crate) async fn spread_certificates(&self) {
-        for edge in self.listeners().iter().filter(|node| node.role() == Role::Edge) {
-            if let Err(error) = self.admin.tell(&self.cluster, edge, "/certificates", &Value::Null).await {
-                tracing::warn!(%edge, %error, "could not be told of new certificates");
+        let speaks_https = |node: &&NodeId| match node.role() {
+            Role::Edge => self.cluster.edge.https,
+            Role::Origin => self.cluster.https_origins().any(|(id, _)| id == node.name()),
+            _ => false,
+        };
+        for node in self.listeners().iter().filter(speaks_https) {
+            if let Err(error) = self.admin.tell(&self.cluster, node, "/certificates", &Value::Null).await {
+                tracing::warn!(%node, %error, "could not be told of new certificates");
             }
         }
     }

@@ -77,9 +77,10 @@ pub(crate) fn apply_faults(wan: &Wan, cluster: &Cluster, faults: &FaultSet) {
 
 /// What `wan` does of a node's fault; `None` where an origin does it, request by request.
 pub(crate) fn below_http(cluster: &Cluster, fault: &NodeWire) -> Option<TargetFault> {
-    let is_origin = fault.node.parse::<NodeId>().is_ok_and(|node| node.role() == Role::Origin);
-    let _ = cluster;
-    fault.effect.effect().below_http(is_origin, fault.path.is_some())
+    // What needs requests is done by origins, except by an app whose requests nobody sees.
+    let sees_requests =
+        fault.node.parse::<NodeId>().is_ok_and(|node| node.role() == Role::Origin && !cluster.is_sealed(&node));
+    fault.effect.effect().below_http(sees_requests, fault.path.is_some())
 }
 
 fn addresses_of(cluster: &Cluster, node: &NodeId) -> Vec<SocketAddr> {

@@ -67,7 +67,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     for warning in &warnings {
         screen.say(&format!("warning: {warning}"));
     }
-    if cluster.edge.https {
+    if cluster.has_certificates() {
         authority::issue_all(&dir, &cluster)?;
     }
     ports::check_free(&cluster.listens_on()).map_err(|error| VerbError::Failed(error.into()))?;
@@ -131,7 +131,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut hang_up = tokio::signal::unix::signal(SignalKind::hangup())?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
-    // A certificate is replaced before it ends, and edges go on meanwhile.
+    // A certificate is replaced before it ends, and everybody goes on meanwhile.
     let renewal_span = cluster.edge.certificate_span * 2 / 3;
     let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + renewal_span, renewal_span);
     let mut outcome = Ok(());
@@ -152,7 +152,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
                 None => break,
             },
             _ = tick.tick() => screen.live(&handle.status()),
-            _ = renewal.tick(), if cluster.edge.https => match authority::issue_all(&dir, &cluster) {
+            _ = renewal.tick(), if cluster.has_certificates() => match authority::issue_all(&dir, &cluster) {
                 Ok(()) => hands.spread_certificates().await,
                 Err(error) => screen.event(&format!("certificates could not be renewed: {error:#}")),
             },
@@ -219,6 +219,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
         lat: plan.place.coordinates.lat(),
         lon: plan.place.coordinates.lon(),
         app: plan.is_app.then(|| addresses(plan)),
+        is_sealed: cluster.is_sealed(&plan.id),
     });
     let atlas = cluster.world.atlas();
     let sites =

@@ -210,6 +210,8 @@ counters! {
     OriginConnections, "origin", "origin_connections", Gauge, "connections that are open";
     OriginConnectionsAccepted, "origin", "origin_connections_accepted_total", Counter, "connections accepted";
     OriginConnectionsRefused, "origin", "origin_connections_refused_total", Counter, "connections closed at once because the limit was reached";
+    OriginTlsHandshakes, "origin", "origin_tls_handshakes_total", Counter, "TLS handshakes that were completed";
+    OriginTlsFailures, "origin", "origin_tls_failures_total", Counter, "connections closed because their TLS handshake failed";
     OriginRequests, "origin", "origin_requests_total", Counter, "requests received";
     OriginActive, "origin", "origin_active", Gauge, "requests that occupy a slot";
     OriginQueued, "origin", "origin_queued", Gauge, "requests that wait for a slot";

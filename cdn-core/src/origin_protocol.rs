@@ -53,7 +53,7 @@ impl fmt::Display for OriginProtocolPolicy {
 
 /// A version that may be spoken with an origin, by CloudFront's names. TLS 1.3 is spoken with origins that can, whatever is
 /// listed; a list that has nothing else is ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(non_camel_case_types, reason = "the names are CloudFront's")]
 pub enum OriginSslProtocol {
     /// SSL 3.0, which no library that is well kept speaks.
@@ -63,6 +63,7 @@ pub enum OriginSslProtocol {
     /// TLS 1.1, likewise.
     TLSv1_1,
     /// TLS 1.2.
+    #[default]
     TLSv1_2,
     /// TLS 1.3.
     TLSv1_3,

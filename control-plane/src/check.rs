@@ -33,6 +33,14 @@ pub(crate) fn node_faults(ask: &FaultAsk, registry: &Registry) -> Result<Vec<Fau
             hint: Some("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) any node can do".into()),
         });
     }
+    if let Some(node) = nodes.iter().find(|node| registry.is_sealed(node))
+        && (ask.status.is_some() || ask.path.is_some())
+    {
+        return Err(Refusal::Invalid {
+            message: format!("{node} is spoken to by HTTPS: nobody between can see a path, or answer with a status"),
+            hint: Some("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) is done".into()),
+        });
+    }
     let rate = ask.rate.map_or(Ok(1.0), |rate| share("rate", rate))?;
     if let Some(glob) = &ask.path {
         glob_is_valid(glob)?;
@@ -250,6 +258,21 @@ mod tests {
         ] {
             let refusal = faults(wrong.clone()).unwrap_err();
             assert!(refusal.starts_with(why), "{wrong}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn an_app_that_speaks_https_has_no_faults_that_need_http() {
+        let mut world = world();
+        world.nodes.iter_mut().for_each(|node| node.is_sealed = node.id.role() == Role::Origin);
+        let registry = Registry::new(&world);
+        let faults = |json| words(node_faults(&serde_json::from_value(json).unwrap(), &registry));
+        assert_eq!(faults(serde_json::json!({"target": "primary", "stall": true})).unwrap().len(), 1);
+        for wrong in [
+            serde_json::json!({"target": "primary", "status": 503}),
+            serde_json::json!({"target": "primary", "stall": true, "path": "/a"}),
+        ] {
+            assert!(faults(wrong).unwrap_err().starts_with("origin.primary is spoken to by HTTPS"));
         }
     }
 

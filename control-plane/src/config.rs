@@ -59,6 +59,9 @@ pub struct NodeInfo {
     pub lon: f64,
     /// Where it listens, if it is a user's own app: it has no process of the world's, and nothing waits for it.
     pub app: Option<Addresses>,
+    /// Whether it is a user's own app that is spoken to by HTTPS: nothing of the world sees its requests, so what needs
+    /// them (a status, a path) cannot be laid over it.
+    pub is_sealed: bool,
 }
 
 /// A place that a link may end at.
@@ -195,6 +198,7 @@ pub(crate) mod tests {
             lat,
             lon,
             app: None,
+            is_sealed: false,
         };
         let site = |id: &str, names: &[&str]| SiteInfo {
             id: SiteId::new(id),

@@ -103,6 +103,11 @@ impl Registry {
         self.nodes.get(id).is_some_and(|entry| entry.pid.is_some())
     }
 
+    /// Whether it is an app whose requests nothing of the world sees.
+    pub(crate) fn is_sealed(&self, id: &NodeId) -> bool {
+        self.nodes.get(id).is_some_and(|entry| entry.info.is_sealed)
+    }
+
     pub(crate) fn pop_of(&self, id: &NodeId) -> Option<PopCode> {
         self.nodes.get(id).and_then(|entry| entry.info.pop)
     }

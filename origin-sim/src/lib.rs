@@ -41,6 +41,8 @@
 //! The demo site has `/`, `/app.js`, `/style.css`, `/big.bin` (16 MiB), `/api/time` (never cached) and `/echo` (the
 //! request as JSON, with the length and SHA-256 of its body).
 //!
+//! With an [`Identity`] it answers HTTPS (TLS 1.2 and 1.3) at the port of HTTP as well.
+//!
 //! A request occupies one of [`Limits::concurrency_max`] slots for as long as it is served, delays included; beyond that
 //! and [`Limits::queue_max`] it is answered `503` with `x-origin-overload: 1`. `x-origin-reason` says why an answer is
 //! not what was asked for.
@@ -62,6 +64,7 @@ mod serve;
 mod simulated;
 mod slots;
 mod tally;
+mod tls;
 mod wire;
 
 pub use cdn_core::content::{Content, byte_at, fill};
@@ -75,4 +78,5 @@ pub use crate::{
     serve::{Config, Handle, Limits, OriginSim},
     simulated::{Described, describe},
     tally::{OTHER_PATHS, PathCounters},
+    tls::Identity,
 };

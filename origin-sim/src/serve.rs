@@ -31,6 +31,7 @@ use crate::{
     simulated::{self, BodyFailure, Setup},
     slots::{Slot, Slots},
     tally::{PathCounters, PathTally, Tally},
+    tls::{Identity, Socket, Tls},
     wire::{Cutter, Wire},
 };
 
@@ -98,6 +99,8 @@ pub struct Config {
     pub root: Option<PathBuf>,
     /// Parameters by path; the first rule that matches counts. For a folder only those about headers and pace do.
     pub rules: Vec<Rule>,
+    /// What it shows of itself to whoever begins with a TLS handshake; without one it speaks HTTP alone.
+    pub identity: Option<Identity>,
     /// Its bounds.
     pub limits: Limits,
 }
@@ -105,7 +108,7 @@ pub struct Config {
 impl Config {
     /// A simulated origin without rules and with the default limits.
     pub fn new(id: NodeId, seed: u64) -> Self {
-        Self { id, seed, root: None, rules: Vec::new(), limits: Limits::default() }
+        Self { id, seed, root: None, rules: Vec::new(), identity: None, limits: Limits::default() }
     }
 }
 
@@ -130,13 +133,14 @@ struct Shared {
     faults: SharedFaults,
     tally: Tally,
     slots: Slots,
+    tls: Option<Tls>,
 }
 
 impl OriginSim {
     /// An origin on `listener`. It needs no runtime yet, and does not accept before [`Self::serve`].
     ///
     /// # Errors
-    /// The listener cannot be made non-blocking. A folder that is not there is a warning only: it may come later.
+    /// The listener cannot be made non-blocking, or the identity is none. A folder that is not there is a warning only: it may come later.
     pub fn build(config: Config, listener: TcpListener) -> io::Result<(Self, Handle)> {
         listener.set_nonblocking(true)?;
         if let Some(root) = &config.root
@@ -147,11 +151,13 @@ impl OriginSim {
         }
         let counters = Arc::new(Counters::default());
         let limits = &config.limits;
+        let tls = config.identity.as_ref().map(Tls::new).transpose()?;
         let shared = Arc::new(Shared {
             name: HeaderValue::from_str(config.id.name()).unwrap_or(HeaderValue::from_static("unnamed")),
             faults: SharedFaults::new(config.seed, Arc::clone(&counters)),
             tally: Tally::new(limits.paths_max, Arc::clone(&counters)),
             slots: Slots::new(limits.concurrency_max, limits.queue_max, Arc::clone(&counters)),
+            tls,
             counters,
             config,
         });
@@ -209,6 +215,14 @@ impl Handle {
         self.shared.faults.set(rules);
     }
 
+    /// Shows another identity to connections from now on; nothing where it has none.
+    ///
+    /// # Errors
+    /// It is no certificate, or not its key; the one before stays then.
+    pub fn set_identity(&self, identity: &Identity) -> io::Result<()> {
+        self.shared.tls.as_ref().map_or(Ok(()), |tls| tls.set(identity))
+    }
+
     /// The faults in force.
     pub fn faults(&self) -> Vec<FaultRule> {
         self.shared.faults.rules()
@@ -258,12 +272,19 @@ impl Shared {
         // Answers are written in one go; Nagle's algorithm could only delay the last piece.
         let _ = stream.set_nodelay(true);
         let Some(opened) = self.faults.handle_open(peer.ip()) else {
-            reset(stream);
+            reset(&stream);
             return;
+        };
+        let socket = match &self.tls {
+            None => Socket::Plain(stream),
+            Some(tls) => match tls.accept(stream, self.config.limits.head_timeout, &self.counters).await {
+                Some(socket) => socket,
+                None => return,
+            },
         };
         let connection = Connection { peer, opened, cutter: Cutter::default(), farewell: Arc::default() };
         let limits = &self.config.limits;
-        let wire = Wire::new(stream, connection.cutter.clone(), limits.send_timeout, Arc::clone(&self.counters));
+        let wire = Wire::new(socket, connection.cutter.clone(), limits.send_timeout, Arc::clone(&self.counters));
         let service =
             service_fn(|request| -> Served { Box::pin(Arc::clone(&self).handle_request(connection.clone(), request)) });
         let mut http = http1::Builder::new()
@@ -289,7 +310,7 @@ impl Shared {
         let stream = http.into_parts().io.into_inner().into_stream();
         let farewell = *connection.farewell.lock().unwrap_or_else(PoisonError::into_inner);
         match farewell {
-            Farewell::Reset => reset(stream),
+            Farewell::Reset => reset(stream.tcp()),
             Farewell::Garbage => part(stream, GARBAGE).await,
             Farewell::Close => part(stream, b"").await,
         }
@@ -505,14 +526,14 @@ fn refusal(status: StatusCode, reason: Reason, why: impl Into<bytes::Bytes>) -> 
 }
 
 /// Closes so that the peer sees a reset.
-fn reset(stream: TcpStream) {
+fn reset(stream: &TcpStream) {
     // With a linger time of zero, closing sends RST instead of FIN (tcp(7)).
-    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Sends the last bytes, if any, and closes so that the peer can read everything that was sent: closing a socket while
 /// bytes of the peer lie unread in it would reset it, and take with it what is still on its way.
-async fn part(mut stream: TcpStream, last: &[u8]) {
+async fn part(mut stream: Socket, last: &[u8]) {
     use tokio::io::AsyncReadExt as _;
     const LINGER: Duration = Duration::from_millis(500);
     let _ = tokio::time::timeout(LINGER, async {

@@ -18,9 +18,10 @@ use std::{
 use cdn_core::{Counter, Counters};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
+
+use crate::tls::Socket;
 
 /// Breaks a [`Wire`] off, from wherever it is held.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +40,7 @@ impl Cutter {
 
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     cutter: Cutter,
     send_timeout: Duration,
     /// Runs while the client takes nothing.
@@ -48,11 +49,11 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, cutter: Cutter, send_timeout: Duration, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(stream: Socket, cutter: Cutter, send_timeout: Duration, counters: Arc<Counters>) -> Self {
         Self { stream, cutter, send_timeout, stuck: None, counters }
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Socket {
         self.stream
     }
 

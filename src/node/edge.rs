@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
-use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, Limits, Listeners, Parent, Tier};
+use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
@@ -73,8 +73,16 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     let cluster = &frame.cluster;
     let authority = |address: SocketAddr| address.to_string().parse::<Authority>().context("an address");
     let mut origins = BTreeMap::new();
+    let mut https_origins = BTreeMap::new();
     for (id, plan) in &cluster.origins {
         origins.insert(id.clone(), authority(plan.address)?);
+        if let Some(https) = &plan.https {
+            let authorities_pem = match &https.authorities_pem {
+                Some(pem) => pem.clone(),
+                None => authority::certificate_pem(&WorldDir::new(&frame.world)?)?,
+            };
+            https_origins.insert(id.clone(), HttpsOrigin { address: authority(https.address)?, authorities_pem });
+        }
     }
     let mut parents = Vec::new();
     for parent in cluster.parents_of(&frame.plan) {
@@ -113,7 +121,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         tier: tier_of(frame.plan.id.role()),
         distributions: cluster.distributions.clone(),
         origins,
-        https_origins: BTreeMap::new(),
+        https_origins,
         parents,
         cache_bytes_max: plan.cache_bytes,
         object_bytes_max: plan.object_bytes,
@@ -226,9 +234,8 @@ impl RawDial for AppGates {
             return TcpDial.dial(address, source);
         };
         // An app of `localhost` may listen on one family only, and not always on the same.
-        let dials: Vec<_> = app
-            .addresses
-            .iter()
+        let at_port = app.addresses.iter().filter(|one| one.port() == address.port());
+        let dials: Vec<_> = at_port
             .map(|address| {
                 let is_same_family = source.is_some_and(|source| source.is_ipv4() == address.is_ipv4());
                 TcpDial.dial(*address, source.filter(|_| is_same_family && address.ip().is_loopback()))

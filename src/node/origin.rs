@@ -3,17 +3,24 @@
 use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, put},
+};
 use cdn_core::NodeId;
 use origin_sim::{Config, FaultKind, FaultRule, Handle, OriginSim, Rule};
 
 use crate::{
+    authority,
     cluster::{Cluster, OriginKind},
     links,
     node::{
         Common, Frame,
         wire::{EffectWire, FaultSet},
     },
+    state::WorldDir,
 };
 
 /// Serves until the parent wants it to end.
@@ -33,6 +40,9 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         OriginKind::Directory(dir) => config.root = Some(dir.clone()),
         OriginKind::App(_) => anyhow::bail!("origin {name} is an app of the user's"),
     }
+    if origin.https.is_some() {
+        config.identity = Some(authority::origin_identity(&WorldDir::new(&frame.world)?, name)?);
+    }
     let address = frame.http()?;
     let listener = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let (node, handle) = OriginSim::build(config, listener)?;
@@ -48,9 +58,22 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         cluster: Arc::clone(cluster),
         plan: frame.plan.clone(),
     };
-    let routes = Router::new().route("/paths", get(paths)).with_state(handle);
+    let renewed = (handle.clone(), frame.world.clone(), name.to_owned());
+    let routes = Router::new()
+        .route("/paths", get(paths))
+        .with_state(handle)
+        .merge(Router::new().route("/certificates", put(renew)).with_state(renewed));
     frame.announce(common, routes).await?;
     node.serve(frame.stop).await.context("the origin ended")
+}
+
+/// Reads the certificate again.
+async fn renew(State((handle, world, name)): State<(Handle, String, String)>) -> Result<(), (StatusCode, String)> {
+    let renewed = WorldDir::new(&world).and_then(|dir| authority::origin_identity(&dir, &name)).and_then(|identity| {
+        handle.set_identity(&identity)?;
+        Ok(())
+    });
+    renewed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
 }
 
 async fn paths(State(handle): State<Handle>) -> Json<serde_json::Value> {
@@ -65,7 +88,7 @@ pub(crate) fn rules(cluster: &Cluster, set: &FaultSet, origin: &NodeId) -> Vec<F
     mine.filter(|fault| links::below_http(cluster, fault).is_none())
         .filter_map(|fault| {
             let kind = match fault.effect {
-                EffectWire::Status(status) => FaultKind::Status(http::StatusCode::from_u16(status).ok()?),
+                EffectWire::Status(status) => FaultKind::Status(StatusCode::from_u16(status).ok()?),
                 EffectWire::Latency(nanos) => FaultKind::Latency(std::time::Duration::from_nanos(nanos)),
                 EffectWire::Refuse => FaultKind::Refuse,
                 EffectWire::Reset => FaultKind::Reset,

@@ -241,6 +241,16 @@ impl Checked<'_> {
             )
             .hint("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) any node can do"));
         }
+        if let Some(node) = nodes.iter().find(|node| self.names.cluster.is_sealed(node))
+            && (file.status.is_some() || file.path.is_some())
+        {
+            let field = if file.status.is_some() { "status" } else { "path" };
+            return Err(KeyError::new(
+                &self.key(field),
+                format!("{node} is spoken to by HTTPS: nobody between can see a path, or answer with a status"),
+            )
+            .hint("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) is done"));
+        }
         let rate = self.share("rate", &file.rate)?.unwrap_or(1.0);
         let from = file.from.as_ref().map(|name| self.names.site(&self.key("from"), name)).transpose()?;
         Ok(Action::Fault { nodes, effects, rate, path: file.path.clone(), from, span })

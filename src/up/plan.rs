@@ -67,6 +67,7 @@ pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpA
     inputs.matrix = matrix_of(&file).map_err(&complain)?;
     inputs.zones = zones_of(&file, &written).map_err(&complain)?;
     inputs.keys = keys_of(&file).map_err(&complain)?;
+    inputs.authorities = authorities_of(&file).map_err(&complain)?;
     inputs.ipv6 = ipv6_network(&file).map_err(&complain)?;
     for (id, origin) in &file.origins {
         let Some(url) = &origin.url else { continue };
@@ -147,7 +148,7 @@ fn is_same_section(key: &str, written: &ClusterFile, merged: &ClusterFile) -> bo
 fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, VerbError> {
     let here = std::env::current_dir()?;
     let absolute = |path: &mut PathBuf| *path = here.join(dir).join(&*path);
-    file.origins.values_mut().filter_map(|origin| origin.dir.as_mut()).for_each(absolute);
+    file.origins.values_mut().flat_map(|origin| origin.dir.iter_mut().chain(&mut origin.ca)).for_each(absolute);
     file.world.matrix.iter_mut().for_each(absolute);
     file.router.zones.iter_mut().for_each(absolute);
     file.key_groups.values_mut().flat_map(IndexMap::values_mut).for_each(absolute);
@@ -256,6 +257,18 @@ fn keys_of(file: &ClusterFile) -> Result<BTreeMap<String, BTreeMap<String, Strin
         Ok((group.clone(), texts.collect::<Result<_, _>>()?))
     };
     file.key_groups.iter().map(keys_of).collect()
+}
+
+/// The texts of certificates that origins' own have to lead to, by origin.
+fn authorities_of(file: &ClusterFile) -> Result<BTreeMap<String, String>, KeyError> {
+    let with_authorities = file.origins.iter().filter_map(|(id, origin)| Some((id, origin.ca.as_ref()?)));
+    let read = |(id, path): (&String, &PathBuf)| match std::fs::read_to_string(path) {
+        Ok(text) => Ok((id.clone(), text)),
+        Err(error) => {
+            Err(KeyError::new(&format!("origins.{id}.ca"), format!("cannot read {}: {error}", path.display())))
+        }
+    };
+    with_authorities.map(read).collect()
 }
 
 /// The network in which this machine lets edges listen for IPv6.

@@ -16,6 +16,7 @@ mod examples;
 mod harness;
 mod hostile;
 mod https;
+mod https_origins;
 mod ipv6;
 mod ledger;
 mod links;

@@ -269,6 +269,7 @@ fn config() -> Config {
         lat: 50.0,
         lon: 8.6,
         app: None,
+        is_sealed: false,
     };
     Config {
         world: "test".into(),

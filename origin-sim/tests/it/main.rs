@@ -5,6 +5,7 @@ mod directory;
 mod faults;
 mod gate;
 mod hostile;
+mod https;
 mod simulated;
 
 use std::{
