@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use world::{Atlas, Place, World};
 
 use self::{
-    distributions::{distributions_of, groups_of},
+    distributions::{distributions_of, groups_of, unserved_without_https},
     dns::dns_of,
     edges::edges_of,
     keys::key_groups_of,
@@ -200,6 +200,9 @@ impl Cluster {
             give_ipv6(&mut nodes, net);
         }
         let edge = edge_of(file)?;
+        if !edge.https {
+            warnings.extend(distributions.iter().flat_map(|one| unserved_without_https(one)));
+        }
         if edge.https {
             for node in nodes.iter_mut().filter(|node| node.id.role() == Role::Edge) {
                 node.addresses.https_port = Some(ports.edge_https());

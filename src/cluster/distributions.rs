@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::{
     distribution::{
-        AllowedMethods, Behavior, CachingRules, Diagnostics, Distribution, DistributionSpec, FAILOVER_CODES_AWS,
-        OriginGroup, OriginRequestPolicy, TransportFailover,
+        AllowedMethods, Behavior, CachingRules, CheckedBehavior, Diagnostics, Distribution, DistributionSpec,
+        FAILOVER_CODES_AWS, OriginGroup, OriginRequestPolicy, TransportFailover,
     },
     policies::{self, ORIGIN_REQUEST_POLICIES},
     security_policy::SecurityPolicy,
@@ -182,6 +182,21 @@ pub(super) fn distributions_of(
     Ok(distributions)
 }
 
+/// A warning for each behavior that wants HTTPS of viewers, for a world whose edges speak none.
+pub(super) fn unserved_without_https(distribution: &Distribution) -> Vec<String> {
+    let all = distribution.behaviors().iter().map(CheckedBehavior::spec);
+    let want_https = all.filter(|behavior| behavior.viewer_protocol != ViewerProtocolPolicy::AllowAll);
+    let warning = |behavior: &Behavior| {
+        let Behavior { path_pattern, viewer_protocol, .. } = behavior;
+        let id = distribution.id();
+        format!(
+            "distributions.{id}: {path_pattern} is {viewer_protocol}, and edges speak no HTTPS, as [edge] https says: \
+             nobody is served there"
+        )
+    };
+    want_https.map(warning).collect()
+}
+
 fn behavior_of(
     key: &str,
     file: &BehaviorFile,
@@ -269,6 +284,27 @@ mod tests {
         let default = behavior(BehaviorFile::default()).unwrap();
         assert_eq!((default.compress, default.cache_policy.zstd), (true, false));
         assert!(!behavior(BehaviorFile { compress: Some(false), ..Default::default() }).unwrap().compress);
+    }
+
+    #[test]
+    fn behaviors_that_want_https_are_warned_of_where_there_is_none() {
+        for (policy, https, warned) in [
+            ("redirect-to-https", false, true),
+            ("https-only", false, true),
+            ("allow-all", false, false),
+            ("https-only", true, false),
+        ] {
+            let mut file = ClusterFile::default();
+            let default = BehaviorFile { viewer_protocol: Some(policy.into()), ..Default::default() };
+            file.distributions.insert("demo".into(), DistributionFile { default, ..Default::default() });
+            file.edge.https = Some(https);
+            let warnings = Cluster::check(&file, &Default::default()).unwrap().warnings;
+            assert_eq!(
+                warnings.iter().any(|warning| warning.contains(&format!("* is {policy}"))),
+                warned,
+                "{warnings:?}"
+            );
+        }
     }
 
     #[test]
