@@ -397,8 +397,8 @@ pub(crate) struct DnsFile {
     /// hour. 1h to 36d. Default 1d.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookie_rollover: Option<Span>,
-    /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/2 and HTTP/1.1 at the port of HTTPS, with
-    /// the addresses of the chosen edges as hints. Default true where edges speak HTTPS; browsers that see one use it.
+    /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/1.1 and, by its `http_version`, HTTP/2 at the port
+    /// of HTTPS, with the addresses of the chosen edges as hints. Default true where edges speak HTTPS; browsers that see one use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) https_records: Option<bool>,
     /// Aliases (CNAME, DNAME) that one answer follows, 1 to 64. Default 16.

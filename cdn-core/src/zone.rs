@@ -17,7 +17,7 @@ pub use self::{
     data::{Data, MalformedData, Soa},
     name::{InvalidDomainName, NAME_BYTES_MAX, Name},
     record_type::{RecordType, UnknownType},
-    svcb::Svcb,
+    svcb::{HttpsEndpoint, Svcb},
     zones::{Conflict, ConflictKind, Record, RecordSet, RoutedTypes, Zones, ZonesBuilder},
 };
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddrV4};
 use cdn_core::{
     Counter, SourceNat,
     routing::{AnswerId, AskedBy, EdgeAddresses, Snapshot, Subject},
-    zone::{Answer, AnswerCode, RecordType},
+    zone::{Answer, AnswerCode, HttpsEndpoint, RecordType},
 };
 
 use crate::{control::Published, ecs::Subnet};
@@ -70,8 +70,8 @@ pub(crate) struct Routed<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) subject: Subject,
     pub(crate) answer: AnswerId,
-    /// Where edges speak HTTPS, if they do.
-    pub(crate) https_port: Option<u16>,
+    /// Where edges speak HTTPS, and what, if they do.
+    pub(crate) https: HttpsEndpoint,
 }
 
 impl Routed<'_> {
@@ -141,7 +141,12 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
     let (client, asked_by) = client(question.subnet, question.peer);
     let (chosen, scope_len) = snapshot.answer(host, client, turn);
     let subject = Subject { host, client, asked_by, turn };
-    let routed = Routed { snapshot, subject, answer: chosen, https_port: published.zones.routed_types().https };
+    let https = HttpsEndpoint {
+        // Nobody is told of a port where edges speak none.
+        port: published.zones.routed_types().https.unwrap_or_default(),
+        http2: published.http2.get(host).copied().unwrap_or_default(),
+    };
+    let routed = Routed { snapshot, subject, answer: chosen, https };
     if routed.addresses().next().is_none() {
         return Reply::error(Code::ServFail);
     }

@@ -111,6 +111,8 @@ pub struct DistributionNames {
     /// Alternate domain names; `*.` is allowed as the left-most label. Each lies in a zone that the router serves for
     /// it: the last two labels of the name, unless that is in the CDN's own zone.
     pub aliases: Vec<String>,
+    /// Whether its HTTPS records offer HTTP/2 beside HTTP/1.1.
+    pub http2: bool,
 }
 
 /// DNS cookies (RFC 7873).

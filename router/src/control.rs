@@ -39,6 +39,8 @@ use crate::{
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
     pub(crate) zones: Arc<Zones>,
+    /// Whether HTTPS records offer HTTP/2, by the position of the distribution.
+    pub(crate) http2: Arc<[bool]>,
     /// Of the snapshot's PoPs, in their order.
     pub(crate) tallies: Box<[Arc<PopTally>]>,
 }
@@ -110,6 +112,8 @@ impl Control {
         decisions.keep(&snapshot);
         let tally = Tally::default();
         let tallies = tally.of(snapshot.pops());
+        let http2: Arc<[bool]> = config.distributions.iter().map(|distribution| distribution.http2).collect();
+        let published = Published { snapshot, zones: Arc::clone(&zones), http2, tallies };
         Ok(Self {
             counters,
             tally,
@@ -125,7 +129,7 @@ impl Control {
             id: config.id.clone(),
             quorum: config.routing.quorum.clone(),
             opinions_changed: watch::Sender::new(0),
-            published: ArcSwap::from_pointee(Published { snapshot, zones: Arc::clone(&zones), tallies }),
+            published: ArcSwap::from_pointee(published),
             state: Mutex::new(State { config, planner, zones, serial: 1 }),
             namer,
             decisions: Mutex::new(decisions),
@@ -305,7 +309,8 @@ impl Control {
         self.counters.set(Counter::RouterEdgesBounded, snapshot.bounded_edges() as u64);
         self.counters.add(Counter::RouterSnapshotsForgotten, self.decisions().keep(&snapshot));
         let (zones, tallies) = (Arc::clone(&state.zones), self.tally.of(snapshot.pops()));
-        self.published.store(Arc::new(Published { snapshot, zones, tallies }));
+        let http2 = Arc::clone(&self.published.load().http2);
+        self.published.store(Arc::new(Published { snapshot, zones, http2, tallies }));
     }
 
     /// What can be told again.

@@ -253,9 +253,12 @@ impl Writer<'_, '_> {
 impl Routed<'_> {
     /// The HTTPS record of the chosen edges, all of which speak it at one port.
     fn write_https(&self, out: &mut Vec<u8>) {
-        const PORT_DEFAULT: u16 = 443;
-        let port = self.https_port.unwrap_or(PORT_DEFAULT);
-        Svcb::write_https(port, self.edges().map(|edge| *edge.v4.ip()), self.edges().filter_map(|edge| edge.v6), out);
+        Svcb::write_https(
+            self.https,
+            self.edges().map(|edge| *edge.v4.ip()),
+            self.edges().filter_map(|edge| edge.v6),
+            out,
+        );
     }
 }
 

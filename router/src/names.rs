@@ -136,6 +136,7 @@ mod tests {
             .map(|(id, aliases)| DistributionNames {
                 id: (*id).into(),
                 aliases: aliases.iter().map(|&alias| alias.into()).collect(),
+                http2: true,
             })
             .collect();
         config

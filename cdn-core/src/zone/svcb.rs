@@ -15,6 +15,15 @@ pub struct Svcb {
     params: Box<[u8]>,
 }
 
+/// What is spoken by HTTPS, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpsEndpoint {
+    /// The port.
+    pub port: u16,
+    /// Whether HTTP/2 is, beside HTTP/1.1.
+    pub http2: bool,
+}
+
 impl Svcb {
     const MANDATORY: u16 = 0;
     const ALPN: u16 = 1;
@@ -64,17 +73,18 @@ impl Svcb {
         out.extend_from_slice(&self.params);
     }
 
-    /// Writes the data of a record in service mode whose target is its owner: HTTP/2 and HTTP/1.1 at `port`, with
-    /// these addresses as hints.
+    /// Writes the data of a record in service mode whose target is its owner: `endpoint`, with these addresses as hints.
     pub fn write_https(
-        port: u16,
+        endpoint: HttpsEndpoint,
         v4: impl Iterator<Item = Ipv4Addr>,
         v6: impl Iterator<Item = Ipv6Addr>,
         out: &mut Vec<u8>,
     ) {
         const PORT_DEFAULT: u16 = 443;
         out.extend_from_slice(&[0, 1, 0]);
-        write_param(Self::ALPN, out, |out| out.extend_from_slice(b"\x02h2\x08http/1.1"));
+        let HttpsEndpoint { port, http2 } = endpoint;
+        let protocols: &[u8] = if http2 { b"\x02h2\x08http/1.1" } else { b"\x08http/1.1" };
+        write_param(Self::ALPN, out, |out| out.extend_from_slice(protocols));
         if port != PORT_DEFAULT {
             write_param(Self::PORT, out, |out| out.extend_from_slice(&port.to_be_bytes()));
         }
@@ -165,10 +175,16 @@ mod tests {
 
     #[test]
     fn what_is_written_for_edges_is_well_formed() {
-        for (port, hints) in [(443, 0), (4480, 2)] {
+        for (port, http2, hints) in [(443, true, 0), (4480, false, 2)] {
             let mut out = vec![];
             let v6 = std::iter::repeat_n(Ipv6Addr::LOCALHOST, hints / 2);
-            Svcb::write_https(port, std::iter::repeat_n(Ipv4Addr::LOCALHOST, hints), v6, &mut out);
+            Svcb::write_https(
+                HttpsEndpoint { port, http2 },
+                std::iter::repeat_n(Ipv4Addr::LOCALHOST, hints),
+                v6,
+                &mut out,
+            );
+            assert_eq!(out.windows(3).any(|bytes| bytes == b"\x02h2"), http2);
             let read = Svcb::from_wire(&out).unwrap();
             let mut again = vec![];
             read.write(&mut again);

@@ -32,7 +32,7 @@ pub(crate) fn config() -> Config {
     };
     let zone = "cdn.test".parse().expect("a name");
     let mut config = Config::new(NodeId::new(Role::Router, "bench"), zone, Ipv4Addr::LOCALHOST);
-    config.distributions = vec![DistributionNames { id: "demo".into(), aliases: vec![NAME.into()] }];
+    config.distributions = vec![DistributionNames { id: "demo".into(), aliases: vec![NAME.into()], http2: true }];
     config.pops = (0..18u8)
         .map(|at| Pop {
             code: format!("P{}{}", char::from(b'A' + at / 26), char::from(b'A' + at % 26)).parse().expect("a code"),

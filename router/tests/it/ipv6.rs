@@ -128,6 +128,23 @@ fn https_records_hint_at_both_families() {
 }
 
 #[test]
+fn a_distribution_without_http_2_offers_none_in_its_https_record() {
+    for http2 in [true, false] {
+        let world = world_with(|config| {
+            config.https_records = Some(4443);
+            config.distributions.iter_mut().for_each(|distribution| distribution.http2 = http2);
+        })
+        .healthy();
+        let answer = world.ask(&with_edns(question("www.demo.test", RecordType::HTTPS)));
+        let RData::HTTPS(https) = &answer.answers[0].data else { panic!("{answer:?}") };
+        let alpn = https.svc_params.iter().find(|(key, _)| *key == SvcParamKey::Alpn).map(|(_, value)| value);
+        let Some(SvcParamValue::Alpn(alpn)) = alpn else { panic!("{https:?}") };
+        let expected: &[&str] = if http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        assert_eq!(alpn.0, expected);
+    }
+}
+
+#[test]
 fn the_list_and_the_explanation_name_both_addresses_and_a_beacon_may_name_either() {
     let world = dual_stack();
     let get = "GET /.iso/route HTTP/1.1\r\nHost: www.demo.test\r\nConnection: close\r\n\r\n";

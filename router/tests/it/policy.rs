@@ -33,7 +33,11 @@ fn texts(answer: &Message) -> Vec<String> {
 #[test]
 fn a_switched_policy_answers_at_once_for_every_distribution_that_has_none_of_its_own() {
     let world = world_with(|config| {
-        config.distributions.push(DistributionNames { id: "own".into(), aliases: vec!["own.demo.test".into()] });
+        config.distributions.push(DistributionNames {
+            id: "own".into(),
+            aliases: vec!["own.demo.test".into()],
+            http2: true,
+        });
         config.routes = vec![Host { policy: Some(PolicyKind::Nearest), ..Host::new("own") }];
         config.routing.order = vec![pop("FRA")];
     })

@@ -49,8 +49,11 @@ pub(crate) fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let edges = vec![Edge::start(), Edge::start()];
     let zone = "cdn.test".parse().unwrap();
     let mut config = Config::new(NodeId::new(Role::Router, "main"), zone, Ipv4Addr::LOCALHOST);
-    config.distributions =
-        vec![DistributionNames { id: "demo".into(), aliases: vec!["www.demo.test".into(), "*.shop.demo.test".into()] }];
+    config.distributions = vec![DistributionNames {
+        id: "demo".into(),
+        aliases: vec!["www.demo.test".into(), "*.shop.demo.test".into()],
+        http2: true,
+    }];
     let sites = [("FRA", 50.03, 8.57), ("NRT", 35.76, 140.39)];
     config.pops = sites
         .iter()
