@@ -7,12 +7,13 @@ use cdn_core::{
     distribution::{Behavior, Diagnostics, Distribution, DistributionSpec, Origin},
     eviction::EvictionPolicy,
     policies,
+    security_policy::SecurityPolicy,
     store::admission::AdmissionPolicy,
 };
-use edge_node::{Compression, Config, Edge, Limits, LogFormat, LogWriter, Tier};
+use edge_node::{Certificate, Compression, Config, Edge, HttpsConfig, Limits, Listeners, LogFormat, LogWriter, Tier};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::HOST;
+use crate::{load::HOST, signed};
 
 /// The word that makes this program an edge.
 pub(crate) const ROLE: &str = "serve-edge";
@@ -24,9 +25,11 @@ pub(crate) struct Options {
     diagnostics: bool,
     log: bool,
     two: bool,
+    signed: bool,
+    tls: bool,
 }
 
-/// Reads `serve-edge ADDRESS ORIGIN [diagnostics] [log] [two]`.
+/// Reads `serve-edge ADDRESS ORIGIN [diagnostics] [log] [two] [signed] [tls]`; with the last it speaks HTTPS alone, as `leaf.pem` in its directory.
 pub(crate) fn options(args: &[String]) -> Option<Options> {
     match args {
         [role, address, origin, words @ ..] if role == ROLE => Some(Options {
@@ -35,6 +38,8 @@ pub(crate) fn options(args: &[String]) -> Option<Options> {
             diagnostics: words.iter().any(|word| word == "diagnostics"),
             log: words.iter().any(|word| word == "log"),
             two: words.iter().any(|word| word == "two"),
+            signed: words.iter().any(|word| word == "signed"),
+            tls: words.iter().any(|word| word == "tls"),
         }),
         _ => None,
     }
@@ -46,7 +51,7 @@ pub(crate) fn serve(options: Options) {
     if options.log {
         log_as_nodes_do(&log);
     }
-    let config = config(options.origin, options.diagnostics);
+    let config = config(&options);
     let stop = CancellationToken::new();
     let mut runtime = match options.two {
         true => tokio::runtime::Builder::new_multi_thread(),
@@ -56,7 +61,11 @@ pub(crate) fn serve(options: Options) {
     let runtime = runtime.enable_all().on_thread_park(move || log.flush()).build().expect("a runtime");
     runtime.block_on(async {
         let listener = std::net::TcpListener::bind(options.address).expect("the port is free");
-        let (edge, handle) = Edge::build(config, vec![listener], edge_node::tcp()).expect("a node");
+        let listeners = match options.tls {
+            true => Listeners { http: vec![], https: vec![listener] },
+            false => Listeners::from(vec![listener]),
+        };
+        let (edge, handle) = Edge::build(config, listeners, edge_node::tcp()).expect("a node");
         let stopped = stop.clone();
         std::thread::spawn(move || {
             for _ in std::io::stdin().lines().map_while(Result::ok) {
@@ -77,15 +86,19 @@ fn log_as_nodes_do(writer: &LogWriter) {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
-fn config(origin: SocketAddr, diagnostics: bool) -> Config {
+fn config(options: &Options) -> Config {
+    let &Options { origin, diagnostics, signed, tls, .. } = options;
     let all = Diagnostics::default();
     let none = Diagnostics { cache_status: false, proxy_status: false, server_timing: false, reason: false };
     let policy = policies::cache_policy("CachingOptimized").expect("a managed policy");
     let origins = BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]);
     // What is measured is the same bytes for all.
     let behavior = Behavior { compress: false, ..Behavior::new("app", policy) };
+    let trusted_key_groups = if signed { vec!["team".to_owned()] } else { vec![] };
+    let behavior = Behavior { trusted_key_groups, ..behavior };
     let spec = DistributionSpec {
         aliases: vec![HOST.into()],
+        key_groups: BTreeMap::from([("team".to_owned(), signed::keys())]),
         diagnostics: if diagnostics { all } else { none },
         ..DistributionSpec::new("bench", origins, behavior)
     };
@@ -103,9 +116,22 @@ fn config(origin: SocketAddr, diagnostics: bool) -> Config {
         eviction: EvictionPolicy::default(),
         admission: AdmissionPolicy::default(),
         disk: None,
-        https: None,
+        https: tls.then(https),
         limits: Limits::default(),
         source_nat: None,
         seed: 1,
     }
+}
+
+/// With the certificate that lies in the process's directory.
+fn https() -> HttpsConfig {
+    let read = |name: &str| std::fs::read_to_string(name).expect("a certificate");
+    let certificate = Certificate {
+        names: vec![HOST.to_owned()],
+        chain_pem: read("leaf.pem"),
+        key_pem: read("leaf.key"),
+        security_policy: SecurityPolicy::default(),
+        http2: true,
+    };
+    HttpsConfig { certificates: vec![certificate], port: 443 }
 }

@@ -3,10 +3,15 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::process::{Server, generate};
+use crate::{
+    handshakes,
+    peers::Kind,
+    process::{Server, generate},
+    signed,
+};
 
 /// The host that is asked for.
 pub(crate) const HOST: &str = "www.demo.test";
@@ -16,6 +21,7 @@ pub(crate) struct Load {
     generator: Generator,
     path: &'static str,
     connections: u32,
+    https: bool,
 }
 
 enum Generator {
@@ -25,19 +31,35 @@ enum Generator {
     H2load {
         streams: u32,
     },
+    Handshakes,
 }
 
 impl Load {
     pub(crate) const fn wrk(path: &'static str, connections: u32) -> Self {
-        Self { generator: Generator::Wrk, path, connections }
+        Self { generator: Generator::Wrk, path, connections, https: false }
     }
 
     pub(crate) const fn misses(connections: u32) -> Self {
-        Self { generator: Generator::WrkMisses, path: "/1k", connections }
+        Self { generator: Generator::WrkMisses, path: "/1k", connections, https: false }
     }
 
     pub(crate) const fn h2load(path: &'static str, connections: u32, streams: u32) -> Self {
-        Self { generator: Generator::H2load { streams }, path, connections }
+        Self { generator: Generator::H2load { streams }, path, connections, https: false }
+    }
+
+    /// Handshakes and nothing else.
+    pub(crate) const fn handshakes(connections: u32) -> Self {
+        Self { generator: Generator::Handshakes, path: "", connections, https: true }
+    }
+
+    /// The same by HTTPS.
+    pub(crate) const fn by_https(self) -> Self {
+        Self { https: true, ..self }
+    }
+
+    /// What is asked for of a server.
+    fn target(&self, kind: Kind) -> String {
+        if kind.is_signed() { signed::target(self.path) } else { self.path.to_owned() }
     }
 }
 
@@ -68,9 +90,13 @@ impl Figures {
 }
 
 /// One round; `None` where the generator is not installed.
-pub(crate) fn measure(load: &Load, server: &Server, span: Duration) -> Option<Figures> {
+pub(crate) fn measure(load: &Load, kind: Kind, server: &Server, span: Duration) -> Option<Figures> {
+    if matches!(load.generator, Generator::Handshakes) {
+        return Some(measure_handshakes(load, server, span));
+    }
     let (address, seconds) = (server.address, span.as_secs());
-    let (url, host) = (format!("http://{address}{}", load.path), format!("Host: {HOST}"));
+    let scheme = if load.https { "https" } else { "http" };
+    let (url, host) = (format!("{scheme}://{address}{}", load.target(kind)), format!("Host: {HOST}"));
     let (connections, duration) = (load.connections.to_string(), format!("{seconds}s"));
     let script = tempfile::Builder::new().suffix(".lua").tempfile().ok()?;
     let script = script.path().to_str()?;
@@ -87,9 +113,10 @@ pub(crate) fn measure(load: &Load, server: &Server, span: Duration) -> Option<Fi
             let authority = ["h2load", "-t1", "-c", &connections, "-m", &streams, "-D", &duration];
             authority.into_iter().chain(["-H", ":authority: www.demo.test", url.as_str()]).collect()
         }
+        Generator::Handshakes => return None,
     };
     // The first request fetches; what a server does once falls outside.
-    let _ = response_fields(server, load);
+    let _ = response_fields(server, load, kind);
     let before = server.cpu();
     let said = generate(&command)?;
     let cpu = server.cpu().saturating_sub(before);
@@ -106,21 +133,32 @@ pub(crate) fn measure(load: &Load, server: &Server, span: Duration) -> Option<Fi
     })
 }
 
+fn measure_handshakes(load: &Load, server: &Server, span: Duration) -> Figures {
+    let before = server.cpu();
+    let began = Instant::now();
+    let done = handshakes::run(server.address, load.connections, span);
+    let took = began.elapsed();
+    let cpu = server.cpu().saturating_sub(before);
+    let (per_second, cpu_micros) = (done / took.as_secs_f64(), cpu.as_secs_f64() * 1e6 / done);
+    Figures { per_second, cpu_micros, p50_micros: None, p99_micros: None }
+}
+
 /// How many fields a hit has, read by hand; `None` where that is not text.
-pub(crate) fn response_fields(server: &Server, load: &Load) -> Option<usize> {
-    if matches!(load.generator, Generator::H2load { .. }) {
+pub(crate) fn response_fields(server: &Server, load: &Load, kind: Kind) -> Option<usize> {
+    if load.https || matches!(load.generator, Generator::H2load { .. }) {
         return None;
     }
     // The first response comes from the origin.
-    let _ = response_head(server, load);
-    let head = response_head(server, load).unwrap_or_else(|error| panic!("{}: {error}", server.address));
+    let target = load.target(kind);
+    let _ = response_head(server, &target);
+    let head = response_head(server, &target).unwrap_or_else(|error| panic!("{}: {error}", server.address));
     assert!(head.first().is_some_and(|line| line.starts_with("HTTP/1.1 200")), "{head:?}");
     Some(head.len() - 1)
 }
 
-fn response_head(server: &Server, load: &Load) -> std::io::Result<Vec<String>> {
+fn response_head(server: &Server, target: &str) -> std::io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(server.address)?;
-    write!(stream, "GET {} HTTP/1.1\r\nHost: {HOST}\r\n\r\n", load.path)?;
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")?;
     let lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
     Ok(lines
         .map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned())

@@ -9,11 +9,13 @@
 //! ```
 
 mod edge;
+mod handshakes;
 mod load;
 mod memory;
 mod origin;
 mod peers;
 mod process;
+mod signed;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,7 +34,7 @@ struct Row {
     servers: &'static [Kind],
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 10] = [
     Row {
         name: "1k",
         title: "HTTP/1.1, 1 KiB, 64 connections",
@@ -64,6 +66,30 @@ const ROWS: [Row; 6] = [
         servers: &[Kind::Edge, Kind::NginxH2, Kind::HaproxyH2],
     },
     Row {
+        name: "https",
+        title: "HTTPS, TLS 1.3, AES-128-GCM, HTTP/1.1, 1 KiB, 64 connections",
+        load: Load::wrk("/1k", 64).by_https(),
+        servers: &[Kind::EdgeTls, Kind::NginxTls],
+    },
+    Row {
+        name: "https32k",
+        title: "the same with 32 KiB",
+        load: Load::wrk("/32k", 64).by_https(),
+        servers: &[Kind::EdgeTls, Kind::NginxTls],
+    },
+    Row {
+        name: "handshakes",
+        title: "full handshakes, TLS 1.3, P-256, X25519, 16 connections at a time",
+        load: Load::handshakes(16),
+        servers: &[Kind::EdgeTls, Kind::NginxTls],
+    },
+    Row {
+        name: "signed",
+        title: "HTTP/1.1, 1 KiB, 64 connections, signed URLs",
+        load: Load::wrk("/1k", 64),
+        servers: &[Kind::Edge, Kind::EdgeSigned],
+    },
+    Row {
         name: "miss",
         title: "HTTP/1.1, miss, 1 KiB, 64 connections",
         load: Load::misses(64),
@@ -85,6 +111,9 @@ fn main() {
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         compare(row, origin, span, rounds);
     }
+    if wanted("signed") {
+        signed::measure_verification();
+    }
     if wanted("memory") {
         memory::measure(origin);
     }
@@ -98,7 +127,7 @@ fn compare(row: &Row, origin: std::net::SocketAddr, span: Duration, rounds: u64)
     let mut figures: BTreeMap<Kind, Vec<Figures>> = BTreeMap::new();
     for _ in 0..rounds {
         for (kind, server) in &servers {
-            let measured = server.as_ref().and_then(|server| load::measure(&row.load, server, span));
+            let measured = server.as_ref().and_then(|server| load::measure(&row.load, *kind, server, span));
             figures.entry(*kind).or_default().extend(measured);
         }
     }
@@ -119,7 +148,7 @@ fn compare(row: &Row, origin: std::net::SocketAddr, span: Duration, rounds: u64)
         };
         let ratio = |to: Option<f64>| to.map_or_else(|| "-".to_owned(), |to| format!("{:.2}", median.cpu_micros / to));
         let latency = |micros: Option<f64>| micros.map_or_else(|| "-".to_owned(), |us| format!("{:.2} ms", us / 1e3));
-        let fields = server.as_ref().and_then(|server| load::response_fields(server, &row.load));
+        let fields = server.as_ref().and_then(|server| load::response_fields(server, &row.load, *kind));
         println!(
             "{:<20} {:>6} {:>12.0} {:>11.2} us {:>9} {:>9} {:>9} {:>9}",
             kind.as_str(),

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path};
 
 use crate::{
-    edge,
+    edge, handshakes,
     process::{Server, free_address, is_installed},
 };
 
@@ -14,9 +14,12 @@ pub(crate) enum Kind {
     Edge,
     EdgeDiagnostics,
     EdgeLog,
+    EdgeSigned,
+    EdgeTls,
     Nginx,
     NginxLog,
     NginxH2,
+    NginxTls,
     Haproxy,
     HaproxyH2,
     Varnish,
@@ -28,7 +31,9 @@ impl Kind {
             Self::Edge => "edge",
             Self::EdgeDiagnostics => "edge, diagnostics",
             Self::EdgeLog => "edge, log",
-            Self::Nginx | Self::NginxH2 => "nginx",
+            Self::EdgeSigned => "edge, signed",
+            Self::EdgeTls => "edge",
+            Self::Nginx | Self::NginxH2 | Self::NginxTls => "nginx",
             Self::NginxLog => "nginx, log",
             Self::Haproxy | Self::HaproxyH2 => "haproxy",
             Self::Varnish => "varnish",
@@ -36,7 +41,11 @@ impl Kind {
     }
 
     pub(crate) fn is_nginx(self) -> bool {
-        matches!(self, Self::Nginx | Self::NginxLog | Self::NginxH2)
+        matches!(self, Self::Nginx | Self::NginxLog | Self::NginxH2 | Self::NginxTls)
+    }
+
+    pub(crate) fn is_signed(self) -> bool {
+        self == Self::EdgeSigned
     }
 
     pub(crate) fn is_haproxy(self) -> bool {
@@ -49,17 +58,21 @@ pub(crate) fn start(kind: Kind, origin: SocketAddr) -> Option<Server> {
     let directory = tempfile::tempdir().ok()?;
     let (folder, address) = (directory.path().to_owned(), free_address());
     match kind {
-        Kind::Edge | Kind::EdgeDiagnostics | Kind::EdgeLog => {
+        Kind::Edge | Kind::EdgeDiagnostics | Kind::EdgeLog | Kind::EdgeSigned | Kind::EdgeTls => {
+            handshakes::write_certificate(&folder)?;
             let this = std::env::current_exe().ok()?;
             let (address_text, origin) = (address.to_string(), origin.to_string());
             let word = match kind {
                 Kind::EdgeDiagnostics => "diagnostics",
                 Kind::EdgeLog => "log",
+                Kind::EdgeSigned => "signed",
+                Kind::EdgeTls => "tls",
                 _ => "plain",
             };
             Server::start(&[this.to_str()?, edge::ROLE, &address_text, &origin, word], address, directory)
         }
-        Kind::Nginx | Kind::NginxLog | Kind::NginxH2 => {
+        Kind::Nginx | Kind::NginxLog | Kind::NginxH2 | Kind::NginxTls => {
+            handshakes::write_certificate(&folder)?;
             let config = write(&folder, "nginx.conf", &nginx(kind, &folder, address, origin))?;
             let program = installed("nginx")?;
             Server::start(&[program, "-p", folder.to_str()?, "-c", &config], address, directory)
@@ -102,7 +115,19 @@ fn nginx(kind: Kind, folder: &Path, address: SocketAddr, origin: SocketAddr) -> 
         Kind::NginxLog => format!("{folder}/access.log combined"),
         _ => "off".to_owned(),
     };
-    let http2 = if kind == Kind::NginxH2 { " http2" } else { "" };
+    let protocol = match kind {
+        Kind::NginxH2 => " http2",
+        Kind::NginxTls => " ssl",
+        _ => "",
+    };
+    // The suite and the groups that the edge prefers.
+    let tls = match kind {
+        Kind::NginxTls => format!(
+            "ssl_certificate {folder}/leaf.pem; ssl_certificate_key {folder}/leaf.key; ssl_protocols TLSv1.2 TLSv1.3; \
+             ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519:prime256v1;"
+        ),
+        _ => String::new(),
+    };
     format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n\
          events {{ worker_connections 4096; }}\n\
@@ -114,7 +139,8 @@ fn nginx(kind: Kind, folder: &Path, address: SocketAddr, origin: SocketAddr) -> 
            proxy_cache_path {folder}/cache keys_zone=bench:64m max_size=1g inactive=1h use_temp_path=off;\n\
            upstream origin {{ server {origin}; keepalive 64; }}\n\
            server {{\n\
-             listen {address}{http2};\n\
+             listen {address}{protocol};\n\
+             {tls}\n\
              location / {{\n\
                proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
                proxy_cache bench; proxy_cache_valid 200 1h;\n\
