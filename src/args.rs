@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use self::sign::SIGN_EXAMPLES;
 pub(crate) use self::{
-    sign::{ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
+    sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     study::{
         CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, SweepArgs,
         Switch,

@@ -41,6 +41,7 @@ use self::{
 };
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
+    keys::trusted_keys_of,
     origins::{AppUrl, OriginKind, OriginPlan, own_name},
     records::geo_place,
     routing::RoutingPlan,

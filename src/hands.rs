@@ -12,7 +12,7 @@ use std::{
 
 use cdn_core::{NodeId, PopCode, Role};
 use control_plane::{
-    Hands, HandsError, HandsFuture, LinkFault, LogsWanted, NodeFault, Policies,
+    Hands, HandsError, HandsFuture, KeyGroups, LinkFault, LogsWanted, NodeFault, Policies,
     ask::{DigAsk, RouteAsk},
     wire::{LinksReport, LogLine, StoreStats},
 };
@@ -60,6 +60,8 @@ struct Desired {
     drained: Vec<String>,
     /// What is switched while the world runs; what stands in the cluster file every router knows.
     policies: Option<PoliciesAsk>,
+    /// Likewise.
+    key_groups: Option<KeyGroups>,
 }
 
 impl RootHands {
@@ -76,7 +78,7 @@ impl RootHands {
 
     /// Tells a node that was away what holds at the moment.
     async fn brief(&self, node: &NodeId) {
-        let Desired { faults, drained, policies, .. } = self.desired(|desired| desired.clone());
+        let Desired { faults, drained, policies, key_groups, .. } = self.desired(|desired| desired.clone());
         if let Err(error) = self.admin.tell(&self.cluster, node, "/faults", &faults).await {
             tracing::warn!(%node, %error, "could not be told the active faults");
         }
@@ -90,6 +92,12 @@ impl RootHands {
             && let Err(error) = self.admin.tell(&self.cluster, node, "/policies", &policies).await
         {
             tracing::warn!(%node, %error, "could not be told the routing policies");
+        }
+        if node.role() == Role::Edge
+            && let Some(groups) = key_groups
+            && let Err(error) = self.admin.tell(&self.cluster, node, "/key-groups", &groups).await
+        {
+            tracing::warn!(%node, %error, "could not be told the key groups");
         }
     }
 
@@ -237,6 +245,24 @@ impl Hands for RootHands {
         let ask = PoliciesAsk::from(policies);
         self.desired(|desired| desired.policies = Some(ask.clone()));
         Box::pin(async move { self.tell_routers("/policies", &ask).await })
+    }
+
+    fn set_key_groups<'a>(&'a self, groups: &'a KeyGroups) -> HandsFuture<'a, ()> {
+        self.desired(|desired| desired.key_groups = Some(groups.clone()));
+        Box::pin(async move {
+            let listeners = self.listeners();
+            let edges = listeners.iter().filter(|node| node.role() == Role::Edge);
+            let told = join_all(edges.map(async |edge| {
+                match self.admin.tell_over(&self.wan, &self.cluster, edge, "/key-groups", groups).await {
+                    // An edge that died meanwhile is told when it comes back.
+                    Err(error) if self.supervisor.is_running(edge) => {
+                        Err(HandsError::Failed(format!("{edge}: {error}")))
+                    }
+                    _ => Ok(()),
+                }
+            }));
+            told.await.into_iter().collect()
+        })
     }
 
     fn invalidate<'a>(

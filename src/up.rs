@@ -28,7 +28,7 @@ pub(crate) use self::{
 use crate::{
     args::{Cli, UpArgs},
     authority,
-    cluster::{Cluster, NodePlan},
+    cluster::{Cluster, Inputs, NodePlan},
     hands::{Admin, RootHands},
     links,
     node::wire::NodeConfig,
@@ -92,9 +92,12 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
         stop.clone(),
         dir.clone(),
     ));
-    let (plane, handle) =
-        ControlPlane::build(control_config(cli, &cluster, &token), listener, Arc::clone(&hands) as Arc<dyn Hands>)
-            .context("the control plane cannot start")?;
+    let (plane, handle) = ControlPlane::build(
+        control_config(cli, &cluster, &inputs, &token),
+        listener,
+        Arc::clone(&hands) as Arc<dyn Hands>,
+    )
+    .context("the control plane cannot start")?;
     let plane_stop = CancellationToken::new();
     let plane_task = tokio::spawn(plane.serve(plane_stop.clone()));
     for plan in cluster.nodes.iter().filter(|plan| !plan.is_app) {
@@ -210,7 +213,7 @@ fn take(dir: &WorldDir, say: impl FnOnce(&str)) -> Result<File, VerbError> {
     Ok(lock)
 }
 
-fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::Config {
+fn control_config(cli: &Cli, cluster: &Cluster, inputs: &Inputs, token: &str) -> control_plane::Config {
     let nodes = cluster.nodes.iter().map(|plan| NodeInfo {
         id: plan.id.clone(),
         pop: plan.pop,
@@ -241,6 +244,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, token: &str) -> control_plane::C
         sites,
         distributions: distributions.collect(),
         policies,
+        key_groups: inputs.keys.clone(),
         proxy: Some(cluster.ports.proxy().to_string()),
         limits: control_plane::Limits::default(),
     }

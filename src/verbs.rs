@@ -7,6 +7,7 @@ mod break_it;
 mod cache;
 mod config;
 mod doctor;
+mod keys;
 mod load;
 pub(crate) mod paint;
 mod route;
@@ -63,9 +64,9 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Wait(args) => block_on(ask::wait(cli, args)),
         Verb::Open => block_on(ask::open(cli)),
         Verb::Route(args) => block_on(route::run(cli, args)),
-        Verb::Keys(verb) => sign::keys(cli, verb),
+        Verb::Keys(verb) => block_on(keys::run(cli, verb)),
         Verb::Sign(verb) => sign::sign(cli, verb),
-        Verb::Explain(Explain::Sign(args)) => sign::explain(cli, args),
+        Verb::Explain(Explain::Sign(args)) => block_on(sign::explain(cli, args)),
         Verb::Explain(Explain::Route(args)) => block_on(route::explain(cli, args)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),
         Verb::Cache(verb) => block_on(cache::run(cli, verb)),

@@ -99,6 +99,19 @@ pub struct RoutingAsk {
     pub distribution: Option<String>,
 }
 
+/// Body of `POST /v1/key-groups`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAsk {
+    /// The key group, which the world has.
+    pub group: String,
+    /// The key's id, `Key-Pair-Id`.
+    pub id: String,
+    /// The public key in PEM; without one the key is taken out of the group.
+    #[serde(default)]
+    pub pem: Option<String>,
+}
+
 /// Body of `POST /v1/invalidations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cdn_core::Role;
+use cdn_core::{Role, signing::PublicKey};
 use world::{Effect, LinkChange};
 
 use crate::{
@@ -49,6 +49,17 @@ pub(crate) fn node_faults(ask: &FaultAsk, registry: &Registry) -> Result<Vec<Fau
     let fault =
         |node, effect| Fault::Node(NodeFault { node, effect, rate, path: ask.path.clone(), from: from.clone() });
     Ok(nodes.iter().flat_map(|node| effects.iter().map(|effect| fault(node.clone(), *effect))).collect())
+}
+
+/// A public key and its id, as CloudFront takes them.
+pub(crate) fn key(id: &str, pem: &str) -> Result<(), Refusal> {
+    if id.is_empty() || id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Refusal::invalid(format!("{id:?} is no id of a key: letters and digits, 64 at most")));
+    }
+    PublicKey::from_pem(pem).map(drop).map_err(|error| Refusal::Invalid {
+        message: format!("this is no public key: {error}"),
+        hint: pem.contains("PRIVATE KEY").then(|| "this is the private half, which edges never see".to_owned()),
+    })
 }
 
 fn effects(ask: &FaultAsk) -> Result<Vec<Effect>, Refusal> {

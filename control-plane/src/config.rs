@@ -12,7 +12,10 @@ use std::{
 use cdn_core::{NodeId, PopCode};
 use world::SiteId;
 
-use crate::{desired::Policies, wire::Addresses};
+use crate::{
+    desired::{KeyGroups, Policies},
+    wire::Addresses,
+};
 
 /// The world and the settings.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct Config {
     pub distributions: Vec<DistributionInfo>,
     /// By which policies they are routed when the world begins.
     pub policies: Policies,
+    /// The key groups that behaviors may trust, when the world begins.
+    pub key_groups: KeyGroups,
     /// The viewer proxy, as `ip:port`.
     pub proxy: Option<String>,
     /// The limits.
@@ -230,6 +235,7 @@ pub(crate) mod tests {
                 pops: vec![],
             }],
             policies: Policies::default(),
+            key_groups: KeyGroups::new(),
             proxy: Some("127.0.0.1:4488".into()),
             limits: Limits::default(),
         }

@@ -1,4 +1,4 @@
-//! What should be: active faults with their ends, drained PoPs, and routing policies. Pure; `now` is an argument.
+//! What should be: active faults with their ends, drained PoPs, routing policies, and key groups. Pure; `now` is an argument.
 //!
 //! Decides what replaces what, what ends when, and what heals what. Refuses to know processes, links and HTTP: the
 //! shell adds what was asked for, acts on what comes back, and calls [`Desired::expire`] at [`Desired::poll_timeout`].
@@ -106,12 +106,16 @@ impl Policies {
     }
 }
 
+/// Public keys in PEM, by key group and id.
+pub type KeyGroups = BTreeMap<String, BTreeMap<String, String>>;
+
 /// What should be.
 #[derive(Debug)]
 pub struct Desired {
     active: BTreeMap<FaultId, Active>,
     drained: BTreeSet<PopCode>,
     policies: Policies,
+    key_groups: KeyGroups,
     last: u64,
     faults_max: usize,
 }
@@ -119,7 +123,14 @@ pub struct Desired {
 impl Desired {
     /// Nothing is broken; at most `faults_max` faults at once.
     pub fn new(faults_max: usize) -> Self {
-        Self { active: BTreeMap::new(), drained: BTreeSet::new(), policies: Policies::default(), last: 0, faults_max }
+        Self {
+            active: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            policies: Policies::default(),
+            key_groups: KeyGroups::new(),
+            last: 0,
+            faults_max,
+        }
     }
 
     /// Adds a fault that ends at `ends_at`, in place of what it opposes.
@@ -255,6 +266,28 @@ impl Desired {
     /// By which policies clients are routed.
     pub const fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// Puts a key into a group, or with `None` takes it out. Returns the groups before, if that changed anything; a group
+    /// that is not there is not made.
+    pub fn set_key(&mut self, group: &str, id: &str, pem: Option<String>) -> Option<KeyGroups> {
+        let before = self.key_groups.clone();
+        let keys = self.key_groups.get_mut(group)?;
+        match pem {
+            Some(pem) => keys.insert(id.to_owned(), pem),
+            None => keys.remove(id),
+        };
+        (self.key_groups != before).then_some(before)
+    }
+
+    /// Trusts the keys of `groups`: those that a world begins with, or that were before a [`Desired::set_key`].
+    pub fn set_key_groups(&mut self, groups: KeyGroups) {
+        self.key_groups = groups;
+    }
+
+    /// The key groups.
+    pub const fn key_groups(&self) -> &KeyGroups {
+        &self.key_groups
     }
 
     fn insert(&mut self, fault: Fault, ends_at: Option<Instant>) -> FaultId {

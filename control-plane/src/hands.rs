@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     ask::{DigAsk, RouteAsk},
-    desired::{LinkFault, NodeFault, Policies},
+    desired::{KeyGroups, LinkFault, NodeFault, Policies},
     wire::{LinksReport, LogLine, StoreStats},
 };
 
@@ -84,6 +84,9 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Makes `policies` those by which every router routes. Routers that do not run are left out without an error.
     fn set_policies<'a>(&'a self, policies: &'a Policies) -> HandsFuture<'a, ()>;
+
+    /// Makes `groups` the keys that every edge trusts. Edges that do not run are left out without an error.
+    fn set_key_groups<'a>(&'a self, groups: &'a KeyGroups) -> HandsFuture<'a, ()>;
 
     /// Forgets what `node` stores under `patterns` of `distribution` (of every one if `None`), over the network of the
     /// world; answers how many objects that were.

@@ -28,7 +28,7 @@ mod serve;
 pub use crate::{
     config::{BuildError, Config, DistributionInfo, Limits, NodeInfo, SiteInfo},
     dashboard::LAND,
-    desired::{LinkFault, NodeFault, Policies},
+    desired::{KeyGroups, LinkFault, NodeFault, Policies},
     hands::{Hands, HandsError, HandsFuture, LogsWanted},
     serve::{ControlPlane, Handle},
 };

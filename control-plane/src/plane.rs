@@ -5,6 +5,7 @@
 //! taken back.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +26,9 @@ use crate::{
     propagation::Propagation,
     registry::{Registry, millis},
     respond::Refusal,
-    wire::{DistributionRouting, FaultRow, Links, LinksReport, NodeOutcome, Routing, Status},
+    wire::{
+        DistributionRouting, FaultRow, Key, KeyGroup, KeyGroupsReport, Links, LinksReport, NodeOutcome, Routing, Status,
+    },
 };
 
 /// How long after it failed something is tried again: to start a node whose kill has ended, to apply what should be.
@@ -67,10 +70,11 @@ struct Touched {
     nodes: bool,
     drained: bool,
     policies: bool,
+    key_groups: bool,
 }
 
 impl Touched {
-    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true };
+    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true, key_groups: true };
 
     fn of<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Self {
         let mut touched = Self::default();
@@ -99,6 +103,7 @@ impl Plane {
     pub(crate) fn new(config: Config, port: u16, hands: Arc<dyn Hands>) -> Self {
         let mut desired = Desired::new(config.limits.faults_max);
         desired.set_policies(config.policies.clone());
+        desired.set_key_groups(config.key_groups.clone());
         let state = State {
             desired,
             registry: Registry::new(&config),
@@ -279,6 +284,33 @@ impl Plane {
     /// By which policies clients are routed.
     pub(crate) fn routing(&self) -> Routing {
         routing(&self.config, self.state().desired.policies())
+    }
+
+    /// Which keys behaviors may trust.
+    pub(crate) fn key_groups(&self) -> KeyGroupsReport {
+        let state = self.state();
+        let group = |(id, keys): (&String, &BTreeMap<String, String>)| KeyGroup {
+            id: id.clone(),
+            keys: keys.iter().map(|(id, pem)| Key { id: id.clone(), pem: pem.clone() }).collect(),
+        };
+        KeyGroupsReport { groups: state.desired.key_groups().iter().map(group).collect() }
+    }
+
+    /// Puts a key into a group, or with `None` takes it out.
+    pub(crate) async fn set_key(&self, group: &str, id: &str, pem: Option<String>) -> Result<KeyGroupsReport, Refusal> {
+        let _acting = self.acting.lock().await;
+        let touched = Touched { key_groups: true, ..Touched::default() };
+        let before = self.state().desired.set_key(group, id, pem);
+        if let Err(error) = self.apply(touched).await {
+            if let Some(before) = before {
+                self.state().desired.set_key_groups(before);
+                if let Err(error) = self.apply(touched).await {
+                    self.apply_later(&error);
+                }
+            }
+            return Err(error.into());
+        }
+        Ok(self.key_groups())
     }
 
     /// Routes a distribution, or the world, by `policy`; `None` gives a distribution the world's.
@@ -567,7 +599,7 @@ impl Plane {
     }
 
     async fn apply(&self, touched: Touched) -> Result<(), HandsError> {
-        let (links, nodes, drained, policies) = {
+        let (links, nodes, drained, policies, key_groups) = {
             let state = self.state();
             let desired = &state.desired;
             (
@@ -575,6 +607,7 @@ impl Plane {
                 touched.nodes.then(|| desired.node_faults()),
                 touched.drained.then(|| desired.drained()),
                 touched.policies.then(|| desired.policies().clone()),
+                touched.key_groups.then(|| desired.key_groups().clone()),
             )
         };
         let mut result = Ok(());
@@ -589,6 +622,9 @@ impl Plane {
         }
         if let Some(policies) = policies {
             result = result.and(self.act(self.hands.set_policies(&policies)).await);
+        }
+        if let Some(groups) = key_groups {
+            result = result.and(self.act(self.hands.set_key_groups(&groups)).await);
         }
         result
     }

@@ -234,6 +234,15 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes::<ask::RoutingAsk>()
     .gives::<wire::Routing>(),
+    Route::get("/v1/key-groups", "key_groups", "Whose signatures behaviors may ask for", || {
+        get(read::handle_key_groups)
+    })
+    .gives::<wire::KeyGroupsReport>(),
+    Route::post("/v1/key-groups", "set_key", "Put a public key into a key group, or take it out", || {
+        post(act::handle_set_key)
+    })
+    .takes::<ask::KeyAsk>()
+    .gives::<wire::KeyGroupsReport>(),
     Route::post("/v1/invalidations", "invalidate", "Forget objects everywhere; answers before they are", || {
         post(spread::handle_invalidate)
     })

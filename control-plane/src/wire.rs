@@ -181,6 +181,31 @@ pub struct Drained {
     pub drained: Vec<String>,
 }
 
+/// Which keys behaviors may trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyGroupsReport {
+    /// Every key group.
+    pub groups: Vec<KeyGroup>,
+}
+
+/// A key group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyGroup {
+    /// Its id.
+    pub id: String,
+    /// Its keys.
+    pub keys: Vec<Key>,
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    /// Its id, `Key-Pair-Id`.
+    pub id: String,
+    /// The key in PEM.
+    pub pem: String,
+}
+
 /// By which policies clients are routed: `iso route`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Routing {

@@ -1,12 +1,16 @@
 //! What a running node can be told and asked, without HTTP.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use cdn_core::{
     Counter, Counters,
     cache_key::RequestHead,
-    distribution::{CachePolicy, Distribution, DistributionConflict, Distributions},
+    distribution::{CachePolicy, Distribution, DistributionConflict, DistributionError, Distributions},
     invalidation::InvalidationError,
+    signing::TrustedKeys,
     store::{EntryDetail, EntryReport},
 };
 use http::{HeaderMap, Method};
@@ -184,6 +188,22 @@ impl Handle {
     /// One of them cannot be used; nothing is changed then.
     pub fn set_certificates(&self, certificates: &[Certificate]) -> Result<(), CertificateError> {
         self.node.tls.as_ref().map_or(Ok(()), |tls| tls.set(certificates))
+    }
+
+    /// Replaces the keys of all key groups, at once and for whole requests. What is stored stays.
+    ///
+    /// # Errors
+    /// A behavior trusts a group that is not among them, or a group is none; nothing is changed then.
+    pub fn set_key_groups(&self, groups: &BTreeMap<String, TrustedKeys>) -> Result<(), DistributionError> {
+        let before = self.node.distributions.load();
+        let all = before.iter().map(|distribution| Ok(Arc::new(distribution.with_key_groups(groups)?)));
+        let all = Distributions::new(all.collect::<Result<_, DistributionError>>()?);
+        // Names are as before, so that nothing can claim what another one has.
+        if let Ok(all) = all {
+            self.node.distributions.store(Arc::new(all));
+            self.node.signatures.clear();
+        }
+        Ok(())
     }
 
     /// Takes the node out of service or back: a draining edge fails the probe of routers and serves whoever still

@@ -14,8 +14,15 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysVerb {
-    /// Make a key pair, and say how its public half goes into a key group.
+    /// Make a key pair, and say how its public half goes into a key group. A running world that has the group trusts the
+    /// key from then on.
     New(NewKeyArgs),
+    /// Put a public key into a key group of the running world.
+    Add(AddKeyArgs),
+    /// Take a key out of a key group of the running world: what it has signed is refused from then on.
+    Remove(RemoveKeyArgs),
+    /// The key groups of the running world.
+    List,
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +39,29 @@ pub(crate) struct NewKeyArgs {
     /// Where the key pair goes: by default beside --pem, else into ./keys.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddKeyArgs {
+    /// The key group.
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// The public key, in PEM.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The key's id (Key-Pair-Id): by default the name of the file without what follows its first dot.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveKeyArgs {
+    /// The key group.
+    #[arg(value_name = "GROUP")]
+    pub(crate) group: String,
+    /// The key's id (Key-Pair-Id).
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Subcommand)]

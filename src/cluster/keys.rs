@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cdn_core::signing::{PublicKey, TrustedKeys};
+use control_plane::KeyGroups;
 
 use super::{Inputs, check_id};
 use crate::{cluster_file::ClusterFile, diagnose::KeyError};
@@ -32,4 +33,19 @@ pub(super) fn key_groups_of(file: &ClusterFile, inputs: &Inputs) -> Result<BTree
         groups.insert(group.clone(), keys);
     }
     Ok(groups)
+}
+
+/// The keys that a running world trusts.
+///
+/// # Errors
+/// One of them is none, in words.
+pub(crate) fn trusted_keys_of(groups: &KeyGroups) -> Result<BTreeMap<String, TrustedKeys>, String> {
+    let keys_of = |(group, keys): (&String, &BTreeMap<String, String>)| {
+        let keys = keys.iter().map(|(id, pem)| {
+            let key = PublicKey::from_pem(pem).map_err(|error| format!("key {id} of {group}: {error}"))?;
+            Ok((id.clone(), key))
+        });
+        Ok((group.clone(), keys.collect::<Result<_, String>>()?))
+    };
+    groups.iter().map(keys_of).collect()
 }

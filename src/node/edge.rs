@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat};
+use control_plane::KeyGroups;
 use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
@@ -18,7 +19,7 @@ use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     authority,
-    cluster::{Cluster, OriginKind},
+    cluster::{Cluster, OriginKind, trusted_keys_of},
     ipv6, links,
     node::{
         Common, Frame, cache, origin,
@@ -63,6 +64,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/invalidate", put(invalidate))
         .route("/certificates", put(renew))
+        .route("/key-groups", put(set_key_groups))
         .with_state(EdgeState { handle: handle.clone(), cluster: Arc::clone(&cluster), world: frame.world.clone() })
         .merge(cache::routes(handle, cluster, frame.plan.id.role()));
     frame.announce(common, routes).await?;
@@ -168,6 +170,15 @@ async fn renew(State(EdgeState { handle, cluster, world }): State<EdgeState>) ->
         Ok(())
     });
     renewed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
+}
+
+/// Trusts these keys and no others.
+async fn set_key_groups(
+    State(EdgeState { handle, .. }): State<EdgeState>,
+    Json(groups): Json<KeyGroups>,
+) -> Result<(), (StatusCode, String)> {
+    let groups = trusted_keys_of(&groups).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    handle.set_key_groups(&groups).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 async fn invalidate(

@@ -1,9 +1,10 @@
-//! Key pairs, signatures, and why one does not pass: what the owner of an app does with private content.
+//! Signatures, and why one does not pass: what the owner of an app does with private content.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 use cdn_core::{
     WallTime,
     cache_key::KeySeed,
+    distribution::{DistributionError, Distributions},
     signing::{
         Check, Claim, Credentials, Hash, Policy, Refusal, SignedRequest, Source, TrustedKeys, encoding, policy,
         resource::UrlParts,
@@ -22,45 +24,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    args::{Cli, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, SignArgs, SignVerb},
-    cluster::Cluster,
+    args::{Cli, ExplainSignArgs, HashArg, SignArgs, SignVerb},
+    cluster::{Cluster, trusted_keys_of},
     private_key::PrivateKey,
     state::WorldDir,
     talk::VerbError,
-    verbs::{paint::Paint, print},
+    verbs::{keys, paint::Paint, print},
 };
-
-/// Makes a key pair.
-pub(super) fn keys(cli: &Cli, verb: &KeysVerb) -> Result<(), VerbError> {
-    let KeysVerb::New(NewKeyArgs { group, pem, kind, dir }) = verb;
-    let beside = pem.as_ref().and_then(|pem| pem.parent().map(Path::to_owned));
-    let dir = dir.clone().or(beside).unwrap_or_else(|| "keys".into());
-    let (key, private) = match pem {
-        Some(path) if path.exists() => (PrivateKey::read(path)?, path.clone()),
-        path => {
-            let key = PrivateKey::generate(*kind)?;
-            fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-            let path = path.clone().unwrap_or(dir.join(format!("{}.private.pem", key.id()?)));
-            key.write_new(&path)?;
-            (key, path)
-        }
-    };
-    let id = key.id()?;
-    let public = dir.join(format!("{id}.pem"));
-    fs::write(&public, key.public_pem()?).with_context(|| format!("cannot write {}", public.display()))?;
-    let document = json!({ "group": group, "key_pair_id": id, "private": private, "public": public });
-    print(cli, &document, |_| {
-        format!(
-            "{id}  {}\n  private  {}  sign with it, and keep it to yourself\n  public   {}\n\nin the cluster file:\n\n\
-             [key_groups.{group}]\n{id} = {:?}\n\n[[distributions.demo.behaviors]]\npath = \"/private/*\"\n\
-             trusted_key_groups = [{group:?}]\n",
-            key.public().map_or("", |key| key.kind()),
-            private.display(),
-            public.display(),
-            public.display().to_string(),
-        )
-    })
-}
 
 /// What signing a URL gives.
 #[derive(Debug, Serialize)]
@@ -206,18 +176,23 @@ impl Question {
 }
 
 /// Why a signature passes, or does not.
-pub(super) fn explain(cli: &Cli, args: &ExplainSignArgs) -> Result<(), VerbError> {
+pub(super) async fn explain(cli: &Cli, args: &ExplainSignArgs) -> Result<(), VerbError> {
     let settings = WorldDir::new(&cli.world)?.settings();
     let (file, inputs) =
         settings.ok_or_else(|| VerbError::NotRunning(format!("no world {:?} is running", cli.world)))?;
     let cluster = Cluster::check(&file, &inputs).map_err(|error| VerbError::Usage(error.to_string()))?;
+    // Keys may have come and gone since.
+    let keys = trusted_keys_of(&keys::of_world(cli).await?).map_err(VerbError::Usage)?;
+    let distributions =
+        cluster.distributions.iter().map(|distribution| Ok(Arc::new(distribution.with_key_groups(&keys)?)));
+    let distributions: Result<_, DistributionError> = distributions.collect();
     let (scheme, rest) = args.url.split_once("://").unwrap_or(("", ""));
     let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !matches!(scheme, "http" | "https") || host.is_empty() {
         return Err(VerbError::Usage(format!("{:?} is not a URL; write http://www.demo.test/a", args.url)));
     }
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let all = cdn_core::distribution::Distributions::new(cluster.distributions.clone())
+    let all = Distributions::new(distributions.map_err(|error| VerbError::Usage(error.to_string()))?)
         .map_err(|error| VerbError::Usage(error.to_string()))?;
     let distribution =
         all.by_host(host).ok_or_else(|| VerbError::Usage(format!("no distribution answers to {host}")))?;
@@ -377,7 +352,7 @@ fn cookies_of(jar: &str) -> Result<String, VerbError> {
     if jar.contains('=') && !Path::new(jar).exists() {
         return Ok(jar.to_owned());
     }
-    let text = fs::read_to_string(PathBuf::from(jar)).with_context(|| format!("cannot read {jar}"))?;
+    let text = fs::read_to_string(jar).with_context(|| format!("cannot read {jar}"))?;
     let pairs = text.lines().filter_map(|line| {
         let line = line.strip_prefix("#HttpOnly_").unwrap_or(line);
         let fields: Vec<&str> = line.split('\t').collect();

@@ -61,3 +61,49 @@ fn a_private_key_in_a_key_group_is_refused_with_its_line() {
     assert!(said.contains("cluster.toml:2") && said.contains("private half"), "{said}");
     assert!(!said.contains("BEGIN PRIVATE"), "what is private is not printed: {said}");
 }
+
+#[test]
+fn a_running_world_trusts_a_new_key_at_once_and_a_removed_one_no_longer() {
+    let files = World::none();
+    let dir = files.home().to_string_lossy().into_owned();
+    let make = |world: &World| {
+        let made = world.json(&["keys", "new", "team", "--kind", "ecdsa", "--dir", &dir]);
+        let text = |key: &str| made[key].as_str().unwrap().to_owned();
+        (text("key_pair_id"), text("private"), made["trusted"] == true)
+    };
+    let (first, first_key, trusted) = make(&files);
+    assert!(!trusted, "no world runs");
+    let world = World::of_file(&format!(
+        "pops = [\"FRA\", \"NRT\"]\nshield = \"none\"\n[key_groups.team]\n{first} = {:?}\n\
+         [[distributions.demo.behaviors]]\npath = \"/private/*\"\ntrusted_key_groups = [\"team\"]\n",
+        files.home().join(format!("{first}.pem"))
+    ));
+    let signed = |key: &str| {
+        let url = "http://www.demo.test/private/a.mp4";
+        world.ok(&["sign", "url", url, "--key", key, "--hash", "sha256"]).trim().to_owned()
+    };
+    let code = |place: &str, url: &str| world.curl(place, &["-o", "/dev/null", "-w", "%{http_code}", url]);
+    let (second, second_key, trusted) = make(&world);
+    assert!(trusted);
+    for place in ["berlin", "tokyo"] {
+        assert_eq!(code(place, &signed(&first_key)), "200");
+        assert_eq!(code(place, &signed(&second_key)), "200", "at every edge");
+    }
+    // An edge that comes back is told again.
+    world.ok(&["kill", "edge.fra"]);
+    world.ok(&["start", "edge.fra"]);
+    world.until_health("edge.fra", "up");
+    world.until("the new edge trusts it", || (code("berlin", &signed(&second_key)) == "200").then_some(()));
+
+    let old = signed(&first_key);
+    world.ok(&["keys", "remove", "team", &first]);
+    assert_eq!(code("berlin", &old), "403", "although it was verified before");
+    let why = world.iso(&["explain", "sign", &old, "--json"]);
+    assert!(text(&why.stdout).contains("signature_unknown_key"), "{}", text(&why.stdout));
+    let last = world.iso(&["keys", "remove", "team", &second]);
+    assert!(text(&last.stderr).contains("last key"), "{}", text(&last.stderr));
+    world.ok(&["keys", "add", "team", &files.home().join(format!("{first}.pem")).to_string_lossy()]);
+    assert_eq!(code("tokyo", &signed(&first_key)), "200");
+    let listed = world.ok(&["keys", "list"]);
+    assert!(listed.contains(&first) && listed.contains(&second), "{listed}");
+}

@@ -106,6 +106,21 @@ impl Distribution {
         })
     }
 
+    /// The same with other keys in its key groups.
+    ///
+    /// # Errors
+    /// A behavior trusts a group that is not among them, or none of its keys is left.
+    pub fn with_key_groups(&self, key_groups: &BTreeMap<String, TrustedKeys>) -> Result<Self, DistributionError> {
+        for (id, keys) in key_groups {
+            rules::check_key_group(id, keys)?;
+        }
+        let behaviors = self.behaviors.iter().map(|behavior| {
+            let trusted_keys = rules::trusted_keys(&behavior.spec, key_groups)?.map(Arc::new);
+            Ok(CheckedBehavior { trusted_keys, ..behavior.clone() })
+        });
+        Ok(Self { behaviors: behaviors.collect::<Result<_, DistributionError>>()?, ..self.clone() })
+    }
+
     /// Its id.
     pub const fn id(&self) -> &Arc<str> {
         &self.id

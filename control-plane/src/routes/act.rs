@@ -1,17 +1,17 @@
-//! Routes that change something: nodes, faults, links, drains, policies, the end.
+//! Routes that change something: nodes, faults, links, drains, policies, keys, the end.
 
 use std::sync::Arc;
 
 use axum::{Json as Reply, extract::State};
 
 use crate::{
-    ask::{DrainAsk, FaultAsk, HealAsk, LinkAsk, RoutingAsk, StopAsk},
+    ask::{DrainAsk, FaultAsk, HealAsk, KeyAsk, LinkAsk, RoutingAsk, StopAsk},
     check,
     desired::{Drain, FaultId, Heal, Stop},
     extract::{Asked, Json, JsonOrDefault, Segment},
     plane::{Plane, carry_out},
     respond::Refusal,
-    wire::{Accepted, Acted, Drained, Faults, LinksReport, Routing},
+    wire::{Accepted, Acted, Drained, Faults, KeyGroupsReport, LinksReport, Routing},
 };
 
 type Shared = State<Arc<Plane>>;
@@ -140,6 +140,30 @@ pub(super) async fn handle_set_routing(
         (distribution, policy)
     };
     carry_out(async move { plane.set_policy(distribution, policy).await.map(Reply) }).await
+}
+
+pub(super) async fn handle_set_key(
+    State(plane): Shared,
+    Json(KeyAsk { group, id, pem }): Json<KeyAsk>,
+) -> Result<Reply<KeyGroupsReport>, Refusal> {
+    {
+        let state = plane.state();
+        let groups = state.desired.key_groups();
+        let Some(keys) = groups.get(&group) else {
+            return Err(Refusal::NoSuch { what: "key group", id: group });
+        };
+        match &pem {
+            Some(pem) => check::key(&id, pem)?,
+            None if !keys.contains_key(&id) => return Err(Refusal::NoSuch { what: "key", id }),
+            None if keys.len() == 1 => {
+                return Err(Refusal::invalid(format!(
+                    "{id} is the last key of {group}: who trusts it would trust nobody"
+                )));
+            }
+            None => {}
+        }
+    }
+    carry_out(async move { plane.set_key(&group, &id, pem).await.map(Reply) }).await
 }
 
 pub(super) async fn handle_measure_links(State(plane): Shared) -> Result<Reply<LinksReport>, Refusal> {

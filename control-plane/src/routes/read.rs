@@ -20,7 +20,10 @@ use crate::{
     openapi,
     plane::Plane,
     respond::Refusal,
-    wire::{Accepted, CacheReport, CacheStats, Faults, Health, Node, NodeCache, NodeStoreStats, Routing, Status},
+    wire::{
+        Accepted, CacheReport, CacheStats, Faults, Health, KeyGroupsReport, Node, NodeCache, NodeStoreStats, Routing,
+        Status,
+    },
 };
 
 type Shared = State<Arc<Plane>>;
@@ -146,6 +149,10 @@ pub(super) async fn handle_replay_route(State(plane): Shared, Segment(id): Segme
 
 pub(super) async fn handle_routing(State(plane): Shared) -> Reply<Routing> {
     Reply(plane.routing())
+}
+
+pub(super) async fn handle_key_groups(State(plane): Shared) -> Reply<KeyGroupsReport> {
+    Reply(plane.key_groups())
 }
 
 pub(super) async fn handle_dig(State(plane): Shared, Asked(ask): Asked<DigAsk>) -> Result<Reply<Value>, Refusal> {

@@ -31,6 +31,8 @@ fn samples() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("explain_route", "/v1/explain/route?from=tokyo&ecs=false", None),
         ("replay_route", "/v1/explain/route/iad-4-1", None),
         ("routing", "/v1/routing", None),
+        ("key_groups", "/v1/key-groups", None),
+        ("set_key", "/v1/key-groups", Some(json!({ "group": "team", "id": "K2", "pem": crate::support::KEY }))),
         ("set_routing", "/v1/routing", Some(json!({ "policy": "geo", "distribution": "E2DEMO" }))),
         ("dig", "/v1/dig?from=tokyo&name=www.demo.test&type=A", None),
         ("ledger", "/v1/ledger/last", None),

@@ -266,6 +266,33 @@ async fn policies_are_switched_for_the_world_and_for_one_distribution() {
 }
 
 #[tokio::test]
+async fn keys_come_and_go_while_the_world_runs() {
+    let world = World::up().await;
+    let ids = |report: &Value| -> Vec<String> {
+        let keys = report["groups"][0]["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&world.get("/v1/key-groups").await), ["K1"]);
+    let ask = |id: &str| json!({ "group": "team", "id": id, "pem": KEY });
+    assert_eq!(ids(&world.post("/v1/key-groups", ask("K2")).await), ["K1", "K2"]);
+    assert_eq!(world.hands.did().last().unwrap(), "keys [team: K1, K2]");
+    // What cannot be made so is taken back.
+    world.hands.fail("keys [team: K1, K2, K3", HandsError::TimedOut);
+    assert_eq!(world.refused(Method::POST, "/v1/key-groups", Some(ask("K3"))).await.1, "timed_out");
+    assert_eq!(ids(&world.get("/v1/key-groups").await), ["K1", "K2"]);
+    assert_eq!(ids(&world.post("/v1/key-groups", json!({ "group": "team", "id": "K1" })).await), ["K2"]);
+    for (wrong, status) in [
+        (json!({ "group": "nobody", "id": "K2", "pem": KEY }), 404),
+        (json!({ "group": "team", "id": "K9" }), 404),
+        (json!({ "group": "team", "id": "K2" }), 400),
+        (json!({ "group": "team", "id": "K 3", "pem": KEY }), 400),
+        (json!({ "group": "team", "id": "K3", "pem": "nonsense" }), 400),
+    ] {
+        assert_eq!(world.refused(Method::POST, "/v1/key-groups", Some(wrong.clone())).await.0, status, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_targets_come_with_suggestions() {
     let world = World::up().await;
     let check = async |method: Method, path: &str, body: Value, nearest: &[&str]| {

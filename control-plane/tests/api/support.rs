@@ -1,14 +1,15 @@
 //! A control plane of a small world, a client of it, and its fake hands.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use cdn_core::{NodeId, PopCode};
 use control_plane::{
-    Config, ControlPlane, DistributionInfo, Handle, Hands, HandsError, HandsFuture, Limits, LinkFault, LogsWanted,
-    NodeFault, NodeInfo, Policies, SiteInfo,
+    Config, ControlPlane, DistributionInfo, Handle, Hands, HandsError, HandsFuture, KeyGroups, Limits, LinkFault,
+    LogsWanted, NodeFault, NodeInfo, Policies, SiteInfo,
     ask::{DigAsk, RouteAsk},
     desired::Fault,
     wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine, StoreStats},
@@ -18,6 +19,13 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use world::SiteId;
+
+/// A public key.
+pub(crate) const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE+g4BAVc3kFhjwpPdo3E6rfRso5eO
+WVmk8Wj2Zwt2BVkLfw4xtCcVYazbQVdU9jx6JwaVIsPJGkcXDGG+w0jO3Q==
+-----END PUBLIC KEY-----
+";
 
 pub(crate) const TOKEN: &str = "0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -88,6 +96,11 @@ impl Hands for Fake {
         let own = policies.of_distributions.iter().map(|(id, policy)| format!("{id} {}", policy.as_str()));
         let all = std::iter::once(policies.world.as_str().to_owned()).chain(own);
         self.answer(format!("policies [{}]", list(all)), ())
+    }
+
+    fn set_key_groups<'a>(&'a self, groups: &'a KeyGroups) -> HandsFuture<'a, ()> {
+        let groups = groups.iter().map(|(id, keys)| format!("{id}: {}", list(keys.keys())));
+        self.answer(format!("keys [{}]", list(groups)), ())
     }
 
     fn invalidate<'a>(
@@ -291,6 +304,7 @@ fn config() -> Config {
             pops: vec![],
         }],
         policies: Policies::default(),
+        key_groups: KeyGroups::from([("team".to_owned(), BTreeMap::from([("K1".to_owned(), KEY.to_owned())]))]),
         proxy: Some("127.0.0.1:4488".into()),
         limits: Limits::default(),
     }
