@@ -1,10 +1,13 @@
-//! CloudFront's managed cache policies and origin request policies, and two cache policies of our own.
+//! CloudFront's managed cache, origin request and response headers policies, and two cache policies of our own.
 //!
-//! Decides nothing: two tables, found by name (with or without the prefix `Managed-`) or by id. Values follow the AWS
+//! Decides nothing: three tables, found by name (with or without the prefix `Managed-`) or by id. Values follow the AWS
 //! pages "Use managed cache policies" and "Use managed origin request policies".
+
+mod response_headers;
 
 use std::time::Duration;
 
+pub use self::response_headers::{ManagedResponseHeadersPolicy, RESPONSE_HEADERS_POLICIES, response_headers_policy};
 use crate::distribution::{CachePolicy, CachingRules, OriginRequestPolicy, Selection};
 
 /// A row of the table of managed cache policies.
@@ -341,6 +344,7 @@ mod tests {
     fn names_and_ids_are_unique() {
         let mut words: Vec<_> = CACHE_POLICIES.iter().flat_map(|row| [row.name, row.id]).collect();
         words.extend(ORIGIN_REQUEST_POLICIES.iter().flat_map(|row| [row.name, row.id]));
+        words.extend(RESPONSE_HEADERS_POLICIES.iter().flat_map(|row| [row.name, row.id]));
         let count = words.len();
         words.sort_unstable();
         words.dedup();

@@ -3,7 +3,7 @@
 //! Decides, for one name at a time, whether it is in the cache key and whether it travels to the origin (the union rule
 //! of cache policy and origin request policy). Knows cookies and query strings only as lists of pairs.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::distribution::Selection;
 
@@ -82,6 +82,19 @@ pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         .map(str::trim)
         .filter(|pair| !pair.is_empty())
         .map(|pair| (pair.split_once('=').map_or(pair, |(name, _)| name), pair))
+}
+
+/// Takes the cookies of some names off a request; the others stay as they are.
+pub fn remove_cookies(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    if !cookies(headers).any(|(name, _)| goes(name)) {
+        return;
+    }
+    let kept: Vec<&str> = cookies(headers).filter(|(name, _)| !goes(name)).map(|(_, pair)| pair).collect();
+    // What was a line of visible characters stays one.
+    match HeaderValue::try_from(kept.join("; ")) {
+        Ok(line) if !line.is_empty() => drop(headers.insert(header::COOKIE, line)),
+        _ => drop(headers.remove(header::COOKIE)),
+    }
 }
 
 /// The parameters of a raw query string as `(name, name=value)`; the only delimiter is `&`.

@@ -3,10 +3,10 @@
 //! Any of CloudFront's parameters makes a signed URL, and cookies are not looked at then. Names are case-sensitive,
 //! values are taken as they stand on the wire. A name that is there twice with the same value is there once.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 
 use super::{Hash, Refusal};
-use crate::selection::{cookies, parameters};
+use crate::selection::{self, cookies, parameters};
 
 /// CloudFront's own parameters of a URL; they are neither in the cache key nor seen by the origin.
 pub const PARAMETERS: [&str; 5] = ["Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"];
@@ -128,20 +128,12 @@ pub fn own_target(target: &str) -> String {
 
 /// Takes CloudFront's cookies off a request; the others stay as they are.
 pub fn remove_cookies(headers: &mut HeaderMap) {
-    let is_ours = |(name, _): (&str, &str)| COOKIES.contains(&name);
-    if !cookies(headers).any(is_ours) {
-        return;
-    }
-    let own: Vec<&str> = cookies(headers).filter(|&pair| !is_ours(pair)).map(|(_, pair)| pair).collect();
-    // What was a line of visible characters stays one.
-    match HeaderValue::try_from(own.join("; ")) {
-        Ok(line) if !line.is_empty() => drop(headers.insert(header::COOKIE, line)),
-        _ => drop(headers.remove(header::COOKIE)),
-    }
+    selection::remove_cookies(headers, |name| COOKIES.contains(&name));
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header;
 
     use super::*;
 
