@@ -4,12 +4,16 @@
 //! every node process run the same check on the same input, so that all agree on addresses, places and links without
 //! telling one another. Knows no process and no socket.
 
+mod continuous_deployment;
 mod distributions;
 mod dns;
 mod edges;
+mod error_pages;
+mod geo_restriction;
 mod keys;
 mod origins;
 mod records;
+mod response_headers;
 mod routers;
 mod routing;
 mod settings;

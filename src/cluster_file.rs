@@ -3,12 +3,18 @@
 //! The only place that knows TOML's keys. [`crate::cluster::Cluster`] is what comes out once everything was checked.
 //! A node process receives the same document as JSON, together with its own id.
 
+mod response_headers;
+
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::response_headers::{
+    CorsFile, ResponseHeadersPolicyFile, SecurityHeadersFile, SecurityValueFile, StrictTransportSecurityFile,
+    XssProtectionFile,
+};
 use crate::quantity::{ByteCount, Span};
 
 /// The id of the distribution that there is where none is written.
@@ -46,6 +52,9 @@ pub(crate) struct ClusterFile {
     /// Key groups by id: ids of public keys (`Key-Pair-Id`), each with the file of the key in PEM. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
+    /// Response headers policies by name, beside CloudFront's managed ones. Default none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
     /// Distributions by id. Default: `demo`, which answers to `www.demo.test`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) distributions: IndexMap<String, DistributionFile>,
@@ -190,6 +199,18 @@ pub(crate) struct DistributionFile {
     /// `http2` (and HTTP/1.1) or `http1.1` alone, over HTTPS. Default `http2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http_version: Option<String>,
+    /// Countries in which alone it is served (ISO 3166-1 alpha-2); viewers elsewhere get 403. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow_countries: Option<Vec<String>>,
+    /// Countries in which it is not served. Not beside `allow_countries`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) block_countries: Option<Vec<String>>,
+    /// Custom error responses: what viewers get in the place of errors, and for how long errors are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) error_pages: Vec<ErrorPageFile>,
+    /// A staging distribution that answers some of the requests. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) continuous_deployment: Option<ContinuousDeploymentFile>,
     /// The behavior for what no other matches.
     pub(crate) default: BehaviorFile,
     /// Behaviors for some paths, the first match counts.
@@ -240,6 +261,10 @@ pub(crate) struct BehaviorFile {
     /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin_request_policy: Option<String>,
+    /// A response headers policy by name: one of `[response_headers_policies]`, or a managed one such as `SimpleCORS`.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response_headers_policy: Option<String>,
     /// What becomes of requests without HTTPS: `allow-all`, `redirect-to-https` or `https-only`. Default `allow-all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) viewer_protocol: Option<String>,
@@ -254,6 +279,47 @@ pub(crate) struct BehaviorFile {
     /// feature `zstd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zstd: Option<bool>,
+}
+
+/// What happens on one status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErrorPageFile {
+    /// The status: 400, 403, 404, 405, 414, 416, or 500 to 504.
+    pub(crate) status: u16,
+    /// How long such an error is kept at least (CloudFront's error caching minimum TTL). Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<Span>,
+    /// Path of the page that is answered instead, which is fetched as any other path is. Default: the error itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_page: Option<String>,
+    /// Status that viewers see with the page: 200, or one that may have a page. Default: the error's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_code: Option<u16>,
+}
+
+/// Which requests a staging distribution answers: those with a header, or a share of all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ContinuousDeploymentFile {
+    /// Id of the staging distribution, which has no hosts and is reached in no other way.
+    pub(crate) staging: String,
+    /// Share of the requests, 0 to 0.15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<f64>,
+    /// With a weight: viewers stay on their side, by a cookie, until they were idle for so long, 300s to 3600s. Default:
+    /// every request is drawn anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_idle: Option<Span>,
+    /// How long they stay in all, 300s to 3600s. Default: as `session_idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_max: Option<Span>,
+    /// Instead of a weight: the header of testers, which begins with `aws-cf-cd-`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<String>,
+    /// The header's value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
 }
 
 /// Methods that a behavior accepts.

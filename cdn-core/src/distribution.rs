@@ -13,7 +13,11 @@ use std::{collections::BTreeMap, time::Duration};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
+    continuous_deployment::ContinuousDeployment,
+    error_pages::ErrorPage,
+    geo_restriction::GeoRestriction,
     origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
+    response_headers::ResponseHeadersPolicy,
     security_policy::SecurityPolicy,
     signing::TrustedKeys,
     viewer_protocol::ViewerProtocolPolicy,
@@ -48,6 +52,12 @@ pub struct DistributionSpec {
     pub security_policy: SecurityPolicy,
     /// Whether viewers may speak HTTP/2 over HTTPS.
     pub http2: bool,
+    /// What viewers get in the place of errors, and for how long errors are kept.
+    pub error_pages: Vec<ErrorPage>,
+    /// In which countries it is served.
+    pub geo_restriction: GeoRestriction,
+    /// Which requests another distribution answers in its place, if any.
+    pub continuous_deployment: Option<ContinuousDeployment>,
     /// Which of our own headers responses carry.
     pub diagnostics: Diagnostics,
 }
@@ -66,6 +76,9 @@ impl DistributionSpec {
             default_behavior,
             security_policy: SecurityPolicy::default(),
             http2: true,
+            error_pages: Vec::new(),
+            geo_restriction: GeoRestriction::default(),
+            continuous_deployment: None,
             diagnostics: Diagnostics::default(),
         }
     }
@@ -160,6 +173,8 @@ pub struct Behavior {
     pub cache_policy: CachePolicy,
     /// What is sent to the origin beyond the cache key.
     pub origin_request_policy: OriginRequestPolicy,
+    /// What is put on responses and taken off them, if anything.
+    pub response_headers_policy: Option<ResponseHeadersPolicy>,
     /// What becomes of requests that do not come over HTTPS.
     pub viewer_protocol: ViewerProtocolPolicy,
     /// Ids of key groups: requests must be signed by a key of one of them. Empty asks for no signature.
@@ -177,6 +192,7 @@ impl Behavior {
             compress: true,
             cache_policy,
             origin_request_policy: OriginRequestPolicy::default(),
+            response_headers_policy: None,
             viewer_protocol: ViewerProtocolPolicy::default(),
             trusted_key_groups: Vec::new(),
         }

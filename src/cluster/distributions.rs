@@ -16,7 +16,10 @@ use edge_node::Compression;
 use http::StatusCode;
 use indexmap::IndexMap;
 
-use super::{OriginPlan, check_id, settings::choice};
+use super::{
+    OriginPlan, check_id, continuous_deployment::continuous_deployment_of, error_pages::error_pages_of,
+    geo_restriction::geo_restriction_of, response_headers::ResponseHeadersPolicies, settings::choice,
+};
 use crate::{
     cluster_file::{BehaviorFile, ClusterFile, DEMO, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
     diagnose::{KeyError, nearest_or_all},
@@ -103,6 +106,7 @@ pub(super) fn distributions_of(
         .or_else(|| origins.keys().next().map(String::as_str))
         .ok_or_else(|| KeyError::new("origins", "a world needs at least one origin"))?
         .to_owned();
+    let response_headers = ResponseHeadersPolicies::of(file)?;
     let mut hosts_seen: BTreeMap<String, String> = BTreeMap::new();
     let mut distributions = Vec::new();
     for (id, written) in &files {
@@ -121,7 +125,10 @@ pub(super) fn distributions_of(
             }
         }
         let behavior = |key: &str, file: &BehaviorFile, pattern: &str| {
-            behavior_of(key, file, pattern, &default_target, origins, groups, key_groups)
+            let behavior = behavior_of(key, file, pattern, &default_target, origins, groups, key_groups)?;
+            let named = file.response_headers_policy.as_deref();
+            let policy = response_headers.named(&format!("{key}.response_headers_policy"), named)?;
+            Ok(Behavior { response_headers_policy: policy, ..behavior })
         };
         let mut behaviors = Vec::new();
         for (at, file) in written.behaviors.iter().enumerate() {
@@ -172,6 +179,13 @@ pub(super) fn distributions_of(
             http2,
             key_groups: key_groups.clone(),
             behaviors,
+            error_pages: error_pages_of(&key("error_pages"), &written.error_pages)?,
+            geo_restriction: geo_restriction_of(&format!("distributions.{id}"), written)?,
+            continuous_deployment: continuous_deployment_of(
+                &key("continuous_deployment"),
+                written.continuous_deployment.as_ref(),
+                &files,
+            )?,
             default_behavior: behavior(&key("default"), &written.default, "*")?,
             diagnostics,
         };

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     cluster_file::{
-        ClusterFile, DistributionFile, EdgeFile, GroupFile, LogFile, OriginFile, RouterFile, ViewerFile, WorldFile,
+        ClusterFile, DistributionFile, EdgeFile, GroupFile, LogFile, OriginFile, ResponseHeadersPolicyFile, RouterFile,
+        ViewerFile, WorldFile,
     },
     quantity::{Share, Span},
 };
@@ -35,6 +36,7 @@ pub(crate) struct ScenarioFile {
     pub(crate) origins: IndexMap<String, OriginFile>,
     pub(crate) groups: IndexMap<String, GroupFile>,
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
+    pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
     pub(crate) distributions: IndexMap<String, DistributionFile>,
     pub(crate) router: RouterFile,
     pub(crate) routing: RoutingFile,
@@ -67,6 +69,7 @@ impl ScenarioFile {
             origins: self.origins.clone(),
             groups: self.groups.clone(),
             key_groups: self.key_groups.clone(),
+            response_headers_policies: self.response_headers_policies.clone(),
             distributions: self.distributions.clone(),
             router: self.router.clone(),
             edge: self.edge.clone(),

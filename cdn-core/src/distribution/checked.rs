@@ -15,8 +15,12 @@ use super::{
 };
 use crate::{
     Reason,
+    continuous_deployment::ContinuousDeployment,
+    error_pages::ErrorPages,
+    geo_restriction::GeoRestriction,
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{PathPattern, normalize_for_lookup},
+    response_headers::ResponseHeadersPolicy,
     security_policy::SecurityPolicy,
     selection::{Union, cookies},
     signing::TrustedKeys,
@@ -34,6 +38,9 @@ pub struct Distribution {
     behaviors: Vec<CheckedBehavior>,
     security_policy: SecurityPolicy,
     http2: bool,
+    error_pages: ErrorPages,
+    geo_restriction: GeoRestriction,
+    continuous_deployment: Option<ContinuousDeployment>,
     diagnostics: Diagnostics,
     warnings: Vec<DistributionWarning>,
 }
@@ -47,6 +54,8 @@ pub struct CheckedBehavior {
     cloudfront_headers: Vec<HeaderName>,
     /// `None` where no signature is asked for.
     trusted_keys: Option<Arc<TrustedKeys>>,
+    /// `None` where responses leave as they are.
+    response_headers: Option<Arc<ResponseHeadersPolicy>>,
 }
 
 /// Which of the two families of stored responses a method belongs to. They never answer for each other.
@@ -101,6 +110,9 @@ impl Distribution {
             behaviors,
             security_policy: spec.security_policy,
             http2: spec.http2,
+            error_pages: ErrorPages::new(spec.error_pages)?,
+            geo_restriction: spec.geo_restriction,
+            continuous_deployment: spec.continuous_deployment,
             diagnostics: spec.diagnostics,
             warnings,
         })
@@ -176,6 +188,21 @@ impl Distribution {
         self.http2
     }
 
+    /// What viewers get in the place of errors, and for how long errors are kept.
+    pub const fn error_pages(&self) -> &ErrorPages {
+        &self.error_pages
+    }
+
+    /// In which countries it is served.
+    pub const fn geo_restriction(&self) -> &GeoRestriction {
+        &self.geo_restriction
+    }
+
+    /// Which requests another distribution answers in its place, if any.
+    pub const fn continuous_deployment(&self) -> Option<&ContinuousDeployment> {
+        self.continuous_deployment.as_ref()
+    }
+
     /// The names that it answers to: aliases, and its own.
     pub fn names(&self) -> impl Iterator<Item = String> + '_ {
         self.aliases.iter().map(|alias| alias.to_ascii_lowercase()).chain([self.own_name()])
@@ -225,7 +252,8 @@ impl CheckedBehavior {
             .map_err(|problem| DistributionError::Policy { pattern: spec.path_pattern.clone(), problem })?;
         let cloudfront_headers = cloudfront_headers(&spec, &key_headers);
         let trusted_keys = rules::trusted_keys(&spec, key_groups)?.map(Arc::new);
-        Ok(Self { spec, pattern, key_headers, cloudfront_headers, trusted_keys })
+        let response_headers = rules::response_headers(&spec)?;
+        Ok(Self { spec, pattern, key_headers, cloudfront_headers, trusted_keys, response_headers })
     }
 
     /// The behavior as written.
@@ -261,6 +289,11 @@ impl CheckedBehavior {
     /// The keys of which one must have signed each request; `None` where no signature is asked for.
     pub const fn trusted_keys(&self) -> Option<&Arc<TrustedKeys>> {
         self.trusted_keys.as_ref()
+    }
+
+    /// What is put on responses and taken off them; `None` where they leave as they are.
+    pub const fn response_headers(&self) -> Option<&Arc<ResponseHeadersPolicy>> {
+        self.response_headers.as_ref()
     }
 
     /// Whether `method` may pass at all.

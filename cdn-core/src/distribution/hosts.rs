@@ -18,6 +18,8 @@ pub struct Distributions {
     exact: BTreeMap<Box<str>, usize>,
     /// Lower-case suffix with its leading dot (`.demo.test` for `*.demo.test`) to index in `all`.
     wildcard: BTreeMap<Box<str>, usize>,
+    /// Index of the only one that viewers may ask for by name, where there is only one.
+    only: Option<usize>,
 }
 
 /// Two distributions claim one thing.
@@ -34,10 +36,21 @@ pub enum DistributionConflict {
         /// The distribution that came second.
         distribution: String,
     },
+    /// A distribution cannot be the staging distribution of another.
+    #[error("{staging:?} cannot be the staging distribution of {primary:?}: {problem}")]
+    Staging {
+        /// The distribution whose requests it would answer.
+        primary: String,
+        /// The staging distribution.
+        staging: String,
+        /// Why.
+        problem: &'static str,
+    },
 }
 
 impl Distributions {
-    /// Refuses two distributions that claim one id or one alias.
+    /// Refuses two distributions that claim one id or one alias, and staging distributions that can be none. These are
+    /// found by id alone: nobody can ask for one by name.
     pub fn new(all: Vec<Arc<Distribution>>) -> Result<Self, DistributionConflict> {
         let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
         for (at, distribution) in all.iter().enumerate() {
@@ -46,6 +59,10 @@ impl Distributions {
                 return Err(DistributionConflict::Id(distribution.id().to_string()));
             }
         }
+        for staging in staging_of(&all)? {
+            exact.remove(&*staging.own_name());
+        }
+        let only = if exact.len() == 1 { exact.values().next().copied() } else { None };
         for (at, distribution) in all.iter().enumerate() {
             for alias in distribution.aliases() {
                 let name = alias.to_ascii_lowercase();
@@ -59,7 +76,7 @@ impl Distributions {
                 }
             }
         }
-        Ok(Self { all, exact, wildcard })
+        Ok(Self { all, exact, wildcard, only })
     }
 
     /// The distribution that answers to `host` (with or without a port, in any case).
@@ -79,10 +96,7 @@ impl Distributions {
                 return self.all.get(at);
             }
         }
-        match self.all.as_slice() {
-            [only] if is_literal(&name) => Some(only),
-            _ => None,
-        }
+        self.all.get(self.only.filter(|_| is_literal(&name))?)
     }
 
     /// The distribution of this id.
@@ -106,6 +120,35 @@ impl Distributions {
     }
 }
 
+/// The distributions that answer in the place of others.
+fn staging_of(all: &[Arc<Distribution>]) -> Result<Vec<&Arc<Distribution>>, DistributionConflict> {
+    let mut found: Vec<&Arc<Distribution>> = Vec::new();
+    for primary in all {
+        let Some(policy) = primary.continuous_deployment() else { continue };
+        let refuse = |problem| {
+            let (primary, staging) = (primary.id().to_string(), policy.staging().to_owned());
+            Err(DistributionConflict::Staging { primary, staging, problem })
+        };
+        let Some(staging) = all.iter().find(|one| **one.id() == *policy.staging()) else {
+            return refuse("there is no such distribution");
+        };
+        if staging.id() == primary.id() {
+            return refuse("it is the same");
+        }
+        if staging.continuous_deployment().is_some() {
+            return refuse("it has a staging distribution itself");
+        }
+        if !staging.aliases().is_empty() {
+            return refuse("it has names of its own, by which nobody may ask for it");
+        }
+        if found.iter().any(|other| other.id() == staging.id()) {
+            return refuse("it is that of another");
+        }
+        found.push(staging);
+    }
+    Ok(found)
+}
+
 /// Cuts a port off. An IPv6 address keeps its brackets, without which its colons would be read as a port's.
 fn without_port(host: &str) -> &str {
     match host.rfind(':') {
@@ -123,7 +166,10 @@ fn is_literal(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_data;
+    use crate::{
+        continuous_deployment::{ContinuousDeployment, Traffic},
+        test_data,
+    };
 
     fn distributions(list: &[(&str, &[&str])]) -> Result<Distributions, DistributionConflict> {
         let build = |&(id, aliases): &(&str, &[&str])| {
@@ -171,6 +217,29 @@ mod tests {
             assert!(one.by_host(host).is_some(), "{host}");
         }
         assert!(one.by_host("other.test").is_none());
+    }
+
+    #[test]
+    fn a_staging_distribution_is_found_by_id_alone() {
+        let world = |primary: &str, staging: &str, aliases: &[&str]| {
+            let traffic = Traffic::Weight { share: 0.1, sessions: None };
+            let mut spec = test_data::distribution_spec();
+            spec.continuous_deployment = Some(ContinuousDeployment::new(staging, traffic).unwrap());
+            spec.id = primary.to_owned();
+            let mut next = test_data::distribution_spec();
+            (next.id, next.aliases) = ("next".to_owned(), aliases.iter().map(|&alias| alias.to_owned()).collect());
+            Distributions::new([spec, next].map(|spec| Arc::new(Distribution::new(spec).unwrap())).into())
+        };
+        let found = world("demo", "next", &[]).unwrap();
+        assert!(found.by_host("next.cdn.test").is_none() && found.by_id("next").is_some());
+        assert_eq!(found.by_host("127.0.0.1").map(|only| &**only.id()), Some("demo"));
+        for (refused, problem) in [
+            (world("demo", "nobody", &[]), "there is no such distribution"),
+            (world("demo", "demo", &[]), "it is the same"),
+            (world("demo", "next", &["next.test"]), "it has names of its own, by which nobody may ask for it"),
+        ] {
+            assert!(matches!(refused, Err(DistributionConflict::Staging { problem: said, .. }) if said == problem));
+        }
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //!
 //! The rules are CloudFront's, with its quotas; each function checks one part and names the first thing that is wrong.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
 
 use super::{Behavior, CachePolicy, DistributionSpec, FAILOVER_CODES_AWS, Origin, OriginGroup, Selection};
-use crate::{path_pattern::PathPatternError, signing::TrustedKeys};
+use crate::{
+    error_pages::ErrorPagesError,
+    path_pattern::PathPatternError,
+    response_headers::{ResponseHeadersError, ResponseHeadersPolicy},
+    signing::TrustedKeys,
+};
 
 /// Behaviors per distribution, the default one included (CloudFront's quota).
 const BEHAVIORS_MAX: usize = 76;
@@ -163,6 +168,19 @@ pub enum DistributionError {
         /// What contradicts what.
         problem: String,
     },
+    /// A response headers policy is none.
+    #[error("behavior {pattern:?}: the response headers policy {name:?}: {error}")]
+    ResponseHeaders {
+        /// The behavior's pattern.
+        pattern: String,
+        /// The policy's name.
+        name: String,
+        /// Why.
+        error: ResponseHeadersError,
+    },
+    /// Error pages are none.
+    #[error("error pages: {0}")]
+    ErrorPages(#[from] ErrorPagesError),
 }
 
 /// What is accepted here though AWS would refuse it, or though it will surprise.
@@ -306,6 +324,18 @@ pub(super) fn trusted_keys(
         trusted.extend(keys.iter().map(|(id, key)| (id.clone(), key.clone())));
     }
     Ok(Some(trusted))
+}
+
+/// The response headers policy, ready to be shared by the requests of a behavior.
+pub(super) fn response_headers(behavior: &Behavior) -> Result<Option<Arc<ResponseHeadersPolicy>>, DistributionError> {
+    let Some(policy) = &behavior.response_headers_policy else { return Ok(None) };
+    match policy.check() {
+        Ok(()) => Ok(Some(Arc::new(policy.clone()))),
+        Err(error) => {
+            let (pattern, name) = (behavior.path_pattern.clone(), policy.name.clone());
+            Err(DistributionError::ResponseHeaders { pattern, name, error })
+        }
+    }
 }
 
 pub(super) fn check_group(
