@@ -118,23 +118,24 @@ impl ContinuousDeployment {
         &self.traffic
     }
 
-    /// Who answers a request with these headers. `draw` differs from request to request.
-    pub fn choose(&self, headers: &HeaderMap, now: WallTime, draw: u64) -> Choice {
+    /// Who answers a request with these headers. `draw` differs from request to request; without one the answer is `None`
+    /// where it needs one.
+    pub fn choose(&self, headers: &HeaderMap, now: WallTime, draw: Option<u64>) -> Option<Choice> {
         let (share, sessions) = match &self.traffic {
             Traffic::Header { name, value } => {
-                return Choice { is_staging: headers.get(name) == Some(value), set_cookie: None };
+                return Some(Choice { is_staging: headers.get(name) == Some(value), set_cookie: None });
             }
             Traffic::Weight { share, sessions } => (*share, *sessions),
         };
         // 53 bits are what a float can tell apart.
-        let drawn = || ((draw >> 11) as f64) < share * (1_u64 << 53) as f64;
-        let Some(sessions) = sessions else { return Choice { is_staging: drawn(), set_cookie: None } };
+        let drawn = || draw.map(|draw| ((draw >> 11) as f64) < share * (1_u64 << 53) as f64);
+        let Some(sessions) = sessions else { return Some(Choice { is_staging: drawn()?, set_cookie: None }) };
         let now_secs = u64::try_from(now.unix_secs()).unwrap_or_default();
-        let session = Session::of(headers).filter(|session| session.is_alive(sessions, now_secs)).map_or_else(
-            || Session { is_staging: drawn(), began_secs: now_secs, seen_secs: now_secs },
-            |session| Session { seen_secs: now_secs, ..session },
-        );
-        Choice { is_staging: session.is_staging, set_cookie: session.cookie(sessions) }
+        let session = match Session::of(headers).filter(|session| session.is_alive(sessions, now_secs)) {
+            Some(session) => Session { seen_secs: now_secs, ..session },
+            None => Session { is_staging: drawn()?, began_secs: now_secs, seen_secs: now_secs },
+        };
+        Some(Choice { is_staging: session.is_staging, set_cookie: session.cookie(sessions) })
     }
 }
 
@@ -204,38 +205,55 @@ mod tests {
         let policy = ContinuousDeployment::new("next", traffic).unwrap();
         let choose = |value: &'static str| {
             let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
-            policy.choose(&headers, at(0), 0).is_staging
+            policy.choose(&headers, at(0), Some(0)).unwrap().is_staging
         };
-        assert!(choose("Yes") && !choose("yes") && !policy.choose(&HeaderMap::new(), at(0), 0).is_staging);
+        assert!(
+            choose("Yes") && !choose("yes") && !policy.choose(&HeaderMap::new(), at(0), Some(0)).unwrap().is_staging
+        );
     }
 
     #[test]
     fn a_share_of_the_draws_goes_to_staging() {
         let policy = by_weight(0.1, None);
-        let staging = (0..10_000_u64).filter(|draw| policy.choose(&HeaderMap::new(), at(0), draw << 51).is_staging);
-        let among = staging.count();
-        assert!((700..1_300).contains(&among), "{among}");
-        assert!(!by_weight(0.0, None).choose(&HeaderMap::new(), at(0), 0).is_staging);
+        // Thirteen bits, each number once.
+        let draws = (0..8_192_u64).map(|draw| draw << 51);
+        let staging = draws.filter(|&draw| policy.choose(&HeaderMap::new(), at(0), Some(draw)).unwrap().is_staging);
+        assert_eq!(staging.count(), 820);
+        assert!(!by_weight(0.0, None).choose(&HeaderMap::new(), at(0), Some(0)).unwrap().is_staging);
     }
 
     #[test]
     fn a_session_stays_until_it_is_idle_or_old() {
         let policy = by_weight(0.15, Some(SESSIONS));
-        let first = policy.choose(&HeaderMap::new(), at(1_000), 0);
+        let first = policy.choose(&HeaderMap::new(), at(1_000), Some(0)).unwrap();
         assert_eq!(
             first.set_cookie.as_ref().unwrap(),
             "cf-cd-session=staging.1000.1000; Max-Age=300; Path=/; HttpOnly"
         );
         // The draw would send them elsewhere.
-        let second = policy.choose(&with_cookie(&first), at(1_299), u64::MAX);
+        let second = policy.choose(&with_cookie(&first), at(1_299), Some(u64::MAX)).unwrap();
         assert_eq!(
             second.set_cookie.as_ref().unwrap(),
             "cf-cd-session=staging.1000.1299; Max-Age=300; Path=/; HttpOnly"
         );
-        let third = policy.choose(&with_cookie(&second), at(1_598), u64::MAX);
+        let third = policy.choose(&with_cookie(&second), at(1_598), Some(u64::MAX)).unwrap();
         assert!(third.is_staging && third.set_cookie.as_ref().unwrap().to_str().unwrap().contains("Max-Age=2;"));
-        assert!(!policy.choose(&with_cookie(&third), at(1_600), u64::MAX).is_staging, "as old as it may be");
-        assert!(!policy.choose(&with_cookie(&first), at(1_300), u64::MAX).is_staging, "idle for too long");
+        assert!(
+            !policy.choose(&with_cookie(&third), at(1_600), Some(u64::MAX)).unwrap().is_staging,
+            "as old as it may be"
+        );
+        assert!(
+            !policy.choose(&with_cookie(&first), at(1_300), Some(u64::MAX)).unwrap().is_staging,
+            "idle for too long"
+        );
+    }
+
+    #[test]
+    fn what_needs_no_draw_is_known_without_one() {
+        let policy = by_weight(0.15, Some(SESSIONS));
+        assert_eq!(policy.choose(&HeaderMap::new(), at(1_000), None), None);
+        let first = policy.choose(&HeaderMap::new(), at(1_000), Some(0)).unwrap();
+        assert!(policy.choose(&with_cookie(&first), at(1_001), None).unwrap().is_staging);
     }
 
     #[test]
@@ -264,7 +282,7 @@ mod tests {
             let policy = by_weight(0.15, Some(SESSIONS));
             let line = format!("{SESSION_COOKIE}={value}");
             let headers = HeaderMap::from_iter([(header::COOKIE, line.parse().unwrap())]);
-            let choice = policy.choose(&headers, at(now), u64::MAX);
+            let choice = policy.choose(&headers, at(now), Some(u64::MAX)).unwrap();
             let session = Session::of(&with_cookie(&choice)).unwrap();
             prop_assert!(session.seen_secs == now as u64 && session.seen_secs - session.began_secs < 600);
         }

@@ -101,6 +101,8 @@ counters! {
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";
     EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    EdgeGeoBlocked, "edge", "edge_geo_blocked_total", Counter, "requests refused because of the country that they came from";
+    EdgeErrorPages, "edge", "edge_error_pages_total", Counter, "errors that a custom page took the place of, or was to; the fetch of the page is counted among hits, misses and passes too";
     EdgeTlsHandshakes, "edge", "edge_tls_handshakes_total", Counter, "TLS handshakes with viewers";
     EdgeTlsResumed, "edge", "edge_tls_resumed_total", Counter, "TLS handshakes that resumed an earlier session";
     EdgeTlsFailed, "edge", "edge_tls_failed_total", Counter, "TLS handshakes that came to nothing: no common version or suite, a name without a certificate, or no TLS";

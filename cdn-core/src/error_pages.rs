@@ -32,6 +32,14 @@ pub struct Page {
 /// Statuses that may have an entry, and that may be answered.
 pub const ERROR_CODES: [u16; 11] = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504];
 
+/// What an origin that fails answers, or is said to have answered.
+const FAILURES: [StatusCode; 4] = [
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
 /// After these the connection is closed, where a page took their place.
 const CLOSING: [u16; 6] = [400, 405, 414, 416, 500, 501];
 
@@ -102,9 +110,18 @@ impl ErrorPages {
         self.entries.iter().any(|entry| entry.page.is_some())
     }
 
-    /// How long an error of this status is kept at least.
+    /// How long an error of this status is kept at least. For what is no error: how long its origin is left alone once it
+    /// fails and a stale response stands in, which is as long as any failure is kept, because which one it will be is not
+    /// known yet.
     pub fn ttl(&self, status: StatusCode) -> Duration {
-        self.entry(status).map_or(ERROR_CACHING_MIN_TTL, |entry| entry.ttl)
+        let of = |status| self.entry(status).map_or(ERROR_CACHING_MIN_TTL, |entry| entry.ttl);
+        if self.entries.is_empty() {
+            ERROR_CACHING_MIN_TTL
+        } else if status.is_client_error() || status.is_server_error() {
+            of(status)
+        } else {
+            FAILURES.into_iter().map(of).max().unwrap_or(ERROR_CACHING_MIN_TTL)
+        }
     }
 
     /// What is answered in the place of this error, if anything. What CloudFront answers because it has too much to do

@@ -7,6 +7,7 @@ mod hop;
 mod purge;
 mod request;
 mod response;
+mod viewer_headers;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -18,6 +19,7 @@ pub use self::{
         receive_viewer_headers,
     },
     response::{Dress, XCache, dress, pop_header, receive_response_headers, request_id, via, withhold},
+    viewer_headers::{CLOUDFRONT_VIEWER_TLS, Facts, is_of_place},
 };
 use crate::fields::Fields as _;
 

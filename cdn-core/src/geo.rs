@@ -161,6 +161,7 @@ mod tests {
         assert_eq!(&*map.locate("::ffff:198.18.2.7".parse().unwrap()).unwrap().label, "a");
         assert_eq!(&*map.locate("2001:db8::1".parse().unwrap()).unwrap().label, "b");
         assert_eq!(map.locate("198.18.3.7".parse().unwrap()), None);
+        assert_eq!(map.country_of("198.18.2.7".parse().unwrap()), None, "it is empty");
         assert_eq!(map.find("198.18.2.7".parse().unwrap()).1, 24);
     }
 }

@@ -73,6 +73,7 @@ reasons! {
     HttpsOnly = "https_only", "the behavior serves HTTPS alone";
     RedirectedToHttps = "redirected_to_https", "the behavior sends HTTP to HTTPS";
     MisdirectedHost = "misdirected_host", "Host belongs to another distribution than the name of the TLS handshake";
+    GeoBlocked = "geo_blocked", "the distribution is not served in the viewer's country";
     SignatureMissing = "signature_missing", "the behavior wants a signed URL or signed cookies, and neither names a key";
     SignatureIncomplete = "signature_incomplete", "the signature or its policy lacks, stands there twice, or names an unknown hash";
     SignatureUnknownKey = "signature_unknown_key", "the behavior does not trust the key that is named";

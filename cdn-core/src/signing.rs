@@ -23,7 +23,7 @@ use ipnet::Ipv4Net;
 
 use self::resource::{Resource, UrlParts};
 pub use self::{
-    credentials::{Credentials, PolicyText, Source, own_target, remove_cookies},
+    credentials::{COOKIES, Credentials, PolicyText, Source, own_target, remove_cookies},
     key::{Hash, InvalidKey, PublicKey, Verifier},
     policy::{InvalidPolicy, Policy},
     verified::{Digest, VerifiedPolicies},

@@ -9,8 +9,8 @@ use cdn_core::{
     cache_key::{KeySeed, RequestHead},
     distribution::{Behavior, CheckedBehavior, Distribution, DistributionSpec, Origin, Selection},
     forward::{
-        Conditions, Dress, Forward, Viewer, XCache, dress, origin_path_and_query, origin_request_headers, pop_header,
-        receive_response_headers, receive_viewer_headers, via, withhold,
+        Conditions, Dress, Facts, Forward, Viewer, XCache, dress, origin_path_and_query, origin_request_headers,
+        pop_header, receive_response_headers, receive_viewer_headers, via, withhold,
     },
     freshness::{Arrival, ERROR_CACHING_MIN_TTL, Storing, assess},
     policies,
@@ -101,7 +101,7 @@ impl Edge {
         for &(name, value) in lines {
             headers.append(name, value.parse().unwrap());
         }
-        receive_viewer_headers(&mut headers, behavior, &viewer);
+        receive_viewer_headers(&mut headers, behavior, &viewer, Facts::default());
         let request = RequestHead {
             distribution: &distribution,
             behavior,

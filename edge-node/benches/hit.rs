@@ -123,6 +123,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sen
         https: None,
         limits: Limits::default(),
         source_nat: None,
+        places: None,
         seed: 1,
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -35,8 +35,7 @@ impl Asked {
     }
 
     pub(crate) fn behavior(&self) -> &CheckedBehavior {
-        let found = self.distribution.behaviors().get(self.behavior);
-        found.unwrap_or_else(|| self.distribution.behavior_for(self.path()))
+        self.distribution.behavior_at(self.behavior)
     }
 
     pub(crate) fn head(&self) -> RequestHead<'_> {
@@ -60,13 +59,12 @@ impl Asked {
     pub(crate) fn as_get_of(&self, path_and_query: &str) -> Self {
         let uri = Uri::try_from(path_and_query).unwrap_or_default();
         let root_object = self.distribution.root_object_for(uri.path());
-        let behavior = self.distribution.behavior_for(root_object.as_deref().unwrap_or_else(|| uri.path()));
-        let place = self.distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior));
+        let place = self.distribution.place_for(root_object.as_deref().unwrap_or_else(|| uri.path()));
         let mut headers = self.headers.clone();
         for name in PRECONDITIONS {
             headers.remove(name);
         }
-        Self { method: Method::GET, root_object, behavior: place.unwrap_or(usize::MAX), uri, headers, ..self.clone() }
+        Self { method: Method::GET, root_object, behavior: place, uri, headers, ..self.clone() }
     }
 
     /// The target as it was sent, for a cache behind, which does the same with it as the edge.

@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use cdn_core::{
-    NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, source_nat::SourceNat,
-    store::admission::AdmissionPolicy,
+    NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, geo::GeoMap, geo_restriction::Country,
+    source_nat::SourceNat, store::admission::AdmissionPolicy,
 };
 use http::uri::Authority;
 
@@ -93,6 +93,8 @@ pub struct Config {
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.
     pub source_nat: Option<SourceNat>,
+    /// Where viewers are; `None` where nobody knows.
+    pub places: Option<Places>,
     /// Seeds request ids and, without a disk tier, the cache key's hash.
     pub seed: u64,
 }
@@ -104,6 +106,15 @@ pub struct HttpsOrigin {
     pub address: Authority,
     /// Certificates of those whom the origin's certificate must lead to, in PEM; at least one.
     pub authorities_pem: String,
+}
+
+/// Where viewers are, by their address.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Networks and their places.
+    pub map: GeoMap,
+    /// What countries are called, by their code.
+    pub country_names: BTreeMap<Country, String>,
 }
 
 /// HTTPS for viewers.

@@ -43,6 +43,7 @@ use crate::{
     Listeners,
     node::Node,
     service::{Secure, ViewerService},
+    tls::TlsSession,
 };
 
 /// What a client beyond the limit is told, if it listens.
@@ -179,7 +180,8 @@ async fn drive_https(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, ope
         () = front.node.stopping.cancelled() => return,
     };
     if let Some((stream, name)) = accepted {
-        drive(Arc::clone(&front), stream, peer, Some(Secure { name }), open).await;
+        let session = TlsSession::of(stream.get_ref().1);
+        drive(Arc::clone(&front), stream, peer, Some(Secure { name, session }), open).await;
     }
 }
 

@@ -9,7 +9,7 @@ use cdn_core::{
     conditional::{PRECONDITIONS, Validators},
     disk::{Draft, Ticket, record::RecordHead},
     forward::{self, Conditions},
-    freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing},
+    freshness::{self, Arrival, Lifetime, Storing},
     range::ContentRange,
     store::{Begun, FetchError, Growth, Lacking, NotStored, Outcome, Served, Storable, StorablePart, StoredHead},
     vary::Vary,
@@ -531,7 +531,7 @@ impl Flight {
             responded_at,
             date: Clock::wall(),
             policy: behavior.cache_policy(),
-            error_ttl_min: ERROR_CACHING_MIN_TTL,
+            error_ttl_min: self.asked.distribution.error_pages().ttl(status),
             authorized: behavior.forwards_authorization_of(&self.asked.headers),
         })
     }

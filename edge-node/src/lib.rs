@@ -23,6 +23,8 @@ mod connection;
 mod dial;
 mod disk;
 mod encode;
+mod error_pages;
+mod extras;
 mod fetch;
 mod handle;
 mod lead;
@@ -53,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::connection::fuzzing;
 pub use crate::{
     access_log::{LineWriter, LogFormat, LogWriter},
-    config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Tier},
+    config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,15 +13,16 @@ use arc_swap::ArcSwap;
 use cdn_core::{
     Counter, Counters,
     cache_key::KeySeed,
-    distribution::{Distribution, Distributions},
-    forward::{self, Purge},
+    distribution::{CheckedBehavior, Distribution, Distributions},
+    forward::{self, Facts, Purge, Viewer},
+    geo_restriction::{Country, GeoRestriction},
     invalidation::InvalidationPattern,
     parent_debts::ParentDebts,
     parent_health::ParentHealth,
     source_nat::SourceNat,
     store::StoreSettings,
 };
-use http::{HeaderValue, uri::Authority};
+use http::{HeaderMap, HeaderValue, uri::Authority};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,12 +31,13 @@ use crate::{
     BuildError,
     asked::Asked,
     clock::Clock,
-    config::{Config, Limits, Parent, Tier},
+    config::{Config, Limits, Parent, Places, Tier},
     dial::BoxConnect,
     disk::Disk,
     encode::Encoders,
     origin_tls::OriginTls,
     pool::Pool,
+    service::Secure,
     signatures::Signatures,
     store::Store,
     tls::Tls,
@@ -58,6 +61,7 @@ pub(crate) struct Node {
     /// What each of them has yet to be told to forget, in their order.
     pub(crate) parent_debts: Vec<Mutex<ParentDebts>>,
     pub(crate) source_nat: Option<SourceNat>,
+    places: Option<Places>,
     pub(crate) store: Store,
     /// What is kept of the store beyond this process, where anything is.
     pub(crate) disk: Option<Disk>,
@@ -127,6 +131,7 @@ impl Node {
             parent_debts: debts.collect(),
             parents: config.parents,
             source_nat: config.source_nat,
+            places: config.places,
             // Keys of what is kept beyond a process have to mean the same in the next.
             store: Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters),
             disk,
@@ -146,6 +151,36 @@ impl Node {
             counters,
             name,
         })
+    }
+
+    /// Whether a viewer at `address` is served, as far as its country says.
+    pub(crate) fn may_be_served(&self, restriction: &GeoRestriction, address: IpAddr) -> bool {
+        if restriction.is_none() {
+            return true;
+        }
+        let country = self.places.as_ref().and_then(|places| places.map.country_of(address)).and_then(Country::parse);
+        restriction.serves(country)
+    }
+
+    /// Makes a viewer's headers fit to be looked at. What another node of ours sends has been made so by the edge.
+    pub(crate) fn receive_viewer_headers(
+        &self,
+        headers: &mut HeaderMap,
+        behavior: &CheckedBehavior,
+        viewer: &Viewer,
+        secure: Option<&Secure>,
+    ) {
+        if self.tier != Tier::Edge {
+            return forward::strip_hop_by_hop(headers);
+        }
+        let places = self.places.as_ref().filter(|_| behavior.wants_place());
+        let place = places.and_then(|places| places.map.locate(viewer.address.ip()));
+        let country = place.as_ref().and_then(|place| Country::parse(&place.country));
+        let country_name = country.and_then(|country| places?.country_names.get(&country)).map(String::as_str);
+        let wants_tls = behavior.cloudfront_headers().contains(&forward::CLOUDFRONT_VIEWER_TLS);
+        let tls = secure.filter(|_| wants_tls).map(|secure| secure.session.to_string());
+        let facts = Facts { place: place.as_ref(), country_name, tls: tls.as_deref() };
+        forward::receive_viewer_headers(headers, behavior, viewer, facts);
     }
 
     /// Removes what `pattern` covers from memory and disk; how many responses that were. Fetches that are under way will

@@ -23,13 +23,14 @@ use crate::{
 };
 
 /// Sends the request to the origin as it is, and its response to the viewer.
-pub(crate) async fn pass(case: Case, asked: Asked, body: Incoming, reason: Reason) -> Response<ResponseBody> {
+pub(crate) async fn pass(case: Case, asked: Asked, body: Option<Incoming>, reason: Reason) -> Response<ResponseBody> {
     let node = std::sync::Arc::clone(&case.node);
     node.counters.bump(Counter::EdgePasses);
     let mut story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);
     story.passed = Some(reason);
-    let body = (!body.is_end_stream())
-        .then(|| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
+    let body = body
+        .filter(|body| !body.is_end_stream())
+        .map(|body| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
     let interims = case.interims();
     let want = Want { conditions: Conditions::Viewer, by_parents: false, upgrade: None, interims: interims.as_ref() };
     match fetch(&node, &asked, want, body).await {

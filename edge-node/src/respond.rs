@@ -18,6 +18,7 @@ use crate::{
     body::ResponseBody,
     clock::Clock,
     config::Tier,
+    extras::Extras,
     node::Node,
     timing::{Ledger, SERVER_TIMING},
 };
@@ -69,6 +70,9 @@ impl Refusal {
                 "Request blocked. No distribution here answers to this host name. Check the name, or add it to the \
                  aliases of a distribution."
             }
+            Reason::GeoBlocked => {
+                "Request blocked. This distribution is configured to block access from the country of this viewer."
+            }
             Reason::HttpsOnly => "This distribution serves this path by HTTPS alone.",
             Reason::MisdirectedHost => "The host of the request is not the one that the connection was made for.",
             Reason::LoopDetected => "Request blocked. It has come through this network too often: there is a loop.",
@@ -118,7 +122,7 @@ impl Refusal {
             Reason::OriginHeadersTooLarge => "http_response_header_section_size",
             Reason::LoopDetected => "proxy_loop_detected",
             Reason::Internal => "proxy_internal_error",
-            Reason::UnknownHost | Reason::MethodNotAllowed => "http_request_denied",
+            Reason::UnknownHost | Reason::MethodNotAllowed | Reason::GeoBlocked => "http_request_denied",
             Reason::BadRequest
             | Reason::GetWithBody
             | Reason::HeadersTooLarge
@@ -134,6 +138,7 @@ fn status_of(reason: Reason) -> StatusCode {
     match reason {
         Reason::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
         Reason::UnknownHost
+        | Reason::GeoBlocked
         | Reason::HttpsOnly
         | Reason::MethodNotAllowed
         | Reason::GetWithBody
@@ -222,15 +227,12 @@ pub(crate) struct Occasion<'a> {
     pub(crate) began: cdn_core::Instant,
     pub(crate) request_id: &'a HeaderValue,
     pub(crate) diagnostics: Diagnostics,
+    /// What the behavior and the edge put on the response beside all that.
+    pub(crate) extras: Option<&'a Extras>,
 }
 
-/// The page for a request that was refused or failed.
-pub(crate) fn error_page(
-    occasion: Occasion<'_>,
-    refusal: Refusal,
-    lookup: Duration,
-    ledger: Ledger,
-) -> Response<ResponseBody> {
+/// The page for a request that was refused or failed, without what every response gets.
+pub(crate) fn error_page(occasion: Occasion<'_>, refusal: Refusal) -> Response<ResponseBody> {
     let node = occasion.node;
     // Signatures have a body of their own, which clients match on.
     let xml = signing::refusal_body(refusal.reason);
@@ -253,20 +255,20 @@ pub(crate) fn error_page(
     {
         headers.insert(PROXY_STATUS, value);
     }
-    let mut story = Story::new(refusal.x_cache(), refusal.reason, lookup);
-    story.ledger = ledger;
-    finish(occasion, story, refusal.status, response.headers_mut());
     response
 }
 
 /// Puts CloudFront's headers, and the diagnostics that are switched on, on a response whose own headers are ready.
 pub(crate) fn finish(occasion: Occasion<'_>, story: Story, status: StatusCode, fields: &mut impl Fields) {
-    let Occasion { node, began, request_id, diagnostics } = occasion;
+    let Occasion { node, began, request_id, diagnostics, extras } = occasion;
     if status.is_client_error() || status.is_server_error() {
         node.counters.bump(Counter::EdgeErrors);
     }
     // Other nodes of ours need the diagnostics of the caches behind them.
     let inner = node.tier != Tier::Edge;
+    if let Some(extras) = extras {
+        extras.put_on(fields);
+    }
     let worn = Dress {
         x_cache: story.x_cache,
         age: story.age,
@@ -284,8 +286,10 @@ pub(crate) fn finish(occasion: Occasion<'_>, story: Story, status: StatusCode, f
     {
         fields.append(CACHE_STATUS, value);
     }
-    if diagnostics.server_timing || inner {
-        append_server_timing(node, story, request_id, node.clock.now() - began, fields);
+    let sampled = extras.is_some_and(|extras| extras.wants_timing(request_id));
+    if diagnostics.server_timing || sampled || inner {
+        let lines = TimingLines { ours: diagnostics.server_timing || inner, cloudfronts: sampled };
+        append_server_timing(node, story, request_id, node.clock.now() - began, lines, fields);
     }
 }
 
@@ -331,11 +335,21 @@ fn cache_status(node: &Node, story: &Story) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
+/// Which lines `Server-Timing` has, beside those that both have.
+#[derive(Clone, Copy, Debug)]
+struct TimingLines {
+    /// Those of the ledger.
+    ours: bool,
+    /// Those of CloudFront's that a response headers policy asks for.
+    cloudfronts: bool,
+}
+
 fn append_server_timing(
     node: &Node,
     story: Story,
     request_id: &HeaderValue,
     whole: Duration,
+    lines: TimingLines,
     fields: &mut impl Fields,
 ) {
     let tier = node.tier;
@@ -352,9 +366,25 @@ fn append_server_timing(
         ledger.note("cdn-pop", node.pop_header.to_str().ok());
         ledger.note("cdn-rid", request_id.to_str().ok());
     }
-    ledger.span(tier, "lookup", None, story.lookup);
-    ledger.append(&story.ledger);
-    ledger.span(tier, "", None, whole);
+    if lines.cloudfronts {
+        match story.x_cache {
+            XCache::Hit => {
+                let layer = match story.reason {
+                    Reason::HitRegional => "REC",
+                    Reason::HitShield => "Origin Shield",
+                    _ => "EDGE",
+                };
+                ledger.note("cdn-hit-layer", Some(layer));
+            }
+            _ => ledger.upstream(&story.ledger),
+        }
+        ledger.named_span("cdn-downstream-fbl", whole);
+    }
+    if lines.ours {
+        ledger.span(tier, "lookup", None, story.lookup);
+        ledger.append(&story.ledger);
+        ledger.span(tier, "", None, whole);
+    }
     if let Some(value) = ledger.into_value() {
         fields.append(SERVER_TIMING, value);
     }

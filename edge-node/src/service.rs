@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,7 +14,8 @@ use std::{
 
 use cdn_core::{
     Counter, Instant, Reason,
-    distribution::{Diagnostics, Distribution, Distributions},
+    continuous_deployment::{self, ContinuousDeployment},
+    distribution::Diagnostics,
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
     signing::{self, SignedRequest},
@@ -25,16 +26,21 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::ReasonPhrase, service::Service};
+use tokio::sync::oneshot;
 
 use crate::{
     access_log,
     asked::Asked,
     body::{Accounts, ResponseBody},
+    clock::Clock,
     config::Tier,
     connection::{InFlight, Wire},
+    error_pages::{self, Held, PageRequest},
+    extras::{Extras, draw_of},
     node::Node,
     respond::{self, Occasion, Refusal, Story, X_ISO_REASON},
     timing::Ledger,
+    tls::TlsSession,
 };
 
 /// Where routers ask whether a node serves.
@@ -59,6 +65,8 @@ pub(crate) struct ViewerService {
 pub(crate) struct Secure {
     /// Whom the viewer asked for (SNI, RFC 6066 section 3).
     pub(crate) name: Option<Arc<str>>,
+    /// How the handshake went.
+    pub(crate) session: TlsSession,
 }
 
 impl ViewerService {
@@ -72,6 +80,14 @@ impl ViewerService {
 pub(crate) enum Answer {
     Now(Option<Response<ResponseBody>>),
     Later(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
+}
+
+impl Answer {
+    /// Waits for it, where that is needed.
+    pub(crate) async fn response(self) -> Response<ResponseBody> {
+        let Ok(response) = self.await;
+        response
+    }
 }
 
 impl Future for Answer {
@@ -119,13 +135,24 @@ impl Service<Request<Incoming>> for ViewerService {
 
 impl ViewerService {
     fn decide(&self, mut case: Case, mut parts: Parts, body: Incoming) -> Answer {
-        let node = &self.node;
         let checked = self.admit(&mut case, &mut parts, !body.is_end_stream(), Way::Long);
+        match case.page.take() {
+            Some(page) => error_pages::with_pages(case, page, |case| self.carry_out(case, checked, parts, body)),
+            None => self.carry_out(case, checked, parts, body),
+        }
+    }
+
+    /// Answers what was admitted, and what was not.
+    fn carry_out(&self, case: Case, checked: Result<Admitted, Reason>, parts: Parts, body: Incoming) -> Answer {
+        let node = &self.node;
         let admitted = match checked {
             Ok(admitted) => admitted,
             Err(Reason::RedirectedToHttps) => return Answer::Now(Some(case.redirect_to_https(&parts))),
             Err(reason) => {
                 node.counters.bump(Counter::EdgeRejected);
+                if reason == Reason::GeoBlocked {
+                    node.counters.bump(Counter::EdgeGeoBlocked);
+                }
                 let mut response = case.refuse(Refusal::new(reason));
                 if parts.method == Method::CONNECT && parts.version <= Version::HTTP_11 {
                     // What came behind it was meant for a tunnel, and is no request.
@@ -145,9 +172,9 @@ impl ViewerService {
             return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
         }
         match asked.behavior().method_class(&asked.method) {
-            Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, body, reason))),
+            Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), reason))),
             Ok(_) if !body.is_end_stream() => {
-                Answer::Later(Box::pin(crate::pass::pass(case, asked, body, Reason::PassBody)))
+                Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), Reason::PassBody)))
             }
             Ok(_) => crate::miss::look_up(case, asked),
         }
@@ -173,17 +200,27 @@ impl ViewerService {
         }
         let distributions = node.distributions.load();
         let purge = if node.tier == Tier::Edge { None } else { Purge::of(&parts.method) };
+        let mut set_cookie = None;
         let (distribution, viewer) = match node.tier {
             Tier::Edge => {
                 let distribution =
-                    distribution_for(&distributions, host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
+                    distributions.by_host(host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
                 let request_id = case.request_id.clone();
                 // One name in the handshake and another in the request is how a host is reached behind another's back.
-                if let Some(Secure { name: Some(name) }) = &self.secure
-                    && distribution_for(&distributions, name).is_some_and(|other| other.id() != distribution.id())
+                if let Some(Secure { name: Some(name), .. }) = &self.secure
+                    && distributions.by_host(name).is_some_and(|other| other.id() != distribution.id())
                 {
                     return Err(Reason::MisdirectedHost);
                 }
+                let distribution = match distribution.continuous_deployment() {
+                    Some(policy) => {
+                        let (is_staging, cookie) = deploy(policy, parts, &request_id, way)?;
+                        set_cookie = cookie;
+                        let staging = is_staging.then(|| distributions.by_id(policy.staging())).flatten();
+                        staging.unwrap_or(distribution)
+                    }
+                    None => distribution,
+                };
                 let https = self.secure.is_some();
                 (distribution, Viewer { address: self.peer, https, version: parts.version, request_id })
             }
@@ -198,8 +235,18 @@ impl ViewerService {
         case.diagnostics = *distribution.diagnostics();
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
-        let behavior = distribution.behavior_for(path);
+        let place = distribution.place_for(path);
+        let behavior = distribution.behavior_at(place);
         if node.tier == Tier::Edge {
+            case.extras = Extras::of(behavior, &parts.method, &parts.headers, set_cookie);
+            if way == Way::Long && distribution.error_pages().has_pages() {
+                let (distribution, host) = (Arc::clone(distribution), host.clone());
+                let (headers, viewer, secure) = (parts.headers.clone(), viewer.clone(), self.secure.clone());
+                case.page = Some(Box::new(PageRequest { distribution, host, headers, viewer, secure }));
+            }
+            if !node.may_be_served(distribution.geo_restriction(), viewer.address.ip()) {
+                return Err(Reason::GeoBlocked);
+            }
             match behavior.spec().viewer_protocol.passage(viewer.https, &parts.method, parts.version) {
                 Passage::Serve => {}
                 Passage::Redirect(_) => return Err(Reason::RedirectedToHttps),
@@ -236,8 +283,7 @@ impl ViewerService {
         };
         let upgrade = upgrade_of(parts);
         let mut headers = std::mem::take(&mut parts.headers);
-        forward::receive_viewer_headers(&mut headers, behavior, &viewer);
-        let place = distribution.behaviors().iter().position(|one| std::ptr::eq(one, behavior)).unwrap_or(usize::MAX);
+        node.receive_viewer_headers(&mut headers, behavior, &viewer, self.secure.as_ref());
         let (distribution, method) = (Arc::clone(distribution), parts.method.clone());
         Ok(Admitted {
             asked: Asked { distribution, method, host, uri, root_object, behavior: place, headers, viewer },
@@ -271,6 +317,12 @@ pub(crate) struct Case {
     pub(crate) began: Instant,
     pub(crate) request_id: HeaderValue,
     pub(crate) diagnostics: Diagnostics,
+    /// What the behavior and the edge put on the response.
+    extras: Option<Box<Extras>>,
+    /// What a page would be asked for with that takes the place of an error.
+    page: Option<Box<PageRequest>>,
+    /// Who decides whether the response leaves.
+    held: Option<oneshot::Sender<(Self, Story)>>,
     in_flight: InFlight,
     head: bool,
     version: Version,
@@ -300,7 +352,25 @@ impl Case {
         });
         let head = parts.method == Method::HEAD;
         let version = parts.version;
-        Self { node, began, request_id, diagnostics: Diagnostics::default(), in_flight, head, version, log }
+        Self {
+            node,
+            began,
+            request_id,
+            diagnostics: Diagnostics::default(),
+            extras: None,
+            page: None,
+            held: None,
+            in_flight,
+            head,
+            version,
+            log,
+        }
+    }
+
+    /// The same, whose response is held back: it comes out as it is, and the case with its story by the channel.
+    pub(crate) fn hold_back(self) -> (Self, Held) {
+        let (held, back) = oneshot::channel();
+        (Self { held: Some(held), ..self }, back)
     }
 
     pub(crate) fn wire(&self) -> &Arc<Wire> {
@@ -318,7 +388,13 @@ impl Case {
     }
 
     pub(crate) fn occasion(&self) -> Occasion<'_> {
-        Occasion { node: &self.node, began: self.began, request_id: &self.request_id, diagnostics: self.diagnostics }
+        Occasion {
+            node: &self.node,
+            began: self.began,
+            request_id: &self.request_id,
+            diagnostics: self.diagnostics,
+            extras: self.extras.as_deref(),
+        }
     }
 
     /// The error page, before the store was asked.
@@ -329,9 +405,9 @@ impl Case {
 
     /// The error page.
     pub(crate) fn fail(self, refusal: Refusal, lookup: std::time::Duration, ledger: Ledger) -> Response<ResponseBody> {
-        let (mut parts, mut body) = respond::error_page(self.occasion(), refusal, lookup, ledger).into_parts();
-        self.settle(parts.status, &mut parts.headers, &mut body, refusal.x_cache(), refusal.reason);
-        with_phrase(Response::from_parts(parts, body))
+        let page = respond::error_page(self.occasion(), refusal);
+        let story = Story { ledger, ..Story::new(refusal.x_cache(), refusal.reason, lookup) };
+        self.answer(page, story)
     }
 
     /// Sends the viewer to the same URL with HTTPS.
@@ -363,7 +439,12 @@ impl Case {
     }
 
     /// Puts the headers of this request's story on a response, and its accounts under the body.
-    pub(crate) fn answer(self, response: Response<ResponseBody>, story: Story) -> Response<ResponseBody> {
+    pub(crate) fn answer(mut self, response: Response<ResponseBody>, story: Story) -> Response<ResponseBody> {
+        if let Some(held) = self.held.take() {
+            // Nobody is there to take it where the viewer has left.
+            let _ = held.send((self, story));
+            return response;
+        }
         let (mut parts, mut body) = response.into_parts();
         self.complete(parts.status, &mut parts.headers, &mut body, story);
         with_phrase(Response::from_parts(parts, body))
@@ -453,16 +534,18 @@ fn health(node: &Node, method: &Method) -> Response<ResponseBody> {
     response
 }
 
-/// Whose content is asked for. A literal address or `localhost` stands for the only distribution, where there is one.
-fn distribution_for<'a>(distributions: &'a Distributions, host: &str) -> Option<&'a Arc<Distribution>> {
-    distributions.by_host(host).or_else(|| {
-        let name = host
-            .rsplit_once(':')
-            .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
-        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        let only = distributions.len() == 1 && (literal || name.eq_ignore_ascii_case("localhost"));
-        only.then(|| distributions.iter().next()).flatten()
-    })
+/// Whether the staging distribution answers, and the cookie that keeps the viewer where it is. What would have to be drawn
+/// is left to the long way: a request that was drawn for twice would go to staging too seldom.
+fn deploy(
+    policy: &ContinuousDeployment,
+    parts: &mut Parts,
+    request_id: &HeaderValue,
+    way: Way,
+) -> Result<(bool, Option<HeaderValue>), Reason> {
+    let draw = (way == Way::Long).then(|| draw_of(request_id));
+    let choice = policy.choose(&parts.headers, Clock::wall(), draw).ok_or(Reason::Internal)?;
+    continuous_deployment::remove_cookie(&mut parts.headers);
+    Ok((choice.is_staging, choice.set_cookie))
 }
 
 /// The host that is asked for: the authority of an absolute-form target or of HTTP/2, else `Host` (RFC 9112 section

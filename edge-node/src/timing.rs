@@ -76,6 +76,40 @@ impl Ledger {
         if self.0.is_empty() { None } else { HeaderValue::try_from(self.0).ok() }
     }
 
+    /// CloudFront's lines about whoever asked the origin, as far as the attempts in `other` tell: no name had to be resolved,
+    /// and a connection that was kept took no time.
+    pub(crate) fn upstream(&mut self, other: &Self) {
+        let attempts = |tier: Tier| {
+            let entries = split(&other.0);
+            entries.filter(move |entry| {
+                entry.strip_prefix(tier.as_str()).is_some_and(|rest| rest.starts_with("-attempt;"))
+            })
+        };
+        // Whoever is behind was asked last.
+        let asking =
+            [Tier::Shield, Tier::Regional, Tier::Edge].into_iter().find(|&tier| attempts(tier).next().is_some());
+        let Some(tier) = asking else { return };
+        let layer = match tier {
+            Tier::Edge => "EDGE",
+            Tier::Regional => "REC",
+            Tier::Shield => "Origin Shield",
+        };
+        self.note("cdn-upstream-layer", Some(layer));
+        self.named_span("cdn-upstream-dns", Duration::ZERO);
+        let connects = attempts(tier).filter(|entry| entry.contains(" connect"));
+        self.named_span("cdn-upstream-connect", connects.filter_map(duration_of).sum());
+        let answers = attempts(tier).filter(|entry| entry.contains(" response"));
+        if let Some(took) = answers.last().and_then(duration_of) {
+            self.named_span("cdn-upstream-fbl", took);
+        }
+    }
+
+    /// A line of a name and a duration, in whole milliseconds as CloudFront has them.
+    pub(crate) fn named_span(&mut self, name: &str, took: Duration) {
+        self.begin(name);
+        let _ = write!(self.0, ";dur={}", took.as_millis());
+    }
+
     fn begin(&mut self, text: &str) {
         if !self.0.is_empty() {
             self.0.push_str(", ");
@@ -129,6 +163,12 @@ pub(crate) fn description(origin: &str, attempt: &Attempt) -> String {
         }
         AttemptOutcome::Failed(failure) => format!("{origin} {phase} {failure}"),
     }
+}
+
+/// What an entry says that it took.
+fn duration_of(entry: &str) -> Option<Duration> {
+    let (_, millis) = entry.rsplit_once(";dur=")?;
+    Duration::try_from_secs_f64(millis.parse::<f64>().ok()? / 1_000.0).ok()
 }
 
 /// Splits a list at its commas, those inside of quotes excepted.

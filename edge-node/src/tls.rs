@@ -3,7 +3,7 @@
 //! Which versions and suites a policy allows is [`cdn_core::security_policy`]'s to say. Certificates can be replaced while
 //! connections are open: those keep what they began with.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use cdn_core::{
@@ -11,7 +11,7 @@ use cdn_core::{
     security_policy::{CipherSuite, SecurityPolicy},
 };
 use rustls::{
-    CipherSuite as Code, ServerConfig, SupportedProtocolVersion,
+    CipherSuite as Code, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::Acceptor,
@@ -138,6 +138,45 @@ const fn code_of(suite: CipherSuite) -> Code {
     }
 }
 
+/// How a handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TlsSession {
+    version: Option<ProtocolVersion>,
+    suite: Option<Code>,
+    is_resumed: bool,
+}
+
+impl TlsSession {
+    pub(crate) fn of(connection: &ServerConnection) -> Self {
+        Self {
+            version: connection.protocol_version(),
+            suite: connection.negotiated_cipher_suite().map(|suite| suite.suite()),
+            is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}
+
+/// In CloudFront's words: `TLSv1.3:TLS_AES_128_GCM_SHA256:fullHandshake`, the suites of TLS 1.2 by OpenSSL's names.
+impl fmt::Display for TlsSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = if self.version == Some(ProtocolVersion::TLSv1_3) { "TLSv1.3" } else { "TLSv1.2" };
+        let suite = match self.suite {
+            Some(Code::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+            Some(Code::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+            Some(Code::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+            Some(Code::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256) => "ECDHE-ECDSA-AES128-GCM-SHA256",
+            Some(Code::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) => "ECDHE-RSA-AES128-GCM-SHA256",
+            Some(Code::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384) => "ECDHE-ECDSA-AES256-GCM-SHA384",
+            Some(Code::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) => "ECDHE-RSA-AES256-GCM-SHA384",
+            Some(Code::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-ECDSA-CHACHA20-POLY1305",
+            Some(Code::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-RSA-CHACHA20-POLY1305",
+            _ => "unknown",
+        };
+        let handshake = if self.is_resumed { "sessionResumed" } else { "fullHandshake" };
+        write!(f, "{version}:{suite}:{handshake}")
+    }
+}
+
 /// Everything that TLS connections share.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -165,7 +204,7 @@ impl Tls {
         match timeout(self.handshake_timeout, self.shake_hands(io)).await {
             Ok(Ok((stream, name))) => {
                 counters.bump(Counter::EdgeTlsHandshakes);
-                if stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+                if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
                     counters.bump(Counter::EdgeTlsResumed);
                 }
                 Some((stream, name))

@@ -9,7 +9,7 @@ use cdn_core::{
     Reason,
     cache_key::{CacheKey, KeySeed, RequestHead},
     distribution::{CheckedBehavior, Distribution, MethodClass},
-    forward::{self, Viewer},
+    forward::{self, Facts, Viewer},
 };
 use http::{HeaderMap, HeaderValue, Method, Version};
 use world::{scenario::Load, workload::path_of};
@@ -166,6 +166,6 @@ fn received(behavior: &CheckedBehavior) -> HeaderMap {
         version: Version::HTTP_11,
         request_id: HeaderValue::from_static("-"),
     };
-    forward::receive_viewer_headers(&mut headers, behavior, &viewer);
+    forward::receive_viewer_headers(&mut headers, behavior, &viewer, Facts::default());
     headers
 }

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn traffic_goes_by_weight_or_by_header() {
         let base = ContinuousDeploymentFile { staging: "next".into(), ..ContinuousDeploymentFile::default() };
-        let minutes = |minutes| Some(Span(Duration::from_secs(60 * minutes)));
+        let minutes = |minutes: u64| Some(Span(Duration::from_secs(60 * minutes)));
         let sticky = ContinuousDeploymentFile { weight: Some(0.1), session_idle: minutes(5), ..base.clone() };
         let five = Duration::from_secs(300);
         let sessions = Some(Sessions { idle: five, max: five });

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
-use cdn_core::{Counters, NodeId, Role, SourceNat};
+use cdn_core::{Counters, NodeId, Role, SourceNat, geo::GeoMap, geo_restriction::Country};
 use control_plane::KeyGroups;
-use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Tier};
+use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Places, Tier};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
@@ -23,6 +23,7 @@ use crate::{
     ipv6, links,
     node::{
         Common, Frame, cache, origin,
+        router::worlds_own,
         wire::{FaultSet, InvalidateAsk},
     },
     state::WorldDir,
@@ -134,6 +135,11 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         https,
         limits,
         source_nat: Some(source_nat(cluster)?),
+        places: match frame.plan.id.role() {
+            Role::Edge => Some(places(cluster)?),
+            // Caches behind are told by edges what they need to know.
+            _ => None,
+        },
         seed,
     })
 }
@@ -144,6 +150,17 @@ fn tier_of(role: Role) -> Tier {
         Role::Regional => Tier::Regional,
         _ => Tier::Edge,
     }
+}
+
+/// Where the clients of the world are.
+fn places(cluster: &Cluster) -> anyhow::Result<Places> {
+    let prefixes = worlds_own(cluster)?;
+    let atlas = cluster.world.atlas();
+    let codes = prefixes.iter().map(|prefix| &*prefix.place.country);
+    let named =
+        codes.filter_map(|code| Some((Country::parse(code)?, atlas.country(code.parse().ok()?)?.name.to_string())));
+    let country_names = named.collect();
+    Ok(Places { map: GeoMap::build(prefixes), country_names })
 }
 
 /// Clients of the world stand on this machine as loopback addresses.

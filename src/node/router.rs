@@ -141,7 +141,7 @@ fn cookie_root(token: &str) -> CookieSecret {
 }
 
 /// The networks of the world's own clients.
-fn worlds_own(cluster: &Cluster) -> anyhow::Result<Vec<GeoPrefix>> {
+pub(crate) fn worlds_own(cluster: &Cluster) -> anyhow::Result<Vec<GeoPrefix>> {
     let blocks = cluster.world.atlas().prefix_table();
     blocks.into_iter().map(|block| Ok(GeoPrefix { net: IpNet::V4(block.net), place: geo_place(block.head)? })).collect()
 }

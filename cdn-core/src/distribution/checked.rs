@@ -17,6 +17,7 @@ use crate::{
     Reason,
     continuous_deployment::ContinuousDeployment,
     error_pages::ErrorPages,
+    forward::is_of_place,
     geo_restriction::GeoRestriction,
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{PathPattern, normalize_for_lookup},
@@ -52,6 +53,8 @@ pub struct CheckedBehavior {
     pattern: PathPattern,
     key_headers: Vec<HeaderName>,
     cloudfront_headers: Vec<HeaderName>,
+    /// Whether one of these says where the viewer is.
+    wants_place: bool,
     /// `None` where no signature is asked for.
     trusted_keys: Option<Arc<TrustedKeys>>,
     /// `None` where responses leave as they are.
@@ -78,6 +81,7 @@ impl Distribution {
             rules::check_key_group(id, keys)?;
         }
         let mut warnings = Vec::new();
+        rules::warn_of_behaviors(spec.behaviors.len() + 1, &mut warnings);
         for (id, group) in &spec.groups {
             rules::check_group(id, group, &spec.origins, &mut warnings)?;
         }
@@ -221,9 +225,20 @@ impl Distribution {
     /// The behavior that serves `path` (raw, a query string is ignored): the first whose pattern covers the normalized
     /// path, else the default one.
     pub fn behavior_for(&self, path: &str) -> &CheckedBehavior {
-        let path = normalize_for_lookup(path);
+        self.behavior_at(self.place_for(path))
+    }
+
+    /// The behavior at `place` of [`behaviors`](Self::behaviors); the default one where none stands there.
+    pub fn behavior_at(&self, place: usize) -> &CheckedBehavior {
         let last = self.behaviors.len() - 1; // `new` pushed the default behavior
-        self.behaviors.iter().find(|behavior| behavior.pattern.matches(&path)).unwrap_or(&self.behaviors[last])
+        self.behaviors.get(place).unwrap_or(&self.behaviors[last])
+    }
+
+    /// Where the behavior that serves `path` stands among [`behaviors`](Self::behaviors).
+    pub fn place_for(&self, path: &str) -> usize {
+        let path = normalize_for_lookup(path);
+        let found = self.behaviors.iter().position(|behavior| behavior.pattern.matches(&path));
+        found.unwrap_or(self.behaviors.len() - 1) // `new` pushed the default behavior
     }
 
     /// What stands for `/`: `/` and the default root object. `None` where `path` is something else or no object is set.
@@ -251,9 +266,10 @@ impl CheckedBehavior {
         let key_headers = rules::check_policy(&spec.cache_policy)
             .map_err(|problem| DistributionError::Policy { pattern: spec.path_pattern.clone(), problem })?;
         let cloudfront_headers = cloudfront_headers(&spec, &key_headers);
+        let wants_place = cloudfront_headers.iter().any(is_of_place);
         let trusted_keys = rules::trusted_keys(&spec, key_groups)?.map(Arc::new);
         let response_headers = rules::response_headers(&spec)?;
-        Ok(Self { spec, pattern, key_headers, cloudfront_headers, trusted_keys, response_headers })
+        Ok(Self { spec, pattern, key_headers, cloudfront_headers, wants_place, trusted_keys, response_headers })
     }
 
     /// The behavior as written.
@@ -319,6 +335,11 @@ impl CheckedBehavior {
     /// The `CloudFront-*` headers that a policy lists by name, which is the only way to get one.
     pub fn cloudfront_headers(&self) -> &[HeaderName] {
         &self.cloudfront_headers
+    }
+
+    /// Whether one of [`cloudfront_headers`](Self::cloudfront_headers) says where the viewer is.
+    pub const fn wants_place(&self) -> bool {
+        self.wants_place
     }
 
     /// Whether `Accept-Encoding` takes part in the key in its normalised form.
@@ -490,6 +511,21 @@ mod tests {
         ] {
             assert_eq!(distribution.behavior_for(path).pattern().as_str(), pattern, "{path}");
         }
+    }
+
+    #[test]
+    fn a_hundred_behaviors_are_possible_and_more_than_aws_allows_are_a_warning() {
+        let with = |count: usize| {
+            let mut spec = test_data::distribution_spec();
+            let other = |number| Behavior { path_pattern: format!("/{number}/*"), ..spec.default_behavior.clone() };
+            spec.behaviors = (1..count).map(other).collect();
+            Distribution::new(spec)
+        };
+        assert_eq!(with(76).unwrap().warnings(), []);
+        let many = with(101).unwrap();
+        assert_eq!(many.warnings(), [DistributionWarning::BehaviorsBeyondQuota { count: 101 }]);
+        assert_eq!((many.place_for("/100/a"), many.place_for("/none")), (99, 100));
+        assert!(with(1_001).is_err());
     }
 
     #[test]

@@ -14,8 +14,10 @@ use crate::{
     signing::TrustedKeys,
 };
 
-/// Behaviors per distribution, the default one included (CloudFront's quota).
-const BEHAVIORS_MAX: usize = 76;
+/// Behaviors per distribution, the default one included: CloudFront's quota, which it raises for those who ask, and what is
+/// possible here.
+const BEHAVIORS_QUOTA: usize = 76;
+const BEHAVIORS_MAX: usize = 1_000;
 /// Origins per distribution (CloudFront's quota).
 const ORIGINS_MAX: usize = 100;
 /// Origin groups per distribution (CloudFront's quota).
@@ -193,6 +195,11 @@ pub enum DistributionWarning {
         /// The code.
         code: u16,
     },
+    /// More behaviors than AWS allows without being asked.
+    BehaviorsBeyondQuota {
+        /// How many, the default one included.
+        count: usize,
+    },
     /// AWS refuses methods that write where the target is an origin group; here they go to the primary, once.
     WritesToGroup {
         /// The behavior's pattern.
@@ -212,6 +219,12 @@ impl fmt::Display for DistributionWarning {
         match self {
             Self::FailoverCodeNotAtAws { group, code } => {
                 write!(f, "origin group {group:?}: AWS does not offer {code} as a failover code")
+            }
+            Self::BehaviorsBeyondQuota { count } => {
+                write!(
+                    f,
+                    "{count} behaviors: AWS allows {BEHAVIORS_QUOTA}, the default one included, unless asked for more"
+                )
             }
             Self::WritesToGroup { pattern } => write!(
                 f,
@@ -252,6 +265,13 @@ pub(super) fn check_names(spec: &DistributionSpec) -> Result<(), DistributionErr
         return Err(DistributionError::DefaultRootObject(root.clone()));
     }
     Ok(())
+}
+
+/// What the number of behaviors is to AWS.
+pub(super) fn warn_of_behaviors(count: usize, warnings: &mut Vec<DistributionWarning>) {
+    if count > BEHAVIORS_QUOTA {
+        warnings.push(DistributionWarning::BehaviorsBeyondQuota { count });
+    }
 }
 
 pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), DistributionError> {

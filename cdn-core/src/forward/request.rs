@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use super::{HOP_BY_HOP, HOP_HEADER};
+use super::{
+    HOP_BY_HOP, HOP_HEADER,
+    viewer_headers::{Facts, viewer_header},
+};
 use crate::{
     accept_encoding::AcceptEncoding,
     cache_key::RequestHead,
@@ -127,8 +130,8 @@ pub struct Forward<'a> {
 /// Makes a viewer's headers fit to be looked at: removes what concerns the connection ([`super::strip_hop_by_hop`]) and
 /// what only CloudFront may say (`CloudFront-*`, our own hop header), then adds those `CloudFront-*` headers that the
 /// behavior's policies name and that are known. A viewer of HTTP/1.0 loses an `Accept-Encoding` that would be normalised.
-/// Call it before the cache key is made.
-pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior, viewer: &Viewer) {
+/// Call it before the cache key is made, and only where viewers are spoken to: caches behind are sent what came of it.
+pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavior, viewer: &Viewer, facts: Facts<'_>) {
     super::strip_hop_by_hop(headers);
     let forged: Vec<HeaderName> = headers.keys().filter(|name| is_cloudfront(name)).cloned().collect();
     for name in forged {
@@ -140,7 +143,7 @@ pub fn receive_viewer_headers(headers: &mut HeaderMap, behavior: &CheckedBehavio
         headers.remove(header::ACCEPT_ENCODING);
     }
     for name in behavior.cloudfront_headers() {
-        if let Some(value) = cloudfront_header(name, viewer) {
+        if let Some(value) = viewer_header(name, viewer, facts, headers) {
             headers.insert(name, value);
         }
     }
@@ -272,24 +275,6 @@ fn is_cloudfront(name: &HeaderName) -> bool {
     name.as_str().starts_with("cloudfront-")
 }
 
-/// The value of a `CloudFront-*` header; `None` for those that we do not know.
-fn cloudfront_header(name: &HeaderName, viewer: &Viewer) -> Option<HeaderValue> {
-    match name.as_str() {
-        "cloudfront-forwarded-proto" => Some(HeaderValue::from_static(if viewer.https { "https" } else { "http" })),
-        "cloudfront-viewer-http-version" => Some(HeaderValue::from_static(match viewer.version {
-            Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2.0",
-            Version::HTTP_3 => "3.0",
-            _ => "1.1",
-        })),
-        "cloudfront-viewer-address" => {
-            let address = format!("{}:{}", viewer.address.ip().to_canonical(), viewer.address.port());
-            HeaderValue::from_str(&address).ok()
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
@@ -339,7 +324,7 @@ mod tests {
         for &(name, value) in VIEWERS {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        receive_viewer_headers(&mut headers, behavior, &viewer());
+        receive_viewer_headers(&mut headers, behavior, &viewer(), Facts::default());
         let request = RequestHead {
             distribution: &distribution,
             behavior,
@@ -484,7 +469,7 @@ mod tests {
         let left = |version, cache| {
             let mut headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
             let viewer = Viewer { version, ..viewer() };
-            receive_viewer_headers(&mut headers, &test_data::behavior(cache, ""), &viewer);
+            receive_viewer_headers(&mut headers, &test_data::behavior(cache, ""), &viewer, Facts::default());
             headers.contains_key(header::ACCEPT_ENCODING)
         };
         assert!(!left(Version::HTTP_10, "CachingOptimized"));

@@ -158,6 +158,13 @@ impl GeoMap {
         self.block_of(address).map(|block| self.place_of(block))
     }
 
+    /// The country of `address` (ISO 3166-1 alpha-2), if the table knows.
+    pub fn country_of(&self, address: IpAddr) -> Option<&str> {
+        let place = self.block(self.block_of(address)?).place;
+        let country = self.words.text(self.places.get(place.index())?.country);
+        Some(country).filter(|country| !country.is_empty())
+    }
+
     /// How many blocks there are.
     pub const fn networks(&self) -> usize {
         self.v4.len() + self.v6.len()

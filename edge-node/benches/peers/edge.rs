@@ -119,6 +119,7 @@ fn config(options: &Options) -> Config {
         https: tls.then(https),
         limits: Limits::default(),
         source_nat: None,
+        places: None,
         seed: 1,
     }
 }

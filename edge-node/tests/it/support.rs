@@ -237,6 +237,11 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
+    /// One on a connection that is there.
+    pub(crate) const fn on(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
     /// One that holds little of what it does not read.
     pub(crate) async fn narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
@@ -414,6 +419,7 @@ impl Setup {
             https: None,
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
+            places: None,
             seed: 7,
         };
         Self { spec, config }
