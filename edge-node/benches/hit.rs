@@ -53,18 +53,22 @@ fn main() {
     let seconds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(3);
     let span = Duration::from_secs(seconds);
     let origin = start("origin", hyper_alone);
-    let servers: [(&str, Start); 3] = [
+    let edge = move |diagnostics, behaviors| -> Start {
+        Box::new(move || start("edge", move |ready| edge(origin, diagnostics, behaviors, ready)))
+    };
+    let servers: [(&str, Start); 4] = [
         ("hyper alone", Box::new(|| start("hyper", hyper_alone))),
-        ("edge, all diagnostics", Box::new(move || start("edge", move |ready| edge(origin, true, ready)))),
-        ("edge, none", Box::new(move || start("edge", move |ready| edge(origin, false, ready)))),
+        ("edge, all diagnostics", edge(true, 1)),
+        ("edge, none", edge(false, 1)),
+        ("edge, none, 101 behaviors", edge(false, 101)),
     ];
-    println!("{:<24} {:>12} {:>14} {:>8}", "SERVER", "REQUESTS/S", "CPU PER HIT", "RATIO");
+    println!("{:<26} {:>12} {:>14} {:>8}", "SERVER", "REQUESTS/S", "CPU PER HIT", "RATIO");
     let mut baseline = None;
     for (name, serve) in &servers {
         let figures = measure(serve(), span);
         let base = *baseline.get_or_insert(figures.per_second);
         let ratio = figures.per_second / base;
-        println!("{name:<24} {:>12.0} {:>11.2} us {ratio:>8.2}", figures.per_second, figures.cpu_micros);
+        println!("{name:<26} {:>12.0} {:>11.2} us {ratio:>8.2}", figures.per_second, figures.cpu_micros);
     }
 }
 
@@ -96,15 +100,24 @@ async fn hyper_alone(ready: std::sync::mpsc::Sender<SocketAddr>) {
     }
 }
 
-async fn edge(origin: SocketAddr, diagnostics: bool, ready: std::sync::mpsc::Sender<SocketAddr>) {
+async fn edge(origin: SocketAddr, diagnostics: bool, behaviors: usize, ready: std::sync::mpsc::Sender<SocketAddr>) {
     let all = Diagnostics::default();
     let none = Diagnostics { cache_status: false, proxy_status: false, server_timing: false, reason: false };
     let policy = policies::cache_policy("CachingOptimized").expect("a managed policy");
     let origins = BTreeMap::from([("app".to_owned(), Origin { shield: false, ..Origin::new("app.test") })]);
+    let behavior = Behavior::new("app", policy);
+    // What people write: folders, endings, and both, none of which is for this object.
+    let pattern = |number| match number % 3 {
+        0 => format!("/section-{number}/*"),
+        1 => format!("*.ext{number}"),
+        _ => format!("/a/*/{number}/*.html"),
+    };
+    let others = (1..behaviors).map(|number| Behavior { path_pattern: pattern(number), ..behavior.clone() });
     let spec = DistributionSpec {
         aliases: vec!["www.demo.test".into()],
+        behaviors: others.collect(),
         diagnostics: if diagnostics { all } else { none },
-        ..DistributionSpec::new("bench", origins, Behavior::new("app", policy))
+        ..DistributionSpec::new("bench", origins, behavior)
     };
     let config = Config {
         id: NodeId::new(Role::Edge, "iad"),
