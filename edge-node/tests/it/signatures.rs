@@ -51,13 +51,18 @@ fn cookies() -> String {
     )
 }
 
+/// Has every path of a distribution want a signature.
+pub(crate) fn trust(setup: &mut Setup) {
+    let public = PublicKey::P256(key().verifying_key().to_sec1_point(false).as_bytes().into());
+    setup.spec.key_groups.insert("team".into(), TrustedKeys::from([(KEY_ID.to_owned(), public)]));
+    setup.spec.default_behavior.trusted_key_groups = vec!["team".into()];
+}
+
 /// An edge whose every path wants a signature, before an origin that answers with the head it was sent.
 async fn private() -> (Running, Scripted) {
     let origin = Scripted::start(|head, _| vec![ok("Cache-Control: max-age=60\r\n", head)]).await;
     let mut setup = Setup::new(origin.address);
-    let public = PublicKey::P256(key().verifying_key().to_sec1_point(false).as_bytes().into());
-    setup.spec.key_groups.insert("team".into(), TrustedKeys::from([(KEY_ID.to_owned(), public)]));
-    setup.spec.default_behavior.trusted_key_groups = vec!["team".into()];
+    trust(&mut setup);
     setup.spec.default_behavior.origin_request_policy = cdn_core::policies::origin_request_policy("AllViewer").unwrap();
     (setup.start().await, origin)
 }

@@ -22,6 +22,12 @@ const NOWHERE: &str = "127.18.9.7";
 
 fn setup(origin: &Scripted) -> Setup {
     let mut setup = Setup::new(origin.address).policy("CachingOptimized");
+    know_places(&mut setup);
+    setup
+}
+
+/// Tells a node where these are.
+pub(crate) fn know_places(setup: &mut Setup) {
     let place = |net: &str, lat, lon, country: &str, label: &str| GeoPrefix {
         net: net.parse().unwrap(),
         place: Place { point: Point::new(lat, lon).unwrap(), country: country.into(), label: label.into() },
@@ -34,7 +40,6 @@ fn setup(origin: &Scripted) -> Setup {
     setup.config.places = Some(Places { map, country_names });
     let nat = SourceNat::new("127.18.0.0/15".parse().unwrap(), "198.18.0.0/15".parse().unwrap());
     setup.config.source_nat = Some(nat.unwrap());
-    setup
 }
 
 async fn ask(edge: &Running, from: &str, head: &str) -> Reply {
