@@ -20,7 +20,7 @@ use crate::{
     forward::is_of_place,
     geo_restriction::GeoRestriction,
     invalidation::{InvalidationError, InvalidationPattern},
-    path_pattern::{PathPattern, normalize_for_lookup},
+    path_pattern::{LookupPath, PathPattern, normalize_for_lookup},
     response_headers::ResponseHeadersPolicy,
     security_policy::SecurityPolicy,
     selection::{Union, cookies},
@@ -236,8 +236,12 @@ impl Distribution {
 
     /// Where the behavior that serves `path` stands among [`behaviors`](Self::behaviors).
     pub fn place_for(&self, path: &str) -> usize {
+        if self.behaviors.len() == 1 {
+            return 0; // the default one, which serves everything
+        }
         let path = normalize_for_lookup(path);
-        let found = self.behaviors.iter().position(|behavior| behavior.pattern.matches(&path));
+        let path = LookupPath::of(&path);
+        let found = self.behaviors.iter().position(|behavior| behavior.pattern.covers(path));
         found.unwrap_or(self.behaviors.len() - 1) // `new` pushed the default behavior
     }
 
