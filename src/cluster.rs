@@ -12,6 +12,7 @@ mod error_pages;
 mod geo_restriction;
 mod keys;
 mod origins;
+mod policies;
 mod records;
 mod response_headers;
 mod routers;
@@ -37,6 +38,7 @@ use self::{
     edges::edges_of,
     keys::key_groups_of,
     origins::origins_of,
+    policies::policies_of,
     records::records_of,
     routers::routers_of,
     routing::{candidates, routing_of},
@@ -196,7 +198,8 @@ impl Cluster {
         let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
-        let distributions = distributions_of(file, &origins, &groups, &key_groups_of(file, inputs)?, &mut warnings)?;
+        let (keys, policies) = (key_groups_of(file, inputs)?, policies_of(file)?);
+        let distributions = distributions_of(file, &origins, &groups, &keys, &policies, &mut warnings)?;
         let edges = edges_of(file, &pops)?;
         let mut nodes = nodes_of(&pops, &edges, &regional, shield.as_ref(), &routers, &origins, ports)?;
         // All edges or none: whoever asks for either family is led to the same ones.

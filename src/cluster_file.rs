@@ -3,6 +3,7 @@
 //! The only place that knows TOML's keys. [`crate::cluster::Cluster`] is what comes out once everything was checked.
 //! A node process receives the same document as JSON, together with its own id.
 
+mod policies;
 mod response_headers;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::policies::{CachePolicyFile, OriginRequestPolicyFile, SelectionFile, WholeFile};
 pub(crate) use self::response_headers::{
     CorsFile, ResponseHeadersPolicyFile, SecurityHeadersFile, SecurityValueFile, StrictTransportSecurityFile,
     XssProtectionFile,
@@ -52,6 +54,12 @@ pub(crate) struct ClusterFile {
     /// Key groups by id: ids of public keys (`Key-Pair-Id`), each with the file of the key in PEM. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
+    /// Cache policies by name, beside CloudFront's managed ones. Default none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) cache_policies: IndexMap<String, CachePolicyFile>,
+    /// Origin request policies by name, beside CloudFront's managed ones. Default none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) origin_request_policies: IndexMap<String, OriginRequestPolicyFile>,
     /// Response headers policies by name, beside CloudFront's managed ones. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
@@ -254,11 +262,14 @@ pub(crate) struct BehaviorFile {
     /// `read` (GET, HEAD), `read-options` or `all`. Default `all`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<MethodsFile>,
-    /// A cache policy by name. Default `OriginCacheControl`: what the origin says, all cookies and the whole query
+    /// Whether responses to OPTIONS are cached too, apart from those to GET and HEAD. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_options: Option<bool>,
+    /// A cache policy by name or id. Default `OriginCacheControl`: what the origin says, all cookies and the whole query
     /// string in the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_policy: Option<String>,
-    /// An origin request policy by name. Default `AllViewerExceptHostHeader`.
+    /// An origin request policy by name or id. Default `AllViewerExceptHostHeader`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) origin_request_policy: Option<String>,
     /// A response headers policy by name: one of `[response_headers_policies]`, or a managed one such as `SimpleCORS`.

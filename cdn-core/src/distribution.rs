@@ -233,6 +233,9 @@ pub enum Selection {
     None,
     /// These.
     Only(Vec<String>),
+    /// Those whose names one of these patterns covers, with `*` and `?` as wildcards: what the cookies of CloudFront's
+    /// legacy cache settings are selected by (not for headers).
+    Like(Vec<String>),
     /// All but these (not for headers of a cache policy).
     AllExcept(Vec<String>),
     /// All (not for headers of a cache policy).
@@ -243,7 +246,7 @@ impl std::fmt::Display for Selection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::None => f.write_str("none"),
-            Self::Only(names) => f.write_str(&names.join(", ")),
+            Self::Only(names) | Self::Like(names) => f.write_str(&names.join(", ")),
             Self::AllExcept(names) => write!(f, "all but {}", names.join(", ")),
             Self::All => f.write_str("all"),
         }
@@ -290,6 +293,14 @@ pub struct CachePolicy {
 }
 
 impl CachePolicy {
+    /// The headers in the key, by name.
+    ///
+    /// # Errors
+    /// What in the policy contradicts what, by CloudFront's rules.
+    pub fn key_headers(&self) -> Result<Vec<HeaderName>, String> {
+        rules::check_policy(self)
+    }
+
     /// Whether `Accept-Encoding` takes part, normalised.
     pub const fn encodes(&self) -> bool {
         self.gzip || self.brotli || self.zstd

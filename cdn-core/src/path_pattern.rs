@@ -201,7 +201,7 @@ pub fn normalize_for_lookup(path: &str) -> Cow<'_, str> {
 }
 
 /// Matches with one point to go back to: after a mismatch the last `*` swallows one more byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::distribution::Selection;
+use crate::{distribution::Selection, path_pattern::glob};
 
 impl Selection {
     /// Whether a cookie or query parameter of this name is taken; case-sensitive.
@@ -13,6 +13,7 @@ impl Selection {
         match self {
             Self::None => false,
             Self::Only(names) => names.iter().any(|listed| listed == name),
+            Self::Like(patterns) => patterns.iter().any(|pattern| glob(pattern.as_bytes(), name.as_bytes())),
             Self::AllExcept(names) => names.iter().all(|listed| listed != name),
             Self::All => true,
         }
@@ -24,6 +25,7 @@ impl Selection {
         match self {
             Self::None => false,
             Self::Only(names) => listed(names),
+            Self::Like(_) => self.takes(name.as_str()),
             Self::AllExcept(names) => !listed(names),
             Self::All => true,
         }
@@ -33,7 +35,7 @@ impl Selection {
     pub fn is_none(&self) -> bool {
         match self {
             Self::None => true,
-            Self::Only(names) => names.is_empty(),
+            Self::Only(names) | Self::Like(names) => names.is_empty(),
             Self::AllExcept(_) | Self::All => false,
         }
     }
@@ -164,6 +166,14 @@ mod tests {
     fn header_names_compare_without_case_and_cookie_names_with() {
         assert!(only(&["Accept-Language"]).takes_header(&header::ACCEPT_LANGUAGE));
         assert!(!only(&["Session"]).takes("session"));
+    }
+
+    #[test]
+    fn patterns_take_the_names_that_they_cover_and_an_asterisk_in_a_list_is_one() {
+        let like = Selection::Like(vec!["sid*".to_owned(), "u?".to_owned()]);
+        let taken: Vec<_> = ["sid", "sid-7", "u1", "u", "SID"].into_iter().filter(|name| like.takes(name)).collect();
+        assert_eq!(taken, ["sid", "sid-7", "u1"]);
+        assert!(!only(&["sid*"]).takes("sid-7") && only(&["sid*"]).takes("sid*"));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cdn_core::{
     distribution::{
         AllowedMethods, Behavior, CachingRules, CheckedBehavior, Diagnostics, Distribution, DistributionSpec,
-        FAILOVER_CODES_AWS, OriginGroup, OriginRequestPolicy, TransportFailover,
+        FAILOVER_CODES_AWS, OriginGroup, TransportFailover,
     },
-    policies::{self, ORIGIN_REQUEST_POLICIES},
+    policies::ORIGIN_CACHE_CONTROL,
     security_policy::SecurityPolicy,
     signing::TrustedKeys,
     viewer_protocol::ViewerProtocolPolicy,
@@ -18,7 +18,8 @@ use indexmap::IndexMap;
 
 use super::{
     OriginPlan, check_id, continuous_deployment::continuous_deployment_of, error_pages::error_pages_of,
-    geo_restriction::geo_restriction_of, response_headers::ResponseHeadersPolicies, settings::choice,
+    geo_restriction::geo_restriction_of, policies::Policies, response_headers::ResponseHeadersPolicies,
+    settings::choice,
 };
 use crate::{
     cluster_file::{BehaviorFile, ClusterFile, DEMO, DistributionFile, GroupFile, MethodsFile, TransportFailoverFile},
@@ -94,6 +95,7 @@ pub(super) fn distributions_of(
     origins: &IndexMap<String, OriginPlan>,
     groups: &BTreeMap<String, OriginGroup>,
     key_groups: &BTreeMap<String, TrustedKeys>,
+    policies: &Policies,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Arc<Distribution>>, KeyError> {
     let mut files = file.distributions.clone();
@@ -124,12 +126,15 @@ pub(super) fn distributions_of(
                 return Err(KeyError::new(&key, format!("{host:?} belongs to distribution {other:?} already")));
             }
         }
-        let behavior = |key: &str, file: &BehaviorFile, pattern: &str| {
-            let behavior = behavior_of(key, file, pattern, &default_target, origins, groups, key_groups)?;
-            let named = file.response_headers_policy.as_deref();
-            let policy = response_headers.named(&format!("{key}.response_headers_policy"), named)?;
-            Ok(Behavior { response_headers_policy: policy, ..behavior })
+        let named = Named {
+            default_target: &default_target,
+            origins,
+            groups,
+            key_groups,
+            policies,
+            response_headers: &response_headers,
         };
+        let behavior = |key: &str, file: &BehaviorFile, pattern: &str| behavior_of(key, file, pattern, &named);
         let mut behaviors = Vec::new();
         for (at, file) in written.behaviors.iter().enumerate() {
             let here = key(&format!("behaviors.{at}"));
@@ -211,15 +216,18 @@ pub(super) fn unserved_without_https(distribution: &Distribution) -> Vec<String>
     want_https.map(warning).collect()
 }
 
-fn behavior_of(
-    key: &str,
-    file: &BehaviorFile,
-    pattern: &str,
-    default_target: &str,
-    origins: &IndexMap<String, OriginPlan>,
-    groups: &BTreeMap<String, OriginGroup>,
-    key_groups: &BTreeMap<String, TrustedKeys>,
-) -> Result<Behavior, KeyError> {
+/// What a behavior may name.
+struct Named<'a> {
+    default_target: &'a str,
+    origins: &'a IndexMap<String, OriginPlan>,
+    groups: &'a BTreeMap<String, OriginGroup>,
+    key_groups: &'a BTreeMap<String, TrustedKeys>,
+    policies: &'a Policies,
+    response_headers: &'a ResponseHeadersPolicies,
+}
+
+fn behavior_of(key: &str, file: &BehaviorFile, pattern: &str, named: &Named<'_>) -> Result<Behavior, KeyError> {
+    let &Named { default_target, origins, groups, key_groups, policies, response_headers } = named;
     let target = file.target.as_deref().unwrap_or(default_target);
     if !origins.contains_key(target) && !groups.contains_key(target) {
         let names = origins.keys().chain(groups.keys()).map(String::as_str);
@@ -227,11 +235,8 @@ fn behavior_of(
         let message = format!("no origin or group {target:?}");
         return Err(KeyError { hint, ..KeyError::new(&format!("{key}.target"), message) });
     }
-    let name = file.cache_policy.as_deref().unwrap_or(policies::ORIGIN_CACHE_CONTROL);
-    let mut cache_policy = policies::cache_policy(name).ok_or_else(|| {
-        let hint = nearest_or_all(name, policies::cache_policy_names());
-        KeyError { hint, ..KeyError::new(&format!("{key}.cache_policy"), format!("no cache policy {name:?}")) }
-    })?;
+    let name = file.cache_policy.as_deref().unwrap_or(ORIGIN_CACHE_CONTROL);
+    let mut cache_policy = policies.cache(&format!("{key}.cache_policy"), name)?;
     cache_policy.zstd = file.zstd.unwrap_or(false);
     if cache_policy.zstd && !Compression::HAS_ZSTD {
         return Err(KeyError::new(&format!("{key}.zstd"), "this build cannot compress with zstd")
@@ -243,14 +248,7 @@ fn behavior_of(
         CachingRules::Origin => (AllowedMethods::Any, "AllViewer"),
     };
     let name = file.origin_request_policy.as_deref().unwrap_or(all_headers);
-    let origin_request_policy = match name {
-        "none" | "" => OriginRequestPolicy::default(),
-        name => policies::origin_request_policy(name).ok_or_else(|| {
-            let hint = nearest_or_all(name, ORIGIN_REQUEST_POLICIES.iter().map(|policy| policy.name));
-            let message = format!("no origin request policy {name:?}");
-            KeyError { hint, ..KeyError::new(&format!("{key}.origin_request_policy"), message) }
-        })?,
-    };
+    let origin_request_policy = policies.origin_request(&format!("{key}.origin_request_policy"), name)?;
     for (at, group) in file.trusted_key_groups.iter().enumerate() {
         if !key_groups.contains_key(group) {
             let hint = nearest_or_all(group, key_groups.keys().map(String::as_str));
@@ -268,6 +266,7 @@ fn behavior_of(
             Some(MethodsFile::All) => AllowedMethods::All,
             Some(MethodsFile::Any) => AllowedMethods::Any,
         },
+        cache_options: file.cache_options.unwrap_or(false),
         compress: file.compress.unwrap_or(true),
         origin_request_policy,
         viewer_protocol: choice(
@@ -276,6 +275,8 @@ fn behavior_of(
             ViewerProtocolPolicy::ALL,
             ViewerProtocolPolicy::as_str,
         )?,
+        response_headers_policy: response_headers
+            .named(&format!("{key}.response_headers_policy"), file.response_headers_policy.as_deref())?,
         trusted_key_groups: file.trusted_key_groups.clone(),
         ..Behavior::new(target, cache_policy)
     })

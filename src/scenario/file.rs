@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     cluster_file::{
-        ClusterFile, DistributionFile, EdgeFile, GroupFile, LogFile, OriginFile, ResponseHeadersPolicyFile, RouterFile,
-        ViewerFile, WorldFile,
+        CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, GroupFile, LogFile, OriginFile,
+        OriginRequestPolicyFile, ResponseHeadersPolicyFile, RouterFile, ViewerFile, WorldFile,
     },
     quantity::{Share, Span},
 };
@@ -36,6 +36,8 @@ pub(crate) struct ScenarioFile {
     pub(crate) origins: IndexMap<String, OriginFile>,
     pub(crate) groups: IndexMap<String, GroupFile>,
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
+    pub(crate) cache_policies: IndexMap<String, CachePolicyFile>,
+    pub(crate) origin_request_policies: IndexMap<String, OriginRequestPolicyFile>,
     pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
     pub(crate) distributions: IndexMap<String, DistributionFile>,
     pub(crate) router: RouterFile,
@@ -69,6 +71,8 @@ impl ScenarioFile {
             origins: self.origins.clone(),
             groups: self.groups.clone(),
             key_groups: self.key_groups.clone(),
+            cache_policies: self.cache_policies.clone(),
+            origin_request_policies: self.origin_request_policies.clone(),
             response_headers_policies: self.response_headers_policies.clone(),
             distributions: self.distributions.clone(),
             router: self.router.clone(),

@@ -267,7 +267,9 @@ impl CheckedBehavior {
         if spec.cache_options && spec.allowed_methods == AllowedMethods::Read {
             return Err(DistributionError::OptionsCachedNotAllowed(spec.path_pattern));
         }
-        let key_headers = rules::check_policy(&spec.cache_policy)
+        let key_headers = spec
+            .cache_policy
+            .key_headers()
             .map_err(|problem| DistributionError::Policy { pattern: spec.path_pattern.clone(), problem })?;
         let cloudfront_headers = cloudfront_headers(&spec, &key_headers);
         let wants_place = cloudfront_headers.iter().any(is_of_place);

@@ -403,7 +403,7 @@ pub(super) fn check_policy(policy: &CachePolicy) -> Result<Vec<HeaderName>, Stri
     let names = match &policy.headers {
         Selection::None => &[],
         Selection::Only(names) => names.as_slice(),
-        Selection::AllExcept(_) | Selection::All => {
+        Selection::Like(_) | Selection::AllExcept(_) | Selection::All => {
             return Err(format!("the cache policy {name:?} may select headers only by a list of names"));
         }
     };
