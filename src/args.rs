@@ -1,5 +1,6 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
+mod cloudfront;
 mod sign;
 mod study;
 
@@ -7,6 +8,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
+pub(crate) use self::cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb};
 use self::sign::SIGN_EXAMPLES;
 pub(crate) use self::{
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
@@ -159,6 +161,12 @@ pub(crate) enum Verb {
     /// Studies in virtual time: nothing runs, no world is needed.
     #[command(subcommand)]
     Study(StudyVerb),
+    /// Bring in a distribution that there is already.
+    #[command(subcommand)]
+    Import(ImportVerb),
+    /// Write a distribution of a world in the format of others.
+    #[command(subcommand)]
+    Export(ExportVerb),
     /// Check, write and describe cluster files.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -189,6 +197,11 @@ pub(crate) struct UpArgs {
     /// A cluster file; without one, and without ./cluster.toml being named, the built-in world.
     #[arg(long, value_name = "FILE", env = "ISO_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// A distribution in CloudFront's own format, instead of the demo site or beside those of the cluster file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) import: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) import_options: ImportOptions,
     /// PoPs by metro code, comma separated, one edge each.
     #[arg(long, value_name = "CODES", value_delimiter = ',', env = "ISO_POPS", conflicts_with = "preset")]
     pub(crate) pops: Vec<String>,
@@ -642,6 +655,8 @@ pub(crate) enum ConfigVerb {
     },
     /// The JSON schema of cluster files.
     Schema,
+    /// Say what would have to change in the cloud for a distribution to be as it is here. Exit code 1 if anything would.
+    Diff(DiffArgs),
 }
 
 #[derive(Debug, Args)]

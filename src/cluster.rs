@@ -49,7 +49,9 @@ pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
     keys::trusted_keys_of,
     origins::{AppUrl, OriginKind, OriginPlan, own_name},
+    policies::{cache_policy_of, origin_request_policy_of},
     records::geo_place,
+    response_headers::response_headers_policy_of,
     routing::RoutingPlan,
     settings::{EdgePlan, RouterPlan, edge_of, ipv6_of, world_of},
 };

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::policies::{CachePolicyFile, OriginRequestPolicyFile, SelectionFile, WholeFile};
 pub(crate) use self::response_headers::{
-    CorsFile, ResponseHeadersPolicyFile, SecurityHeadersFile, SecurityValueFile, StrictTransportSecurityFile,
-    XssProtectionFile,
+    CorsFile, CustomHeaderFile, ResponseHeadersPolicyFile, SecurityHeadersFile, SecuritySwitchFile, SecurityValueFile,
+    StrictTransportSecurityFile, XssProtectionFile,
 };
 use crate::quantity::{ByteCount, Span};
 
@@ -144,6 +144,9 @@ pub(crate) struct OriginFile {
     /// settings as the query parameters, such as `size=10k&max-age=60`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rules: Vec<OriginRuleFile>,
+    /// What the world does not act on, in CloudFront's words; an export says it again. Written by `iso import`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) cloudfront: IndexMap<String, serde_json::Value>,
 }
 
 /// What a simulated origin answers for some paths.
@@ -168,6 +171,9 @@ pub(crate) struct GroupFile {
     /// `documented` (failures whose status is among the codes) or `always`. Default `documented`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) on_transport_error: Option<TransportFailoverFile>,
+    /// What the world does not act on, in CloudFront's words; an export says it again. Written by `iso import`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) cloudfront: IndexMap<String, serde_json::Value>,
 }
 
 /// Which failures below HTTP fail over.
@@ -236,6 +242,9 @@ pub(crate) struct DistributionFile {
     /// `x-iso-reason` in responses. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<bool>,
+    /// What the world does not act on, in CloudFront's words; an export says it again. Written by `iso import`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) cloudfront: IndexMap<String, serde_json::Value>,
 }
 
 impl DistributionFile {
@@ -290,6 +299,9 @@ pub(crate) struct BehaviorFile {
     /// feature `zstd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zstd: Option<bool>,
+    /// What the world does not act on, in CloudFront's words; an export says it again. Written by `iso import`.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) cloudfront: IndexMap<String, serde_json::Value>,
 }
 
 /// What happens on one status.

@@ -115,6 +115,11 @@ impl Source {
         Some(self.text.get(..span.start)?.matches('\n').count() + 1)
     }
 
+    /// A complaint about these bytes of it.
+    pub(crate) fn complaint_at(&self, span: Range<usize>, message: String) -> Complaint {
+        Complaint { file: self.name.clone(), source: Some((self.text.clone(), span)), message, hint: None }
+    }
+
     /// The complaint for `error`, with the line of its key where the key is in the file.
     pub(crate) fn complaint(&self, error: KeyError) -> Complaint {
         if let Some(elsewhere) = error.elsewhere {

@@ -7,6 +7,7 @@
 mod args;
 mod authority;
 mod chaos;
+mod cloudfront;
 mod cluster;
 mod cluster_file;
 mod diagnose;

@@ -4,6 +4,7 @@
 //! listens, the router has seen every edge, every link was measured.
 
 mod daemon;
+mod imported;
 mod plan;
 mod screen;
 mod watch;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     daemon::wait_ready,
+    imported::read_import,
     plan::{Plan, check_file, free_ports, plan, plan_of},
 };
 use crate::{

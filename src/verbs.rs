@@ -5,6 +5,7 @@
 mod ask;
 mod break_it;
 mod cache;
+mod cloudfront;
 mod config;
 mod doctor;
 mod keys;
@@ -52,6 +53,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Up(args) => up::run(cli, args),
         Verb::Node(args) => node::run(args),
         Verb::Config(verb) => config::run(cli, verb),
+        Verb::Import(verb) => cloudfront::import(cli, verb),
+        Verb::Export(verb) => cloudfront::export_verb(cli, verb),
         Verb::Chaos(verb) => chaos::run(cli, verb),
         Verb::Drill(args) => chaos::drill(cli, args),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),

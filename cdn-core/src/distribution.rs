@@ -26,7 +26,7 @@ use crate::{
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
     hosts::{DistributionConflict, Distributions},
-    rules::{DistributionError, DistributionWarning},
+    rules::{DistributionError, DistributionWarning, accepts_custom_header},
 };
 
 /// A distribution as written. See [`Distribution`].

@@ -36,7 +36,10 @@ pub(super) fn groups_of(
     let built_in = file.origins.is_empty();
     if files.is_empty() && built_in {
         let members = ["primary".to_owned(), "secondary".to_owned()];
-        files.insert("main".into(), GroupFile { members, failover_codes: None, on_transport_error: None });
+        files.insert(
+            "main".into(),
+            GroupFile { members, failover_codes: None, on_transport_error: None, cloudfront: IndexMap::new() },
+        );
     }
     let mut groups = BTreeMap::new();
     for (id, written) in &files {

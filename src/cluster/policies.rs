@@ -102,7 +102,11 @@ fn check_name(
     }
 }
 
-fn cache_policy_of(key: &str, name: &str, written: &CachePolicyFile) -> Result<CachePolicy, KeyError> {
+/// The cache policy `name`, which stands at `key`.
+///
+/// # Errors
+/// What CloudFront would refuse.
+pub(crate) fn cache_policy_of(key: &str, name: &str, written: &CachePolicyFile) -> Result<CachePolicy, KeyError> {
     let ttl = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
     let min_ttl = ttl(written.min_ttl, Duration::ZERO);
     // Where only the longest time is written, it bounds the default too.
@@ -130,7 +134,11 @@ fn cache_policy_of(key: &str, name: &str, written: &CachePolicyFile) -> Result<C
     Ok(policy)
 }
 
-fn origin_request_policy_of(
+/// The origin request policy `name`, which stands at `key`.
+///
+/// # Errors
+/// What CloudFront would refuse.
+pub(crate) fn origin_request_policy_of(
     key: &str,
     name: &str,
     written: &OriginRequestPolicyFile,

@@ -36,7 +36,7 @@ impl ResponseHeadersPolicies {
         for (name, written) in &file.response_headers_policies {
             let key = format!("response_headers_policies.{name}");
             check_id(&key, name)?;
-            all.insert(name.clone(), policy_of(&key, name, written)?);
+            all.insert(name.clone(), response_headers_policy_of(&key, name, written)?);
         }
         Ok(Self(all))
     }
@@ -53,7 +53,15 @@ impl ResponseHeadersPolicies {
     }
 }
 
-fn policy_of(key: &str, name: &str, file: &ResponseHeadersPolicyFile) -> Result<ResponseHeadersPolicy, KeyError> {
+/// The response headers policy `name`, which stands at `key`.
+///
+/// # Errors
+/// What CloudFront would refuse.
+pub(crate) fn response_headers_policy_of(
+    key: &str,
+    name: &str,
+    file: &ResponseHeadersPolicyFile,
+) -> Result<ResponseHeadersPolicy, KeyError> {
     let mut remove = Vec::new();
     for (at, text) in file.remove.iter().enumerate() {
         remove.push(header_name(&format!("{key}.remove.{at}"), text)?);

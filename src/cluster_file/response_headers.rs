@@ -9,6 +9,9 @@ use crate::quantity::Span;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ResponseHeadersPolicyFile {
+    /// Its id at CloudFront, a UUID, which an export writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     /// Headers of the origin that are removed, at most 10.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) remove: Vec<String>,

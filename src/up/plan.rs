@@ -13,12 +13,14 @@ use router::PrefixFile;
 
 use crate::{
     args::UpArgs,
+    cloudfront::Kind,
     cluster::{AppUrl, Cluster, Inputs, ipv6_of},
     cluster_file::{ClusterFile, DEMO, DistributionFile, GroupFile, OriginFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
     ipv6::{self, Ipv6Setting},
     ports,
     talk::VerbError,
+    up::imported::{lay_in, read_import},
 };
 
 /// A checked world, with what nodes need to check it again.
@@ -38,7 +40,7 @@ pub(crate) struct Plan {
 /// # Errors
 /// [`VerbError::Config`] with one complaint.
 pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
-    let (source, dir, file) = match &args.config {
+    let (mut source, dir, mut file) = match &args.config {
         Some(path) => {
             let source = read_source(path).map_err(config)?;
             let file = read_cluster(&source).map_err(config)?;
@@ -46,7 +48,22 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
         }
         None => (command_line(), PathBuf::new(), ClusterFile::default()),
     };
-    plan_of(file, &source, &dir, args)
+    let Some(path) = &args.import else {
+        if !args.import_options.maps.is_empty() || !args.import_options.policies.is_empty() {
+            let error = KeyError::new("import", "--map and --policies go with --import FILE");
+            return Err(config(command_line().complaint(error)));
+        }
+        return plan_of(file, &source, &dir, args);
+    };
+    let (from, imported) = read_import(path, &args.import_options)?;
+    if args.config.is_none() {
+        source = Source { name: from.name.clone(), text: String::new() };
+    }
+    lay_in(&mut file, imported.file).map_err(|error| config(command_line().complaint(error)))?;
+    let mut plan = plan_of(file, &source, &dir, args)?;
+    let said = imported.report.said(&from.name);
+    plan.warnings.extend(said.into_iter().filter(|(kind, _)| *kind != Kind::Ignored).map(|(_, text)| text));
+    Ok(plan)
 }
 
 /// Checks a world that stands in `source`, whose relative paths begin at `dir`.
@@ -124,7 +141,7 @@ fn config(complaint: Complaint) -> VerbError {
     VerbError::Config(Box::new(complaint))
 }
 
-fn command_line() -> Source {
+pub(super) fn command_line() -> Source {
     Source { name: "command line".into(), text: String::new() }
 }
 
@@ -171,7 +188,7 @@ fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
         file.shield = Some(shield.clone());
     }
     for text in &args.origins {
-        let (id, origin) = origin_of(text)?;
+        let (id, origin) = origin_of("--origin", text)?;
         file.origins.insert(id, origin);
     }
     if let Some(text) = &args.failover {
@@ -180,7 +197,7 @@ fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
             KeyError::new("failover", format!("--failover takes two origins, not {text:?}"))
                 .hint("--failover app,spare")
         })?;
-        let group = GroupFile { members, failover_codes: None, on_transport_error: None };
+        let group = GroupFile { members, failover_codes: None, on_transport_error: None, cloudfront: IndexMap::new() };
         file.groups.insert("failover".into(), group);
         // It is what the default behavior asks from now on.
         let last = file.groups.len() - 1;
@@ -203,11 +220,11 @@ fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Reads `ID=WHAT@SITE`: `app=http://127.0.0.1:3000@us-east-1`, `spare=./dir@eu-west-1`, `lab=sim@ap-northeast-1`.
-fn origin_of(text: &str) -> Result<(String, OriginFile), KeyError> {
+/// Reads `ID=WHAT@SITE`, which `option` was given: `app=http://127.0.0.1:3000@us-east-1`, `spare=./dir@eu-west-1`, `lab=sim@ap-northeast-1`.
+pub(super) fn origin_of(option: &str, text: &str) -> Result<(String, OriginFile), KeyError> {
     let refuse = |why: &str| {
-        KeyError::new("origin", format!("--origin {text:?}: {why}"))
-            .hint("--origin app=http://127.0.0.1:3000@us-east-1, or --origin spare=./dir@eu-west-1")
+        KeyError::new("origin", format!("{option} {text:?}: {why}"))
+            .hint(format!("{option} app=http://127.0.0.1:3000@us-east-1, or {option} spare=./dir@eu-west-1"))
     };
     let (id, rest) = text.split_once('=').ok_or_else(|| refuse("it names no id"))?;
     let (what, site) = match rest.rsplit_once('@') {
@@ -320,15 +337,15 @@ mod tests {
 
     #[test]
     fn origins_on_the_command_line_are_apps_directories_or_simulated() {
-        let (id, app) = origin_of("app=http://127.0.0.1:3000@us-east-1").unwrap();
+        let (id, app) = origin_of("--origin", "app=http://127.0.0.1:3000@us-east-1").unwrap();
         assert_eq!((id.as_str(), app.url.as_deref()), ("app", Some("http://127.0.0.1:3000")));
         assert_eq!(app.site.as_deref(), Some("us-east-1"));
-        let (_, dir) = origin_of("spare=./dir@eu-west-1").unwrap();
+        let (_, dir) = origin_of("--origin", "spare=./dir@eu-west-1").unwrap();
         assert!(dir.dir.is_some_and(|dir| dir.is_absolute() && dir.ends_with("dir")));
-        let (_, simulated) = origin_of("lab=sim@tokyo").unwrap();
+        let (_, simulated) = origin_of("--origin", "lab=sim@tokyo").unwrap();
         assert_eq!((simulated.url, simulated.dir), (None, None));
         for wrong in ["", "app", "=x", "app=", "app=x@"] {
-            assert!(origin_of(wrong).is_err(), "{wrong:?}");
+            assert!(origin_of("--origin", wrong).is_err(), "{wrong:?}");
         }
     }
 

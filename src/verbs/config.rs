@@ -21,6 +21,7 @@ pub(super) fn run(cli: &Cli, verb: &ConfigVerb) -> Result<(), VerbError> {
     match verb {
         ConfigVerb::Check { file } => check(cli, file),
         ConfigVerb::Init { file, force } => init(cli, file, *force),
+        ConfigVerb::Diff(args) => super::cloudfront::diff(cli, args),
         ConfigVerb::Schema => {
             let schema = schemars::schema_for!(ClusterFile);
             say(&serde_json::to_string_pretty(&schema)?)

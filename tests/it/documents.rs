@@ -25,7 +25,7 @@ const MAY_FAIL: [(&str, &str); 1] = [("iso doctor", "a machine that is too busy 
 const PORTS: [u16; 6] = [4400, 4443, 4453, 4470, 4480, 4488];
 
 /// Files that commands write.
-const WRITTEN: [&str; 3] = ["team.pem", "cookies.txt", "routing.html"];
+const WRITTEN: [&str; 4] = ["team.pem", "cookies.txt", "routing.html", "exported.json"];
 
 /// The port of somebody's own app in documents.
 const APP_PORT: &str = "3000";

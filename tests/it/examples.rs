@@ -10,14 +10,15 @@ use std::{
 use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
-const RUN: [&str; 7] = [
-    "app/README.md",    // own_app: its commands are the test's
-    "app/server.py",    // own_app
-    "matrix.csv",       // slow_lines
-    "own-app.toml",     // own_app
-    "slow-lines.toml",  // slow_lines
-    "sorry/index.html", // own_app
-    "three-sites.toml", // three_sites
+const RUN: [&str; 8] = [
+    "app/README.md",                           // own_app: its commands are the test's
+    "app/server.py",                           // own_app
+    "cloudfront/get-distribution-config.json", // import.rs
+    "matrix.csv",                              // slow_lines
+    "own-app.toml",                            // own_app
+    "slow-lines.toml",                         // slow_lines
+    "sorry/index.html",                        // own_app
+    "three-sites.toml",                        // three_sites
 ];
 
 fn example(name: &str) -> PathBuf {

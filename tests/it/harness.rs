@@ -38,7 +38,8 @@ impl World {
         self.up(&["--config", &file.to_string_lossy()])
     }
 
-    fn up(mut self, args: &[&str]) -> Self {
+    /// Starts the world in this state directory.
+    pub(crate) fn up(mut self, args: &[&str]) -> Self {
         let mut all = vec!["up", "-d", "--wait", "--timeout", "60s", "--json"];
         if !args.contains(&"--base-port") {
             all.extend(["--base-port", "0"]);

@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod https;
 mod https_origins;
+mod import;
 mod ipv6;
 mod ledger;
 mod links;

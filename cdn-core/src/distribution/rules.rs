@@ -306,17 +306,18 @@ pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), Distribution
         return Err(DistributionError::Origin { origin: id.to_owned(), field, must_be });
     }
     for (name, value) in &origin.custom_headers {
-        let text = name.as_str();
-        let refused = CUSTOM_HEADERS_REFUSED.contains(&text)
-            || text.starts_with("x-amz-")
-            || text.starts_with("x-edge-")
-            || text.len() > CUSTOM_HEADER_NAME_MAX
-            || value.len() > CUSTOM_HEADER_VALUE_MAX;
-        if refused {
+        if !accepts_custom_header(name) || value.len() > CUSTOM_HEADER_VALUE_MAX {
             return Err(DistributionError::CustomHeader { origin: id.to_owned(), header: name.clone() });
         }
     }
     Ok(())
+}
+
+/// Whether an origin may have a custom header of this name.
+pub fn accepts_custom_header(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let refused = CUSTOM_HEADERS_REFUSED.contains(&text) || text.starts_with("x-amz-") || text.starts_with("x-edge-");
+    !refused && text.len() <= CUSTOM_HEADER_NAME_MAX
 }
 
 pub(super) fn check_key_group(id: &str, keys: &TrustedKeys) -> Result<(), DistributionError> {

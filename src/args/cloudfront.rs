@@ -1,0 +1,83 @@
+//! What was typed about distributions in CloudFront's own format.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+pub(super) const IMPORT_EXAMPLES: &str = "\
+Examples:
+  aws cloudfront get-distribution-config --id E2EXAMPLE > dist.json
+  iso import cloudfront dist.json
+  aws cloudfront list-cache-policies --type custom > policies.json
+  iso import cloudfront dist.json --policies policies.json --map api=http://localhost:8081 --out cluster.toml
+  iso up --import dist.json --map api=http://localhost:8081@eu-central-1 --map assets=./public
+
+Exit codes: 0 it can be run, 2 AWS would refuse it too, or it cannot be read.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportVerb {
+    /// Read a distribution, and say what of it is simulated, approximated, ignored and risky.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Cloudfront(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone.
+    pub(crate) file: PathBuf,
+    /// Write the cluster file here.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Overwrite a file that is there.
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) options: ImportOptions,
+}
+
+/// What an import is told beside the file.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ImportOptions {
+    /// Policies that are not CloudFront's own: what `get-cache-policy`, `list-cache-policies` and the like printed, for
+    /// cache, origin request and response headers policies.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+    /// What answers in the place of an imported origin: ID=URL@SITE for an app, ID=./DIR@SITE for a directory,
+    /// ID=sim@SITE for a simulated one. Without @SITE it stands in the region that its address tells, or in us-east-1.
+    #[arg(long = "map", value_name = "ID=WHAT@SITE")]
+    pub(crate) maps: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportVerb {
+    /// Write a distribution as `aws cloudfront get-distribution-config` would: the DistributionConfig alone.
+    Cloudfront(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Of this cluster file; the running world's without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Which distribution; the only one, or the first, without it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) distribution: Option<String>,
+    /// Write the policies that it names and CloudFront does not have here, as `--policies` reads them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policies_out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone.
+    pub(crate) file: PathBuf,
+    /// Compare with this cluster file; with the running world without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Compare with this distribution; with the one of the same id, or the only one, without it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) distribution: Option<String>,
+    /// Policies that are not CloudFront's own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policies: Vec<PathBuf>,
+}

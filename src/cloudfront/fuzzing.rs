@@ -1,0 +1,28 @@
+//! The door by which the fuzz target `cloudfront_import` and the tests beside it reach what is private here.
+
+use super::{Options, changes, export, import};
+use crate::cluster::{Cluster, Inputs};
+
+/// Imports a text. Whatever it is, it is taken or refused at bytes that are there; what a world can be started with is
+/// exported, and the export says the same when it is imported in turn.
+///
+/// # Panics
+/// Any of that does not hold.
+pub(crate) fn survives(text: &str) {
+    let options = Options { id: "dist".to_owned(), ..Options::default() };
+    let round = |text: &str| {
+        let imported = match import(text, &options) {
+            Ok(imported) => imported,
+            Err(refusal) => {
+                assert!(refusal.at.start <= text.len(), "{refusal:?}");
+                return Err(refusal);
+            }
+        };
+        let cluster = Cluster::check(&imported.file, &Inputs::default());
+        Ok(cluster.ok().map(|cluster| export(&imported.file, &cluster, &cluster.distributions[0]).config))
+    };
+    let Ok(Some(once)) = round(text) else { return };
+    let again = round(&once.to_string()).unwrap_or_else(|refusal| panic!("{refusal:?} of {once}"));
+    let again = again.unwrap_or_else(|| panic!("no world has {once}"));
+    assert_eq!(changes(&once, &again), [], "{once}");
+}
