@@ -27,6 +27,18 @@ mod talk;
 mod up;
 mod verbs;
 
+/// The door by which fuzz targets (`fuzz/`) reach what is private here. Compiled for them alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Imports a distribution in CloudFront's own format, exports it and imports that.
+    ///
+    /// # Panics
+    /// What was taken does not come back, or a refusal is about bytes that are not there.
+    pub fn import(text: &str) {
+        crate::cloudfront::fuzzing::survives(text);
+    }
+}
+
 use std::process::ExitCode;
 
 /// Parses the command line, runs the verb and returns its exit code.
