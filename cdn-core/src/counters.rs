@@ -110,6 +110,11 @@ counters! {
     EdgeSignaturesVerified, "edge", "edge_signatures_verified_total", Counter, "signatures of URLs and cookies that had to be verified, and were not known already";
     EdgeSignaturesRefused, "edge", "edge_signatures_refused_total", Counter, "requests refused because of their signature, or for want of one";
     EdgeVerifiedPoliciesFull, "edge", "edge_verified_policies_full_total", Counter, "verified policies forgotten because there were as many as allowed";
+    EdgeFunctionInvocations, "edge", "edge_function_invocations_total", Counter, "calls of viewer functions";
+    EdgeFunctionValidationErrors, "edge", "edge_function_validation_errors_total", Counter, "calls of functions that returned what is not valid";
+    EdgeFunctionExecutionErrors, "edge", "edge_function_execution_errors_total", Counter, "calls of functions that threw, or reached a limit of time or memory";
+    EdgeFunctionThrottles, "edge", "edge_function_throttles_total", Counter, "calls of functions that were not made, because as many as allowed waited";
+    EdgeFunctionCpu, "edge", "edge_function_cpu_microseconds_total", Counter, "processor time of functions that came to an end";
     EdgeHeaderTimeouts, "edge", "edge_header_timeouts_total", Counter, "requests whose head did not arrive in time";
     EdgeBodyTimeouts, "edge", "edge_body_timeouts_total", Counter, "requests whose body stopped arriving";
     EdgeIdleTimeouts, "edge", "edge_idle_timeouts_total", Counter, "connections and tunnels closed because nothing happened on them";

@@ -8,13 +8,14 @@ mod checked;
 mod hosts;
 mod rules;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
     continuous_deployment::ContinuousDeployment,
     error_pages::ErrorPage,
+    functions::Function,
     geo_restriction::GeoRestriction,
     origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
     response_headers::ResponseHeadersPolicy,
@@ -44,6 +45,8 @@ pub struct DistributionSpec {
     pub groups: BTreeMap<String, OriginGroup>,
     /// Key groups by id: the public keys that a behavior may trust.
     pub key_groups: BTreeMap<String, TrustedKeys>,
+    /// Functions that a behavior may run, by name.
+    pub functions: BTreeMap<String, Arc<Function>>,
     /// Ordered behaviors, first match wins; the default behavior is not among them.
     pub behaviors: Vec<Behavior>,
     /// The behavior for what no other matches; its pattern is `*`.
@@ -72,6 +75,7 @@ impl DistributionSpec {
             origins,
             groups: BTreeMap::new(),
             key_groups: BTreeMap::new(),
+            functions: BTreeMap::new(),
             behaviors: Vec::new(),
             default_behavior,
             security_policy: SecurityPolicy::default(),
@@ -179,6 +183,10 @@ pub struct Behavior {
     pub viewer_protocol: ViewerProtocolPolicy,
     /// Ids of key groups: requests must be signed by a key of one of them. Empty asks for no signature.
     pub trusted_key_groups: Vec<String>,
+    /// Name of the function that runs before the store is asked; `None` for none.
+    pub viewer_request: Option<String>,
+    /// Name of the function that runs before a response leaves; `None` for none.
+    pub viewer_response: Option<String>,
 }
 
 impl Behavior {
@@ -195,6 +203,8 @@ impl Behavior {
             response_headers_policy: None,
             viewer_protocol: ViewerProtocolPolicy::default(),
             trusted_key_groups: Vec::new(),
+            viewer_request: None,
+            viewer_response: None,
         }
     }
 }

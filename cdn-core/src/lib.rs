@@ -23,6 +23,7 @@ pub mod fields;
 pub mod forward;
 pub mod framing;
 pub mod freshness;
+pub mod functions;
 pub mod geo;
 pub mod geo_restriction;
 pub mod health;

@@ -84,6 +84,13 @@ reasons! {
     SignatureExpired = "signature_expired", "the signed policy has ended";
     SignatureTooEarly = "signature_too_early", "the signed policy has not begun";
     SignatureOtherAddress = "signature_other_address", "the signed policy is for viewers of another network";
+    // The edge: what a function did.
+    FunctionGenerated = "function_generated", "the viewer-request function made the response";
+    FunctionInvalid = "function_invalid", "what the function returned is not valid";
+    FunctionFailed = "function_failed", "the function threw, or is no function";
+    FunctionTimeout = "function_timeout", "the function ran for longer than its limit";
+    FunctionMemory = "function_memory", "the function wanted more memory than its limit";
+    FunctionThrottled = "function_throttled", "as many calls of functions as allowed already wait";
     // The edge: what the origin did.
     OriginRefused = "origin_refused", "the origin refused the connection";
     OriginReset = "origin_reset", "the origin reset the connection";

@@ -18,6 +18,7 @@ use crate::{
     continuous_deployment::ContinuousDeployment,
     error_pages::ErrorPages,
     forward::is_of_place,
+    functions::Function,
     geo_restriction::GeoRestriction,
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{LookupPath, PathPattern, normalize_for_lookup},
@@ -59,6 +60,8 @@ pub struct CheckedBehavior {
     trusted_keys: Option<Arc<TrustedKeys>>,
     /// `None` where responses leave as they are.
     response_headers: Option<Arc<ResponseHeadersPolicy>>,
+    viewer_request: Option<Arc<Function>>,
+    viewer_response: Option<Arc<Function>>,
 }
 
 /// Which of the two families of stored responses a method belongs to. They never answer for each other.
@@ -90,7 +93,7 @@ impl Distribution {
         }
         let mut behaviors: Vec<CheckedBehavior> = Vec::with_capacity(spec.behaviors.len() + 1);
         for behavior in spec.behaviors.into_iter().chain([spec.default_behavior]) {
-            let behavior = CheckedBehavior::new(behavior, &spec.key_groups)?;
+            let behavior = CheckedBehavior::new(behavior, &spec.key_groups, &spec.functions)?;
             let (target, pattern) = (behavior.target(), behavior.pattern.as_str());
             if spec.groups.contains_key(target) {
                 if matches!(behavior.spec.allowed_methods, AllowedMethods::All | AllowedMethods::Any) {
@@ -261,7 +264,11 @@ impl Distribution {
 }
 
 impl CheckedBehavior {
-    fn new(spec: Behavior, key_groups: &BTreeMap<String, TrustedKeys>) -> Result<Self, DistributionError> {
+    fn new(
+        spec: Behavior,
+        key_groups: &BTreeMap<String, TrustedKeys>,
+        functions: &BTreeMap<String, Arc<Function>>,
+    ) -> Result<Self, DistributionError> {
         let pattern = PathPattern::parse(&spec.path_pattern)
             .map_err(|error| DistributionError::Pattern { pattern: spec.path_pattern.clone(), error })?;
         if spec.cache_options && spec.allowed_methods == AllowedMethods::Read {
@@ -275,7 +282,19 @@ impl CheckedBehavior {
         let wants_place = cloudfront_headers.iter().any(is_of_place);
         let trusted_keys = rules::trusted_keys(&spec, key_groups)?.map(Arc::new);
         let response_headers = rules::response_headers(&spec)?;
-        Ok(Self { spec, pattern, key_headers, cloudfront_headers, wants_place, trusted_keys, response_headers })
+        let viewer_request = rules::function(&spec, spec.viewer_request.as_deref(), functions)?;
+        let viewer_response = rules::function(&spec, spec.viewer_response.as_deref(), functions)?;
+        Ok(Self {
+            spec,
+            pattern,
+            key_headers,
+            cloudfront_headers,
+            wants_place,
+            trusted_keys,
+            response_headers,
+            viewer_request,
+            viewer_response,
+        })
     }
 
     /// The behavior as written.
@@ -316,6 +335,21 @@ impl CheckedBehavior {
     /// What is put on responses and taken off them; `None` where they leave as they are.
     pub const fn response_headers(&self) -> Option<&Arc<ResponseHeadersPolicy>> {
         self.response_headers.as_ref()
+    }
+
+    /// The function that runs before the store is asked.
+    pub const fn viewer_request(&self) -> Option<&Arc<Function>> {
+        self.viewer_request.as_ref()
+    }
+
+    /// The function that runs before a response leaves.
+    pub const fn viewer_response(&self) -> Option<&Arc<Function>> {
+        self.viewer_response.as_ref()
+    }
+
+    /// Whether a function runs for its requests.
+    pub const fn has_functions(&self) -> bool {
+        self.viewer_request.is_some() || self.viewer_response.is_some()
     }
 
     /// Whether `method` may pass at all.

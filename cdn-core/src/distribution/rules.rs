@@ -9,6 +9,7 @@ use http::{HeaderName, header};
 use super::{Behavior, CachePolicy, DistributionSpec, FAILOVER_CODES_AWS, Origin, OriginGroup, Selection};
 use crate::{
     error_pages::ErrorPagesError,
+    functions::{CODE_BYTES_MAX, Function},
     path_pattern::PathPatternError,
     response_headers::{ResponseHeadersError, ResponseHeadersPolicy},
     signing::TrustedKeys,
@@ -144,6 +145,14 @@ pub enum DistributionError {
         pattern: String,
         /// The id it names.
         group: String,
+    },
+    /// A behavior runs a function that does not exist.
+    #[error("behavior {pattern:?}: there is no function {function:?}")]
+    UnknownFunction {
+        /// The behavior's pattern.
+        pattern: String,
+        /// The name it says.
+        function: String,
     },
     /// A behavior's pattern is none.
     #[error("behavior {pattern:?}: {error}")]
@@ -357,6 +366,21 @@ pub(super) fn response_headers(behavior: &Behavior) -> Result<Option<Arc<Respons
             Err(DistributionError::ResponseHeaders { pattern, name, error })
         }
     }
+}
+
+/// The function `name` of a behavior, where it has one.
+pub(super) fn function(
+    behavior: &Behavior,
+    name: Option<&str>,
+    functions: &BTreeMap<String, Arc<Function>>,
+) -> Result<Option<Arc<Function>>, DistributionError> {
+    let Some(name) = name else { return Ok(None) };
+    let function = functions.get(name).ok_or_else(|| DistributionError::UnknownFunction {
+        pattern: behavior.path_pattern.clone(),
+        function: name.to_owned(),
+    })?;
+    at_most("bytes of code in a function", function.code.len(), CODE_BYTES_MAX)?;
+    Ok(Some(Arc::clone(function)))
 }
 
 pub(super) fn check_group(

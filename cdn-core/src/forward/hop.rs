@@ -20,6 +20,9 @@ pub struct Hop {
     pub viewer: Viewer,
     /// Id of the distribution.
     pub distribution: String,
+    /// Place of the behavior that the edge serves the request by; `None` where the path says so. A function may have put
+    /// another path in the place of the one that the behavior was chosen by.
+    pub behavior: Option<usize>,
     /// Id of the origin that the edge wants asked; `None` leaves it to the behavior's target.
     pub origin: Option<String>,
 }
@@ -42,10 +45,15 @@ impl Hop {
             _ => return None,
         };
         let request_id = HeaderValue::from_str(words.next()?).ok()?;
-        let distribution = words.next()?.to_owned();
+        // An id has no slash.
+        let whose = words.next()?;
+        let (distribution, behavior) = match whose.split_once('/') {
+            Some((distribution, place)) => (distribution.to_owned(), Some(place.parse().ok()?)),
+            None => (whose.to_owned(), None),
+        };
         // An origin's id may have spaces.
         let origin = words.next().map(|first| words.fold(first.to_owned(), |id, word| id + " " + word));
-        Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, origin })
+        Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, behavior, origin })
     }
 
     fn value(&self) -> HeaderValue {
@@ -59,6 +67,9 @@ impl Hop {
         let id = request_id.to_str().unwrap_or("-");
         let id = if id.is_empty() || id.contains(' ') { "-" } else { id };
         let mut text = format!("{address} {scheme} {version} {id} {}", self.distribution);
+        if let Some(place) = self.behavior {
+            text.push_str(&format!("/{place}"));
+        }
         if let Some(origin) = &self.origin {
             text.push(' ');
             text.push_str(origin);
@@ -90,14 +101,14 @@ mod tests {
     use super::*;
     use crate::{cache_key::KeySeed, distribution::Distribution, test_data};
 
-    fn hop(origin: Option<&str>) -> Hop {
+    fn hop(behavior: Option<usize>, origin: Option<&str>) -> Hop {
         let viewer = Viewer {
             address: "198.18.41.7:5000".parse().unwrap(),
             https: true,
             version: Version::HTTP_2,
             request_id: HeaderValue::from_static("abc=="),
         };
-        Hop { viewer, distribution: "demo".to_owned(), origin: origin.map(str::to_owned) }
+        Hop { viewer, distribution: "demo".to_owned(), behavior, origin: origin.map(str::to_owned) }
     }
 
     #[test]
@@ -117,9 +128,9 @@ mod tests {
             query: None,
             headers: &headers,
         };
-        for origin in [None, Some("app"), Some("my app")] {
-            let mut sent = parent_request_headers(&request, &hop(origin), Conditions::None);
-            assert_eq!(Hop::take(&mut sent), Some(hop(origin)));
+        for (place, origin) in [(None, None), (Some(2), Some("app")), (None, Some("my app")), (Some(0), None)] {
+            let mut sent = parent_request_headers(&request, &hop(place, origin), Conditions::None);
+            assert_eq!(Hop::take(&mut sent), Some(hop(place, origin)));
             assert!(!sent.contains_key(HOP_HEADER) && !sent.contains_key(header::IF_NONE_MATCH));
             let host = sent[header::HOST].to_str().unwrap();
             let received = RequestHead { host, headers: &sent, ..request };
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_malformed_hop_is_none() {
-        for text in ["", "x", "1.2.3.4:5 http 1.1", "1.2.3.4:5 ftp 1.1 id demo", "1.2.3.4:5 http 9 id demo"] {
+        for text in ["", "x", "1.2.3.4:5 http 1.1", "1.2.3.4:5 ftp 1.1 id demo", "1.2.3.4:5 http 9 id demo", "1.2.3.4:5 http 1.1 id demo/x"] {
             let mut headers = HeaderMap::new();
             headers.insert(HOP_HEADER, text.parse().unwrap());
             assert_eq!(Hop::take(&mut headers), None, "{text}");

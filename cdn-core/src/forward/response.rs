@@ -28,6 +28,14 @@ pub enum XCache {
     LimitExceeded,
     /// The viewer is sent to HTTPS.
     Redirect,
+    /// A viewer-request function made the response.
+    FunctionGenerated,
+    /// What a function returned is not valid.
+    FunctionValidationError,
+    /// A function threw, or ran for too long.
+    FunctionExecutionError,
+    /// A function was not run, because too much of them had to.
+    FunctionThrottled,
 }
 
 impl XCache {
@@ -40,6 +48,10 @@ impl XCache {
             Self::Error => "Error from cloudfront",
             Self::LimitExceeded => "LimitExceeded from cloudfront",
             Self::Redirect => "Redirect from cloudfront",
+            Self::FunctionGenerated => "FunctionGeneratedResponse from cloudfront",
+            Self::FunctionValidationError => "FunctionValidationError from cloudfront",
+            Self::FunctionExecutionError => "FunctionExecutionError from cloudfront",
+            Self::FunctionThrottled => "FunctionThrottledError from cloudfront",
         }
     }
 }
