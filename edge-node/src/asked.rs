@@ -7,6 +7,7 @@ use cdn_core::{
     conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, Origin},
     forward::Viewer,
+    functions::Rewrite,
     unsafe_method::Target,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -48,6 +49,28 @@ impl Asked {
             query: self.uri.query(),
             headers: &self.headers,
         }
+    }
+
+    /// Goes on as a function has made it; the behavior stays.
+    ///
+    /// # Errors
+    /// The target, where no request can have it.
+    pub(crate) fn rewrite(&mut self, rewrite: Rewrite) -> Result<(), String> {
+        if let Some(target) = rewrite.target {
+            let uri = Uri::try_from(&target).map_err(|_| target)?;
+            self.root_object = self.distribution.root_object_for(uri.path());
+            self.uri = uri;
+        }
+        self.headers = rewrite.headers;
+        Ok(())
+    }
+
+    /// The behavior's place for a cache behind, where that cannot find it by the path: a function has put another in the
+    /// place of the one that the behavior was chosen by.
+    pub(crate) fn behavior_for_parents(&self) -> Option<usize> {
+        let behavior = self.behavior();
+        let by_path = || std::ptr::eq(self.distribution.behavior_for(self.path()), behavior);
+        (behavior.viewer_request().is_some() && !by_path()).then_some(self.behavior)
     }
 
     /// What references in its response are relative to.

@@ -20,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use cdn_core::{Counter, Counters, Reason};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -34,6 +35,7 @@ use crate::{
     encode::Encoding,
     object::Following,
     pool::{Lease, Pool},
+    respond::Refusal,
 };
 
 /// What became of a viewer's body, for whoever sent it on.
@@ -363,6 +365,29 @@ impl ResponseBody {
 
     pub(crate) fn account(&mut self, accounts: Accounts) {
         self.accounts = Some(accounts);
+    }
+
+    /// Takes the bytes of another body in the place of its own, and keeps the accounts.
+    pub(crate) fn replace(&mut self, mut other: Self) {
+        self.source = std::mem::replace(&mut other.source, Source::Empty);
+    }
+
+    /// The response has another status by now.
+    pub(crate) fn on_status(&mut self, status: StatusCode) {
+        if let Some(log) = self.accounts.as_mut().and_then(|accounts| accounts.log.as_mut()) {
+            log.status = status;
+        }
+    }
+
+    /// The response is an error page by now.
+    pub(crate) fn on_refused(&mut self, refusal: Refusal) {
+        self.on_status(refusal.status);
+        let Some(accounts) = &mut self.accounts else { return };
+        accounts.from_store = false;
+        if let Some(log) = &mut accounts.log {
+            log.x_cache = refusal.x_cache().as_str();
+            log.reason = refusal.reason.as_str();
+        }
     }
 
     /// Drops the bytes but keeps the accounts: the answer to HEAD.

@@ -10,7 +10,7 @@ use cdn_core::{
 };
 use http::uri::Authority;
 
-use crate::tls::Certificate;
+use crate::{functions::FunctionLimits, tls::Certificate};
 
 /// Which layer of the cache a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +211,14 @@ pub struct Limits {
     /// Verified policies of signed URLs and cookies that are known again; beyond, the oldest are verified anew
     /// (`edge_verified_policies_full_total`). Some 300 bytes each. Default 16,384.
     pub verified_policies_max: usize,
+    /// What one call of a viewer function may take. Default 50 ms of processor time (CloudFront's is below 1 ms, on
+    /// machines that it chooses) and 2 MiB.
+    pub functions: FunctionLimits,
+    /// Calls of viewer functions that may wait; beyond, they are answered 503 (`edge_function_throttles_total`). Default
+    /// 1,000.
+    pub function_calls_waiting_max: usize,
+    /// From a call of a viewer function to its result, waiting included; beyond, 503. Default 2 s.
+    pub function_wait_max: Duration,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
     /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
@@ -246,6 +254,9 @@ impl Default for Limits {
             purges_owed_max: 1 << 16,
             tls_handshake_timeout: Duration::from_secs(10),
             verified_policies_max: 1 << 14,
+            functions: FunctionLimits { time: Duration::from_millis(50), memory_bytes: 2 << 20 },
+            function_calls_waiting_max: 1_000,
+            function_wait_max: Duration::from_secs(2),
             origin_idle_max: 64,
             disk_queue_bytes_max: 64 << 20,
             disk_read_bytes_max: 64 << 20,

@@ -21,7 +21,7 @@ pub(crate) fn draw_of(request_id: &HeaderValue) -> u64 {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Extras {
     policy: Option<(Arc<ResponseHeadersPolicy>, Asking)>,
     set_cookie: Option<HeaderValue>,

@@ -451,7 +451,12 @@ async fn parent_answer(
 ) -> Option<(Response<Incoming>, Lease)> {
     let address = &parent.address;
     let peer = Peer::plain(address);
-    let hop = Hop { viewer: asked.viewer.clone(), distribution: asked.distribution.id().to_string(), origin: None };
+    let hop = Hop {
+        viewer: asked.viewer.clone(),
+        distribution: asked.distribution.id().to_string(),
+        behavior: asked.behavior_for_parents(),
+        origin: None,
+    };
     let request = asked.head();
     let outgoing = Outgoing {
         target: asked.target(),

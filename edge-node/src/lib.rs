@@ -8,7 +8,7 @@
 //! Plain HTTP/1.1 hits take a short way past hyper, through the same steps.
 //!
 //! ```text
-//! connection (guard, hyper) → service (admit) → store ──hit──────────────► respond
+//! connection (guard, hyper) → service (admit) ─► function? → store ──hit──────────────► respond
 //!                                  │             └─miss─► disk ─► flight ─► fetch (parents, origin group) ─► respond
 //!                                  ├──► pass ─► fetch
 //!                                  └──► tunnel (WebSocket)
@@ -26,6 +26,7 @@ mod encode;
 mod error_pages;
 mod extras;
 mod fetch;
+mod functions;
 mod handle;
 mod lead;
 mod miss;
@@ -58,6 +59,7 @@ pub use crate::{
     config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
+    functions::{FunctionError, FunctionLimits, FunctionRun, check_function, try_function},
     handle::{Entry, Explanation, Handle, InvalidateError, Shown},
     tls::{Certificate, CertificateError},
     verify::SignatureLibraries,

@@ -35,6 +35,7 @@ use crate::{
     dial::BoxConnect,
     disk::Disk,
     encode::Encoders,
+    functions::{self, Functions},
     origin_tls::OriginTls,
     pool::Pool,
     service::Secure,
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     /// What is kept of the store beyond this process, where anything is.
     pub(crate) disk: Option<Disk>,
     pub(crate) signatures: Signatures,
+    pub(crate) functions: Functions,
     /// Where viewers are spoken to by HTTPS.
     pub(crate) tls: Option<Tls>,
     /// The port that redirects to HTTPS name.
@@ -120,6 +122,11 @@ impl Node {
             let tls = OriginTls::new(&origin).map_err(|why| BuildError::OriginAuthorities(id.clone(), why))?;
             https_origins.insert(id, tls);
         }
+        let functions = functions::Settings {
+            limits: config.limits.functions,
+            waiting_max: config.limits.function_calls_waiting_max,
+            wait_max: config.limits.function_wait_max,
+        };
         let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
@@ -138,6 +145,7 @@ impl Node {
             tls: tls.map_err(BuildError::Certificate)?,
             https_port: https.map_or(443, |https| https.port),
             signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max),
+            functions: Functions::new(functions, Arc::clone(&counters)),
             pool,
             encoders: Encoders::new(config.compression),
             pop_header: forward::pop_header(config.pop),

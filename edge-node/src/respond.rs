@@ -55,7 +55,13 @@ impl Refusal {
     }
 
     pub(crate) const fn x_cache(self) -> XCache {
-        if matches!(self.reason, Reason::InflightLimit) { XCache::LimitExceeded } else { XCache::Error }
+        match self.reason {
+            Reason::InflightLimit => XCache::LimitExceeded,
+            Reason::FunctionInvalid => XCache::FunctionValidationError,
+            Reason::FunctionFailed | Reason::FunctionTimeout | Reason::FunctionMemory => XCache::FunctionExecutionError,
+            Reason::FunctionThrottled => XCache::FunctionThrottled,
+            _ => XCache::Error,
+        }
     }
 
     /// Seconds after which it is worth asking again, where that can be said.
@@ -103,6 +109,20 @@ impl Refusal {
             Reason::OnlyIfCached => "The request wants a stored response, and there is none that is good enough.",
             Reason::Draining => "This server is being taken out of service.",
             Reason::InflightLimit => "This server has as much to send as it can hold. Try again in a moment.",
+            Reason::FunctionInvalid => {
+                "The CloudFront function associated with this path returned a value that is not valid. The log of this \
+                 server says which."
+            }
+            Reason::FunctionFailed => {
+                "The CloudFront function associated with this path threw an error. The log of this server says which."
+            }
+            Reason::FunctionTimeout => "The CloudFront function associated with this path ran for longer than it may.",
+            Reason::FunctionMemory => {
+                "The CloudFront function associated with this path wanted more memory than it may have."
+            }
+            Reason::FunctionThrottled => {
+                "Too many calls of CloudFront functions already wait here. Try again in a moment."
+            }
             Reason::Internal => "Something went wrong inside this server.",
             _ => "Bad request.",
         }
@@ -167,8 +187,14 @@ fn status_of(reason: Reason) -> StatusCode {
         | Reason::OriginCertificate
         | Reason::OriginTls
         | Reason::OriginInvalid
-        | Reason::OriginHeadersTooLarge => StatusCode::BAD_GATEWAY,
-        Reason::Draining | Reason::InflightLimit => StatusCode::SERVICE_UNAVAILABLE,
+        | Reason::OriginHeadersTooLarge
+        | Reason::FunctionInvalid => StatusCode::BAD_GATEWAY,
+        Reason::Draining
+        | Reason::InflightLimit
+        | Reason::FunctionFailed
+        | Reason::FunctionTimeout
+        | Reason::FunctionMemory
+        | Reason::FunctionThrottled => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -359,7 +385,7 @@ fn append_server_timing(
             match story.x_cache {
                 XCache::Hit => "cdn-cache-hit",
                 XCache::RefreshHit => "cdn-cache-refresh",
-                XCache::Miss | XCache::Error | XCache::LimitExceeded | XCache::Redirect => "cdn-cache-miss",
+                _ => "cdn-cache-miss",
             },
             None,
         );
@@ -457,6 +483,8 @@ mod tests {
             (Reason::OriginConnectTimeout, 504),
             (Reason::OriginReset, 502),
             (Reason::InflightLimit, 503),
+            (Reason::FunctionInvalid, 502),
+            (Reason::FunctionTimeout, 503),
         ] {
             assert_eq!(Refusal::new(reason).status.as_u16(), status, "{reason}");
         }

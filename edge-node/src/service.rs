@@ -25,7 +25,7 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
 };
 use http_body::Body as _;
-use hyper::{body::Incoming, ext::ReasonPhrase, service::Service};
+use hyper::{body::Incoming, ext::ReasonPhrase, service::Service, upgrade::OnUpgrade};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -37,6 +37,7 @@ use crate::{
     connection::{InFlight, Wire},
     error_pages::{self, Held, PageRequest},
     extras::{Extras, draw_of},
+    functions::{self, After},
     node::Node,
     respond::{self, Occasion, Refusal, Story, X_ISO_REASON},
     timing::Ledger,
@@ -165,18 +166,23 @@ impl ViewerService {
         if let Some(purge) = purge {
             return Answer::Later(Box::pin(forget(case, asked, purge)));
         }
-        if let Some(protocol) = upgrade {
-            // From here on the connection may become a tunnel; hyper needs its request back for that.
-            let client = Request::from_parts(parts, ());
-            let on_upgrade = hyper::upgrade::on(client);
-            return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
+        // From here on the connection may become a tunnel; hyper needs its request back for that.
+        let upgrade = upgrade.map(|protocol| (protocol, hyper::upgrade::on(Request::from_parts(parts, ()))));
+        if node.tier != Tier::Edge || !asked.behavior().has_functions() {
+            return serve(case, asked, upgrade, body);
         }
-        match asked.behavior().method_class(&asked.method) {
-            Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), reason))),
-            Ok(_) if !body.is_end_stream() => {
-                Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), Reason::PassBody)))
+        let behind = move |case: Case, asked: Asked| match After::of(&case, &asked) {
+            None => serve(case, asked, upgrade, body),
+            Some(after) => {
+                let answer = serve(case, asked, upgrade, body);
+                Answer::Later(Box::pin(async move {
+                    after.revise(answer.await.unwrap_or_else(|never| match never {})).await
+                }))
             }
-            Ok(_) => crate::miss::look_up(case, asked),
+        };
+        match asked.behavior().viewer_request().cloned() {
+            Some(function) => Answer::Later(Box::pin(functions::before(case, asked, function, behind))),
+            None => behind(case, asked),
         }
     }
 
@@ -201,7 +207,7 @@ impl ViewerService {
         let distributions = node.distributions.load();
         let purge = if node.tier == Tier::Edge { None } else { Purge::of(&parts.method) };
         let mut set_cookie = None;
-        let (distribution, viewer) = match node.tier {
+        let (distribution, viewer, by_edge) = match node.tier {
             Tier::Edge => {
                 let distribution =
                     distributions.by_host(host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
@@ -222,20 +228,21 @@ impl ViewerService {
                     None => distribution,
                 };
                 let https = self.secure.is_some();
-                (distribution, Viewer { address: self.peer, https, version: parts.version, request_id })
+                (distribution, Viewer { address: self.peer, https, version: parts.version, request_id }, None)
             }
             // One that is to be asked no more has things to forget all the same: it may come back.
             _ if node.is_draining() && purge.is_none() => return Err(Reason::Draining),
             Tier::Regional | Tier::Shield => {
                 let hop = Hop::take(&mut parts.headers).ok_or(Reason::UnknownHost)?;
                 case.request_id = hop.viewer.request_id.clone();
-                (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer)
+                (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer, hop.behavior)
             }
         };
         case.diagnostics = *distribution.diagnostics();
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
-        let place = distribution.place_for(path);
+        let by_edge = by_edge.filter(|place| *place < distribution.behaviors().len());
+        let place = by_edge.unwrap_or_else(|| distribution.place_for(path));
         let behavior = distribution.behavior_at(place);
         if node.tier == Tier::Edge {
             case.extras = Extras::of(behavior, &parts.method, &parts.headers, set_cookie);
@@ -293,6 +300,20 @@ impl ViewerService {
     }
 }
 
+/// Steps 12 and on: from the store, from behind, or through a tunnel.
+fn serve(case: Case, asked: Asked, upgrade: Option<(HeaderValue, OnUpgrade)>, body: Incoming) -> Answer {
+    if let Some((protocol, on_upgrade)) = upgrade {
+        return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
+    }
+    match asked.behavior().method_class(&asked.method) {
+        Err(reason) => Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), reason))),
+        Ok(_) if !body.is_end_stream() => {
+            Answer::Later(Box::pin(crate::pass::pass(case, asked, Some(body), Reason::PassBody)))
+        }
+        Ok(_) => crate::miss::look_up(case, asked),
+    }
+}
+
 /// Which way a request is judged on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -318,7 +339,7 @@ pub(crate) struct Case {
     pub(crate) request_id: HeaderValue,
     pub(crate) diagnostics: Diagnostics,
     /// What the behavior and the edge put on the response.
-    extras: Option<Box<Extras>>,
+    pub(crate) extras: Option<Box<Extras>>,
     /// What a page would be asked for with that takes the place of an error.
     page: Option<Box<PageRequest>>,
     /// Who decides whether the response leaves.

@@ -3,7 +3,7 @@
 //!
 //! It decides nothing by itself. It reads what the guard has judged into the parts that hyper would make of it, asks the
 //! service's own `admit` and the store, and lets [`crate::miss`] make the response. Whatever is not that simple (a miss,
-//! a refusal, an upgrade, an end of the connection) it leaves alone, and hyper reads the same bytes as if nobody had
+//! a refusal, an upgrade, a function, an end of the connection) it leaves alone, and hyper reads the same bytes as if nobody had
 //! looked.
 
 use bytes::Bytes;
@@ -23,6 +23,9 @@ impl ShortWay for ViewerService {
         let mut case = Case::new(self, began, self.wire.begin(), &parts);
         let admitted = self.admit(&mut case, &mut parts, false, Way::Short).ok()?;
         let Admitted { asked, upgrade: None, purge: None } = admitted else { return None };
+        if asked.behavior().has_functions() {
+            return None;
+        }
         asked.behavior().method_class(&asked.method).ok()?;
         miss::look_for_hit(case, &asked)
     }

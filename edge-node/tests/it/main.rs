@@ -6,6 +6,7 @@ mod disk;
 mod disk_parts;
 mod error_pages;
 mod failover;
+mod functions;
 mod golden;
 mod hostile;
 mod http2;
