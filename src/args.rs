@@ -1,6 +1,7 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
 mod cloudfront;
+mod functions;
 mod sign;
 mod study;
 
@@ -8,15 +9,16 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
-pub(crate) use self::cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb};
-use self::sign::SIGN_EXAMPLES;
 pub(crate) use self::{
+    cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
+    functions::{FunctionsVerb, TestFunctionArgs},
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     study::{
         CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, SweepArgs,
         Switch,
     },
 };
+use self::{functions::FUNCTIONS_EXAMPLES, sign::SIGN_EXAMPLES};
 use crate::{
     quantity::{ByteCount, Share, Span},
     talk::error_document,
@@ -176,6 +178,9 @@ pub(crate) enum Verb {
     /// Sign a URL, or make signed cookies, as the owner of an app would.
     #[command(subcommand, after_help = SIGN_EXAMPLES)]
     Sign(SignVerb),
+    /// Viewer functions, which are CloudFront Functions: try one on its own.
+    #[command(subcommand, after_help = FUNCTIONS_EXAMPLES)]
+    Functions(FunctionsVerb),
     /// Have this machine trust the world's certificates, so that a browser does; nothing else ever touches a trust store.
     Trust(TrustArgs),
     /// Take that back.

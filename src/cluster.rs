@@ -9,6 +9,7 @@ mod distributions;
 mod dns;
 mod edges;
 mod error_pages;
+mod functions;
 mod geo_restriction;
 mod keys;
 mod origins;
@@ -33,9 +34,10 @@ use serde::{Deserialize, Serialize};
 use world::{Atlas, Place, World};
 
 use self::{
-    distributions::{distributions_of, groups_of, unserved_without_https},
+    distributions::{Named, distributions_of, groups_of, unserved_without_https},
     dns::dns_of,
     edges::edges_of,
+    functions::functions_of,
     keys::key_groups_of,
     origins::origins_of,
     policies::policies_of,
@@ -47,6 +49,7 @@ use self::{
 };
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
+    functions::{FunctionText, function_limits_of, key_values_of},
     keys::trusted_keys_of,
     origins::{AppUrl, OriginKind, OriginPlan, own_name},
     policies::{cache_policy_of, origin_request_policy_of},
@@ -75,6 +78,8 @@ pub(crate) struct Inputs {
     pub(crate) keys: BTreeMap<String, BTreeMap<String, String>>,
     /// Certificates in PEM, by the origin whose own has to lead to one of them.
     pub(crate) authorities: BTreeMap<String, String>,
+    /// Viewer functions by name.
+    pub(crate) functions: BTreeMap<String, FunctionText>,
     /// The network in which edges listen for IPv6, if there is one.
     pub(crate) ipv6: Option<Ipv6Net>,
     /// Addresses of users' own apps by origin id, the one to use first.
@@ -200,8 +205,14 @@ impl Cluster {
         let routers = routers_of(file, atlas, &pops, shield.as_ref())?;
         let control = routers.first().cloned().ok_or_else(no_pops)?;
         let groups = groups_of(file, &origins, &mut warnings)?;
-        let (keys, policies) = (key_groups_of(file, inputs)?, policies_of(file)?);
-        let distributions = distributions_of(file, &origins, &groups, &keys, &policies, &mut warnings)?;
+        let named = Named {
+            origins: &origins,
+            groups: &groups,
+            key_groups: &key_groups_of(file, inputs)?,
+            policies: &policies_of(file)?,
+            functions: &functions_of(file, inputs, function_limits_of(file)?)?,
+        };
+        let distributions = distributions_of(file, named, &mut warnings)?;
         let edges = edges_of(file, &pops)?;
         let mut nodes = nodes_of(&pops, &edges, &regional, shield.as_ref(), &routers, &origins, ports)?;
         // All edges or none: whoever asks for either family is led to the same ones.

@@ -63,6 +63,9 @@ pub(crate) struct ClusterFile {
     /// Response headers policies by name, beside CloudFront's managed ones. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
+    /// Viewer functions by name: JavaScript that behaviors run. Default none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) functions: IndexMap<String, FunctionFile>,
     /// Distributions by id. Default: `demo`, which answers to `www.demo.test`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) distributions: IndexMap<String, DistributionFile>,
@@ -186,6 +189,17 @@ pub(crate) enum TransportFailoverFile {
     Always,
 }
 
+/// A viewer function, as in CloudFront Functions with runtime 2.0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FunctionFile {
+    /// The file of its code, relative to this one: 10 KiB at most, with a function `handler`.
+    pub(crate) file: PathBuf,
+    /// The file of its key value store, in the format that CloudFront imports. Default: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_values: Option<PathBuf>,
+}
+
 /// What a hostname serves and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -291,6 +305,12 @@ pub(crate) struct BehaviorFile {
     /// Key groups: every request must be signed by a key of one of them. Default none: no signature is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) trusted_key_groups: Vec<String>,
+    /// The viewer function that sees every request before the store is asked. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) viewer_request: Option<String>,
+    /// The viewer function that sees every response before it leaves, errors excepted. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) viewer_response: Option<String>,
     /// Whether responses are compressed (gzip and br, where the cache policy enables them) when they are stored, by
     /// CloudFront's conditions of type, size and freshness. Default true, as in CloudFront's console; its API says false.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -639,6 +659,12 @@ pub(crate) struct EdgeFile {
     /// Responses that may be compressed at once; more are stored as they came. Default 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) compressions: Option<usize>,
+    /// Processor time of one call of a viewer function, 1ms to 1s; beyond it the answer is 503. Default 50ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function_time: Option<Span>,
+    /// Memory of one call, 64KiB or more. Default 2MiB, CloudFront's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function_memory: Option<ByteCount>,
 }
 
 /// Settings of viewers.

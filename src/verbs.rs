@@ -8,6 +8,7 @@ mod cache;
 mod cloudfront;
 mod config;
 mod doctor;
+mod functions;
 mod keys;
 mod load;
 pub(crate) mod paint;
@@ -69,6 +70,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Route(args) => block_on(route::run(cli, args)),
         Verb::Keys(verb) => block_on(keys::run(cli, verb)),
         Verb::Sign(verb) => sign::sign(cli, verb),
+        Verb::Functions(verb) => functions::run(cli, verb),
         Verb::Explain(Explain::Sign(args)) => block_on(sign::explain(cli, args)),
         Verb::Explain(Explain::Route(args)) => block_on(route::explain(cli, args)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),

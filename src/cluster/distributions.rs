@@ -7,6 +7,7 @@ use cdn_core::{
         AllowedMethods, Behavior, CachingRules, CheckedBehavior, Diagnostics, Distribution, DistributionSpec,
         FAILOVER_CODES_AWS, OriginGroup, TransportFailover,
     },
+    functions::Function,
     policies::ORIGIN_CACHE_CONTROL,
     security_policy::SecurityPolicy,
     signing::TrustedKeys,
@@ -93,14 +94,22 @@ pub(super) fn groups_of(
     Ok(groups)
 }
 
+/// What behaviors name.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) origins: &'a IndexMap<String, OriginPlan>,
+    pub(super) groups: &'a BTreeMap<String, OriginGroup>,
+    pub(super) key_groups: &'a BTreeMap<String, TrustedKeys>,
+    pub(super) policies: &'a Policies,
+    pub(super) functions: &'a BTreeMap<String, Arc<Function>>,
+}
+
 pub(super) fn distributions_of(
     file: &ClusterFile,
-    origins: &IndexMap<String, OriginPlan>,
-    groups: &BTreeMap<String, OriginGroup>,
-    key_groups: &BTreeMap<String, TrustedKeys>,
-    policies: &Policies,
+    named: Named<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Arc<Distribution>>, KeyError> {
+    let Named { origins, groups, key_groups, functions, .. } = named;
     let mut files = file.distributions.clone();
     if files.is_empty() {
         files.insert(DEMO.into(), DistributionFile::default());
@@ -129,15 +138,9 @@ pub(super) fn distributions_of(
                 return Err(KeyError::new(&key, format!("{host:?} belongs to distribution {other:?} already")));
             }
         }
-        let named = Named {
-            default_target: &default_target,
-            origins,
-            groups,
-            key_groups,
-            policies,
-            response_headers: &response_headers,
+        let behavior = |key: &str, file: &BehaviorFile, pattern: &str| {
+            behavior_of(key, file, pattern, &default_target, named, &response_headers)
         };
-        let behavior = |key: &str, file: &BehaviorFile, pattern: &str| behavior_of(key, file, pattern, &named);
         let mut behaviors = Vec::new();
         for (at, file) in written.behaviors.iter().enumerate() {
             let here = key(&format!("behaviors.{at}"));
@@ -186,6 +189,7 @@ pub(super) fn distributions_of(
             security_policy,
             http2,
             key_groups: key_groups.clone(),
+            functions: functions.clone(),
             behaviors,
             error_pages: error_pages_of(&key("error_pages"), &written.error_pages)?,
             geo_restriction: geo_restriction_of(&format!("distributions.{id}"), written)?,
@@ -219,18 +223,15 @@ pub(super) fn unserved_without_https(distribution: &Distribution) -> Vec<String>
     want_https.map(warning).collect()
 }
 
-/// What a behavior may name.
-struct Named<'a> {
-    default_target: &'a str,
-    origins: &'a IndexMap<String, OriginPlan>,
-    groups: &'a BTreeMap<String, OriginGroup>,
-    key_groups: &'a BTreeMap<String, TrustedKeys>,
-    policies: &'a Policies,
-    response_headers: &'a ResponseHeadersPolicies,
-}
-
-fn behavior_of(key: &str, file: &BehaviorFile, pattern: &str, named: &Named<'_>) -> Result<Behavior, KeyError> {
-    let &Named { default_target, origins, groups, key_groups, policies, response_headers } = named;
+fn behavior_of(
+    key: &str,
+    file: &BehaviorFile,
+    pattern: &str,
+    default_target: &str,
+    named: Named<'_>,
+    response_headers: &ResponseHeadersPolicies,
+) -> Result<Behavior, KeyError> {
+    let Named { origins, groups, key_groups, policies, functions } = named;
     let target = file.target.as_deref().unwrap_or(default_target);
     if !origins.contains_key(target) && !groups.contains_key(target) {
         let names = origins.keys().chain(groups.keys()).map(String::as_str);
@@ -260,6 +261,13 @@ fn behavior_of(key: &str, file: &BehaviorFile, pattern: &str, named: &Named<'_>)
             return Err(KeyError { hint, ..KeyError::new(&key, format!("no key group {group:?}")) });
         }
     }
+    for (trigger, function) in [("viewer_request", &file.viewer_request), ("viewer_response", &file.viewer_response)] {
+        if let Some(name) = function.as_ref().filter(|name| !functions.contains_key(*name)) {
+            let hint = nearest_or_all(name, functions.keys().map(String::as_str));
+            let message = format!("no function {name:?}");
+            return Err(KeyError { hint, ..KeyError::new(&format!("{key}.{trigger}"), message) });
+        }
+    }
     Ok(Behavior {
         path_pattern: pattern.to_owned(),
         allowed_methods: match file.methods {
@@ -281,6 +289,8 @@ fn behavior_of(key: &str, file: &BehaviorFile, pattern: &str, named: &Named<'_>)
         response_headers_policy: response_headers
             .named(&format!("{key}.response_headers_policy"), file.response_headers_policy.as_deref())?,
         trusted_key_groups: file.trusted_key_groups.clone(),
+        viewer_request: file.viewer_request.clone(),
+        viewer_response: file.viewer_response.clone(),
         ..Behavior::new(target, cache_policy)
     })
 }

@@ -5,12 +5,12 @@ use std::{ops::RangeInclusive, time::Duration};
 use cdn_core::{
     eviction::EvictionPolicy, health::quorum::QuorumOptions, routing::KeptOptions, store::admission::AdmissionPolicy,
 };
-use edge_node::Compression;
+use edge_node::{Compression, FunctionLimits};
 use ipnet::Ipv6Net;
 use router::PrefixFile;
 use world::{Access, Atlas, Matrix, World, WorldOptions};
 
-use super::Inputs;
+use super::{Inputs, functions::function_limits_of};
 use crate::{
     authority::LEAF_SPAN,
     cluster_file::{ClusterFile, EdgeFile},
@@ -80,6 +80,8 @@ pub(crate) struct EdgePlan {
     pub(crate) drain_grace: Duration,
     /// Levels of compression, and how much of it at once.
     pub(crate) compression: Compression,
+    /// What a call of a viewer function may take.
+    pub(crate) functions: FunctionLimits,
 }
 
 /// Seed of the world.
@@ -217,6 +219,7 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
         drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
         compression: compression_of(written)?,
+        functions: function_limits_of(file)?,
     };
     if plan.certificate_span < Duration::from_secs(1) {
         return Err(KeyError::new("edge.certificate_span", "a certificate must be good for a second at least"));
@@ -294,12 +297,13 @@ pub(super) fn choice<T: Copy + Default, const N: usize>(
     })
 }
 
-/// What a log line may come from: the access log, and the crates that log.
-const LOG_TARGETS: [&str; 12] = [
+/// What a log line may come from: the access log, viewer functions, and the crates that log.
+const LOG_TARGETS: [&str; 13] = [
     "access",
     "cdn_core",
     "control_plane",
     "edge_node",
+    "function",
     "h2",
     "hyper",
     "hyper_util",

@@ -100,6 +100,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         header_timeout: plan.header_timeout,
         body_idle_timeout: plan.body_timeout,
         drain_grace: plan.drain_grace,
+        functions: plan.functions,
         ..Limits::default()
     };
     // Caches behind speak to other nodes of ours alone.

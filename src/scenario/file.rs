@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     cluster_file::{
-        CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, GroupFile, LogFile, OriginFile,
+        CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, FunctionFile, GroupFile, LogFile, OriginFile,
         OriginRequestPolicyFile, ResponseHeadersPolicyFile, RouterFile, ViewerFile, WorldFile,
     },
     quantity::{Share, Span},
@@ -39,6 +39,7 @@ pub(crate) struct ScenarioFile {
     pub(crate) cache_policies: IndexMap<String, CachePolicyFile>,
     pub(crate) origin_request_policies: IndexMap<String, OriginRequestPolicyFile>,
     pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
+    pub(crate) functions: IndexMap<String, FunctionFile>,
     pub(crate) distributions: IndexMap<String, DistributionFile>,
     pub(crate) router: RouterFile,
     pub(crate) routing: RoutingFile,
@@ -74,6 +75,7 @@ impl ScenarioFile {
             cache_policies: self.cache_policies.clone(),
             origin_request_policies: self.origin_request_policies.clone(),
             response_headers_policies: self.response_headers_policies.clone(),
+            functions: self.functions.clone(),
             distributions: self.distributions.clone(),
             router: self.router.clone(),
             edge: self.edge.clone(),

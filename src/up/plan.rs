@@ -14,8 +14,8 @@ use router::PrefixFile;
 use crate::{
     args::UpArgs,
     cloudfront::Kind,
-    cluster::{AppUrl, Cluster, Inputs, ipv6_of},
-    cluster_file::{ClusterFile, DEMO, DistributionFile, GroupFile, OriginFile},
+    cluster::{AppUrl, Cluster, FunctionText, Inputs, ipv6_of},
+    cluster_file::{ClusterFile, DEMO, DistributionFile, FunctionFile, GroupFile, OriginFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
     ipv6::{self, Ipv6Setting},
     ports,
@@ -85,6 +85,7 @@ pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpA
     inputs.zones = zones_of(&file, &written).map_err(&complain)?;
     inputs.keys = keys_of(&file).map_err(&complain)?;
     inputs.authorities = authorities_of(&file).map_err(&complain)?;
+    inputs.functions = functions_of(&file).map_err(&complain)?;
     inputs.ipv6 = ipv6_network(&file).map_err(&complain)?;
     for (id, origin) in &file.origins {
         let Some(url) = &origin.url else { continue };
@@ -169,6 +170,8 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     file.world.matrix.iter_mut().for_each(absolute);
     file.router.zones.iter_mut().for_each(absolute);
     file.key_groups.values_mut().flat_map(IndexMap::values_mut).for_each(absolute);
+    let functions = file.functions.values_mut();
+    functions.flat_map(|function| [&mut function.file].into_iter().chain(&mut function.key_values)).for_each(absolute);
     file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
     Ok(file)
 }
@@ -286,6 +289,21 @@ fn authorities_of(file: &ClusterFile) -> Result<BTreeMap<String, String>, KeyErr
         }
     };
     with_authorities.map(read).collect()
+}
+
+/// The code of viewer functions by name, with their key value stores.
+fn functions_of(file: &ClusterFile) -> Result<BTreeMap<String, FunctionText>, KeyError> {
+    let read = |name: &str, key: &str, path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            KeyError::new(&format!("functions.{name}.{key}"), format!("cannot read {}: {error}", path.display()))
+        })
+    };
+    let text = |(name, written): (&String, &FunctionFile)| {
+        let code = read(name, "file", &written.file)?;
+        let key_values = written.key_values.as_deref().map(|path| read(name, "key_values", path)).transpose()?;
+        Ok((name.clone(), FunctionText { code, key_values }))
+    };
+    file.functions.iter().map(text).collect()
 }
 
 /// The network in which this machine lets edges listen for IPv6.

@@ -13,6 +13,7 @@ mod disk;
 mod documents;
 mod edges;
 mod examples;
+mod functions;
 mod harness;
 mod hostile;
 mod https;

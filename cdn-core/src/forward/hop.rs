@@ -140,7 +140,14 @@ mod tests {
 
     #[test]
     fn a_malformed_hop_is_none() {
-        for text in ["", "x", "1.2.3.4:5 http 1.1", "1.2.3.4:5 ftp 1.1 id demo", "1.2.3.4:5 http 9 id demo", "1.2.3.4:5 http 1.1 id demo/x"] {
+        for text in [
+            "",
+            "x",
+            "1.2.3.4:5 http 1.1",
+            "1.2.3.4:5 ftp 1.1 id demo",
+            "1.2.3.4:5 http 9 id demo",
+            "1.2.3.4:5 http 1.1 id demo/x",
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(HOP_HEADER, text.parse().unwrap());
             assert_eq!(Hop::take(&mut headers), None, "{text}");

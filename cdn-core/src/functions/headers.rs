@@ -85,8 +85,7 @@ pub(super) fn merged(
         }
     }
     for (written, values) in returned {
-        let name =
-            HeaderName::try_from(written.as_str()).map_err(|_| FunctionInvalid::HeaderName(written.clone()))?;
+        let name = HeaderName::try_from(written.as_str()).map_err(|_| FunctionInvalid::HeaderName(written.clone()))?;
         let text = name.as_str();
         if is_hidden(text, trigger) || name == *apart {
             return Err(FunctionInvalid::Disallowed(text.to_owned()));
@@ -108,8 +107,9 @@ pub(super) fn merged(
             let kept = original.get(at).filter(|kept| String::from_utf8_lossy(kept.as_bytes()) == *value);
             let value = match kept {
                 Some(&kept) => kept.clone(),
-                None => HeaderValue::try_from(value.as_str())
-                    .map_err(|_| FunctionInvalid::HeaderValue(text.to_owned()))?,
+                None => {
+                    HeaderValue::try_from(value.as_str()).map_err(|_| FunctionInvalid::HeaderValue(text.to_owned()))?
+                }
             };
             after.append(&name, value);
         }

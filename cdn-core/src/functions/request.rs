@@ -39,11 +39,7 @@ pub fn request_of(method: &Method, path: &str, query: Option<&str>, headers: &He
 ///
 /// # Errors
 /// [`FunctionInvalid`] where a function may not do that.
-pub fn rewrite(
-    before: &HeaderMap,
-    shown: &EventRequest,
-    returned: &EventRequest,
-) -> Result<Rewrite, FunctionInvalid> {
+pub fn rewrite(before: &HeaderMap, shown: &EventRequest, returned: &EventRequest) -> Result<Rewrite, FunctionInvalid> {
     if returned.method != shown.method {
         return Err(FunctionInvalid::Method(returned.method.clone()));
     }
@@ -65,7 +61,8 @@ pub fn rewrite(
         let mut target = encoded(&returned.uri, |byte| matches!(byte, b'?' | b'#'));
         if !returned.querystring.is_empty() {
             target.push('?');
-            target.push_str(&pairs(&returned.querystring, "&", |text| encoded(text, |byte| matches!(byte, b'&' | b'#'))));
+            target
+                .push_str(&pairs(&returned.querystring, "&", |text| encoded(text, |byte| matches!(byte, b'&' | b'#'))));
         }
         target
     });
@@ -91,7 +88,9 @@ fn pairs(entries: &Entries, separator: &str, encode: impl Fn(&str) -> String) ->
 fn encoded(text: &str, also: impl Fn(u8) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for &byte in text.as_bytes() {
-        let fine = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') && !also(byte);
+        let fine = byte.is_ascii_graphic()
+            && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+            && !also(byte);
         if fine {
             encoded.push(char::from(byte));
         } else {
