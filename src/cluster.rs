@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 
-use cdn_core::{NodeId, PopCode, Role, distribution::Distribution, zone::Record};
+use cdn_core::{NodeId, PopCode, Role, distribution::Distribution, standard_log::LogStyle, zone::Record};
 use indexmap::IndexMap;
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,8 @@ pub(crate) struct Cluster {
     pub(crate) control: Place,
     /// What nodes log.
     pub(crate) log_level: String,
+    /// How edges log requests.
+    pub(crate) log_style: LogStyle,
     /// Records beside those that DNS has by itself.
     pub(crate) records: Vec<Record>,
     /// The outside.
@@ -260,6 +262,7 @@ impl Cluster {
             },
             control,
             log_level: settings::log_level_of(file)?,
+            log_style: settings::choice("log.access", file.log.access.as_deref(), LogStyle::ALL, LogStyle::as_str)?,
             world: Arc::new(world),
             records: written.records().collect(),
             warnings,

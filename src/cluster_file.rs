@@ -707,6 +707,10 @@ pub(crate) struct LogFile {
     /// What nodes log, as in `info,access=debug`. Default `info`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) level: Option<String>,
+    /// How edges log requests: `text` (few fields, among their other lines), or CloudFront's standard log in a file of its
+    /// own, `NODE.access.log`, as `w3c` or `json`. Default `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<String>,
     /// Size at which a log is rotated. Default 8MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<ByteCount>,

@@ -13,7 +13,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cdn_core::{NodeId, Role};
+use cdn_core::{NodeId, Role, standard_log::LogStyle};
+use edge_node::STANDARD_LINE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -68,6 +69,8 @@ pub(crate) struct LogOptions {
     pub(crate) bytes_max: u64,
     /// Rotated files that are kept.
     pub(crate) keep: usize,
+    /// How edges log requests.
+    pub(crate) style: LogStyle,
 }
 
 /// One line of a node's log.
@@ -479,7 +482,7 @@ fn own_program() -> PathBuf {
     if linux.exists() { linux } else { std::env::current_exe().unwrap_or_else(|_| PathBuf::from("iso")) }
 }
 
-/// Copies a node's stderr to its log file, rotating it, and to whoever follows; at its end sends the last line.
+/// Copies a node's stderr to its log files, rotating them, and to whoever follows; at its end sends the last line.
 async fn keep_log(
     supervisor: Supervisor,
     node: String,
@@ -487,37 +490,87 @@ async fn keep_log(
     last_words: oneshot::Sender<String>,
 ) {
     let options = supervisor.shared.logs.clone();
-    let path = options.dir.join(format!("{node}.log"));
     let mut lines = BufReader::new(stderr).lines();
-    let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(&path).await.ok();
-    let mut size = match &file {
-        Some(file) => file.metadata().await.map_or(0, |metadata| metadata.len()),
-        None => 0,
-    };
+    let mut own = LogFile::open(options.dir.join(format!("{node}.log")), &options, String::new()).await;
+    let mut access = None;
     let mut last = String::new();
     while let Ok(Some(line)) = lines.next_line().await {
-        if size > options.bytes_max {
-            drop(file.take());
-            for at in (1..options.keep).rev() {
-                let _ = tokio::fs::rename(rotated(&path, at), rotated(&path, at + 1)).await;
+        if let Some(line) = line.strip_prefix(STANDARD_LINE) {
+            if access.is_none() {
+                let path = options.dir.join(format!("{node}.access.log"));
+                access = Some(LogFile::open(path, &options, options.style.head()).await);
             }
-            if options.keep > 0 {
-                let _ = tokio::fs::rename(&path, rotated(&path, 1)).await;
+            if let Some(file) = &mut access {
+                file.write(line).await;
             }
-            file = tokio::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&path).await.ok();
-            size = 0;
+            supervisor.log(&node, line.to_owned());
+            continue;
         }
-        if let Some(file) = &mut file {
-            // A full disk loses lines, never the node.
-            if file.write_all(format!("{line}\n").as_bytes()).await.is_ok() {
-                size += line.len() as u64 + 1;
-            }
-            let _ = file.flush().await;
-        }
+        own.write(&line).await;
         last.clone_from(&line);
         supervisor.log(&node, line);
     }
     let _ = last_words.send(last);
+}
+
+/// A log that is begun anew when it is large, with some of what was before kept.
+struct LogFile<'a> {
+    path: PathBuf,
+    options: &'a LogOptions,
+    /// What each file begins with.
+    head: String,
+    /// `None` where it cannot be written: a full disk loses lines, never the node.
+    file: Option<tokio::fs::File>,
+    size: u64,
+}
+
+impl<'a> LogFile<'a> {
+    /// Goes on with the file where there is one.
+    async fn open(path: PathBuf, options: &'a LogOptions, head: String) -> Self {
+        let file = tokio::fs::OpenOptions::new().create(true).append(true).open(&path).await.ok();
+        let size = match &file {
+            Some(file) => file.metadata().await.map_or(0, |metadata| metadata.len()),
+            None => 0,
+        };
+        let mut log = Self { path, options, head, file, size };
+        if log.size == 0 {
+            log.begin().await;
+        }
+        log
+    }
+
+    async fn begin(&mut self) {
+        if let Some(file) = &mut self.file
+            && file.write_all(self.head.as_bytes()).await.is_ok()
+        {
+            self.size = self.head.len() as u64;
+        }
+    }
+
+    async fn write(&mut self, line: &str) {
+        if self.size > self.options.bytes_max {
+            self.rotate().await;
+        }
+        if let Some(file) = &mut self.file {
+            if file.write_all(format!("{line}\n").as_bytes()).await.is_ok() {
+                self.size += line.len() as u64 + 1;
+            }
+            let _ = file.flush().await;
+        }
+    }
+
+    async fn rotate(&mut self) {
+        drop(self.file.take());
+        for at in (1..self.options.keep).rev() {
+            let _ = tokio::fs::rename(rotated(&self.path, at), rotated(&self.path, at + 1)).await;
+        }
+        if self.options.keep > 0 {
+            let _ = tokio::fs::rename(&self.path, rotated(&self.path, 1)).await;
+        }
+        self.file = tokio::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&self.path).await.ok();
+        self.size = 0;
+        self.begin().await;
+    }
 }
 
 fn rotated(path: &std::path::Path, at: usize) -> PathBuf {

@@ -82,6 +82,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
         dir: dir.logs(),
         bytes_max: file.log.bytes.map_or(8 << 20, |bytes| bytes.0),
         keep: file.log.keep.unwrap_or(2),
+        style: cluster.log_style,
     };
     let (supervisor, events) = Supervisor::new(logs);
     let admin = Admin::new(token.clone())?;

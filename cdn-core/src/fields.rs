@@ -20,6 +20,9 @@ pub trait Fields {
     /// All values of `name` as one list (RFC 9110 section 5.3), with `more` at its end.
     fn joined(&self, name: &HeaderName, separator: &str, more: &[u8]) -> HeaderValue;
 
+    /// Bytes of all fields as lines, without the empty one.
+    fn bytes(&self) -> u64;
+
     /// Puts a field in the place of all others of its name.
     fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         self.remove(&name);
@@ -42,6 +45,10 @@ impl Fields for HeaderMap {
 
     fn joined(&self, name: &HeaderName, separator: &str, more: &[u8]) -> HeaderValue {
         list(self.get_all(name).iter().map(HeaderValue::as_bytes), separator, more)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.iter().map(|(name, value)| (name.as_str().len() + value.len() + ": \r\n".len()) as u64).sum()
     }
 
     fn insert(&mut self, name: HeaderName, value: HeaderValue) {
@@ -125,6 +132,10 @@ impl Fields for Lines {
 
     fn joined(&self, name: &HeaderName, separator: &str, more: &[u8]) -> HeaderValue {
         list(values(self.lines(), name), separator, more)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.lines().len() as u64
     }
 }
 

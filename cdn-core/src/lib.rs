@@ -47,6 +47,7 @@ pub mod security_policy;
 pub mod selection;
 pub mod signing;
 pub mod source_nat;
+pub mod standard_log;
 pub mod store;
 #[cfg(test)]
 mod test_data;
@@ -61,5 +62,5 @@ pub use crate::{
     ids::{NodeId, PopCode, Role},
     reason::Reason,
     source_nat::SourceNat,
-    time::{Instant, WallTime},
+    time::{Civil, Instant, WallTime},
 };

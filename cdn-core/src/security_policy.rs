@@ -49,6 +49,21 @@ impl CipherSuite {
         matches!(self, Self::TLS_AES_128_GCM_SHA256 | Self::TLS_AES_256_GCM_SHA384 | Self::TLS_CHACHA20_POLY1305_SHA256)
     }
 
+    /// OpenSSL's name, which CloudFront's logs have.
+    pub const fn openssl_name(self) -> &'static str {
+        match self {
+            Self::TLS_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            Self::TLS_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            Self::TLS_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            Self::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+            Self::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+            Self::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+            Self::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+            Self::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+            Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        }
+    }
+
     const fn is_chacha20(self) -> bool {
         matches!(
             self,

@@ -98,11 +98,53 @@ impl WallTime {
         self.0.div_euclid(1_000_000_000) as i64
     }
 
+    /// Date and time of day in the Gregorian calendar, in UTC.
+    pub fn civil(self) -> Civil {
+        let seconds = self.unix_secs();
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400).unsigned_abs());
+        let (year, month, day) = date_of(days);
+        let micros = (self.0.rem_euclid(1_000_000_000) / 1_000) as u64;
+        Civil { year, month, day, hour: second / 3_600, minute: second / 60 % 60, second: second % 60, micros }
+    }
+
     /// Time since `earlier`; zero if `earlier` lies later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         let nanos = (self.0 - earlier.0).max(0);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+/// A [`WallTime`] as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    /// The year.
+    pub year: u64,
+    /// 1 to 12.
+    pub month: u64,
+    /// 1 to 31.
+    pub day: u64,
+    /// 0 to 23.
+    pub hour: u64,
+    /// 0 to 59.
+    pub minute: u64,
+    /// 0 to 59.
+    pub second: u64,
+    /// Microseconds of the second.
+    pub micros: u64,
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar; days before are taken for it.
+fn date_of(days: i64) -> (u64, u64, u64) {
+    // Counted from 0000-03-01, a leap day is the last of its year, and eras of 400 years are alike
+    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+    let days = days.max(0).unsigned_abs() + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, years) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + years, month, day)
 }
 
 impl Add<Duration> for WallTime {

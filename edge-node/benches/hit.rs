@@ -137,6 +137,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, behaviors: usize, ready: st
         limits: Limits::default(),
         source_nat: None,
         places: None,
+        log_style: cdn_core::standard_log::LogStyle::Text,
         seed: 1,
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

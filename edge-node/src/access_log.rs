@@ -1,4 +1,5 @@
-//! One line per request, for people and for tests: target `access`, level `INFO`.
+//! One line per request: target `access`, level `INFO`. For people and tests, or as CloudFront's standard log
+//! ([`cdn_core::standard_log`]), which whoever keeps the log takes out of it by [`STANDARD_LINE`].
 //!
 //! Nothing is gathered unless somebody listens.
 
@@ -7,7 +8,10 @@ mod writer;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use cdn_core::Instant;
+use cdn_core::{
+    Instant,
+    standard_log::{self, Answered, Asked, Ended, LogStyle},
+};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 pub use self::{
@@ -18,6 +22,12 @@ use crate::clock::Clock;
 
 /// What lines of the access log come from.
 const TARGET: &str = "access";
+
+/// The field of an event whose value is the whole line.
+const STANDARD: &str = "standard";
+
+/// Stands before each line of a standard log among other lines of a node's log, which never begin so: a record separator.
+pub const STANDARD_LINE: char = '\u{1e}';
 
 /// What is known when the head of a response is sent; written when its last byte is.
 #[derive(Debug)]
@@ -33,6 +43,18 @@ pub(crate) struct Entry {
     pub(crate) x_cache: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) request_id: HeaderValue,
+    pub(crate) standard: Option<Box<Standard>>,
+}
+
+/// What a standard log wants to know beyond that.
+#[derive(Debug)]
+pub(crate) struct Standard {
+    pub(crate) style: LogStyle,
+    /// `X-Amz-Cf-Pop`.
+    pub(crate) location: HeaderValue,
+    pub(crate) asked: Asked,
+    /// `None` until the head of the response leaves.
+    pub(crate) answered: Option<Answered>,
 }
 
 impl Entry {
@@ -41,8 +63,20 @@ impl Entry {
         tracing::enabled!(target: TARGET, tracing::Level::INFO)
     }
 
-    pub(crate) fn write(&self, bytes: u64) {
-        self.write_after(self.clock.now() - self.began, bytes);
+    /// Writes the line, once the last byte has left or the viewer has (`is_whole` tells the two apart).
+    pub(crate) fn write(&self, bytes: u64, is_whole: bool) {
+        let took = self.clock.now() - self.began;
+        match &self.standard {
+            None => self.write_after(took, bytes),
+            Some(standard) => {
+                let location = &*text(&standard.location);
+                let ended = Ended { at: Clock::wall(), took, body_bytes: bytes, is_whole, location };
+                let Some(answered) = &standard.answered else { return };
+                if let Some(line) = standard_log::line(standard.style, &standard.asked, answered, &ended) {
+                    tracing::info!(target: TARGET, standard = &*line);
+                }
+            }
+        }
     }
 
     fn write_after(&self, took: Duration, bytes: u64) {

@@ -376,6 +376,9 @@ impl ResponseBody {
     pub(crate) fn on_status(&mut self, status: StatusCode) {
         if let Some(log) = self.accounts.as_mut().and_then(|accounts| accounts.log.as_mut()) {
             log.status = status;
+            if let Some(answered) = log.standard.as_mut().and_then(|standard| standard.answered.as_mut()) {
+                answered.status = status;
+            }
         }
     }
 
@@ -387,6 +390,9 @@ impl ResponseBody {
         if let Some(log) = &mut accounts.log {
             log.x_cache = refusal.x_cache().as_str();
             log.reason = refusal.reason.as_str();
+            if let Some(answered) = log.standard.as_mut().and_then(|standard| standard.answered.as_mut()) {
+                (answered.x_cache, answered.reason) = (refusal.x_cache(), refusal.reason);
+            }
         }
     }
 
@@ -489,13 +495,14 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        let is_whole = self.is_end_stream();
         if let Some(accounts) = self.accounts.take() {
             accounts.counters.add(Counter::EdgeBytesSent, self.sent);
             if accounts.from_store {
                 accounts.counters.add(Counter::EdgeBytesFromStore, self.sent);
             }
             if let Some(log) = accounts.log {
-                log.write(self.sent);
+                log.write(self.sent, is_whole);
             }
         }
     }

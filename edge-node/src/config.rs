@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, 
 
 use cdn_core::{
     NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, geo::GeoMap, geo_restriction::Country,
-    source_nat::SourceNat, store::admission::AdmissionPolicy,
+    source_nat::SourceNat, standard_log::LogStyle, store::admission::AdmissionPolicy,
 };
 use http::uri::Authority;
 
@@ -89,6 +89,8 @@ pub struct Config {
     pub disk: Option<DiskConfig>,
     /// HTTPS for viewers; `None` for none.
     pub https: Option<HttpsConfig>,
+    /// How lines of the access log are written. Those of a standard log begin with [`STANDARD_LINE`](crate::STANDARD_LINE).
+    pub log_style: LogStyle,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.

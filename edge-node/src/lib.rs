@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(fuzzing)]
 pub use crate::connection::fuzzing;
 pub use crate::{
-    access_log::{LineWriter, LogFormat, LogWriter},
+    access_log::{LineWriter, LogFormat, LogWriter, STANDARD_LINE},
     config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,

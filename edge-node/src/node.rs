@@ -20,6 +20,7 @@ use cdn_core::{
     parent_debts::ParentDebts,
     parent_health::ParentHealth,
     source_nat::SourceNat,
+    standard_log::LogStyle,
     store::StoreSettings,
 };
 use http::{HeaderMap, HeaderValue, uri::Authority};
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     /// `edge.iad`.
     pub(crate) name: Arc<str>,
     pub(crate) tier: Tier,
+    /// How lines of the access log are written.
+    pub(crate) log_style: LogStyle,
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -130,6 +133,7 @@ impl Node {
         let drawn = KeySeed::new(random.random());
         Ok(Self {
             tier: config.tier,
+            log_style: config.log_style,
             clock: Clock::new(),
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,

@@ -19,17 +19,19 @@ use cdn_core::{
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
     signing::{self, SignedRequest},
+    standard_log::{self, Answered, LogStyle, Said},
     viewer_protocol::{self, Passage, ViewerProtocolPolicy},
 };
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
 use http_body::Body as _;
 use hyper::{body::Incoming, ext::ReasonPhrase, service::Service, upgrade::OnUpgrade};
 use tokio::sync::oneshot;
 
 use crate::{
-    access_log,
+    access_log::{self, Standard},
     asked::Asked,
     body::{Accounts, ResponseBody},
     clock::Clock,
@@ -239,6 +241,7 @@ impl ViewerService {
             }
         };
         case.diagnostics = *distribution.diagnostics();
+        case.domain = case.is_logged_fully().then(|| distribution.own_name());
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
         let by_edge = by_edge.filter(|place| *place < distribution.behaviors().len());
@@ -348,6 +351,8 @@ pub(crate) struct Case {
     head: bool,
     version: Version,
     log: Option<Box<access_log::Entry>>,
+    /// Of the distribution, for a standard log.
+    domain: Option<String>,
 }
 
 impl Case {
@@ -369,6 +374,7 @@ impl Case {
                 x_cache: "",
                 reason: "",
                 request_id: HeaderValue::from_static(""),
+                standard: standard_of(service, parts),
             })
         });
         let head = parts.method == Method::HEAD;
@@ -385,6 +391,7 @@ impl Case {
             head,
             version,
             log,
+            domain: None,
         }
     }
 
@@ -478,6 +485,10 @@ impl Case {
         self.settle(status, fields, body, x_cache, reason);
     }
 
+    fn is_logged_fully(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.standard.is_some())
+    }
+
     fn settle(
         mut self,
         status: StatusCode,
@@ -503,9 +514,56 @@ impl Case {
             }
             body.clear();
         }
+        let answered = self.is_logged_fully().then(|| answered_of(&self, status, x_cache, reason, fields));
+        if let Some(standard) = self.log.as_mut().and_then(|log| log.standard.as_mut()) {
+            standard.answered = answered;
+        }
         let counters = Arc::clone(&self.node.counters);
         let from_store = reason.is_from_store();
         body.account(Accounts { _in_flight: self.in_flight, counters, from_store, log: self.log });
+    }
+}
+
+/// What a standard log says of a request, where one is written.
+fn standard_of(service: &ViewerService, parts: &Parts) -> Option<Box<Standard>> {
+    let node = &service.node;
+    if node.log_style == LogStyle::Text {
+        return None;
+    }
+    let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let line = parts.method.as_str().len() + parts.uri.to_string().len() + "  HTTP/1.1\r\n\r\n".len();
+    let asked = standard_log::Asked {
+        client: service.peer.ip(),
+        port: service.peer.port(),
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        host: host.unwrap_or_else(|| parts.uri.authority().map(ToString::to_string).unwrap_or_default()),
+        headers: Said::of(&parts.headers),
+        bytes: line as u64 + parts.headers.bytes() + announced.unwrap_or(0),
+        version: parts.version,
+        tls: service.secure.as_ref().map(|secure| (secure.session.protocol, secure.session.cipher)),
+    };
+    Some(Box::new(Standard { style: node.log_style, location: node.pop_header.clone(), asked, answered: None }))
+}
+
+/// What it says of the response.
+fn answered_of(case: &Case, status: StatusCode, x_cache: XCache, reason: Reason, fields: &impl Fields) -> Answered {
+    let value = |name: &HeaderName| {
+        fields.has(name).then(|| String::from_utf8_lossy(fields.joined(name, ", ", b"").as_bytes()).into_owned())
+    };
+    Answered {
+        status,
+        x_cache,
+        reason,
+        request_id: case.request_id.to_str().unwrap_or_default().to_owned(),
+        domain: case.domain.clone(),
+        head_bytes: "HTTP/1.1 200 OK\r\n\r\n".len() as u64 + fields.bytes(),
+        content_type: value(&header::CONTENT_TYPE),
+        content_length: value(&header::CONTENT_LENGTH),
+        content_range: value(&header::CONTENT_RANGE),
+        first_byte: case.node.clock.now() - case.began,
     }
 }
 

@@ -141,39 +141,31 @@ const fn code_of(suite: CipherSuite) -> Code {
 /// How a handshake went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TlsSession {
-    version: Option<ProtocolVersion>,
-    suite: Option<Code>,
+    /// `TLSv1.3`.
+    pub(crate) protocol: &'static str,
+    /// The cipher suite by OpenSSL's name.
+    pub(crate) cipher: &'static str,
     is_resumed: bool,
 }
 
 impl TlsSession {
     pub(crate) fn of(connection: &ServerConnection) -> Self {
-        Self {
-            version: connection.protocol_version(),
-            suite: connection.negotiated_cipher_suite().map(|suite| suite.suite()),
-            is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-        }
+        let protocol = match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLSv1.2",
+        };
+        let code = connection.negotiated_cipher_suite().map(|suite| suite.suite());
+        let suite = CipherSuite::ALL.into_iter().find(|suite| Some(code_of(*suite)) == code);
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Self { protocol, cipher: suite.map_or("-", CipherSuite::openssl_name), is_resumed }
     }
 }
 
 /// In CloudFront's words: `TLSv1.3:TLS_AES_128_GCM_SHA256:fullHandshake`, the suites of TLS 1.2 by OpenSSL's names.
 impl fmt::Display for TlsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = if self.version == Some(ProtocolVersion::TLSv1_3) { "TLSv1.3" } else { "TLSv1.2" };
-        let suite = match self.suite {
-            Some(Code::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
-            Some(Code::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
-            Some(Code::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
-            Some(Code::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256) => "ECDHE-ECDSA-AES128-GCM-SHA256",
-            Some(Code::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) => "ECDHE-RSA-AES128-GCM-SHA256",
-            Some(Code::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384) => "ECDHE-ECDSA-AES256-GCM-SHA384",
-            Some(Code::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) => "ECDHE-RSA-AES256-GCM-SHA384",
-            Some(Code::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-ECDSA-CHACHA20-POLY1305",
-            Some(Code::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-RSA-CHACHA20-POLY1305",
-            _ => "unknown",
-        };
         let handshake = if self.is_resumed { "sessionResumed" } else { "fullHandshake" };
-        write!(f, "{version}:{suite}:{handshake}")
+        write!(f, "{}:{}:{handshake}", self.protocol, self.cipher)
     }
 }
 

@@ -142,6 +142,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
             _ => None,
         },
         seed,
+        log_style: cluster.log_style,
     })
 }
 

@@ -23,6 +23,7 @@ mod ipv6;
 mod ledger;
 mod links;
 mod load;
+mod logs;
 mod raw;
 mod route;
 mod routers;

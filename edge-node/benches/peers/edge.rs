@@ -120,6 +120,7 @@ fn config(options: &Options) -> Config {
         limits: Limits::default(),
         source_nat: None,
         places: None,
+        log_style: cdn_core::standard_log::LogStyle::Text,
         seed: 1,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use cdn_core::WallTime;
+use cdn_core::{Civil, WallTime};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -19,7 +19,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::TARGET;
+use super::{STANDARD, STANDARD_LINE, TARGET};
 use crate::clock::Clock;
 
 /// What stands between the time and the fields.
@@ -51,7 +51,11 @@ where
         line.0.push_str(LEVEL_AND_TARGET);
         event.record(&mut line);
         line.0.push('\n');
-        writer.write_str(&line.0)
+        // A line of a standard log stands alone.
+        match line.0.find(STANDARD_LINE) {
+            Some(at) => writer.write_str(line.0.get(at..).unwrap_or_default()),
+            None => writer.write_str(&line.0),
+        }
     }
 }
 
@@ -67,17 +71,15 @@ impl Line {
 
     /// RFC 3339 with microseconds, in UTC: `2026-11-26T12:00:00.000001Z`.
     fn push_time(&mut self, time: WallTime) {
-        let (days, second) = (time.unix_secs().div_euclid(86_400), time.unix_secs().rem_euclid(86_400).unsigned_abs());
-        let (year, month, day) = date_of(days);
-        let micros = (time.unix_nanos().rem_euclid(1_000_000_000) / 1_000) as u64;
+        let Civil { year, month, day, hour, minute, second, micros } = time.civil();
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         for (field, mut number) in [
             (0..4, year),
             (5..7, month),
             (8..10, day),
-            (11..13, second / 3_600),
-            (14..16, second / 60 % 60),
-            (17..19, second % 60),
+            (11..13, hour),
+            (14..16, minute),
+            (17..19, second),
             (20..26, micros),
         ] {
             for digit in text.get_mut(field).unwrap_or_default().iter_mut().rev() {
@@ -109,6 +111,11 @@ impl Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == STANDARD {
+            self.0.push(STANDARD_LINE);
+            self.0.push_str(value);
+            return;
+        }
         self.begin(field);
         // `Debug` changes quotes, backslashes, and whatever is not printable. Reading on after the first of them is what
         // lets many bytes be looked at together.
@@ -150,20 +157,6 @@ impl Visit for Line {
         self.begin(field);
         let _ = write!(self.0, "{value:?}");
     }
-}
-
-/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar; days before are taken for it.
-fn date_of(days: i64) -> (u64, u64, u64) {
-    // Counted from 0000-03-01, a leap day is the last of its year, and eras of 400 years are alike
-    // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
-    let days = days.max(0).unsigned_abs() + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, years) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + years, month, day)
 }
 
 #[cfg(test)]
@@ -227,7 +220,19 @@ mod tests {
             x_cache: "Hit from cloudfront",
             reason: "hit",
             request_id: HeaderValue::from_static("abc=="),
+            standard: None,
         }
+    }
+
+    #[test]
+    fn a_line_of_a_standard_log_stands_alone() {
+        let sink = Sink::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_ansi(false);
+        let layer = layer.event_format(LogFormat::default());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(target: "access", standard = "2026-11-26\t12:00:00");
+        });
+        assert_eq!(*sink.0.lock().unwrap(), b"\x1e2026-11-26\t12:00:00\n");
     }
 
     #[test]

@@ -417,6 +417,7 @@ impl Setup {
             admission: AdmissionPolicy::default(),
             disk: None,
             https: None,
+            log_style: cdn_core::standard_log::LogStyle::Text,
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             places: None,
