@@ -8,7 +8,7 @@ use cdn_core::{Role, signing::PublicKey};
 use world::{Effect, LinkChange};
 
 use crate::{
-    ask::{FaultAsk, InvalidationAsk, LinkAsk},
+    ask::{FaultAsk, LinkAsk},
     desired::{Fault, LinkFault, NodeFault},
     registry::Registry,
     respond::Refusal,
@@ -141,11 +141,11 @@ pub(crate) fn duration(for_ms: Option<u64>, max: Duration) -> Result<Option<Dura
 }
 
 /// Refuses patterns that CloudFront would (spec/cloudfront.md 2.16).
-pub(crate) fn patterns(ask: &InvalidationAsk) -> Result<(), Refusal> {
-    if ask.patterns.is_empty() {
+pub(crate) fn patterns(patterns: &[String]) -> Result<(), Refusal> {
+    if patterns.is_empty() {
         return Err(Refusal::invalid("patterns is empty: there is nothing to invalidate"));
     }
-    for pattern in &ask.patterns {
+    for pattern in patterns {
         let wrong = match pattern.as_bytes() {
             bytes if bytes.len() > PATTERN_BYTES_MAX => Some("is longer than 4000 bytes"),
             [b'#', tag @ ..] => {
@@ -317,8 +317,7 @@ mod tests {
 
     #[test]
     fn patterns_are_what_cloudfront_takes() {
-        let check =
-            |pattern: &str| patterns(&InvalidationAsk { distribution: None, patterns: vec![pattern.into()] }).is_ok();
+        let check = |pattern: &str| patterns(&[pattern.to_owned()]).is_ok();
         for fine in ["/", "/*", "/a.jpg?x=1", "/a*", "/%7Euser", "#tag"] {
             assert!(check(fine), "{fine}");
         }
@@ -326,6 +325,6 @@ mod tests {
             assert!(!check(wrong), "{wrong}");
         }
         assert!(!check(&format!("/{}", "a".repeat(4000))));
-        assert!(patterns(&InvalidationAsk::default()).is_err());
+        assert!(patterns(&[]).is_err());
     }
 }

@@ -89,6 +89,14 @@ pub struct DistributionInfo {
     pub pops: Vec<PopCode>,
 }
 
+impl DistributionInfo {
+    /// The name that it always answers to.
+    pub(crate) fn own_name(&self) -> String {
+        let own = |host: &&String| host.strip_suffix(".cdn.test").is_some_and(|id| id.eq_ignore_ascii_case(&self.id));
+        self.hosts.iter().find(own).cloned().unwrap_or_else(|| format!("{}.cdn.test", self.id.to_ascii_lowercase()))
+    }
+}
+
 /// What there may be at most. Reaching one is refused with its name, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

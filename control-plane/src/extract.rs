@@ -75,7 +75,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("the body is not what is taken: {error}")))
 }
 
-async fn read(body: Body, plane: &Plane) -> Result<Vec<u8>, Refusal> {
+/// A body within its limits.
+pub(crate) async fn read(body: Body, plane: &Plane) -> Result<Vec<u8>, Refusal> {
     let limits = &plane.config.limits;
     let reading = async {
         let mut chunks = body.into_data_stream();

@@ -10,6 +10,7 @@ pub mod desired;
 pub mod wire;
 
 mod access;
+mod aws;
 mod check;
 mod config;
 mod dashboard;

@@ -45,6 +45,8 @@ struct Entry {
     id: String,
     distribution: Option<String>,
     patterns: Vec<String>,
+    /// What whoever asked calls it.
+    reference: Option<String>,
     accepted: Instant,
     nodes: Vec<(NodeId, NodeProgress)>,
 }
@@ -111,7 +113,7 @@ impl Propagation {
             })
             .collect();
         self.forget_oldest();
-        self.entries.push_back(Entry { id: id.clone(), distribution, patterns, accepted: now, nodes });
+        self.entries.push_back(Entry { id: id.clone(), distribution, patterns, reference: None, accepted: now, nodes });
         Ok(id)
     }
 
@@ -148,14 +150,33 @@ impl Propagation {
 
     /// An invalidation as the API shows it.
     pub(crate) fn row(&self, id: &str) -> Option<Invalidation> {
-        self.entries.iter().find(|entry| entry.id == id).map(|entry| Invalidation {
-            id: entry.id.clone(),
-            status: entry.status(),
-            distribution: entry.distribution.clone(),
-            patterns: entry.patterns.clone(),
-            t_ms: millis(entry.accepted.saturating_since(Instant::ZERO)),
-            nodes: entry.nodes.iter().map(|(_, progress)| progress.clone()).collect(),
-        })
+        self.entries.iter().find(|entry| entry.id == id).map(Entry::row)
+    }
+
+    /// Those that concern a distribution, the oldest first.
+    pub(crate) fn rows(&self, distribution: &str) -> impl Iterator<Item = Invalidation> {
+        let concerns = move |entry: &&Entry| entry.distribution.as_deref().is_none_or(|of| of == distribution);
+        self.entries.iter().filter(concerns).map(Entry::row)
+    }
+
+    /// Remembers what whoever asked calls an invalidation.
+    pub(crate) fn refer(&mut self, id: &str, reference: &str) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
+            entry.reference = Some(reference.to_owned());
+        }
+    }
+
+    /// What whoever asked calls it.
+    pub(crate) fn reference(&self, id: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.id == id)?.reference.as_deref()
+    }
+
+    /// The one of a distribution that is called so.
+    pub(crate) fn referred(&self, distribution: Option<&str>, reference: &str) -> Option<Invalidation> {
+        let is_it = |entry: &&Entry| {
+            entry.distribution.as_deref() == distribution && entry.reference.as_deref() == Some(reference)
+        };
+        self.entries.iter().find(is_it).map(Entry::row)
     }
 
     /// Makes room. One in progress is never forgotten; the limits on paths bound how many those are.
@@ -169,6 +190,17 @@ impl Propagation {
 }
 
 impl Entry {
+    fn row(&self) -> Invalidation {
+        Invalidation {
+            id: self.id.clone(),
+            status: self.status(),
+            distribution: self.distribution.clone(),
+            patterns: self.patterns.clone(),
+            t_ms: millis(self.accepted.saturating_since(Instant::ZERO)),
+            nodes: self.nodes.iter().map(|(_, progress)| progress.clone()).collect(),
+        }
+    }
+
     fn status(&self) -> InvalidationStatus {
         let any = |state| self.nodes.iter().any(|(_, progress)| progress.state == state);
         if any(Delivery::Pending) {

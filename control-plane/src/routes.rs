@@ -1,6 +1,7 @@
-//! Every route, in one table: the router and the OpenAPI document are both made from it.
+//! Every route of our own, in one table: the router and the OpenAPI document are both made from it.
 //!
-//! A route that is not in [`ROUTES`] does not exist, and one that is cannot go undocumented.
+//! A route that is not in [`ROUTES`] does not exist, and one that is cannot go undocumented. CloudFront's own API, which
+//! AWS describes, stands beside it ([`crate::aws`]).
 
 mod act;
 mod read;
@@ -26,7 +27,9 @@ use utoipa::{
     },
 };
 
-use crate::{access, ask, dashboard, plane::Plane, respond::Refusal, wire};
+use crate::{access, ask, aws, dashboard, plane::Plane, respond::Refusal, wire};
+
+pub(crate) use self::spread::begin_invalidation;
 
 /// A method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,6 +315,7 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router {
                 Access::Token => router.route(route.path, methods.route_layer(token.clone())),
             }
         })
+        .merge(aws::router(plane))
         .fallback(async || Refusal::NoSuchRoute)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .layer(middleware::from_fn_with_state(plane.clone(), count))

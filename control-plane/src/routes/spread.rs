@@ -23,23 +23,40 @@ pub(super) async fn handle_invalidate(
     State(plane): Shared,
     Json(ask): Json<InvalidationAsk>,
 ) -> Result<(StatusCode, Reply<Invalidation>), Refusal> {
-    check::patterns(&ask)?;
+    let (row, _) = begin_invalidation(&plane, ask.distribution.as_deref(), ask.patterns, None)?;
+    Ok((StatusCode::ACCEPTED, Reply(row)))
+}
+
+/// Accepts an invalidation and begins to tell every cache; whether it is a new one. One of the same distribution with the
+/// same `reference` is found again.
+pub(crate) fn begin_invalidation(
+    plane: &Arc<Plane>,
+    distribution: Option<&str>,
+    patterns: Vec<String>,
+    reference: Option<&str>,
+) -> Result<(Invalidation, bool), Refusal> {
+    check::patterns(&patterns)?;
     let (id, nodes, distribution, row) = {
         let now = plane.now();
         let mut state = plane.state();
-        let distribution = ask.distribution.as_deref().map(|name| state.registry.distribution_called(name));
-        let distribution = distribution.transpose()?;
+        let distribution = distribution.map(|name| state.registry.distribution_called(name)).transpose()?;
+        if let Some(known) = reference.and_then(|word| state.propagation.referred(distribution.as_deref(), word)) {
+            return Ok((known, false));
+        }
         let nodes = state.registry.caches();
-        let accepted = state.propagation.accept(now, distribution.clone(), ask.patterns.clone(), nodes.clone());
+        let accepted = state.propagation.accept(now, distribution.clone(), patterns.clone(), nodes.clone());
         let id = accepted.inspect_err(|_| plane.counters.bump(Counter::ControlInvalidationsFull))?;
+        if let Some(word) = reference {
+            state.propagation.refer(&id, word);
+        }
         let row = state.propagation.row(&id).ok_or(Refusal::Internal)?;
         (id, nodes, distribution, row)
     };
     plane.counters.bump(Counter::ControlInvalidations);
-    let shown: String = ask.patterns.iter().take(3).map(|pattern| format!(" {pattern}")).collect();
-    let more = if ask.patterns.len() > 3 { " …" } else { "" };
+    let shown: String = patterns.iter().take(3).map(|pattern| format!(" {pattern}")).collect();
+    let more = if patterns.len() > 3 { " …" } else { "" };
     plane.tell("invalidation", None, format!("{id} accepted:{shown}{more}"));
-    let patterns: Arc<[String]> = ask.patterns.into();
+    let patterns: Arc<[String]> = patterns.into();
     for node in nodes {
         let (plane, id, distribution, patterns) = (plane.clone(), id.clone(), distribution.clone(), patterns.clone());
         tokio::spawn(async move {
@@ -50,7 +67,7 @@ pub(super) async fn handle_invalidate(
             }
         });
     }
-    Ok((StatusCode::ACCEPTED, Reply(row)))
+    Ok((row, true))
 }
 
 pub(super) async fn handle_invalidation(

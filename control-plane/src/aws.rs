@@ -1,0 +1,301 @@
+//! The small part of CloudFront's own API that scripts use: invalidations, and what distributions there are.
+//!
+//! REST-XML under `/2020-05-31`, as botocore and the AWS command line speak it. Requests must be signed (SigV4), as theirs
+//! always are, and whose key signed them is not looked at: it is the header that no page of a browser can send here
+//! without being asked first, and this API never says yes to that.
+
+mod documents;
+mod error;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    extract::{FromRequest, Path, Query, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use cdn_core::{Counter, WallTime};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use self::{
+    documents::{
+        Aliases, Distribution, DistributionList, DistributionSummaries, DistributionSummary, Invalidation,
+        InvalidationBatch, InvalidationList, InvalidationSummaries, InvalidationSummary, NAMESPACE,
+    },
+    error::AwsError,
+};
+use crate::{
+    config::DistributionInfo,
+    extract::read,
+    plane::Plane,
+    routes::begin_invalidation,
+    wire::{self, InvalidationStatus},
+};
+
+/// The version of the API, which every path begins with.
+const PREFIX: &str = "/2020-05-31";
+
+/// What replies name a request by.
+const X_AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// How long a question for an invalidation waits for it to be completed: `aws cloudfront wait` asks once and then again
+/// after 20 s, and a world is told in less than a second.
+const COMPLETION_WAIT: Duration = Duration::from_secs(2);
+
+/// Items of a list where nothing is said of it, CloudFront's.
+const ITEMS: usize = 100;
+
+type Shared = State<Arc<Plane>>;
+
+/// The routes.
+pub(crate) fn router(plane: &Arc<Plane>) -> Router<Arc<Plane>> {
+    let one = format!("{PREFIX}/distribution/{{id}}");
+    Router::new()
+        .route(&format!("{PREFIX}/distribution"), get(list_distributions))
+        .route(&one, get(distribution))
+        .route(&format!("{one}/invalidation"), get(list_invalidations).post(create_invalidation))
+        .route(&format!("{one}/invalidation/{{invalidation}}"), get(invalidation))
+        .route(&format!("{PREFIX}/{{*rest}}"), axum::routing::any(async || AwsError::NotImplemented))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(plane), require_signature))
+}
+
+/// Lets signed requests through, and gives every reply an id.
+async fn require_signature(State(plane): Shared, request: Request, next: Next) -> Response {
+    let signed = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256 "));
+    let mut response = if signed {
+        next.run(request).await
+    } else {
+        plane.counters.bump(Counter::ControlUnauthorized);
+        AwsError::NotSigned.into_response()
+    };
+    response.headers_mut().entry(X_AMZN_REQUEST_ID).or_insert_with(|| request_id(&plane));
+    response
+}
+
+/// An id in the form of AWS's, different for each reply of a run.
+fn request_id(plane: &Plane) -> HeaderValue {
+    let nth = plane.counters.value(Counter::ControlRequests);
+    let id = format!("{:08x}-0000-4000-8000-{nth:012x}", plane.config.seed as u32);
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Page {
+    marker: Option<String>,
+    max_items: Option<String>,
+}
+
+/// What is on a page, and how to ask for the next.
+struct Cut<T> {
+    items: Vec<T>,
+    marker: String,
+    max_items: usize,
+    next_marker: Option<String>,
+}
+
+impl Page {
+    /// The items behind the marker, as many as wanted.
+    fn cut<T>(self, all: Vec<T>, id: impl Fn(&T) -> String) -> Result<Cut<T>, AwsError> {
+        let max_items = match self.max_items.as_deref() {
+            None | Some("") => ITEMS,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|items| *items > 0)
+                .ok_or_else(|| AwsError::InvalidArgument(format!("MaxItems is no number above 0: {text:?}")))?,
+        };
+        let marker = self.marker.unwrap_or_default();
+        let first = match marker.as_str() {
+            "" => 0,
+            marker => all.iter().position(|item| id(item) == marker).map_or(all.len(), |at| at + 1),
+        };
+        let is_truncated = all.len() - first > max_items;
+        let items: Vec<T> = all.into_iter().skip(first).take(max_items).collect();
+        let next_marker = items.last().filter(|_| is_truncated).map(id);
+        Ok(Cut { items, marker, max_items, next_marker })
+    }
+}
+
+async fn list_distributions(State(plane): Shared, Query(page): Query<Page>) -> Result<Response, AwsError> {
+    let all = plane.config.distributions.iter().collect();
+    let Cut { items, marker, max_items, next_marker } = page.cut(all, |info: &&DistributionInfo| info.id.clone())?;
+    let rows: Vec<_> = items.into_iter().map(|info| summary(&plane, info)).collect();
+    let list = DistributionList {
+        xmlns: NAMESPACE,
+        marker,
+        is_truncated: next_marker.is_some(),
+        next_marker,
+        max_items,
+        quantity: rows.len(),
+        items: DistributionSummaries { distribution_summary: rows },
+    };
+    xml(StatusCode::OK, "DistributionList", &list)
+}
+
+async fn distribution(State(plane): Shared, Path(id): Path<String>) -> Result<Response, AwsError> {
+    let info = distribution_of(&plane, &id)?;
+    let is_done = |row: &wire::Invalidation| row.status == InvalidationStatus::Completed;
+    let in_progress = plane.state().propagation.rows(&info.id).filter(|row| !is_done(row)).count();
+    let document = Distribution {
+        xmlns: NAMESPACE,
+        in_progress_invalidation_batches: in_progress,
+        summary: summary(&plane, info),
+    };
+    xml(StatusCode::OK, "Distribution", &document)
+}
+
+async fn list_invalidations(
+    State(plane): Shared,
+    Path(id): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Response, AwsError> {
+    let info = distribution_of(&plane, &id)?;
+    // The newest first, as CloudFront lists them.
+    let mut all: Vec<wire::Invalidation> = plane.state().propagation.rows(&info.id).collect();
+    all.reverse();
+    let Cut { items, marker, max_items, next_marker } = page.cut(all, |row| row.id.clone())?;
+    let rows: Vec<_> = items
+        .into_iter()
+        .map(|row| InvalidationSummary {
+            create_time: time_of(&plane, row.t_ms),
+            status: status_of(row.status),
+            id: row.id,
+        })
+        .collect();
+    let list = InvalidationList {
+        xmlns: NAMESPACE,
+        marker,
+        is_truncated: next_marker.is_some(),
+        next_marker,
+        max_items,
+        quantity: rows.len(),
+        items: InvalidationSummaries { invalidation_summary: rows },
+    };
+    xml(StatusCode::OK, "InvalidationList", &list)
+}
+
+async fn create_invalidation(
+    State(plane): Shared,
+    Path(id): Path<String>,
+    Xml(batch): Xml<InvalidationBatch>,
+) -> Result<Response, AwsError> {
+    let info = distribution_of(&plane, &id)?;
+    let paths = batch.paths.items.map(|items| items.path).unwrap_or_default();
+    if paths.len() != batch.paths.quantity {
+        return Err(AwsError::InconsistentQuantities { said: batch.paths.quantity, found: paths.len() });
+    }
+    let (row, is_new) = begin_invalidation(&plane, Some(&info.id), paths.clone(), Some(&batch.caller_reference))?;
+    if !is_new && row.patterns != paths {
+        let reference = batch.caller_reference;
+        return Err(AwsError::InvalidArgument(format!("CallerReference {reference:?} was used for other paths")));
+    }
+    let location = format!("{PREFIX}/distribution/{}/invalidation/{}", info.id, row.id);
+    let document = invalidation_of(&plane, row, batch.caller_reference);
+    let mut response = xml(StatusCode::CREATED, "Invalidation", &document)?;
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn invalidation(
+    State(plane): Shared,
+    Path((id, invalidation)): Path<(String, String)>,
+) -> Result<Response, AwsError> {
+    let info = distribution_of(&plane, &id)?;
+    let find = || {
+        let state = plane.state();
+        let row = state.propagation.row(&invalidation)?;
+        // One without a distribution is of all of them.
+        let is_of = row.distribution.as_ref().is_none_or(|of| *of == info.id);
+        is_of.then(|| (row, state.propagation.reference(&invalidation).unwrap_or_default().to_owned()))
+    };
+    let deadline = tokio::time::Instant::now() + COMPLETION_WAIT;
+    loop {
+        let (row, reference) = find().ok_or_else(|| AwsError::NoSuchInvalidation(invalidation.clone()))?;
+        if row.status != InvalidationStatus::InProgress || tokio::time::Instant::now() >= deadline {
+            return xml(StatusCode::OK, "Invalidation", &invalidation_of(&plane, row, reference));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn distribution_of<'a>(plane: &'a Plane, id: &str) -> Result<&'a DistributionInfo, AwsError> {
+    let found = plane.config.distributions.iter().find(|info| info.id == id);
+    found.ok_or_else(|| AwsError::NoSuchDistribution(id.to_owned()))
+}
+
+fn summary(plane: &Plane, info: &DistributionInfo) -> DistributionSummary {
+    let own = info.own_name();
+    let aliases: Vec<String> = info.hosts.iter().filter(|host| **host != own).cloned().collect();
+    DistributionSummary {
+        id: info.id.clone(),
+        arn: format!("arn:aws:cloudfront::000000000000:distribution/{}", info.id),
+        status: "Deployed",
+        last_modified_time: time_of(plane, 0),
+        domain_name: own,
+        aliases: Aliases::of(aliases),
+        comment: String::new(),
+        enabled: true,
+    }
+}
+
+fn invalidation_of(plane: &Plane, row: wire::Invalidation, reference: String) -> Invalidation {
+    Invalidation {
+        xmlns: NAMESPACE,
+        id: row.id,
+        status: status_of(row.status),
+        create_time: time_of(plane, row.t_ms),
+        invalidation_batch: InvalidationBatch::of(row.patterns, reference),
+    }
+}
+
+/// CloudFront's word: one that some node could not be told is not completed, whatever time passes.
+const fn status_of(status: InvalidationStatus) -> &'static str {
+    match status {
+        InvalidationStatus::Completed => "Completed",
+        InvalidationStatus::InProgress | InvalidationStatus::Failed => "InProgress",
+    }
+}
+
+/// ISO 8601 of so many milliseconds after the control plane was built.
+fn time_of(plane: &Plane, t_ms: u64) -> String {
+    let ago = plane.now().saturating_since(cdn_core::Instant::ZERO).saturating_sub(Duration::from_millis(t_ms));
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(ago);
+    let nanos = i128::try_from(unix.as_nanos()).unwrap_or_default();
+    let cdn_core::Civil { year, month, day, hour, minute, second, micros } = WallTime::from_unix_nanos(nanos).civil();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", micros / 1000)
+}
+
+fn xml(status: StatusCode, root: &str, document: &impl Serialize) -> Result<Response, AwsError> {
+    let body = quick_xml::se::to_string_with_root(root, document).map_err(|_| AwsError::Internal)?;
+    let head = [(header::CONTENT_TYPE, "text/xml")];
+    Ok((status, head, format!("<?xml version=\"1.0\"?>\n{body}")).into_response())
+}
+
+/// A body in XML.
+struct Xml<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Plane>> for Xml<T> {
+    type Rejection = AwsError;
+
+    async fn from_request(request: Request, plane: &Arc<Plane>) -> Result<Self, AwsError> {
+        let body = read(request.into_body(), plane).await?;
+        let text = str::from_utf8(&body).map_err(|_| AwsError::MalformedXml("it is not UTF-8".into()))?;
+        if text.trim().is_empty() {
+            return Err(AwsError::MissingBody);
+        }
+        quick_xml::de::from_str(text).map(Self).map_err(|error| AwsError::MalformedXml(error.to_string()))
+    }
+}
