@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
-use cdn_core::{Counters, NodeId, Role, SourceNat, geo::GeoMap, geo_restriction::Country};
+use cdn_core::{Counters, NodeId, Role, SourceNat, geo::GeoMap, geo_restriction::Country, standard_log::LogStyle};
 use control_plane::KeyGroups;
 use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Places, Tier};
 use http::uri::Authority;
@@ -142,7 +142,8 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
             _ => None,
         },
         seed,
-        log_style: cluster.log_style,
+        // What caches behind are asked is no viewer's request.
+        log_style: if frame.plan.id.role() == Role::Edge { cluster.log_style } else { LogStyle::Text },
     })
 }
 
