@@ -3,18 +3,23 @@
 //! Takes in what was observed, as a judge does, and says which laws were broken. Pure; refuses to know what was expected of
 //! the scenario itself.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use cdn_core::Instant;
 
 use crate::{
-    observation::{Covered, Event, EventKind, Integrity, Observation},
+    observation::{Covered, Directory, Event, EventKind, Integrity, Observation, Outcome},
     scenario::Scenario,
+    verdict::healed_at,
 };
 
 /// How long after the last fault has healed everybody must be served again: detection, ramp, and what clients and stores
 /// still remember of it.
-const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+pub const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +32,8 @@ pub enum Law {
     TimeGoesOn,
     /// Once everything has healed, and some time has passed, everybody is served.
     Recovers,
+    /// Nor does any router hold against a node by then what has healed.
+    Forgotten,
 }
 
 impl Law {
@@ -37,6 +44,7 @@ impl Law {
             Self::InvalidationHolds => "nothing that predates a completed invalidation",
             Self::TimeGoesOn => "nothing ends before it began",
             Self::Recovers => "everybody is served once all faults have healed",
+            Self::Forgotten => "no router calls a node down once all faults have healed",
         }
     }
 }
@@ -56,6 +64,8 @@ pub struct Breach {
     pub at: Instant,
     /// How often.
     pub times: u64,
+    /// What it was the first time, in a few words.
+    pub first: String,
 }
 
 /// Holds the laws against one run.
@@ -64,30 +74,40 @@ pub struct Laws {
     breaches: BTreeMap<Law, Breach>,
     /// Of each invalidation under way or done: when it was accepted, what it covers, and when it was done.
     invalidations: BTreeMap<u64, (Instant, Covered, Option<Instant>)>,
-    /// From then on everybody must be served.
-    recovered_from: Instant,
+    /// What each router calls down, as router and node.
+    down: BTreeSet<(u32, u32)>,
+    /// From then on everybody must be served; never where something stays broken.
+    recovered_from: Option<Instant>,
 }
 
 impl Laws {
-    /// The laws of a run of `scenario`; `healed_at` is when the last of its faults is over, as far from time zero.
-    pub fn new(scenario: &Scenario, healed_at: Duration) -> Self {
+    /// The laws of a run of `scenario` among these nodes.
+    pub fn new(scenario: &Scenario, directory: &Directory) -> Self {
+        let healed = healed_at(scenario, directory);
         Self {
             breaches: BTreeMap::new(),
             invalidations: BTreeMap::new(),
-            recovered_from: scenario.zero() + healed_at + RECOVERS_WITHIN,
+            down: BTreeSet::new(),
+            recovered_from: healed.map(|healed| scenario.zero() + healed + RECOVERS_WITHIN),
         }
     }
 
     /// Takes in a request that is over.
     pub fn observe(&mut self, seen: &Observation) {
         if seen.integrity == Integrity::Wrong {
-            self.breach(Law::RightBytes, seen.finished);
+            self.breach(Law::RightBytes, seen.finished, || format!("object {}", seen.object));
         }
         if seen.finished < seen.started || seen.started < seen.intended {
-            self.breach(Law::TimeGoesOn, seen.finished);
+            let (intended, started) = (seen.intended, seen.started);
+            self.breach(Law::TimeGoesOn, seen.finished, || {
+                format!("meant for {intended:?}, begun at {started:?}, over at {:?}", seen.finished)
+            });
         }
-        if seen.intended >= self.recovered_from && !seen.is_served() {
-            self.breach(Law::Recovers, seen.intended);
+        if self.recovered_from.is_some_and(|from| seen.intended >= from) && !seen.is_served() {
+            self.breach(Law::Recovers, seen.intended, || match seen.outcome {
+                Outcome::Status(status) => format!("{status}, {}", seen.reason),
+                Outcome::Failed(reason) => reason.to_string(),
+            });
         }
         let predates = |(accepted, covered, done): &(Instant, Covered, Option<Instant>)| {
             done.is_some_and(|done| seen.started >= done)
@@ -95,7 +115,7 @@ impl Laws {
                 && seen.made.is_some_and(|made| made < *accepted)
         };
         if self.invalidations.values().any(predates) {
-            self.breach(Law::InvalidationHolds, seen.started);
+            self.breach(Law::InvalidationHolds, seen.started, || format!("object {}, {}", seen.object, seen.reason));
         }
     }
 
@@ -110,19 +130,35 @@ impl Laws {
                     *done = Some(event.at);
                 }
             }
+            EventKind::Detected { node, by } => {
+                self.down.insert((*by, *node));
+            }
+            EventKind::Recovered { node, by } => {
+                self.down.remove(&(*by, *node));
+            }
+            // A router that is started anew knows nothing of what it knew.
+            EventKind::Healed { nodes, .. } => self.down.retain(|(by, _)| !nodes.contains(by)),
             _ => {}
         }
     }
 
-    /// What was broken.
-    pub fn finish(self) -> Vec<Breach> {
+    /// What was broken in a run that ended at `end`.
+    pub fn finish(mut self, end: Instant) -> Vec<Breach> {
+        if self.recovered_from.is_some_and(|from| end >= from) {
+            for (by, node) in std::mem::take(&mut self.down) {
+                self.breach(Law::Forgotten, end, || format!("node {node} at router {by}"));
+            }
+        }
         self.breaches.into_values().collect()
     }
 
-    fn breach(&mut self, law: Law, at: Instant) {
-        let breach = self.breaches.entry(law).or_insert(Breach { law, at, times: 0 });
+    fn breach(&mut self, law: Law, at: Instant, what: impl Fn() -> String) {
+        let breach = self.breaches.entry(law).or_insert_with(|| Breach { law, at, times: 0, first: what() });
         breach.times += 1;
-        breach.at = breach.at.min(at);
+        // Requests end in another order than they begin in.
+        if at < breach.at {
+            (breach.at, breach.first) = (at, what());
+        }
     }
 }
 
@@ -131,7 +167,10 @@ mod tests {
     use cdn_core::Reason;
 
     use super::*;
-    use crate::observation::{CacheOutcome, Outcome};
+    use crate::{
+        observation::CacheOutcome,
+        scenario::{Action, HealTarget, Step},
+    };
 
     fn at(secs: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(secs)
@@ -157,7 +196,7 @@ mod tests {
         }
     }
 
-    fn laws() -> Laws {
+    fn laws_after(steps: Vec<Step>) -> Laws {
         let scenario = Scenario {
             title: String::new(),
             about: String::new(),
@@ -165,17 +204,27 @@ mod tests {
             warmup: Duration::from_secs(5),
             length: Duration::from_secs(300),
             loads: Vec::new(),
-            steps: Vec::new(),
+            steps,
             expectations: Vec::new(),
         };
-        Laws::new(&scenario, Duration::from_secs(35))
+        Laws::new(&scenario, &Directory::default())
+    }
+
+    fn kill(at: u64, span: Option<u64>) -> Step {
+        let nodes = vec!["edge.fra".parse().unwrap()];
+        let action = Action::Kill { nodes, span: span.map(Duration::from_secs) };
+        Step { at: Duration::from_secs(at), action, text: String::new(), line: 1 }
+    }
+
+    fn laws() -> Laws {
+        laws_after(vec![kill(15, Some(20))])
     }
 
     #[test]
     fn a_run_in_which_nothing_goes_wrong_breaks_no_law() {
         let mut laws = laws();
         laws.observe(&seen(10, 2));
-        assert_eq!(laws.finish(), []);
+        assert_eq!(laws.finish(at(305)), []);
     }
 
     #[test]
@@ -183,7 +232,7 @@ mod tests {
         let broken = |break_it: &dyn Fn(&mut Laws)| {
             let mut laws = laws();
             break_it(&mut laws);
-            laws.finish().iter().map(|breach| breach.law).collect::<Vec<_>>()
+            laws.finish(at(305)).iter().map(|breach| breach.law).collect::<Vec<_>>()
         };
         assert_eq!(
             broken(&|laws| laws.observe(&Observation { integrity: Integrity::Wrong, ..seen(1, 1) })),
@@ -193,6 +242,32 @@ mod tests {
         let failed = |started| Observation { outcome: Outcome::Status(503), ..seen(started, 1) };
         assert_eq!(broken(&|laws| laws.observe(&failed(99))), []);
         assert_eq!(broken(&|laws| laws.observe(&failed(100))), [Law::Recovers]);
+        let note = |laws: &mut Laws, kind| laws.note(&Event { at: at(30), kind });
+        let down = EventKind::Detected { node: 1, by: 9 };
+        assert_eq!(broken(&|laws| note(laws, down.clone())), [Law::Forgotten]);
+        for better in [EventKind::Recovered { node: 1, by: 9 }, EventKind::Healed { nodes: vec![9], what: "".into() }] {
+            assert_eq!(
+                broken(&|laws| {
+                    note(laws, down.clone());
+                    note(laws, better.clone());
+                }),
+                []
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_need_recover_from_what_stays_broken() {
+        let mut laws = laws_after(vec![kill(15, Some(20)), kill(40, None)]);
+        laws.observe(&Observation { outcome: Outcome::Status(503), ..seen(290, 1) });
+        assert_eq!(laws.finish(at(305)), []);
+        let heal = Step { action: Action::Heal(HealTarget::All), ..kill(50, None) };
+        let mut laws = laws_after(vec![kill(15, Some(20)), kill(40, None), heal]);
+        laws.observe(&Observation { outcome: Outcome::Status(503), ..seen(114, 1) });
+        laws.observe(&Observation { outcome: Outcome::Status(503), ..seen(116, 1) });
+        laws.observe(&Observation { outcome: Outcome::Status(502), ..seen(115, 1) });
+        let breach = Breach { law: Law::Recovers, at: at(115), times: 2, first: "502, hit".into() };
+        assert_eq!(laws.finish(at(305)), [breach]);
     }
 
     #[test]
@@ -206,6 +281,7 @@ mod tests {
         laws.observe(&Observation { object: 8, ..seen(23, 2) });
         laws.observe(&seen(23, 20));
         laws.observe(&seen(23, 19));
-        assert_eq!(laws.finish(), [Breach { law: Law::InvalidationHolds, at: at(23), times: 1 }]);
+        let first = "object 7, hit".into();
+        assert_eq!(laws.finish(at(305)), [Breach { law: Law::InvalidationHolds, at: at(23), times: 1, first }]);
     }
 }

@@ -18,6 +18,7 @@ use std::{
 use cdn_core::{Instant, PopCode, Reason, Role};
 use hdrhistogram::Histogram;
 
+pub use self::broken::healed_at;
 use self::{
     broken::Ledger,
     tracker::{Ending, Seen, Tracker, histogram, record},

@@ -7,8 +7,27 @@ use cdn_core::{Instant, NodeId, PopCode, Role};
 use crate::{
     SiteId,
     observation::Directory,
-    scenario::{Action, HealTarget, Step},
+    scenario::{Action, HealTarget, Scenario, Step},
 };
+
+/// When, from time zero, everything that a scenario breaks is whole again, and load is what it was before; zero where it
+/// breaks nothing, `None` where something stays broken. A policy is no fault, and neither is load that stays.
+pub fn healed_at(scenario: &Scenario, directory: &Directory) -> Option<Duration> {
+    let mut ledger = Ledger::default();
+    let mut surges = Duration::ZERO;
+    for step in &scenario.steps {
+        ledger.step(Instant::ZERO + step.at, step, directory);
+        if let Action::Load(change) = &step.action
+            && let Some(span) = change.span
+        {
+            surges = surges.max(step.at + change.over + span + change.over);
+        }
+    }
+    ledger.all().iter().try_fold(surges, |latest, broken| {
+        let healed = broken.healed?.saturating_since(Instant::ZERO);
+        Some(latest.max(healed))
+    })
+}
 
 /// One thing that was broken by one step.
 #[derive(Clone, Debug)]
