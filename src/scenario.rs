@@ -1,4 +1,5 @@
-//! Scenario files: from TOML to a checked world and a checked [`Scenario`], or to one complaint with line and caret.
+//! Scenario files: from TOML to a checked world and a checked [`Scenario`], or to one complaint with line and caret; and
+//! back to TOML.
 //!
 //! The whole file is checked before anything starts. What a scenario does when it is played is not known here.
 
@@ -7,13 +8,18 @@ mod file;
 mod load;
 mod names;
 mod steps;
+mod write;
 
 use std::{path::Path, time::Duration};
 
 use world::scenario::{Action, Scenario, Step};
 
+pub(crate) use self::{
+    file::{Bps, ExpectFile, Figure, LoadFile, Many, ScenarioFile, StepFile},
+    write::write,
+};
 use self::{
-    file::{RoutingFile, ScenarioFile, lay_over},
+    file::{RoutingFile, lay_over},
     names::Names,
 };
 use crate::{

@@ -6,7 +6,7 @@
 use std::{fmt, path::PathBuf};
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     cluster_file::{
@@ -16,46 +16,73 @@ use crate::{
     quantity::{Share, Span},
 };
 
-/// A scenario as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A scenario as written. How one is laid out is [`write`](super::write)'s.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ScenarioFile {
     /// One line: what is shown. Default: the file's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) title: Option<String>,
     /// The mechanism, in a paragraph.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) about: Option<String>,
     /// Seed of everything random. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
     /// A cluster file, relative to this one, that the keys below are laid over.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster: Option<PathBuf>,
     /// As in a cluster file.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) preset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pops: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shield: Option<String>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) regional: Vec<String>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) origins: IndexMap<String, OriginFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) groups: IndexMap<String, GroupFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) cache_policies: IndexMap<String, CachePolicyFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) origin_request_policies: IndexMap<String, OriginRequestPolicyFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) response_headers_policies: IndexMap<String, ResponseHeadersPolicyFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) functions: IndexMap<String, FunctionFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) distributions: IndexMap<String, DistributionFile>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) router: RouterFile,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) routing: RoutingFile,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) edge: EdgeFile,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) viewer: ViewerFile,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) world: WorldFile,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) log: LogFile,
     /// From time zero to the end. Default: ten seconds after the last step, at least 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) length: Option<Span>,
     /// Load before time zero, so that caches are warm. Default 2s, or none without load.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warmup: Option<Span>,
     /// One load, or several.
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) load: Many<LoadFile>,
     /// The timeline.
+    #[serde(skip_serializing)]
     pub(crate) at: Vec<StepFile>,
     /// What must hold.
+    #[serde(skip_serializing)]
     pub(crate) expect: Vec<ExpectFile>,
 }
 
@@ -87,26 +114,39 @@ impl ScenarioFile {
 }
 
 /// `[routing]`: what a scenario most often says of routers.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RoutingFile {
     /// `[router] ttl`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<Span>,
     /// `2s x 2`: time between probes, and failures in a row that make an edge down.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<String>,
     /// `[router] answers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) answers: Option<usize>,
     /// `[router] policy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
 }
 
 /// One of something, or a list of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Many<T>(pub(crate) Vec<T>);
 
 impl<T> Default for Many<T> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<T: Serialize> Serialize for Many<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            all => all.serialize(serializer),
+        }
     }
 }
 
@@ -141,7 +181,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
 }
 
 /// A number, or a text with its unit: `0.3`, `"30%"`, `"120ms"`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Figure {
     /// Bare.
     Number(f64),
@@ -214,64 +255,104 @@ impl<'de> Deserialize<'de> for Figure {
 }
 
 /// One step: a time, one verb, and the verb's flags.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StepFile {
     /// When, from time zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) t: Option<Span>,
     /// What one types after `iso`, instead of the keys below.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) r#do: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kill: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pause: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resume: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<Many<String>>,
     /// Two sites.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) link: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heal: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) drain: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) undrain: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) invalidate: Option<Many<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
     /// Settings of a cluster file, laid over the world's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) config: Option<toml::Table>,
     /// A factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) load: Option<Figure>,
     /// Nodes whose clock goes wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock: Option<Many<String>>,
 
-    pub(crate) r#for: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Span>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) refuse: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) reset: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) blackhole: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) truncate: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) stall: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) garbage: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) throttle: Option<Bps>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delay: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) loss: Option<Figure>,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) partition: bool,
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) one_way: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) distribution: Option<String>,
     /// Of `load`: how long it takes to get there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) over: Option<Span>,
     /// Of `load`: which one, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) which: Option<usize>,
     /// Of `config`: which nodes; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on: Option<Many<String>>,
     /// Of `clock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ahead: Option<Span>,
     /// Of `clock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) behind: Option<Span>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) r#for: Option<Span>,
 }
 
 /// Bits per second, as a number or as `10M`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Bps(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Bps {
@@ -285,80 +366,108 @@ impl<'de> Deserialize<'de> for Bps {
 }
 
 /// One expectation.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpectFile {
     /// What is looked at: `availability`, `p95`, `origin_rps`, `counter.NAME`, ...
     pub(crate) what: String,
     /// A continent, a country, a city, a PoP or a region.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pop: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) node: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Span>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Span>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) min: Option<Figure>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max: Option<Figure>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) equals: Option<Figure>,
 }
 
 /// A load.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LoadFile {
     /// `world`, or places. Default `world`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Many<String>>,
     /// Requests per second. Default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rps: Option<f64>,
     /// When it starts. Default with the warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start: Option<Span>,
     /// How long it lasts. Default until the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) r#for: Option<Span>,
     /// `zipf:S:N`, `trace:FILE`, or a path. Default `zipf:1.0:1000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) paths: Option<String>,
     /// `10k`, or `lognormal:MEDIAN:SIGMA`. Default: what the origin makes of a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sizes: Option<String>,
     /// Multipliers by time: `[["0s", 1.0], ["30s", 5.0]]`.
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) ramp: Vec<(Span, f64)>,
     /// Time of day in UTC at time zero, as `14h`; without it load does not change over the day.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) utc: Option<Span>,
     /// Seconds of the day that pass in a second. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pace: Option<f64>,
     /// The least of the day as a share of the most. Default 0.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trough: Option<f64>,
     /// How long an idle connection is kept. Default 90s.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) idle: Option<Span>,
     /// Connections of one user to one edge. Default 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u16>,
     /// The mean pause of a user between requests. Default: users have no sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) think: Option<Span>,
     /// Share of users whose resolver sends the client subnet. Default: all, or none as `[viewer] client_subnet` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_subnet: Option<f64>,
     /// Share of users whose resolver keeps answers too long. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stretchers: Option<f64>,
     /// How long those keep them. Default 15m.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stretch: Option<Span>,
     /// How often a request is made at most. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attempts: Option<u8>,
     /// Before the second attempt, doubled each time. Default 100ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) backoff: Option<Span>,
     /// Retries at most, as a share of first attempts. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) budget: Option<f64>,
     /// How long a user waits for an answer. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Span>,
     /// A distribution's id. Default: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) distribution: Option<String>,
     /// Default GET.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<String>,
     /// Users. Default: ten for each request per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) users: Option<u32>,
+}
+
+/// Whether nothing is written there.
+fn is_silent<T: Default + PartialEq>(written: &T) -> bool {
+    *written == T::default()
 }
 
 /// Lays `over` over `base`, table by table; lists and values replace.
