@@ -4,6 +4,7 @@ mod cloudfront;
 mod functions;
 mod sign;
 mod study;
+mod swarm;
 
 use std::{io::Write as _, path::PathBuf};
 
@@ -17,8 +18,9 @@ pub(crate) use self::{
         CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, ReplayArgs, RoutingArgs, SitesArgs, StudyVerb, SweepArgs,
         Switch,
     },
+    swarm::{ChaosSwarmArgs, SimArgs},
 };
-use self::{functions::FUNCTIONS_EXAMPLES, sign::SIGN_EXAMPLES};
+use self::{functions::FUNCTIONS_EXAMPLES, sign::SIGN_EXAMPLES, swarm::SWARM_EXAMPLES};
 use crate::{
     quantity::{ByteCount, Share, Span},
     talk::error_document,
@@ -567,6 +569,9 @@ pub(crate) enum ChaosVerb {
     Run(ChaosRunArgs),
     /// Play scenarios on real processes and in virtual time, and show how far the two agree.
     Agree(ChaosAgreeArgs),
+    /// Scenarios that nobody wrote: each seed draws one, which must break no law; one that does is made as short as it gets.
+    #[command(after_help = SWARM_EXAMPLES)]
+    Swarm(ChaosSwarmArgs),
     /// The scenarios that iso brings.
     List,
 }
@@ -598,6 +603,8 @@ pub(crate) struct ChaosRunArgs {
     /// Write a page with charts that needs nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) means: SimArgs,
 }
 
 #[derive(Debug, Args)]

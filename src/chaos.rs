@@ -12,6 +12,7 @@ mod live;
 mod own_world;
 mod report;
 mod svg;
+mod swarm;
 mod text;
 mod users;
 mod virtual_time;
@@ -27,6 +28,7 @@ use self::{agree::Outcome, live::Where, text::Screen};
 pub(crate) use self::{drill::drill, html::STYLE, report::escaped, svg::COLOURS};
 use crate::{
     args::{ChaosRunArgs, ChaosVerb, Cli},
+    parallel::Room,
     scenario::{self, Staged},
     talk::{Api, VerbError, tell},
     verbs::{paint::Paint, say},
@@ -46,6 +48,7 @@ pub(crate) fn run(cli: &Cli, verb: &ChaosVerb) -> Result<(), VerbError> {
         ChaosVerb::List => library::list(cli),
         ChaosVerb::Run(args) => run_files(cli, args),
         ChaosVerb::Agree(args) => agree::run(cli, args),
+        ChaosVerb::Swarm(args) => swarm::run(cli, args),
     }
 }
 
@@ -83,6 +86,9 @@ pub(crate) struct Played {
 }
 
 fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
+    if !args.sim && !args.means.is_silent() {
+        return Err(VerbError::Usage("threads and memory are of runs in virtual time: add --sim".to_owned()));
+    }
     let kind = if args.sim { Kind::Virtual } else { Kind::Live };
     let here = if cli.world_is_named && kind == Kind::Live {
         // What the running world says of itself counts, so names are those of its nodes.
@@ -98,7 +104,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
         });
         staged.push((name.clone(), one.map_err(|error| could_not_start(cli, &error))?));
     }
-    let paint = Paint::of(cli);
+    let (paint, room) = (Paint::of(cli), Room::new(args.means.bytes()));
     let mut played = Vec::new();
     let mut outcome = Ok(());
     for (name, staged) in staged {
@@ -106,7 +112,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
         let screen = Screen { paint, quiet: cli.json };
         screen.begins(&staged.scenario, kind, &replay);
         let began = std::time::Instant::now();
-        match play(kind, &staged, &here, &screen) {
+        match play(kind, &staged, &here, &screen, &room) {
             Ok(Ok(Outcome { judgement, .. })) => {
                 let took_s = began.elapsed().as_secs_f64();
                 let one = Played { name: name.display().to_string(), kind, replay, judgement, took_s };
@@ -130,14 +136,28 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
 }
 
 /// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
-fn play(kind: Kind, staged: &Staged, here: &Where, screen: &Screen) -> Result<Result<Outcome, VerbError>, VerbError> {
+fn play(
+    kind: Kind,
+    staged: &Staged,
+    here: &Where,
+    screen: &Screen,
+    room: &Room,
+) -> Result<Result<Outcome, VerbError>, VerbError> {
     match kind {
         Kind::Live => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(live::play(staged, here, screen))
         }
-        Kind::Virtual => virtual_time::play(staged).map(Ok),
+        Kind::Virtual => simulate(staged, room).map(Ok),
     }
+}
+
+/// Plays a scenario in virtual time.
+fn simulate(staged: &Staged, room: &Room) -> Result<Outcome, VerbError> {
+    let (outcome, ledger) = virtual_time::play(staged, room)?;
+    // What does not add up is a defect of the simulator, and no verdict can rest on it.
+    ledger.check().map_err(|why| VerbError::Failed(anyhow::anyhow!("the run does not add up: {why}")))?;
+    Ok(outcome)
 }
 
 /// A file, or the name of one of the incidents that `iso` brings.

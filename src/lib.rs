@@ -17,6 +17,7 @@ mod lines;
 mod links;
 mod load;
 mod node;
+mod parallel;
 mod ports;
 mod private_key;
 mod quantity;

@@ -4,13 +4,15 @@
 use cdn_core::Instant;
 use serde::Serialize;
 use world::{
-    Event, Judge, Judgement, Observation,
+    Directory, Event, Judge, Judgement, Observation, Scenario,
+    invariant::{Breach, Laws},
     verdict::agreement::{Figure, Sample, compare},
 };
 
 use super::{Kind, MISSED, Screen, Where, could_not_start, live_only, play, read};
 use crate::{
     args::{ChaosAgreeArgs, Cli},
+    parallel::{MEMORY, Room},
     talk::VerbError,
     verbs::{
         paint::{Paint, table},
@@ -18,21 +20,28 @@ use crate::{
     },
 };
 
-/// Judges a run, and keeps what runs are compared by.
+/// Judges a run, holds the laws of every run against it, and keeps what runs are compared by.
 pub(super) struct Watched {
     judge: Judge,
+    laws: Laws,
     sample: Sample,
 }
 
 /// A run that is over.
 pub(super) struct Outcome {
     pub(super) judgement: Judgement,
+    /// Laws that it broke, whether or not its scenario asks for what they say.
+    pub(super) breaches: Vec<Breach>,
     pub(super) sample: Sample,
 }
 
 impl Watched {
-    pub(super) fn new(judge: Judge, zero: Instant) -> Self {
-        Self { judge, sample: Sample::new(zero) }
+    pub(super) fn new(scenario: &Scenario, directory: &Directory) -> Self {
+        Self {
+            judge: Judge::new(scenario, directory),
+            laws: Laws::new(scenario, directory),
+            sample: Sample::new(scenario.zero()),
+        }
     }
 
     pub(super) fn judge(&self) -> &Judge {
@@ -40,18 +49,20 @@ impl Watched {
     }
 
     pub(super) fn finish(self, end: Instant) -> Outcome {
-        Outcome { judgement: self.judge.finish(end), sample: self.sample }
+        Outcome { judgement: self.judge.finish(end), breaches: self.laws.finish(end), sample: self.sample }
     }
 }
 
 impl simulator::Witness for Watched {
     fn observe(&mut self, observation: &Observation) {
         self.judge.observe(observation);
+        self.laws.observe(observation);
         self.sample.observe(observation);
     }
 
     fn note(&mut self, event: &Event) {
         self.judge.note(event);
+        self.laws.note(event);
         self.sample.note(event);
     }
 }
@@ -100,7 +111,9 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     let mut all = Vec::new();
     for (name, staged) in &staged {
         crate::talk::tell(&format!("{name}: seed {}, live and in virtual time", staged.scenario.seed));
-        let played = |kind| play(kind, staged, &here, &screen).map_err(|error| could_not_start(cli, &error))?;
+        let played = |kind| {
+            play(kind, staged, &here, &screen, &Room::new(MEMORY)).map_err(|error| could_not_start(cli, &error))?
+        };
         let (live, simulated) = (played(Kind::Live)?, played(Kind::Virtual)?);
         let figures = compare(&live.sample, &simulated.sample, staged.plan.cluster.router.probe_interval);
         let rows: Vec<Row> = figures.iter().map(Row::from).collect();

@@ -15,6 +15,7 @@ use crate::{
     args::{Cli, DrillArgs},
     cluster::Cluster,
     diagnose::Source,
+    parallel::{MEMORY, Room},
     quantity::Span,
     scenario,
     talk::{Api, VerbError, tell},
@@ -43,7 +44,7 @@ pub(crate) fn drill(cli: &Cli, args: &DrillArgs) -> Result<(), VerbError> {
     let replay = format!("iso drill --seed {seed} --world {}", cli.world);
     screen.begins(&staged.scenario, Kind::Live, &replay);
     let began = std::time::Instant::now();
-    let judgement = play(Kind::Live, &staged, &here, &screen)??.judgement;
+    let judgement = play(Kind::Live, &staged, &here, &screen, &Room::new(MEMORY))??.judgement;
     let took_s = began.elapsed().as_secs_f64();
     let grade = grade(&judgement);
     let played = Played { name: format!("drill-{seed}"), kind: Kind::Live, replay, judgement, took_s };

@@ -16,7 +16,7 @@ use simulator::Witness as _;
 use tokio::{signal::unix::SignalKind, sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 use world::{
-    Directory, Event, EventKind, Judge,
+    Directory, Event, EventKind,
     scenario::{Action, HealTarget, Scenario},
 };
 
@@ -141,7 +141,7 @@ async fn run(
     );
     let admin = Admin::new(api.record.token.clone())?;
     let directory = Arc::new(gather::directory(&cluster));
-    let mut watched = Watched::new(Judge::new(scenario, &directory), scenario.zero());
+    let mut watched = Watched::new(scenario, &directory);
     let begin = observed.begin;
     let zero = begin + scenario.warmup;
     let end = zero + scenario.length;

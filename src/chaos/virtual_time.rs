@@ -6,30 +6,30 @@ use std::sync::Arc;
 
 use cdn_core::{Role, routing::Host, store::StoreSettings};
 use origin_sim::Rule;
-use simulator::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
-use world::{Judge, client::RaceOptions};
+use simulator::{Answers, Ledger, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
+use world::client::RaceOptions;
 
 use super::agree::{Outcome, Watched};
 use crate::{
     cluster::{Cluster, OriginKind},
     node,
+    parallel::Room,
     scenario::Staged,
     talk::VerbError,
 };
 
-/// Plays a scenario.
+/// Plays a scenario as soon as there is room for it, and says what it came to beside what was seen.
 ///
 /// # Errors
-/// It could not start.
-pub(super) fn play(staged: &Staged) -> Result<Outcome, VerbError> {
-    let plan = plan_of(staged)?;
-    let judge = Judge::new(&staged.scenario, &plan.directory());
-    let mut watched = Watched::new(judge, staged.scenario.zero());
+/// It could not start, for one thing because it needs more memory than there ever is.
+pub(super) fn play(staged: &Staged, room: &Room) -> Result<(Outcome, Ledger), VerbError> {
+    let mut plan = plan_of(staged)?;
+    plan.memory_max = room.all();
+    let _taken = room.take(simulator::estimate(&plan, &staged.scenario));
+    let mut watched = Watched::new(&staged.scenario, &plan.directory());
     let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut watched)
         .map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
-    // What does not add up is a defect of the simulator, and no verdict can rest on it.
-    ledger.check().map_err(|why| VerbError::Failed(anyhow::anyhow!("the run does not add up: {why}")))?;
-    Ok(watched.finish(end))
+    Ok((watched.finish(end), ledger))
 }
 
 /// The world of a scenario, and the configurations that it goes over to.

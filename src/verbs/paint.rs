@@ -27,7 +27,6 @@ impl Paint {
     }
 
     /// Without colour.
-    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self { on: false }
     }
