@@ -62,6 +62,7 @@ Examples:
   iso chaos run edge-dies                               one of those that `iso chaos list` shows
   iso chaos run chaos/*.toml --junit out/iso.xml --html out/iso.html
   iso chaos run lose-frankfurt.toml --seed 7 --json
+  iso chaos run --sim edge-dies --seeds 50              in virtual time, on all cores: how far apart the seeds lie
   iso chaos run lose-frankfurt.toml --world staging     in a world that runs
 
 Exit codes: 0 everything held, 10 an expectation was missed, 11 a scenario could not start, 130 interrupted.";
@@ -597,6 +598,9 @@ pub(crate) struct ChaosRunArgs {
     /// Seed of everything random, instead of the file's.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Under so many seeds, from that one on: one verdict, with the least, the median and the most of what they got.
+    #[arg(long, value_name = "N", requires = "sim", conflicts_with_all = ["junit", "html"], value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) seeds: Option<u64>,
     /// Write a JUnit report: one suite per scenario, one case per expectation.
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,

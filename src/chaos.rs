@@ -11,6 +11,7 @@ mod library;
 mod live;
 mod own_world;
 mod report;
+mod spread;
 mod svg;
 mod swarm;
 mod text;
@@ -88,6 +89,9 @@ pub(crate) struct Played {
 fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
     if !args.sim && !args.means.is_silent() {
         return Err(VerbError::Usage("threads and memory are of runs in virtual time: add --sim".to_owned()));
+    }
+    if let Some(seeds) = args.seeds {
+        return spread::run(cli, args, seeds);
     }
     let kind = if args.sim { Kind::Virtual } else { Kind::Live };
     let here = if cli.world_is_named && kind == Kind::Live {

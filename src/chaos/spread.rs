@@ -1,0 +1,191 @@
+//! `iso chaos run --sim --seeds N`: one scenario under many seeds, and one verdict on all of them: how many held each
+//! expectation, and how far apart lies what they got.
+//!
+//! Seeds run on all cores and count in their order, so that a verdict does not depend on how many threads there are.
+
+use std::path::Path;
+
+use serde::Serialize;
+use world::{
+    Judgement,
+    scenario::{Expectation, What},
+    verdict::words,
+};
+
+use super::{MISSED, Where, could_not_start, read, simulate};
+use crate::{
+    args::{ChaosRunArgs, Cli},
+    parallel::{Room, in_order},
+    talk::{VerbError, tell},
+    verbs::{
+        paint::{Paint, table},
+        print, say,
+    },
+};
+
+/// Seeds that are named where more missed an expectation.
+const NAMED: usize = 5;
+
+/// One scenario under all seeds.
+#[derive(Debug, Serialize)]
+struct Spread {
+    file: String,
+    title: String,
+    first_seed: u64,
+    seeds: u64,
+    /// Seeds that held every expectation.
+    seeds_held: u64,
+    held: bool,
+    expectations: Vec<Row>,
+}
+
+/// One expectation under all seeds.
+#[derive(Debug, Serialize)]
+struct Row {
+    what: String,
+    text: String,
+    line: u32,
+    held: bool,
+    missed_by: Vec<u64>,
+    min: Option<f64>,
+    /// The middle one; of an even number the lower of the two in the middle.
+    median: Option<f64>,
+    max: Option<f64>,
+    #[serde(skip)]
+    asks: What,
+    /// What each seed got; later than any time where it never came.
+    #[serde(skip)]
+    got: Vec<f64>,
+}
+
+impl Spread {
+    /// Takes in the verdict on one more seed.
+    fn take(&mut self, seed: u64, judgement: Judgement) {
+        self.seeds_held += u64::from(judgement.held());
+        if self.expectations.is_empty() {
+            self.title.clone_from(&judgement.title);
+            self.expectations = judgement.rows.iter().map(|row| Row::of(&row.expectation)).collect();
+        }
+        for (row, seen) in self.expectations.iter_mut().zip(judgement.rows) {
+            row.got.push(seen.got.unwrap_or(f64::INFINITY));
+            if !seen.held {
+                row.missed_by.push(seed);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Self {
+        self.held = self.seeds_held == self.seeds;
+        self.expectations.iter_mut().for_each(Row::finish);
+        self
+    }
+
+    /// The verdict, and the line that plays a seed that missed it.
+    fn text(&self, paint: Paint) -> String {
+        let rows = self.expectations.iter().map(|row| {
+            let (sign, all) = (if row.held { "✓" } else { "✗" }, self.seeds);
+            let held = all - row.missed_by.len() as u64;
+            let mut cells = vec![format!("{sign} {}", row.text), format!("{held} of {all}")];
+            cells.extend([row.min, row.median, row.max].map(|got| row.figure(got)));
+            cells.push(row.missed());
+            cells
+        });
+        let mut text = table(&["EXPECT", "HELD", "MIN", "MEDIAN", "MAX", ""], rows);
+        let (held, all) = (words::count(self.seeds_held), words::count(self.seeds));
+        let word = if self.held { paint.good("HELD ") } else { paint.bad("FAIL ") };
+        text = format!("{}\n{word} {held} of {all} seeds", text.trim_end());
+        if let Some(seed) = self.expectations.iter().find_map(|row| row.missed_by.first()) {
+            text.push_str(&format!("\nreplay: iso chaos run --sim {} --seed {seed}", self.file));
+        }
+        text
+    }
+}
+
+impl Row {
+    fn of(expectation: &Expectation) -> Self {
+        Self {
+            what: expectation.what.to_string(),
+            text: expectation.to_string(),
+            line: expectation.line,
+            held: true,
+            missed_by: Vec::new(),
+            min: None,
+            median: None,
+            max: None,
+            asks: expectation.what,
+            got: Vec::new(),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.got.sort_by(f64::total_cmp);
+        // JSON has no infinity: what never came is nothing.
+        let finite = |got: Option<&f64>| got.copied().filter(|got| got.is_finite());
+        self.min = finite(self.got.first());
+        self.median = finite(self.got.get(self.got.len().saturating_sub(1) / 2));
+        self.max = finite(self.got.last());
+        self.held = self.missed_by.is_empty();
+    }
+
+    fn figure(&self, got: Option<f64>) -> String {
+        got.map_or_else(|| "never".to_owned(), |got| words::figure(got, self.asks.unit()))
+    }
+
+    fn missed(&self) -> String {
+        let named: Vec<String> = self.missed_by.iter().take(NAMED).map(ToString::to_string).collect();
+        match self.missed_by.len() {
+            0 => String::new(),
+            n if n > NAMED => format!("missed by {} and {} more", named.join(", "), n - NAMED),
+            _ => format!("missed by {}", named.join(", ")),
+        }
+    }
+}
+
+/// Plays every file under `seeds` seeds, from that of the command line or the file on.
+///
+/// # Errors
+/// Exit code 10 where a seed missed an expectation, 11 where one could not start.
+pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), VerbError> {
+    let refused = |error: VerbError| could_not_start(cli, &error);
+    let mut firsts = Vec::new();
+    for name in &args.files {
+        firsts.push(read(name, args.seed, &Where::Own).map_err(refused)?.scenario.seed);
+    }
+    let (room, paint) = (Room::new(args.means.bytes()), Paint::of(cli));
+    let mut all = Vec::new();
+    for (name, first) in args.files.iter().zip(firsts) {
+        let seed = |nth: u64| first.saturating_add(nth);
+        tell(&format!("{}: seeds {first} to {}   in virtual time", name.display(), seed(seeds - 1)));
+        let mut spread = Spread {
+            file: name.display().to_string(),
+            title: String::new(),
+            first_seed: first,
+            seeds,
+            seeds_held: 0,
+            held: false,
+            expectations: Vec::new(),
+        };
+        let threads = args.means.threads();
+        in_order(
+            seeds,
+            threads,
+            |nth| play(name, seed(nth), &room),
+            |nth, judgement| judgement.map(|judgement| spread.take(seed(nth), judgement)),
+        )
+        .map_err(refused)?;
+        let spread = spread.finish();
+        if !cli.json {
+            say(&format!("{}\n{}", spread.title, spread.text(paint)))?;
+        }
+        all.push(spread);
+    }
+    let held = all.iter().all(|one| one.held);
+    if cli.json {
+        print(cli, &serde_json::json!({ "held": held, "scenarios": all }), |_| String::new())?;
+    }
+    if held { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
+}
+
+fn play(name: &Path, seed: u64, room: &Room) -> Result<Judgement, VerbError> {
+    Ok(simulate(&read(name, Some(seed), &Where::Own)?, room)?.judgement)
+}
