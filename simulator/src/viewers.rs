@@ -268,10 +268,10 @@ impl<W: Witness> Sim<'_, W> {
             return self.finish(key, Outcome::Failed(Reason::ViewerUnknownPlace));
         };
         let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
-        match self.network.datagram(way, Direction::Up, self.now, 80) {
-            Some(at) => self.queue.push(at, Happening::AtResolver(key, serial)),
-            None => self.be_patient(key),
-        }
+        // Between a viewer and its resolver nothing gets lost: live viewers wait for that way and no more.
+        let at = self.network.datagram(way, Direction::Up, self.now, 80);
+        let at = at.unwrap_or_else(|| self.now + self.network.one_way(way, Direction::Up));
+        self.queue.push(at, Happening::AtResolver(key, serial));
     }
 
     /// How the user of a request finds an edge.
@@ -289,10 +289,9 @@ impl<W: Witness> Sim<'_, W> {
             request.addresses.extend_from_slice(addresses);
         }
         let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
-        match self.network.datagram(way, Direction::Down, self.now, 120) {
-            Some(at) => self.queue.push(at, Happening::Located(key, serial)),
-            None => self.be_patient(key),
-        }
+        let at = self.network.datagram(way, Direction::Down, self.now, 120);
+        let at = at.unwrap_or_else(|| self.now + self.network.one_way(way, Direction::Down));
+        self.queue.push(at, Happening::Located(key, serial));
     }
 
     pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
