@@ -1,13 +1,6 @@
 //! Which PoPs and cities a study is about, and the figures that all studies make of seeds.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
-};
+use std::{collections::BTreeSet, convert::Infallible};
 
 use serde::Serialize;
 use world::{Atlas, Place, World, WorldOptions};
@@ -16,6 +9,7 @@ use crate::{
     args::GroundArgs,
     cluster,
     diagnose::{KeyError, nearest_or_all},
+    parallel::{cores, in_order},
     talk::VerbError,
 };
 
@@ -98,14 +92,11 @@ pub(super) fn world_of(seed: u64) -> World {
 /// Does all jobs, several at a time, and gives their results in the order of the jobs, whoever was first.
 pub(super) fn each<J: Sync, R: Send>(threads: Option<usize>, jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let mut done = Vec::with_capacity(jobs.len());
-    let all = each_in_order(threads, jobs, work, |result| {
+    let Ok(()) = each_in_order(threads, jobs, work, |result| {
         done.push(result);
-        Ok::<(), std::convert::Infallible>(())
+        Ok::<(), Infallible>(())
     });
-    match all {
-        Ok(()) => done,
-        Err(never) => match never {},
-    }
+    done
 }
 
 /// The same, but hands each result on as soon as those before it are there. Where `sink` fails no job is begun any more.
@@ -115,37 +106,8 @@ pub(super) fn each_in_order<J: Sync, R: Send, E>(
     work: impl Fn(&J) -> R + Sync,
     mut sink: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
-    let cores = || thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads.unwrap_or_else(cores).clamp(1, jobs.len().max(1));
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let (sender, results) = mpsc::channel();
-        for _ in 0..threads {
-            let (sender, next, work) = (sender.clone(), &next, &work);
-            scope.spawn(move || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(job) = jobs.get(at) else { return };
-                    if sender.send((at, work(job))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let (mut early, mut due) = (BTreeMap::new(), 0);
-        for (at, result) in results {
-            early.insert(at, result);
-            while let Some(result) = early.remove(&due) {
-                due += 1;
-                if let Err(error) = sink(result) {
-                    next.store(jobs.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    })
+    let work = |nth: u64| usize::try_from(nth).ok().and_then(|at| jobs.get(at)).map(&work);
+    in_order(jobs.len() as u64, threads.unwrap_or_else(cores), work, |_, result| result.map_or(Ok(()), &mut sink))
 }
 
 /// A figure over several seeds.
