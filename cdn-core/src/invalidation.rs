@@ -1,7 +1,12 @@
 //! What an invalidation removes.
 //!
-//! Decides whether a cached path with its keyed query string is covered by a pattern (`/a*`). Knows neither the store
-//! nor how an invalidation spreads. Follows the AWS page "Specify the objects to invalidate".
+//! Decides whether a cached path with its keyed query string is covered by a pattern (`/a*`), and in which order caches
+//! that ask each other are told. Knows neither the store nor how anybody is told. Follows the AWS page "Specify the objects
+//! to invalidate".
+
+use std::collections::BTreeSet;
+
+use crate::Role;
 
 /// Longest pattern, in bytes (CloudFront's quota).
 pub const INVALIDATION_LENGTH_MAX: usize = 4_000;
@@ -27,6 +32,19 @@ pub enum InvalidationError {
     /// It has a character that must be escaped, or `~`, which CloudFront does not accept.
     #[error("{0:?} is not allowed in an invalidation path; escape it as in a URL")]
     Character(char),
+}
+
+/// Which caches are told in which round; one begins when everybody of the round before has heard.
+///
+/// At first all are, so that nothing is served for longer than it must be. But one that has heard may fetch again, from a
+/// cache behind it that has not, what it has just forgotten. So when all have heard, those that ask other caches are told
+/// once more, from behind to front: what they have by then came from caches that had forgotten.
+pub fn rounds(caches: impl IntoIterator<Item = Role>) -> Vec<Vec<Role>> {
+    let present: BTreeSet<Role> = caches.into_iter().collect();
+    let tiers = [Role::Shield, Role::Regional, Role::Edge].into_iter().filter(|tier| present.contains(tier));
+    let all: Vec<Role> = tiers.collect();
+    let again: Vec<Vec<Role>> = all.iter().skip(1).map(|tier| vec![*tier]).collect();
+    std::iter::once(all).chain(again).collect()
 }
 
 impl InvalidationPattern {
@@ -74,6 +92,15 @@ impl InvalidationPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_ask_other_caches_are_told_again_from_behind_to_front() {
+        use Role::{Edge, Regional, Shield};
+        assert_eq!(rounds([Edge, Edge]), [vec![Edge]]);
+        assert_eq!(rounds([Edge, Edge, Shield]), [vec![Shield, Edge], vec![Edge]]);
+        let all = [vec![Shield, Regional, Edge], vec![Regional], vec![Edge]];
+        assert_eq!(rounds([Edge, Regional, Shield, Regional]), all);
+    }
 
     #[test]
     fn patterns_match_as_the_published_vectors_say() {

@@ -1,10 +1,11 @@
-//! How far invalidations have come: which node has confirmed which, when to try again, when to give up.
+//! How far invalidations have come: which node has confirmed which in which round ([`invalidation::rounds`]), when to try
+//! again, when to give up.
 //!
 //! Pure; `now` is an argument. Knows nothing of what a pattern means or how a node is told.
 
 use std::{collections::VecDeque, time::Duration};
 
-use cdn_core::{Instant, NodeId};
+use cdn_core::{Instant, NodeId, invalidation};
 
 use crate::{
     config::Limits,
@@ -30,10 +31,12 @@ pub(crate) enum Attempt {
 }
 
 /// What to do after a try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Nothing more for this node.
     Over,
+    /// Everybody has heard in this round; these are told once more.
+    TellAgain(Vec<NodeId>),
     /// Nothing more for any node.
     Finished(InvalidationStatus),
     /// Try again after so long.
@@ -49,6 +52,9 @@ struct Entry {
     reference: Option<String>,
     accepted: Instant,
     nodes: Vec<(NodeId, NodeProgress)>,
+    round: usize,
+    /// How many have not heard in this round.
+    left: usize,
 }
 
 /// Every invalidation that is in progress or still remembered.
@@ -111,9 +117,19 @@ impl Propagation {
                 };
                 (node, progress)
             })
-            .collect();
+            .collect::<Vec<_>>();
         self.forget_oldest();
-        self.entries.push_back(Entry { id: id.clone(), distribution, patterns, reference: None, accepted: now, nodes });
+        let left = nodes.len();
+        self.entries.push_back(Entry {
+            id: id.clone(),
+            distribution,
+            patterns,
+            reference: None,
+            accepted: now,
+            nodes,
+            round: 0,
+            left,
+        });
         Ok(id)
     }
 
@@ -128,7 +144,7 @@ impl Propagation {
         match attempt {
             Attempt::Done(removed) => {
                 progress.state = Delivery::Done;
-                progress.removed = removed;
+                progress.removed += removed;
                 progress.error = None;
             }
             Attempt::NotRunning => progress.state = Delivery::Skipped,
@@ -142,9 +158,13 @@ impl Propagation {
             }
         }
         progress.after_ms = Some(millis(elapsed));
-        match entry.status() {
-            InvalidationStatus::InProgress => Next::Over,
-            status => Next::Finished(status),
+        entry.left = entry.left.saturating_sub(1);
+        if entry.left > 0 {
+            return Next::Over;
+        }
+        match entry.next_round() {
+            again if again.is_empty() => Next::Finished(entry.status()),
+            again => Next::TellAgain(again),
         }
     }
 
@@ -201,9 +221,20 @@ impl Entry {
         }
     }
 
+    /// Who is told in the round after this one; nobody where this was the last.
+    fn next_round(&mut self) -> Vec<NodeId> {
+        self.round += 1;
+        let rounds = invalidation::rounds(self.nodes.iter().map(|(node, _)| node.role()));
+        let tiers = rounds.get(self.round).map(Vec::as_slice).unwrap_or_default();
+        let nodes = self.nodes.iter().map(|(node, _)| node).filter(|node| tiers.contains(&node.role()));
+        let nodes: Vec<NodeId> = nodes.cloned().collect();
+        self.left = nodes.len();
+        nodes
+    }
+
     fn status(&self) -> InvalidationStatus {
         let any = |state| self.nodes.iter().any(|(_, progress)| progress.state == state);
-        if any(Delivery::Pending) {
+        if self.left > 0 {
             InvalidationStatus::InProgress
         } else if any(Delivery::Failed) {
             InvalidationStatus::Failed
@@ -266,6 +297,25 @@ mod tests {
             (InvalidationStatus::Completed, 3, Some(40))
         );
         assert_eq!(row.nodes[1].state, Delivery::Skipped);
+    }
+
+    #[test]
+    fn edges_are_told_again_once_the_shield_that_they_ask_has_heard() {
+        let mut propagation = propagation(Limits::default());
+        let nodes = vec![node("edge.fra"), node("edge.iad"), node("shield.iad")];
+        let id = propagation.accept(at(0), None, vec!["/a".into()], nodes).unwrap();
+        let mut done =
+            |ms, name: &str, removed| propagation.handle_attempt(at(ms), &id, &node(name), Attempt::Done(removed));
+        assert_eq!(done(10, "edge.iad", 1), Next::Over);
+        assert_eq!(done(20, "edge.fra", 1), Next::Over);
+        let edges = vec![node("edge.fra"), node("edge.iad")];
+        assert_eq!(done(30, "shield.iad", 1), Next::TellAgain(edges));
+        assert_eq!(done(40, "edge.iad", 0), Next::Over);
+        // It had fetched from the shield what the shield forgot only then.
+        assert_eq!(done(50, "edge.fra", 1), Next::Finished(InvalidationStatus::Completed));
+        let row = propagation.row(&id).unwrap();
+        let removed: Vec<_> = row.nodes.iter().map(|node| (node.removed, node.after_ms)).collect();
+        assert_eq!(removed, [(2, Some(50)), (1, Some(40)), (1, Some(30))]);
     }
 
     #[test]

@@ -184,7 +184,8 @@ pub(crate) struct Sim<'a, W> {
     pub(crate) desired: Desired,
     pub(crate) ledger: Ledger,
     pub(crate) invalidations: u64,
-    pub(crate) spreading: BTreeMap<u64, usize>,
+    /// Of each invalidation under way the round, and how many have not heard of it in that.
+    pub(crate) spreading: BTreeMap<u64, (usize, usize)>,
 }
 
 /// What is on its way and does not fit into an event.

@@ -7,7 +7,9 @@ use std::{
 };
 
 use cdn_core::{
-    Counter, Counters, NodeId, PopCode, Role, invalidation::InvalidationPattern, path_pattern::PathPattern,
+    Counter, Counters, NodeId, PopCode, Role,
+    invalidation::{self, InvalidationPattern},
+    path_pattern::PathPattern,
     routing::PolicyKind,
 };
 use world::{
@@ -341,11 +343,29 @@ impl<W: Witness> Sim<'_, W> {
         if let Some(cache) = cache.filter(|_| !is_dead) {
             self.forget(cache, distribution.as_deref(), &patterns);
         }
-        let left = self.spreading.entry(id).or_insert(1);
+        let Some((round, left)) = self.spreading.get_mut(&id) else { return };
         *left -= 1;
         if *left == 0 {
+            let next = *round + 1;
+            self.spread(id, next, distribution, &patterns);
+        }
+    }
+
+    /// Tells the caches of a round, until there are no more rounds.
+    fn spread(&mut self, id: u64, round: usize, distribution: Option<String>, patterns: &Arc<[String]>) {
+        let role = |node: u32| self.plan.nodes.get(node as usize).map(|spec| spec.id.role());
+        let rounds = invalidation::rounds(self.caches.iter().filter_map(|cache| role(cache.node)));
+        let Some(tiers) = rounds.get(round).filter(|tiers| !tiers.is_empty()) else {
             self.spreading.remove(&id);
-            self.note(EventKind::InvalidationDone { id });
+            return self.note(EventKind::InvalidationDone { id });
+        };
+        let told = |node: &u32| role(*node).is_some_and(|role| tiers.contains(&role));
+        let nodes: Vec<u32> = self.caches.iter().map(|cache| cache.node).filter(told).collect();
+        self.spreading.insert(id, (round, nodes.len()));
+        for node in nodes {
+            let order = Order::Invalidate { id, distribution: distribution.clone(), patterns: Arc::clone(patterns) };
+            // Whoever was told a moment ago keeps the line open.
+            self.order(node, order, 0, round == 0);
         }
     }
 
@@ -354,13 +374,7 @@ impl<W: Witness> Sim<'_, W> {
         let id = self.invalidations;
         let objects = self.covered(distribution, patterns);
         self.note(EventKind::InvalidationAccepted { id, objects });
-        let caches: Vec<u32> = self.caches.iter().map(|cache| cache.node).collect();
-        self.spreading.insert(id, caches.len());
-        let patterns: Arc<[String]> = patterns.into();
-        for node in caches {
-            let distribution = distribution.map(str::to_owned);
-            self.order(node, Order::Invalidate { id, distribution, patterns: Arc::clone(&patterns) }, 0, true);
-        }
+        self.spread(id, 0, distribution.map(str::to_owned), &patterns.into());
     }
 
     fn forget(&mut self, cache: usize, distribution: Option<&str>, patterns: &[String]) {

@@ -56,17 +56,8 @@ pub(crate) fn begin_invalidation(
     let shown: String = patterns.iter().take(3).map(|pattern| format!(" {pattern}")).collect();
     let more = if patterns.len() > 3 { " …" } else { "" };
     plane.tell("invalidation", None, format!("{id} accepted:{shown}{more}"));
-    let patterns: Arc<[String]> = patterns.into();
-    for node in nodes {
-        let (plane, id, distribution, patterns) = (plane.clone(), id.clone(), distribution.clone(), patterns.clone());
-        tokio::spawn(async move {
-            let stopping = plane.stopping.clone();
-            tokio::select! {
-                () = deliver(plane, id, node, distribution, patterns) => {}
-                () = stopping.cancelled() => {}
-            }
-        });
-    }
+    let ask = Ask { id, distribution, patterns: patterns.into() };
+    tell_all(plane, &ask, nodes, Round::First);
     Ok((row, true))
 }
 
@@ -81,31 +72,66 @@ pub(super) async fn handle_invalidation(
     }
 }
 
-async fn deliver(plane: Arc<Plane>, id: String, node: NodeId, distribution: Option<String>, patterns: Arc<[String]>) {
+/// An invalidation, as nodes are told of it.
+#[derive(Clone)]
+struct Ask {
+    id: String,
+    distribution: Option<String>,
+    patterns: Arc<[String]>,
+}
+
+/// Whether nodes hear of an invalidation for the first time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    First,
+    Again,
+}
+
+/// Tells nodes, all at once.
+fn tell_all(plane: &Arc<Plane>, ask: &Ask, nodes: Vec<NodeId>, round: Round) {
+    for node in nodes {
+        let (plane, ask) = (Arc::clone(plane), ask.clone());
+        tokio::spawn(async move {
+            let stopping = plane.stopping.clone();
+            tokio::select! {
+                () = deliver(plane, ask, node, round) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn deliver(plane: Arc<Plane>, ask: Ask, node: NodeId, round: Round) {
+    let Ask { id, distribution, patterns } = &ask;
     loop {
-        let told = plane.hands.invalidate(&node, distribution.as_deref(), &patterns);
+        let told = plane.hands.invalidate(&node, distribution.as_deref(), patterns);
         let told = plane.within(plane.config.limits.invalidation_attempt_timeout, told).await;
         let attempt = match told {
             Ok(removed) => Attempt::Done(removed),
             Err(HandsError::NotRunning(_) | HandsError::NotFound { .. }) => Attempt::NotRunning,
             Err(error) => Attempt::Failed(error.to_string()),
         };
+        // That there was nothing to forget the second time is no news.
         let line = match &attempt {
-            Attempt::Done(removed) => format!("{id} reached {node}: {removed} removed"),
-            Attempt::NotRunning => format!("{id} skipped {node}: it does not run"),
-            Attempt::Failed(why) => format!("{id} gave up on {node}: {why}"),
+            Attempt::Done(0) if round == Round::Again => None,
+            Attempt::Done(removed) => Some(format!("{id} reached {node}: {removed} removed")),
+            Attempt::NotRunning => Some(format!("{id} skipped {node}: it does not run")),
+            Attempt::Failed(why) => Some(format!("{id} gave up on {node}: {why}")),
         };
-        let next = plane.state().propagation.handle_attempt(plane.now(), &id, &node, attempt);
-        match next {
-            Next::RetryAfter(pause) => {
-                plane.counters.bump(Counter::ControlInvalidationRetries);
-                tokio::time::sleep(pause).await;
-            }
-            Next::Over => return plane.tell("invalidation", Some(&node), line),
-            Next::Finished(status) => {
-                plane.tell("invalidation", Some(&node), line);
-                return plane.tell("invalidation", None, format!("{id} {status:?}"));
-            }
+        let next = plane.state().propagation.handle_attempt(plane.now(), id, &node, attempt);
+        if let Next::RetryAfter(pause) = next {
+            plane.counters.bump(Counter::ControlInvalidationRetries);
+            tokio::time::sleep(pause).await;
+            continue;
         }
+        if let Some(line) = line {
+            plane.tell("invalidation", Some(&node), line);
+        }
+        match next {
+            Next::TellAgain(nodes) => tell_all(&plane, &ask, nodes, Round::Again),
+            Next::Finished(status) => plane.tell("invalidation", None, format!("{id} {status:?}")),
+            Next::Over | Next::RetryAfter(_) => {}
+        }
+        return;
     }
 }
