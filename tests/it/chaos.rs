@@ -126,3 +126,44 @@ fn the_library_is_listed() {
         listed["scenarios"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert!(names.len() >= 16 && names.contains(&"edge-dies") && names.contains(&"fastly-2021-06-08"), "{names:?}");
 }
+
+#[test]
+fn a_swarm_is_the_same_with_any_number_of_threads_and_says_how_to_play_each_seed_again() {
+    let world = World::none();
+    let swarm = |threads: &str| world.ok(&["chaos", "swarm", "--first", "40", "--seeds", "3", "--threads", threads]);
+    let (one, three) = (swarm("1"), swarm("3"));
+    assert_eq!(one, three);
+    assert!(one.contains("seed 41") && one.contains("iso chaos swarm --first 41 --seeds 1"), "{one}");
+    assert!(one.ends_with("HELD  3 of 3 seeds\n"), "{one}");
+    let document: Value = serde_json::from_str(&world.ok(&["chaos", "swarm", "--seeds", "1", "--json"])).unwrap();
+    assert_eq!((&document["held"], &document["seeds"][0]["seed"]), (&Value::Bool(true), &Value::from(1)));
+}
+
+#[test]
+fn one_scenario_under_many_seeds_has_one_verdict_that_says_how_far_they_lie_apart() {
+    let world = World::none();
+    let (code, out, err) = run(&world, "kill.toml", KILL, &["--sim", "--seeds", "3", "--json"]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let one = &document["scenarios"][0];
+    assert_eq!((&one["first_seed"], &one["seeds_held"]), (&Value::from(3), &Value::from(3)));
+    let requests = &one["expectations"][2];
+    let figure = |name: &str| requests[name].as_f64().unwrap();
+    assert!(figure("min") < figure("median") && figure("median") < figure("max"), "{requests}");
+    let missed = KILL.replace("min = 100", "max = 1");
+    let (code, out, err) = run(&world, "missed.toml", &missed, &["--sim", "--seeds", "3"]);
+    assert_eq!(code, Some(10), "{out}\n{err}");
+    assert!(out.contains("0 of 3") && out.contains("missed by 3, 4, 5") && out.contains("--seed 3"), "{out}");
+}
+
+#[test]
+fn a_simulation_that_needs_more_memory_than_allowed_says_so_before_it_starts() {
+    let world = World::none();
+    for seeds in [&[][..], &["--seeds", "2"]] {
+        let (code, out, err) = run(&world, "kill.toml", KILL, &[&["--sim", "--memory", "1MiB"], seeds].concat());
+        assert_eq!(code, Some(11), "{out}\n{err}");
+        assert!(err.contains("MiB of memory, and may have 1 MiB"), "{err}");
+    }
+    let (code, _, err) = run(&world, "kill.toml", KILL, &["--memory", "1GiB"]);
+    assert!(code == Some(2) && err.contains("add --sim"), "{err}");
+}
