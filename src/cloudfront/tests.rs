@@ -91,8 +91,9 @@ fn all_three_documents_are_the_same_distribution() {
 #[test]
 fn remarks_name_their_lines() {
     let imported = import(SAMPLE, &options()).unwrap();
-    let said = imported.report.text("dist.json");
+    let said = format!("dist\n{}", imported.report.text("dist.json"));
     expect![[r#"
+        dist
           ✓ simulated     TTLs, cache keys, compression, error pages, failover, geo restriction, legacy cache settings, origin shield, origins, path patterns, response headers policies, security policy, signed URLs and cookies
           ≈ approximated  origin primary: origin-a.example.test is simulated, in us-east-1: its address tells no region   dist.json:16
           ≈ approximated  origin secondary: origin-b.example.test is simulated, in us-east-1: its address tells no region   dist.json:51

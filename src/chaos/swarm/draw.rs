@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use cdn_core::{Role, distribution::FAILOVER_CODES_AWS, eviction::EvictionPolicy, routing::PolicyKind};
+use indexmap::IndexMap;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use world::{Access, Atlas, Place, invariant::RECOVERS_WITHIN};
@@ -199,6 +200,7 @@ fn origins(chance: &mut Chance, file: &mut ScenarioFile) {
             members: ["alpha".into(), "beta".into()],
             failover_codes: codes,
             on_transport_error: chance.is(0.3).then_some(TransportFailoverFile::Always),
+            cloudfront: IndexMap::new(),
         };
         file.groups.insert("main".into(), group);
     }
