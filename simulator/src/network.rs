@@ -192,6 +192,11 @@ impl Network {
         up + down
     }
 
+    /// The round trip of the path itself, whatever lies over it.
+    pub(crate) fn undisturbed(&self, way: u32) -> Duration {
+        self.ways[way as usize].up.path().rtt
+    }
+
     /// The time of one direction.
     pub(crate) fn one_way(&self, way: u32, direction: Direction) -> Duration {
         self.gauges[way as usize].one_way[direction as usize]

@@ -267,11 +267,20 @@ impl<W: Witness> Sim<'_, W> {
         let Some(stand) = self.viewers.stand(request.intended.place) else {
             return self.finish(key, Outcome::Failed(Reason::ViewerUnknownPlace));
         };
+        match self.time_to_resolver(stand) {
+            Some(one_way) => self.queue.push(self.now + one_way, Happening::AtResolver(key, serial)),
+            None => self.handle_at_resolver(key, serial),
+        }
+    }
+
+    /// How long a question takes to the resolver, or its answer back: nothing where it stands in the same place. As live,
+    /// that is the path's own time, without jitter and loss.
+    fn time_to_resolver(&mut self, stand: Stand) -> Option<Duration> {
+        if stand.site == stand.resolver_site {
+            return None;
+        }
         let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
-        // Between a viewer and its resolver nothing gets lost: live viewers wait for that way and no more.
-        let at = self.network.datagram(way, Direction::Up, self.now, 80);
-        let at = at.unwrap_or_else(|| self.now + self.network.one_way(way, Direction::Up));
-        self.queue.push(at, Happening::AtResolver(key, serial));
+        Some(self.network.undisturbed(way) / 2)
     }
 
     /// How the user of a request finds an edge.
@@ -288,10 +297,10 @@ impl<W: Witness> Sim<'_, W> {
             request.addresses.clear();
             request.addresses.extend_from_slice(addresses);
         }
-        let way = self.network.way(crate::network::Dialer::VIEWERS, stand.site, stand.resolver_site);
-        let at = self.network.datagram(way, Direction::Down, self.now, 120);
-        let at = at.unwrap_or_else(|| self.now + self.network.one_way(way, Direction::Down));
-        self.queue.push(at, Happening::Located(key, serial));
+        match self.time_to_resolver(stand) {
+            Some(one_way) => self.queue.push(self.now + one_way, Happening::Located(key, serial)),
+            None => self.handle_located(key, serial),
+        }
     }
 
     pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
