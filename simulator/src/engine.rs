@@ -308,6 +308,7 @@ impl<'a, W: Witness> Sim<'a, W> {
 
     /// Plays it to its end.
     pub(crate) fn run(mut self) -> (Instant, Ledger) {
+        self.see_every_edge();
         for router in 0..self.routers.len() {
             self.wake_router(router);
             self.gossip(router, true);

@@ -138,6 +138,46 @@ impl<W: Witness> Sim<'_, W> {
         Some(told)
     }
 
+    /// Nobody asks a world before it is ready: when a run begins, every router has had an answer from every edge, and knows
+    /// what the others make of them.
+    pub(crate) fn see_every_edge(&mut self) {
+        for router in 0..self.routers.len() {
+            let Some(host) = self.routers.get_mut(router) else { return };
+            let from = host.node;
+            let probes: Vec<Probe> = std::iter::from_fn(|| host.planner.poll_probe(Instant::ZERO)).collect();
+            let edges = probes.into_iter().filter_map(|probe| Some((probe, *host.edges.get(&probe.address.into())?)));
+            let edges: Vec<(Probe, u32)> = edges.collect();
+            host.kept.extend(edges.iter().map(|(_, edge)| *edge));
+            let answers: Vec<(Probe, Duration)> = edges
+                .into_iter()
+                .map(|(probe, edge)| {
+                    let way = self.nodes_way(from, edge);
+                    (probe, self.network.rtt(way))
+                })
+                .collect();
+            self.tell(router, |planner, now| {
+                answers.into_iter().for_each(|(probe, rtt)| drop(planner.handle_probe(now, probe, Ok(rtt))));
+            });
+        }
+        let opinions: Vec<_> = self
+            .routers
+            .iter()
+            .filter_map(|router| {
+                let observer = self.plan.nodes.get(router.node as usize)?.id.clone();
+                let states: Vec<_> = router.planner.opinions().map(|(edge, state)| (edge.clone(), state)).collect();
+                Some((router.node, observer, states))
+            })
+            .collect();
+        for router in 0..self.routers.len() {
+            let Some(own) = self.routers.get(router).map(|router| router.node) else { return };
+            self.tell(router, |planner, now| {
+                for (_, observer, states) in opinions.iter().filter(|(node, ..)| *node != own) {
+                    planner.handle_opinions(now, observer.clone(), states.clone());
+                }
+            });
+        }
+    }
+
     /// Sees to it that a router is woken no later than it wants.
     pub(crate) fn wake_router(&mut self, router: usize) {
         let now = self.now;
