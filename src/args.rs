@@ -579,12 +579,18 @@ pub(crate) enum ChaosVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChaosAgreeArgs {
-    /// Scenario files, or names of `iso chaos list`. All are checked before anything starts.
-    #[arg(required = true, value_name = "FILE|NAME")]
+    /// Scenario files, folders of them, or names of `iso chaos list`. All are checked before anything starts.
+    #[arg(required = true, value_name = "FILE|FOLDER|NAME")]
     pub(crate) files: Vec<PathBuf>,
     /// Seed of everything random, instead of the file's.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Write every request of both runs side by side, as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requests: Option<PathBuf>,
+    /// Put the table, the command and this machine's name into a page of Markdown that has a place for them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

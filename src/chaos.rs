@@ -113,7 +113,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
     let mut outcome = Ok(());
     for (name, staged) in staged {
         let replay = replay_line(&name, kind, staged.scenario.seed);
-        let screen = Screen { paint, quiet: cli.json };
+        let screen = Screen { paint, quiet: cli.json, compares: false };
         screen.begins(&staged.scenario, kind, &replay);
         let began = std::time::Instant::now();
         match play(kind, &staged, &here, &screen, &room) {
@@ -152,13 +152,13 @@ fn play(
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(live::play(staged, here, screen))
         }
-        Kind::Virtual => simulate(staged, room).map(Ok),
+        Kind::Virtual => simulate(staged, room, screen).map(Ok),
     }
 }
 
 /// Plays a scenario in virtual time.
-fn simulate(staged: &Staged, room: &Room) -> Result<Outcome, VerbError> {
-    let (outcome, ledger) = virtual_time::play(staged, room)?;
+fn simulate(staged: &Staged, room: &Room, screen: &Screen) -> Result<Outcome, VerbError> {
+    let (outcome, ledger) = virtual_time::play(staged, room, screen)?;
     // What does not add up is a defect of the simulator, and no verdict can rest on it.
     ledger.check().map_err(|why| VerbError::Failed(anyhow::anyhow!("the run does not add up: {why}")))?;
     Ok(outcome)

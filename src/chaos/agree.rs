@@ -1,30 +1,37 @@
-//! `iso chaos agree`: a scenario on real processes and in virtual time, side by side, held against the limits that this
+//! `iso chaos agree`: scenarios on real processes and in virtual time, side by side, held against the limits that this
 //! project publishes ([`world::verdict::agreement`]).
+
+mod document;
+
+use std::path::PathBuf;
 
 use cdn_core::Instant;
 use serde::Serialize;
 use world::{
     Directory, Event, Judge, Judgement, Observation, Scenario,
     invariant::{Breach, Laws},
-    verdict::agreement::{Figure, Sample, compare},
+    verdict::agreement::{Figure, Sample, alike, compare, pairs},
 };
 
-use super::{Kind, MISSED, Screen, Where, could_not_start, live_only, play, read};
+use super::{Kind, MISSED, Screen, Where, could_not_start, live_only, play, read, write_file};
 use crate::{
     args::{ChaosAgreeArgs, Cli},
     parallel::{MEMORY, Room},
-    talk::VerbError,
+    talk::{VerbError, tell},
     verbs::{
         paint::{Paint, table},
         print,
     },
 };
 
-/// Judges a run, holds the laws of every run against it, and keeps what runs are compared by.
-pub(super) struct Watched {
+/// Judges a run, holds the laws of every run against it, shows its timeline as it happens, and keeps what runs are compared
+/// by where somebody compares.
+pub(super) struct Watched<'a> {
     judge: Judge,
     laws: Laws,
-    sample: Sample,
+    sample: Option<Sample>,
+    screen: &'a Screen,
+    shown: usize,
 }
 
 /// A run that is over.
@@ -32,20 +39,19 @@ pub(super) struct Outcome {
     pub(super) judgement: Judgement,
     /// Laws that it broke, whether or not its scenario asks for what they say.
     pub(super) breaches: Vec<Breach>,
-    pub(super) sample: Sample,
+    /// Where [`Screen::compares`].
+    pub(super) sample: Option<Sample>,
 }
 
-impl Watched {
-    pub(super) fn new(scenario: &Scenario, directory: &Directory) -> Self {
+impl<'a> Watched<'a> {
+    pub(super) fn new(scenario: &Scenario, directory: &Directory, screen: &'a Screen) -> Self {
         Self {
             judge: Judge::new(scenario, directory),
             laws: Laws::new(scenario, directory),
-            sample: Sample::new(scenario.zero()),
+            sample: screen.compares.then(|| Sample::new(scenario.zero())),
+            screen,
+            shown: 0,
         }
-    }
-
-    pub(super) fn judge(&self) -> &Judge {
-        &self.judge
     }
 
     pub(super) fn finish(self, end: Instant) -> Outcome {
@@ -53,17 +59,24 @@ impl Watched {
     }
 }
 
-impl simulator::Witness for Watched {
+impl simulator::Witness for Watched<'_> {
     fn observe(&mut self, observation: &Observation) {
         self.judge.observe(observation);
         self.laws.observe(observation);
-        self.sample.observe(observation);
+        if let Some(sample) = &mut self.sample {
+            sample.observe(observation);
+        }
     }
 
     fn note(&mut self, event: &Event) {
         self.judge.note(event);
         self.laws.note(event);
-        self.sample.note(event);
+        if let Some(sample) = &mut self.sample {
+            sample.note(event);
+        }
+        let timeline = self.judge.timeline();
+        timeline.iter().skip(self.shown).for_each(|line| self.screen.line(line));
+        self.shown = timeline.len();
     }
 }
 
@@ -73,6 +86,10 @@ struct Compared {
     scenario: String,
     seed: u64,
     agrees: bool,
+    /// Requests of the live run.
+    requests: usize,
+    /// Share of them that came to the same in virtual time.
+    alike: f64,
     figures: Vec<Row>,
 }
 
@@ -93,6 +110,48 @@ impl From<&Figure> for Row {
     }
 }
 
+/// How a figure is written.
+type Written = fn(f64) -> String;
+
+/// The columns of the table, and how figures of that name are written in them: both runs' where there are two.
+const COLUMNS: [(&str, &str, Written); 6] = [
+    ("hit_ratio", "HIT RATIO", |share| format!("{:.2} %", share * 100.0)),
+    ("origin_requests", "TO ORIGINS", |count| format!("{count:.0}")),
+    ("p50", "P50", milliseconds),
+    ("p99", "P99", milliseconds),
+    ("ks_distance", "KS", |distance| format!("{distance:.3}")),
+    ("failover", "FAILOVER", |seconds| if seconds.is_finite() { format!("{seconds:.2} s") } else { "never".into() }),
+];
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.1} ms", seconds * 1e3)
+}
+
+impl Compared {
+    /// A line of the table. What is further off than it may be is marked.
+    fn cells(&self) -> Vec<String> {
+        let name = PathBuf::from(&self.scenario);
+        let name = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut cells = vec![name, self.requests.to_string()];
+        cells.extend(COLUMNS.map(|(figure, _, written)| {
+            let Some(row) = self.figures.iter().find(|row| row.name == figure) else { return "-".to_owned() };
+            let both = match figure {
+                "ks_distance" => written(row.off),
+                _ => format!("{} / {}", written(row.live), written(row.simulated)),
+            };
+            if row.agrees { both } else { format!("{both} !") }
+        }));
+        cells.push(format!("{:.2} %", self.alike * 100.0));
+        cells.push(if self.agrees { "agrees" } else { "differs" }.to_owned());
+        cells
+    }
+}
+
+fn heads() -> Vec<&'static str> {
+    let columns = COLUMNS.map(|(_, head, _)| head);
+    ["SCENARIO", "REQUESTS"].into_iter().chain(columns).chain(["ALIKE", ""]).collect()
+}
+
 /// Plays every scenario both ways.
 ///
 /// # Errors
@@ -100,40 +159,128 @@ impl From<&Figure> for Row {
 pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     let here = Where::Own;
     let mut staged = Vec::new();
-    for name in &args.files {
+    for name in &files_in(&args.files) {
         let one = read(name, args.seed, &here).and_then(|one| {
             live_only(Kind::Live, &one)?;
             Ok(one)
         });
         staged.push((name.display().to_string(), one.map_err(|error| could_not_start(cli, &error))?));
     }
-    let screen = Screen { paint: Paint::of(cli), quiet: true };
-    let mut all = Vec::new();
+    let document = args.write.as_ref().map(|path| document::Document::open(path)).transpose()?;
+    let screen = Screen { paint: Paint::of(cli), quiet: true, compares: true };
+    let (mut all, mut requests) = (Vec::new(), String::from(REQUESTS_HEAD));
     for (name, staged) in &staged {
-        crate::talk::tell(&format!("{name}: seed {}, live and in virtual time", staged.scenario.seed));
-        let played = |kind| {
-            play(kind, staged, &here, &screen, &Room::new(MEMORY)).map_err(|error| could_not_start(cli, &error))?
+        tell(&format!("{name}: seed {}, live and in virtual time", staged.scenario.seed));
+        let played = |kind| -> Result<Sample, VerbError> {
+            let room = Room::new(MEMORY);
+            let outcome = play(kind, staged, &here, &screen, &room).map_err(|error| could_not_start(cli, &error))??;
+            Ok(outcome.sample.unwrap_or_default())
         };
         let (live, simulated) = (played(Kind::Live)?, played(Kind::Virtual)?);
-        let figures = compare(&live.sample, &simulated.sample, staged.plan.cluster.router.probe_interval);
+        let figures = compare(&live, &simulated, staged.plan.cluster.router.probe_interval);
         let rows: Vec<Row> = figures.iter().map(Row::from).collect();
+        if args.requests.is_some() {
+            pairs(&live, &simulated).into_iter().for_each(|pair| requests.push_str(&request_line(name, pair)));
+        }
         all.push(Compared {
             scenario: name.clone(),
             seed: staged.scenario.seed,
             agrees: rows.iter().all(|row| row.agrees),
+            requests: live.requests(),
+            alike: alike(&live, &simulated),
             figures: rows,
         });
     }
-    print(cli, &all, |all| {
-        let rows = all.iter().flat_map(|one| {
-            one.figures.iter().map(|row| {
-                let number = |value: f64| format!("{value:.4}");
-                let word = if row.agrees { "agrees" } else { "differs" };
-                let figures = [row.live, row.simulated, row.off, row.limit].map(number);
-                [vec![one.scenario.clone(), row.name.to_owned()], figures.to_vec(), vec![word.to_owned()]].concat()
-            })
-        });
-        table(&["SCENARIO", "FIGURE", "LIVE", "VIRTUAL", "OFF BY", "LIMIT", ""], rows)
-    })?;
+    if let Some(path) = &args.requests {
+        write_file(path, &requests)?;
+    }
+    if let Some(document) = document {
+        document.write(&heads(), &all.iter().map(Compared::cells).collect::<Vec<_>>())?;
+    }
+    print(cli, &all, |all| table(&heads(), all.iter().map(Compared::cells)))?;
     if all.iter().all(|one| one.agrees) { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
+}
+
+/// The scenarios that are meant: of a folder all, by name.
+fn files_in(named: &[PathBuf]) -> Vec<PathBuf> {
+    let all = named.iter().flat_map(|path| {
+        let Ok(folder) = std::fs::read_dir(path) else { return vec![path.clone()] };
+        let is_scenario = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "toml");
+        let mut files: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).filter(is_scenario).collect();
+        files.sort();
+        // One without any is read as a scenario, and refused as none.
+        if files.is_empty() { vec![path.clone()] } else { files }
+    });
+    all.collect()
+}
+
+const REQUESTS_HEAD: &str = "scenario,intended_ms,place,object,bytes,live_ms,virtual_ms,live_late_ms,live_pop,virtual_pop,\
+                             live_cache,virtual_cache,live_reason,virtual_reason,live_attempts,virtual_attempts\n";
+
+/// One request of both runs, as CSV.
+fn request_line(scenario: &str, (live, simulated): (&Observation, &Observation)) -> String {
+    let ms = |span: std::time::Duration| span.as_secs_f64() * 1e3;
+    let place = world::Atlas::embedded().at_index(live.place).map_or("", |place| place.id.as_str());
+    let pop = |seen: &Observation| seen.pop.map_or_else(String::new, |pop| pop.to_string());
+    format!(
+        "{scenario},{:.3},{place},{},{},{:.3},{:.3},{:.3},{},{},{},{},{},{},{},{}\n",
+        ms(live.intended.saturating_since(Instant::ZERO)),
+        live.object,
+        live.bytes,
+        ms(live.latency()),
+        ms(simulated.latency()),
+        ms(live.started.saturating_since(live.intended)),
+        pop(live),
+        pop(simulated),
+        live.cache.as_str(),
+        simulated.cache.as_str(),
+        live.reason,
+        simulated.reason,
+        live.attempts,
+        simulated.attempts,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_the_scenarios_in_it() {
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agreement"));
+        let files = files_in(&[folder.clone(), PathBuf::from("edge-dies")]);
+        assert!(files.len() >= 9 && files.contains(&folder.join("edge-killed.toml")), "{files:?}");
+        assert_eq!(files.last(), Some(&PathBuf::from("edge-dies")));
+    }
+
+    #[test]
+    fn what_is_too_far_off_is_marked_and_what_is_not_there_is_a_dash() {
+        let row = |name, live, simulated, off, limit| Row::from(&Figure { name, live, simulated, off, limit });
+        let compared = Compared {
+            scenario: "examples/agreement/hits.toml".into(),
+            seed: 1,
+            agrees: false,
+            requests: 1200,
+            alike: 0.9975,
+            figures: vec![
+                row("hit_ratio", 0.91, 0.9123, 0.0023, 0.005),
+                row("p50", 0.0291, 0.0318, 0.0928, 0.05),
+                row("failover", 1.5, f64::INFINITY, f64::INFINITY, 1.0),
+            ],
+        };
+        let expected = [
+            "hits",
+            "1200",
+            "91.00 % / 91.23 %",
+            "-",
+            "29.1 ms / 31.8 ms !",
+            "-",
+            "-",
+            "1.50 s / never !",
+            "99.75 %",
+            "differs",
+        ];
+        assert_eq!(compared.cells(), expected);
+        assert_eq!(heads().len(), expected.len());
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) fn drill(cli: &Cli, args: &DrillArgs) -> Result<(), VerbError> {
     let source = Source { name: format!("drill-{seed}.toml"), text: text.clone() };
     let here = Where::Running(Box::new(api.clone()));
     let staged = scenario::stage(source, Path::new(""), Some(seed), Some(&api.record))?;
-    let screen = Screen { paint: Paint::of(cli), quiet: cli.json };
+    let screen = Screen { paint: Paint::of(cli), quiet: cli.json, compares: false };
     let replay = format!("iso drill --seed {seed} --world {}", cli.world);
     screen.begins(&staged.scenario, Kind::Live, &replay);
     let began = std::time::Instant::now();

@@ -37,8 +37,8 @@ use crate::{
 
 /// How long the last counts may take to arrive after the end.
 const LAST_COUNTS: Duration = Duration::from_millis(400);
-/// How often the screen is brought up to date.
-const SHOW_INTERVAL: Duration = Duration::from_millis(100);
+/// How often is looked whether the run is over.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often an invalidation is asked how far it has come.
 const INVALIDATION_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a request may be under way beyond what its user waits.
@@ -141,7 +141,7 @@ async fn run(
     );
     let admin = Admin::new(api.record.token.clone())?;
     let directory = Arc::new(gather::directory(&cluster));
-    let mut watched = Watched::new(scenario, &directory);
+    let mut watched = Watched::new(scenario, &directory, screen);
     let begin = observed.begin;
     let zero = begin + scenario.warmup;
     let end = zero + scenario.length;
@@ -157,8 +157,7 @@ async fn run(
     let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
     let mut steps_done = false;
     let mut users_done = false;
-    let mut shown = 0;
-    let mut tick = tokio::time::interval(SHOW_INTERVAL);
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
             batch = observed.recv(), if !users_done => match batch {
@@ -174,10 +173,6 @@ async fn run(
                 done.map_err(|error| anyhow::anyhow!("the timeline broke off: {error}"))??;
             }
             _ = tick.tick() => {
-                for line in watched.judge().timeline().iter().skip(shown) {
-                    screen.line(line);
-                }
-                shown = watched.judge().timeline().len();
                 let now = Instant::now();
                 let is_over = now >= end + LAST_COUNTS && (users_done || now >= end + patience);
                 if is_over && steps_done {

@@ -12,7 +12,7 @@ use world::{
     verdict::words,
 };
 
-use super::{MISSED, Where, could_not_start, read, simulate};
+use super::{MISSED, Screen, Where, could_not_start, read, simulate};
 use crate::{
     args::{ChaosRunArgs, Cli},
     parallel::{Room, in_order},
@@ -187,5 +187,5 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
 }
 
 fn play(name: &Path, seed: u64, room: &Room) -> Result<Judgement, VerbError> {
-    Ok(simulate(&read(name, Some(seed), &Where::Own)?, room)?.judgement)
+    Ok(simulate(&read(name, Some(seed), &Where::Own)?, room, &Screen::silent())?.judgement)
 }

@@ -196,7 +196,7 @@ impl Swarm<'_> {
         let staged = staged(name, file)?;
         match self.kind {
             Kind::Virtual => {
-                let played = panics::caught(|| virtual_time::play(&staged, &self.room));
+                let played = panics::caught(|| virtual_time::play(&staged, &self.room, &Screen::silent()));
                 let broken = |law, first| Finding { law, at_s: None, times: 1, first };
                 match played {
                     Err(panic) => Ok(Attempt { broken: vec![broken(NO_PANIC, panic)], ..Attempt::default() }),
@@ -209,7 +209,7 @@ impl Swarm<'_> {
                 }
             }
             Kind::Live => {
-                let screen = Screen { paint: Paint::plain(), quiet: true };
+                let screen = Screen::silent();
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
                 let outcome = runtime.block_on(live::play(&staged, &Where::Own, &screen))??;
                 Ok(Attempt::of(&staged, &outcome))
@@ -401,7 +401,8 @@ mod tests {
         let kept = swarm.keeps("storm.toml", file, law, 0).map_err(|error| panic!("{error}")).unwrap();
         let source = Source { name: "storm.toml".into(), text: kept.scenario };
         let staged = scenario::stage(source, Path::new(""), None, None).map_err(|error| panic!("{error}")).unwrap();
-        let (outcome, _) = virtual_time::play(&staged, &swarm.room).map_err(|error| panic!("{error}")).unwrap();
+        let (outcome, _) =
+            virtual_time::play(&staged, &swarm.room, &Screen::silent()).map_err(|error| panic!("{error}")).unwrap();
         let missed: Vec<String> =
             outcome.judgement.rows.iter().filter(|row| !row.held).map(|row| row.expectation.to_string()).collect();
         assert!(missed.iter().any(|row| row.starts_with("availability ≥ 100 % after ")), "{missed:?}");

@@ -17,9 +17,16 @@ pub(crate) struct Screen {
     pub(crate) paint: Paint,
     /// Results are one JSON document at the end.
     pub(crate) quiet: bool,
+    /// The run is held against another one, for which every request is kept.
+    pub(crate) compares: bool,
 }
 
 impl Screen {
+    /// Nothing is shown.
+    pub(crate) const fn silent() -> Self {
+        Self { paint: Paint::plain(), quiet: true, compares: false }
+    }
+
     /// The seed and the line that plays it again, before anything else.
     pub(crate) fn begins(&self, scenario: &Scenario, kind: Kind, replay: &str) {
         let what = match kind {

@@ -9,7 +9,10 @@ use origin_sim::Rule;
 use simulator::{Answers, Ledger, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
 use world::client::RaceOptions;
 
-use super::agree::{Outcome, Watched};
+use super::{
+    agree::{Outcome, Watched},
+    text::Screen,
+};
 use crate::{
     cluster::{Cluster, OriginKind},
     node,
@@ -22,11 +25,11 @@ use crate::{
 ///
 /// # Errors
 /// It could not start, for one thing because it needs more memory than there ever is.
-pub(super) fn play(staged: &Staged, room: &Room) -> Result<(Outcome, Ledger), VerbError> {
+pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<(Outcome, Ledger), VerbError> {
     let mut plan = plan_of(staged)?;
     plan.memory_max = room.all();
     let _taken = room.take(simulator::estimate(&plan, &staged.scenario));
-    let mut watched = Watched::new(&staged.scenario, &plan.directory());
+    let mut watched = Watched::new(&staged.scenario, &plan.directory(), screen);
     let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut watched)
         .map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
     Ok((watched.finish(end), ledger))

@@ -1,4 +1,5 @@
-//! One file, one test: every scenario of this folder and of the library, played in virtual time.
+//! One file, one test: every scenario of this folder, of the library and of those that are played both ways, in virtual
+//! time.
 //!
 //! A scenario that is named in [`LIVE_ONLY`] shows what only real processes show; it must still play, and say why it is
 //! here.
@@ -16,7 +17,7 @@ const LIVE_ONLY: [&str; 0] = [];
 fn main() {
     let arguments = Arguments::from_args();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<PathBuf> = ["tests/scenarios", "examples/incidents"]
+    let mut files: Vec<PathBuf> = ["tests/scenarios", "examples/incidents", "examples/agreement"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten())
         .map(|entry| entry.path())

@@ -1,13 +1,14 @@
 //! Do a live and a virtual run of the same scenario tell the same story?
 //!
-//! Compares what was seen of both, figure by figure, against the limits that this project publishes. Pure; refuses to know
-//! how either was played.
+//! Compares what was seen of both, figure by figure, against the limits that this project publishes. Both are asked for
+//! the same objects by the same users at the same moments, so requests can also be laid side by side one by one
+//! ([`pairs`]). Pure; refuses to know how either was played.
 
 use std::time::Duration;
 
 use cdn_core::Instant;
 
-use crate::observation::{CacheOutcome, Event, EventKind, Observation};
+use crate::observation::{Event, EventKind, Observation};
 
 /// Hit ratios differ by so much at most.
 pub const HIT_RATIO_MAX: f64 = 0.005;
@@ -25,9 +26,8 @@ pub const DISTANCE_MAX: f64 = 0.05;
 /// What was seen of a run, as far as runs are compared.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    latencies: Vec<Duration>,
-    hits: u64,
-    cacheable: u64,
+    /// Requests that are over, in the order in which they ended.
+    requests: Vec<Observation>,
     origin_requests: u64,
     broken_at: Option<Instant>,
     failover: Option<Duration>,
@@ -42,15 +42,8 @@ impl Sample {
 
     /// Takes in a request that is over.
     pub fn observe(&mut self, seen: &Observation) {
-        if seen.intended < self.zero {
-            return;
-        }
-        if seen.is_served() {
-            self.latencies.push(seen.latency());
-        }
-        if !matches!(seen.cache, CacheOutcome::Pass | CacheOutcome::Error) {
-            self.cacheable += 1;
-            self.hits += u64::from(seen.cache.is_hit());
+        if seen.intended >= self.zero {
+            self.requests.push(*seen);
         }
     }
 
@@ -66,9 +59,50 @@ impl Sample {
         }
     }
 
-    fn hit_ratio(&self) -> f64 {
-        if self.cacheable == 0 { 0.0 } else { self.hits as f64 / self.cacheable as f64 }
+    /// How many requests are over.
+    pub const fn requests(&self) -> usize {
+        self.requests.len()
     }
+
+    fn hit_ratio(&self) -> f64 {
+        let cacheable = self.requests.iter().filter(|seen| seen.cache.is_cacheable());
+        let (all, hits) =
+            cacheable.fold((0_u64, 0), |(all, hits), seen| (all + 1, hits + u64::from(seen.cache.is_hit())));
+        if all == 0 { 0.0 } else { hits as f64 / all as f64 }
+    }
+
+    /// Latencies of what was served, ascending.
+    fn latencies(&self) -> Vec<Duration> {
+        let served = self.requests.iter().filter(|seen| seen.is_served());
+        let mut latencies: Vec<Duration> = served.map(Observation::latency).collect();
+        latencies.sort_unstable();
+        latencies
+    }
+}
+
+/// The requests of two runs that somebody meant to make at the same moment, by that moment. Whatever only one of them has
+/// is left out.
+pub fn pairs<'a>(live: &'a Sample, simulated: &'a Sample) -> Vec<(&'a Observation, &'a Observation)> {
+    let key = |seen: &Observation| (seen.intended, seen.place, seen.object);
+    let sorted = |sample: &'a Sample| {
+        let mut all: Vec<&Observation> = sample.requests.iter().collect();
+        all.sort_by_key(|seen| key(seen));
+        all
+    };
+    let (live, mut others) = (sorted(live), sorted(simulated).into_iter().peekable());
+    let pair = |seen: &'a Observation| {
+        while others.next_if(|other| key(other) < key(seen)).is_some() {}
+        others.next_if(|other| key(other) == key(seen)).map(|other| (seen, other))
+    };
+    live.into_iter().filter_map(pair).collect()
+}
+
+/// The share of the live run's requests that came to the same: outcome, PoP, and what the edge's store had to do with it.
+/// There is no limit to it: two requests that come within a few microseconds may change places.
+pub fn alike(live: &Sample, simulated: &Sample) -> f64 {
+    let same = |a: &Observation, b: &Observation| (a.outcome, a.pop, a.cache) == (b.outcome, b.pop, b.cache);
+    let count = pairs(live, simulated).into_iter().filter(|(a, b)| same(a, b)).count();
+    if live.requests.is_empty() { 1.0 } else { count as f64 / live.requests.len() as f64 }
 }
 
 /// One figure of both runs.
@@ -95,9 +129,7 @@ impl Figure {
 
 /// Compares two runs of one scenario. `probe_interval` is how far the times to fail over may be apart.
 pub fn compare(live: &Sample, simulated: &Sample, probe_interval: Duration) -> Vec<Figure> {
-    let (mut a, mut b) = (live.latencies.clone(), simulated.latencies.clone());
-    a.sort_unstable();
-    b.sort_unstable();
+    let (a, b) = (live.latencies(), simulated.latencies());
     let share = |name, live: f64, simulated: f64, limit: f64| Figure {
         name,
         live,
@@ -160,16 +192,17 @@ mod tests {
     use cdn_core::Reason;
 
     use super::*;
-    use crate::observation::{Integrity, Outcome};
+    use crate::observation::{CacheOutcome, Integrity, Outcome};
 
     fn sample(latencies_ms: impl Iterator<Item = u64>, every_hit: u64, origin_requests: u64) -> Sample {
         let mut sample = Sample::new(Instant::ZERO);
         for (at, ms) in latencies_ms.enumerate() {
             let is_miss = (at as u64).is_multiple_of(every_hit);
+            let intended = Instant::ZERO + Duration::from_millis(at as u64);
             sample.observe(&Observation {
-                intended: Instant::ZERO,
-                started: Instant::ZERO,
-                finished: Instant::ZERO + Duration::from_millis(ms),
+                intended,
+                started: intended,
+                finished: intended + Duration::from_millis(ms),
                 place: 0,
                 asked: None,
                 pop: None,
@@ -210,6 +243,19 @@ mod tests {
         assert_eq!(all(compare(&live, &close, interval)), [] as [&str; 0]);
         let far = sample((0..1000).map(|at| 40 + at % 100), 8, 103);
         assert_eq!(all(compare(&live, &far, interval)), ["hit_ratio", "origin_requests", "p50", "p99", "ks_distance"]);
+    }
+
+    #[test]
+    fn requests_are_laid_side_by_side_by_the_moment_that_they_were_meant_for() {
+        let live = sample((0..10).map(|_| 20), 10, 1);
+        let mut simulated = sample((0..10).map(|_| 21), 5, 1);
+        simulated.requests.reverse();
+        simulated.requests.retain(|seen| seen.intended != Instant::ZERO + Duration::from_millis(3));
+        let pairs = pairs(&live, &simulated);
+        assert_eq!(pairs.len(), 9);
+        assert!(pairs.iter().all(|(a, b)| a.intended == b.intended && b.latency() > a.latency()));
+        // The fourth has no twin, and the sixth is a miss in one of them alone.
+        assert_eq!(alike(&live, &simulated), 0.8);
     }
 
     #[test]
