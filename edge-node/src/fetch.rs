@@ -481,12 +481,17 @@ async fn parent_answer(
             let request = outgoing.request(node, OriginRequestBody::Empty, want.interims);
             let mut sending = std::pin::pin!(lease.send(request));
             loop {
-                match tokio::time::timeout(origin.connection_timeout, sending.as_mut()).await {
-                    Ok(answer) => break answer,
-                    // It may be waiting for a slow origin, or be gone: a process that was stopped still has its
-                    // sockets.
-                    Err(_) if is_alive(node, address, origin.connection_timeout).await => {}
-                    Err(_) => return None,
+                if let Ok(answer) = tokio::time::timeout(origin.connection_timeout, sending.as_mut()).await {
+                    break answer;
+                }
+                // It may be waiting for a slow origin, or be gone: a process that was stopped still has its sockets. Its
+                // answer does not wait until that is known.
+                tokio::select! {
+                    biased;
+                    answer = sending.as_mut() => break answer,
+                    alive = is_alive(node, address, origin.connection_timeout) => if !alive {
+                        return None;
+                    },
                 }
             }
         };

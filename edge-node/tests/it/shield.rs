@@ -5,7 +5,7 @@ use std::time::Duration;
 use cdn_core::Counter;
 use edge_node::Tier;
 
-use crate::support::{Act, Scripted, Setup, exchange, get, line, ok, parent, status};
+use crate::support::{Act, Gate, Scripted, Setup, exchange, get, line, ok, parent, status, wait_until};
 
 const MINUTE: &str = "Cache-Control: max-age=60\r\n";
 
@@ -66,9 +66,29 @@ async fn a_draining_or_absent_shield_is_passed_by() {
     assert!(reply.header("server-timing").contains("edge-shield;desc=\"IAD unavailable\""), "{}", reply.head);
     assert_eq!((shield.count(Counter::EdgeMisses), edge.count(Counter::EdgeShieldBypasses)), (0, 1));
     shield.stop.cancel();
-    crate::support::wait_until("the shield is gone", || std::net::TcpStream::connect(shield.address).is_err()).await;
+    wait_until("the shield is gone", || std::net::TcpStream::connect(shield.address).is_err()).await;
     assert_eq!(get(edge.address, "/b").await.status, 200);
     assert_eq!((edge.count(Counter::EdgeShieldBypasses), origin.requests()), (2, 2));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_shield_does_not_wait_until_it_is_known_to_be_alive() {
+    let gate = Gate::new();
+    let answer = vec![Act::Gate(gate.clone()), ok(MINUTE, "from the shield")];
+    // Whoever asks whether it lives is told nothing.
+    let shield = Scripted::start(move |_, number| if number == 0 { answer.clone() } else { vec![Act::Silence] }).await;
+    let origin = Scripted::always(vec![ok(MINUTE, "from the origin")]).await;
+    let mut setup = Setup::new(origin.address).app(|app| {
+        app.shield = true;
+        app.connection_timeout = Duration::from_secs(1);
+    });
+    setup.config.parents = vec![parent(Tier::Shield, "IAD", shield.address)];
+    let edge = setup.start().await;
+    let asking = tokio::spawn(get(edge.address, "/a"));
+    wait_until("the edge asks whether the shield lives", || shield.requests() == 2).await;
+    gate.open();
+    assert_eq!(asking.await.unwrap().text(), "from the shield");
+    assert_eq!(origin.requests(), 0);
 }
 
 #[tokio::test]
