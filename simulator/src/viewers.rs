@@ -306,6 +306,10 @@ impl<W: Witness> Sim<'_, W> {
     pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
         if request.addresses.is_empty() {
+            // The connection that there would have been is somebody else's turn.
+            let intended = request.intended;
+            self.drop_connection(key);
+            self.next_in_line(&intended);
             return self.fail(key, Reason::ViewerResolveFailed);
         }
         request.first = request.addresses.first().copied().unwrap_or(NOBODY);
