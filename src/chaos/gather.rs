@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cdn_core::{Counter, NodeId, Role};
 use futures_util::future::join_all;
 use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 use world::{
     Directory, EventKind, Member,
     scenario::{Scenario, What},
@@ -16,6 +17,8 @@ use crate::{cluster::Cluster, hands::Admin, node::wire::EdgeSeen};
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 /// How often nodes are asked what they count; begins with time zero, so that a count belongs to one second.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
+/// A look begins so long before its second is over: about as long as all nodes take to answer.
+const LOOK_LEAD: Duration = Duration::from_millis(4);
 /// A node that has not answered by then is left out this time.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -87,16 +90,18 @@ impl Meters {
         Self { cluster, admin, directory, wanted, last: BTreeMap::new() }
     }
 
-    pub(super) async fn run(mut self, zero: Instant, news: mpsc::Sender<News>) {
+    /// `over` says that nothing more comes: then there is a last look, at what came after the last whole second.
+    pub(super) async fn run(mut self, zero: Instant, news: mpsc::Sender<News>, over: CancellationToken) {
         // The first look is at what there was before.
-        tokio::time::sleep_until(zero - Duration::from_millis(20)).await;
-        self.look(zero - Duration::from_millis(20), &news).await;
+        tokio::time::sleep_until(zero - LOOK_LEAD).await;
+        self.look(zero - LOOK_LEAD, &news).await;
         let mut due = zero;
         loop {
             due += METRICS_INTERVAL;
-            tokio::time::sleep_until(due).await;
+            let is_over = over.run_until_cancelled(tokio::time::sleep_until(due - LOOK_LEAD)).await.is_none();
             // What was counted belongs to the second that is over.
-            if !self.look(due - Duration::from_millis(1), &news).await {
+            let at = if is_over { Instant::now() } else { due - Duration::from_millis(1) };
+            if !self.look(at, &news).await || is_over {
                 return;
             }
         }

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 use simulator::Witness as _;
 use tokio::{signal::unix::SignalKind, sync::mpsc, time::Instant};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use world::{
     Directory, Event, EventKind,
     scenario::{Action, HealTarget, Scenario},
@@ -37,6 +37,8 @@ use crate::{
 
 /// How long the last counts may take to arrive after the end.
 const LAST_COUNTS: Duration = Duration::from_millis(400);
+/// How long nodes may take to say what they have counted in the end.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How often is looked whether the run is over.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often an invalidation is asked how far it has come.
@@ -149,9 +151,11 @@ async fn run(
     let (news, mut heard) = mpsc::channel::<News>(1024);
     let background = [
         tokio::spawn(gather::watch_health(Arc::clone(&cluster), admin.clone(), Arc::clone(&directory), news.clone())),
-        tokio::spawn(Meters::new(cluster, admin, Arc::clone(&directory), scenario).run(zero, news.clone())),
         tokio::spawn(listen(api.clone(), Arc::clone(&directory), news.clone())),
     ];
+    let over = CancellationToken::new();
+    let meters = Meters::new(cluster, admin, Arc::clone(&directory), scenario).run(zero, news.clone(), over.clone());
+    let meters = AbortOnDropHandle::new(tokio::spawn(meters));
     let _background = background.map(AbortOnDropHandle::new);
     let steps = Steps { api: api.clone(), scenario: scenario.clone(), zero, news, undo: Arc::clone(undo) };
     let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
@@ -180,6 +184,12 @@ async fn run(
                 }
             }
         }
+    }
+    // Requests that began before the end have reached origins after it.
+    over.cancel();
+    let _ = tokio::time::timeout(LAST_LOOK, meters).await;
+    while let Ok((at, kind)) = heard.try_recv() {
+        watched.note(&Event { at: RunInstant::ZERO + at.saturating_duration_since(begin), kind });
     }
     Ok(watched.finish(scenario.end()))
 }
