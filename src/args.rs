@@ -422,6 +422,15 @@ pub(crate) struct FaultArgs {
     /// Answer at this many bits per second.
     #[arg(long, value_name = "BPS", group = "how", value_parser = parse_bps)]
     pub(crate) throttle: Option<u64>,
+    /// Have a clock that is ahead by this time: what arrives is older than it is, signatures end too early.
+    #[arg(long, value_name = "DURATION", group = "how", conflicts_with = "clock_behind")]
+    pub(crate) clock_ahead: Option<Span>,
+    /// Have a clock that is behind by this time.
+    #[arg(long, value_name = "DURATION", group = "how")]
+    pub(crate) clock_behind: Option<Span>,
+    /// Have no room for logs: their lines are lost.
+    #[arg(long, group = "how")]
+    pub(crate) logs_full: bool,
     /// Only for paths like this, with * and ? as wildcards.
     #[arg(long, value_name = "GLOB")]
     pub(crate) path: Option<String>,

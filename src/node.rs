@@ -67,7 +67,7 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(move || idle.flush()).build()?;
     let generation = config.generation();
-    let frame = Frame { cluster, plan, token: config.token, stop, world: config.world, generation };
+    let frame = Frame { cluster, plan, token: config.token, stop, world: config.world, generation, log: log.clone() };
     let served = runtime.block_on(async {
         match role {
             Role::Edge | Role::Regional | Role::Shield => edge::serve(frame).await,
@@ -91,6 +91,8 @@ pub(crate) struct Frame {
     pub(crate) world: String,
     /// What responses mean that were stored in this world; see [`NodeConfig::generation`].
     pub(crate) generation: String,
+    /// Where its lines go.
+    pub(crate) log: LogWriter,
 }
 
 impl Frame {
@@ -108,7 +110,7 @@ impl Frame {
     pub(crate) async fn announce(&self, common: Common, routes: Router) -> anyhow::Result<()> {
         let address = self.plan.addresses.admin.with_context(|| format!("{} has no admin port", self.plan.id))?;
         let listener = admin::listen(address).await?;
-        let routes = common.routes().merge(routes);
+        let routes = common.routes(self.log.clone()).merge(routes);
         tokio::spawn(admin::serve(listener, self.token.clone(), routes, self.stop.clone()));
         let line = serde_json::to_string(&ReadyLine { ready: self.name() })?;
         let mut out = std::io::stdout().lock();
@@ -128,6 +130,8 @@ pub(crate) struct Common {
     pub(crate) wan: Option<Wan>,
     /// What else happens when faults change.
     pub(crate) on_faults: Arc<dyn Fn(&FaultSet) + Send + Sync>,
+    /// Makes its clock go wrong by so many nanoseconds.
+    pub(crate) set_clock: Arc<dyn Fn(i64) + Send + Sync>,
     /// The world.
     pub(crate) cluster: Arc<Cluster>,
     /// The node.
@@ -135,33 +139,39 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    fn routes(self) -> Router {
+    fn routes(mut self, log: LogWriter) -> Router {
+        self.counters.push((Arc::clone(log.counters()), &["log"]));
         Router::new()
             .route("/health", get(async || "up\n"))
             .route("/metrics", get(metrics))
             .route("/faults", put(faults))
             .route("/measure", put(measure))
-            .with_state(self)
+            .with_state((self, log))
     }
 }
 
-async fn metrics(State(common): State<Common>) -> String {
+async fn metrics(State((common, _)): State<(Common, LogWriter)>) -> String {
     let pop = common.plan.pop.map(|pop| format!(",pop=\"{pop}\"")).unwrap_or_default();
     let labels = format!("node=\"{}\"{pop}", common.plan.id);
     let rows = common.counters.iter().map(|(counters, roles)| counters.prometheus(roles, &labels));
     rows.chain([(common.metrics)(&labels)]).collect()
 }
 
-async fn faults(State(common): State<Common>, Json(set): Json<FaultSet>) -> &'static str {
+async fn faults(State((common, log)): State<(Common, LogWriter)>, Json(set): Json<FaultSet>) -> &'static str {
     if let Some(wan) = &common.wan {
         links::apply_faults(wan, &common.cluster, &set);
     }
     (common.on_faults)(&set);
+    (common.set_clock)(set.clock_of(&common.plan.id));
+    log.set_full(set.has_full_logs(&common.plan.id));
     tracing::info!(links = set.links.len(), nodes = set.nodes.len(), "faults applied");
     "ok\n"
 }
 
-async fn measure(State(common): State<Common>, Json(ask): Json<MeasureAsk>) -> Json<Vec<WayMeasured>> {
+async fn measure(
+    State((common, _)): State<(Common, LogWriter)>,
+    Json(ask): Json<MeasureAsk>,
+) -> Json<Vec<WayMeasured>> {
     let Some(wan) = &common.wan else { return Json(Vec::new()) };
     let atlas = common.cluster.world.atlas();
     let ways = ask.ways.iter().map(async |way| {

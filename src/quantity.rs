@@ -51,6 +51,7 @@ impl fmt::Display for Span {
         let nanos = self.0.as_nanos();
         match nanos {
             0 => f.write_str("0s"),
+            n if n % 86_400_000_000_000 == 0 => write!(f, "{}d", n / 86_400_000_000_000),
             n if n % 60_000_000_000 == 0 => write!(f, "{}m", n / 60_000_000_000),
             n if n % 1_000_000_000 == 0 => write!(f, "{}s", n / 1_000_000_000),
             n if n % 1_000_000 == 0 => write!(f, "{}ms", n / 1_000_000),

@@ -274,6 +274,9 @@ counters! {
     ViewerLoadObservationsDropped, "viewer", "viewer_load_observations_dropped_total", Counter, "observations of loads dropped because their reader was too slow";
     ViewerLedgersDropped, "viewer", "viewer_ledgers_dropped_total", Counter, "ledgers dropped because the limit was reached";
     // wan
+    // what every process writes
+    LogLinesLost, "log", "log_lines_lost_total", Counter, "lines of a log that could not be written";
+
     WanConnects, "wan", "wan_connects_total", Counter, "connections opened through links";
     WanDialNoRoute, "wan", "wan_dial_no_route_total", Counter, "dials to an address that no site owns, refused";
     WanConnectsFailed, "wan", "wan_connects_failed_total", Counter, "connects that the target refused";

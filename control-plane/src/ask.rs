@@ -48,6 +48,12 @@ pub struct FaultAsk {
     pub garbage: bool,
     /// Send bodies at so many bits per second.
     pub throttle_bps: Option<u64>,
+    /// Take a date for the right one that is so many milliseconds ahead, or behind where negative.
+    #[serde(default)]
+    pub clock_ahead_ms: Option<i64>,
+    /// Have no room for logs: their lines are lost.
+    #[serde(default)]
+    pub logs_full: bool,
     /// Only requests for paths that match this glob.
     pub path: Option<String>,
     /// Only connections from this site.

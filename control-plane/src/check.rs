@@ -16,6 +16,8 @@ use crate::{
 
 /// The longest delay that a fault may add.
 const DELAY_MS_MAX: f64 = 600_000.0;
+/// The farthest that a clock may be off: a hundred years.
+const CLOCK_MS_MAX: u64 = 100 * 366 * 86_400_000;
 /// The longest path glob.
 const GLOB_BYTES_MAX: usize = 1024;
 /// The longest invalidation path (CloudFront's limit).
@@ -40,6 +42,19 @@ pub(crate) fn node_faults(ask: &FaultAsk, registry: &Registry) -> Result<Vec<Fau
             message: format!("{node} is spoken to by HTTPS: nobody between can see a path, or answer with a status"),
             hint: Some("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) is done".into()),
         });
+    }
+    if let Some(whole) = effects.iter().find(|effect| effect.is_of_whole_node())
+        && (ask.rate.is_some_and(|rate| rate < 1.0) || ask.path.is_some() || ask.from.is_some())
+    {
+        let what = whole.kind();
+        return Err(Refusal::invalid(format!("{what} is of a whole node: rate, path and from are for requests")));
+    }
+    if effects.iter().any(|effect| effect.is_of_whole_node())
+        && let Some(node) = nodes.iter().find(|node| registry.is_app(node))
+    {
+        return Err(Refusal::invalid(format!(
+            "{node} is an app of your own: it has no clock and no log of this world's"
+        )));
     }
     let rate = ask.rate.map_or(Ok(1.0), |rate| share("rate", rate))?;
     if let Some(glob) = &ask.path {
@@ -76,6 +91,9 @@ fn effects(ask: &FaultAsk) -> Result<Vec<Effect>, Refusal> {
     if let Some(bps) = ask.throttle_bps {
         effects.push(Effect::Throttle { bps: bandwidth(bps)? });
     }
+    if let Some(ms) = ask.clock_ahead_ms {
+        effects.push(Effect::Clock { ahead_ns: clock(ms)? });
+    }
     let switches = [
         (ask.refuse, Effect::Refuse),
         (ask.reset, Effect::Reset),
@@ -83,6 +101,7 @@ fn effects(ask: &FaultAsk) -> Result<Vec<Effect>, Refusal> {
         (ask.truncate, Effect::Truncate),
         (ask.stall, Effect::Stall),
         (ask.garbage, Effect::Garbage),
+        (ask.logs_full, Effect::LogsFull),
     ];
     effects.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, effect)| effect));
     if [ask.refuse, ask.reset, ask.blackhole].into_iter().filter(|on| *on).count() > 1 {
@@ -92,7 +111,9 @@ fn effects(ask: &FaultAsk) -> Result<Vec<Effect>, Refusal> {
         return Err(Refusal::Invalid {
             message: "the fault does nothing".into(),
             hint: Some(
-                "name status, latency_ms, refuse, reset, blackhole, truncate, stall, garbage or throttle_bps".into(),
+                "name status, latency_ms, refuse, reset, blackhole, truncate, stall, garbage, throttle_bps, clock_ahead_ms \
+                 or logs_full"
+                    .into(),
             ),
         });
     }
@@ -174,6 +195,14 @@ pub(crate) fn path(path: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid("path must begin with / and be percent-encoded, at most 8192 bytes"))
 }
 
+/// By how much a clock goes wrong, in nanoseconds: not at all is no fault, and a century is enough for every certificate.
+fn clock(ahead_ms: i64) -> Result<i64, Refusal> {
+    if ahead_ms != 0 && ahead_ms.unsigned_abs() <= CLOCK_MS_MAX {
+        return Ok(ahead_ms * 1_000_000);
+    }
+    Err(Refusal::invalid(format!("clock_ahead_ms must not be 0, and at most {CLOCK_MS_MAX} either way")))
+}
+
 fn share(name: &str, share: f64) -> Result<f64, Refusal> {
     if share > 0.0 && share <= 1.0 {
         return Ok(share);
@@ -251,6 +280,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_a_whole_node_is_a_fault_of_its_own() {
+        let all = faults(serde_json::json!({"target": "edge.fra", "clock_ahead_ms": -90_500, "logs_full": true}));
+        assert_eq!(all.unwrap(), ["edge.fra clock (90.5 s behind)", "edge.fra logs_full"]);
+    }
+
+    #[test]
     fn values_out_of_range_and_contradictions_are_refused() {
         for (wrong, why) in [
             (serde_json::json!({"target": "primary"}), "the fault does nothing"),
@@ -261,6 +296,10 @@ mod tests {
             (serde_json::json!({"target": "primary", "latency_ms": 1e300}), "latency_ms must"),
             (serde_json::json!({"target": "primary", "throttle_bps": 0}), "throttle_bps must"),
             (serde_json::json!({"target": "primary", "refuse": true, "reset": true}), "a connection is refused"),
+            (serde_json::json!({"target": "fra", "clock_ahead_ms": 0}), "clock_ahead_ms must"),
+            (serde_json::json!({"target": "fra", "clock_ahead_ms": i64::MIN}), "clock_ahead_ms must"),
+            (serde_json::json!({"target": "fra", "clock_ahead_ms": 1, "rate": 0.5}), "clock is of a whole node"),
+            (serde_json::json!({"target": "fra", "logs_full": true, "from": "iad"}), "logs_full is of a whole node"),
             (serde_json::json!({"target": "primary", "stall": true, "path": "a b"}), "path must"),
             (serde_json::json!({"target": "primary", "stall": true, "from": "mars"}), "there is no site"),
             (serde_json::json!({"target": "nobody", "stall": true}), "there is no node"),

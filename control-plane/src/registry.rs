@@ -108,6 +108,11 @@ impl Registry {
         self.nodes.get(id).is_some_and(|entry| entry.info.is_sealed)
     }
 
+    /// Whether it is an app of the user's, and no process of this world.
+    pub(crate) fn is_app(&self, id: &NodeId) -> bool {
+        self.nodes.get(id).is_some_and(|entry| entry.info.app.is_some())
+    }
+
     pub(crate) fn pop_of(&self, id: &NodeId) -> Option<PopCode> {
         self.nodes.get(id).and_then(|entry| entry.info.pop)
     }

@@ -18,7 +18,7 @@ pub use self::{
     format::LogFormat,
     writer::{LineWriter, LogWriter},
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 
 /// What lines of the access log come from.
 const TARGET: &str = "access";
@@ -50,6 +50,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Standard {
     pub(crate) style: LogStyle,
+    /// What the node takes for the date.
+    pub(crate) wall: WallClock,
     /// `X-Amz-Cf-Pop`.
     pub(crate) location: HeaderValue,
     pub(crate) asked: Asked,
@@ -70,7 +72,7 @@ impl Entry {
             None => self.write_after(took, bytes),
             Some(standard) => {
                 let location = &*text(&standard.location);
-                let ended = Ended { at: Clock::wall(), took, body_bytes: bytes, is_whole, location };
+                let ended = Ended { at: standard.wall.now(), took, body_bytes: bytes, is_whole, location };
                 let Some(answered) = &standard.answered else { return };
                 if let Some(line) = standard_log::line(standard.style, &standard.asked, answered, &ended) {
                     tracing::info!(target: TARGET, standard = &*line);

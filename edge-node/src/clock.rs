@@ -1,6 +1,12 @@
 //! The one place where the machine's clocks become [`Instant`] and [`WallTime`].
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use cdn_core::{Instant, WallTime};
 
@@ -25,13 +31,36 @@ impl Clock {
         // Far deadlines saturate: a year is for ever.
         self.began + span.min(Duration::from_secs(365 * 86_400))
     }
+}
 
-    pub(crate) fn wall() -> WallTime {
-        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => WallTime::from_unix_nanos(i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)),
-            Err(before) => {
-                WallTime::from_unix_nanos(-i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX))
-            }
-        }
+/// What a node takes for the date. Cheap to clone; clones go wrong together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WallClock {
+    /// By how many nanoseconds it is ahead of the machine's.
+    ahead: Arc<AtomicI64>,
+}
+
+impl WallClock {
+    /// The date, as far as this node knows.
+    pub(crate) fn now(&self) -> WallTime {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        WallTime::from_unix_nanos(machine_nanos().saturating_add(i128::from(ahead)))
+    }
+
+    /// Makes it go wrong by so many nanoseconds, or right with 0.
+    pub(crate) fn set_ahead(&self, nanos: i64) {
+        self.ahead.store(nanos, Ordering::Relaxed);
+    }
+}
+
+/// The date by the machine's own clock: what lines of a log are told apart by, whatever their node takes for the date.
+pub(crate) fn machine_date() -> WallTime {
+    WallTime::from_unix_nanos(machine_nanos())
+}
+
+fn machine_nanos() -> i128 {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i128::try_from(since.as_nanos()).unwrap_or(i128::MAX),
+        Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX),
     }
 }

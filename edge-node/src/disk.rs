@@ -40,7 +40,7 @@ use cdn_core::{
 use self::files::Directory;
 use crate::{
     body::counted,
-    clock::Clock,
+    clock::WallClock,
     config::{DiskConfig, Limits},
     object::Object,
 };
@@ -49,6 +49,7 @@ use crate::{
 pub(crate) struct Disk {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    wall: WallClock,
 }
 
 /// What was found and not yet read.
@@ -130,6 +131,7 @@ impl Disk {
         limits: &Limits,
         object_bytes_max: u64,
         counters: &Arc<Counters>,
+        wall: &WallClock,
     ) -> io::Result<Self> {
         let settings = DiskSettings {
             bytes_max: config.bytes_max,
@@ -164,7 +166,7 @@ impl Disk {
             let shared = Arc::clone(&shared);
             move || writer::run(&shared)
         })?;
-        Ok(Self { shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { shared, writer: Mutex::new(Some(writer)), wall: wall.clone() })
     }
 
     /// What keys on this tier are hashed with.
@@ -186,7 +188,7 @@ impl Disk {
         lacking: Option<ByteRange>,
     ) -> Option<Result<OnDisk, Reason>> {
         let state = self.shared.lock();
-        let found = state.tier.find(Clock::wall(), key, request, lacking)?;
+        let found = state.tier.find(self.wall.now(), key, request, lacking)?;
         let segments: Vec<_> = records_of(&found).map(|located| located.place.segment).collect();
         let file = |segment| Some((segment, Arc::clone(state.files.get(&segment)?)));
         let files = segments.into_iter().map(file).collect::<Option<_>>()?;
@@ -206,7 +208,7 @@ impl Disk {
 
     /// Whether there is something that answers a request.
     pub(crate) fn has(&self, key: CacheKey, request: &RequestHead<'_>) -> bool {
-        self.shared.lock().tier.find(Clock::wall(), key, request, None).is_some()
+        self.shared.lock().tier.find(self.wall.now(), key, request, None).is_some()
     }
 
     /// What selects the record that answers a request.
@@ -295,7 +297,7 @@ impl Disk {
             .filter_map(|located| Some((located, Arc::clone(state.files.get(&located.place.segment)?))))
             .collect();
         drop(state);
-        let now = Clock::wall();
+        let now = self.wall.now();
         let head = |(located, file): (Located, Arc<File>)| {
             let (header, record) = files::read_head(&file, self.shared.seed, located.place).ok()?;
             located.is(&header).then(|| disk::detail(now, &header, &record))

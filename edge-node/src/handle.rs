@@ -206,6 +206,12 @@ impl Handle {
         Ok(())
     }
 
+    /// Makes what the node takes for the date go wrong by `ahead` nanoseconds, or right with 0: the age and freshness of what
+    /// arrives, `Date` of its own, and whether signatures hold follow it. Lines of its log do not.
+    pub fn set_clock(&self, ahead: i64) {
+        self.node.wall.set_ahead(ahead);
+    }
+
     /// Takes the node out of service or back: a draining edge fails the probe of routers and serves whoever still
     /// comes; a draining regional cache or shield sends who asks to what is behind it.
     pub fn drain(&self, drain: bool) {

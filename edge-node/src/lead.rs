@@ -20,7 +20,6 @@ use tokio::sync::oneshot;
 use crate::{
     asked::Asked,
     body::{OriginBody, Subscription},
-    clock::Clock,
     connection::Wire,
     disk::Disk,
     encode,
@@ -216,7 +215,7 @@ impl Flight {
     fn on_confirmed(&mut self, fetched: Fetched) {
         let now = self.node.clock.now();
         let Some(stale) = self.stale.take() else { return self.node.store.released(self.fetch) };
-        let mut headers = stale.head.headers_confirmed_by(&fetched.headers, Clock::wall());
+        let mut headers = stale.head.headers_confirmed_by(&fetched.headers, self.node.wall.now());
         let vary = Vary::of(&headers, self.asked.behavior());
         let storing = self.assess(stale.head.status(), &headers, &vary, fetched.requested_at, now);
         self.own = self.receive(&mut headers);
@@ -466,7 +465,7 @@ impl Flight {
     /// Makes headers fit to be stored; what is only for whoever caused the fetch is returned.
     fn receive(&self, headers: &mut HeaderMap) -> HeaderMap {
         let behavior = self.asked.behavior();
-        forward::receive_response_headers(headers, behavior, Clock::wall());
+        forward::receive_response_headers(headers, behavior, self.node.wall.now());
         forward::withhold(headers, behavior)
     }
 
@@ -487,7 +486,7 @@ impl Flight {
             head: Arc::clone(head),
             part,
             lifetime,
-            stored_at: Clock::wall(),
+            stored_at: self.node.wall.now(),
         };
         Draft::new(disk.seed(), self.ticket?, &request, record)
     }
@@ -529,7 +528,7 @@ impl Flight {
             vary,
             requested_at,
             responded_at,
-            date: Clock::wall(),
+            date: self.node.wall.now(),
             policy: behavior.cache_policy(),
             error_ttl_min: self.asked.distribution.error_pages().ttl(status),
             authorized: behavior.forwards_authorization_of(&self.asked.headers),

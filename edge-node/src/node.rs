@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     BuildError,
     asked::Asked,
-    clock::Clock,
+    clock::{Clock, WallClock},
     config::{Config, Limits, Parent, Places, Tier},
     dial::BoxConnect,
     disk::Disk,
@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
+    /// What this node takes for the date.
+    pub(crate) wall: WallClock,
     pub(crate) distributions: ArcSwap<Distributions>,
     pub(crate) origins: BTreeMap<String, Authority>,
     pub(crate) https_origins: BTreeMap<String, OriginTls>,
@@ -114,7 +116,8 @@ impl Node {
         };
         counters.set(Counter::EdgeStoreBytesMax, settings.bytes_max);
         let limits = &config.limits;
-        let disk = config.disk.as_ref().map(|disk| Disk::open(disk, limits, config.object_bytes_max, &counters));
+        let wall = WallClock::default();
+        let disk = config.disk.as_ref().map(|disk| Disk::open(disk, limits, config.object_bytes_max, &counters, &wall));
         let disk = disk.transpose().map_err(BuildError::Disk)?;
         let distributions = Distributions::new(config.distributions).map_err(BuildError::Distributions)?;
         let debts = config.parents.iter().map(|_| Mutex::new(ParentDebts::new(config.limits.purges_owed_max)));
@@ -135,6 +138,7 @@ impl Node {
             tier: config.tier,
             log_style: config.log_style,
             clock: Clock::new(),
+            wall: wall.clone(),
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
             https_origins,
@@ -148,7 +152,7 @@ impl Node {
             disk,
             tls: tls.map_err(BuildError::Certificate)?,
             https_port: https.map_or(443, |https| https.port),
-            signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max),
+            signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max, wall),
             functions: Functions::new(functions, Arc::clone(&counters)),
             pool,
             encoders: Encoders::new(config.compression),

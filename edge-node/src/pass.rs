@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use crate::{
     asked::Asked,
     body::{ResponseBody, Source, ViewerBody},
-    clock::Clock,
     fetch::{FetchFailure, Fetched, Want, fetch},
     lead, miss,
     purge::purge,
@@ -61,7 +60,7 @@ async fn changed(case: Case, asked: Asked, fetched: Fetched, mut story: Story) -
 /// Hands a response from behind on to one viewer.
 pub(crate) fn relay(case: Case, asked: &Asked, fetched: Fetched, mut story: Story) -> Response<ResponseBody> {
     let Fetched { status, mut headers, body, ledger, parent, .. } = fetched;
-    forward::receive_response_headers(&mut headers, asked.behavior(), Clock::wall());
+    forward::receive_response_headers(&mut headers, asked.behavior(), case.node.wall.now());
     story.ledger.append(&ledger);
     story.forwarded_status = Some(status);
     if let Some(parent) = parent {

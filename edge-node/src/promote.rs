@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     asked::Asked,
-    clock::Clock,
     disk::{OnDisk, Restored},
     node::Node,
     store::Lead,
@@ -71,7 +70,7 @@ async fn carry_out(node: &Node, asked: &Asked, lead: Lead, found: OnDisk) -> Pro
     const MOMENT: Duration = Duration::from_nanos(1);
     let since = node.clock.now() - MOMENT;
     let lifetime = |record: &RecordHead| {
-        let left = aged(record.lifetime, record.stored_at, Clock::wall());
+        let left = aged(record.lifetime, record.stored_at, node.wall.now());
         Lifetime { fresh_for: left.fresh_for.max(record.lifetime.fresh_for.min(MOMENT)), ..left }
     };
     let kept = match restored {

@@ -16,7 +16,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     body::ResponseBody,
-    clock::Clock,
     config::Tier,
     extras::Extras,
     node::Node,
@@ -301,7 +300,7 @@ pub(crate) fn finish(occasion: Occasion<'_>, story: Story, status: StatusCode, f
         pop: &node.pop_header,
         request_id,
         via: (!inner).then_some(&node.via),
-        now: Clock::wall(),
+        now: node.wall.now(),
     };
     forward::dress(fields, &worn);
     if diagnostics.reason || inner {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cdn_core::{
-    Counter, Instant, Reason,
+    Counter, Instant, Reason, WallTime,
     continuous_deployment::{self, ContinuousDeployment},
     distribution::Diagnostics,
     fields::Fields,
@@ -34,7 +34,6 @@ use crate::{
     access_log::{self, Standard},
     asked::Asked,
     body::{Accounts, ResponseBody},
-    clock::Clock,
     config::Tier,
     connection::{InFlight, Wire},
     error_pages::{self, Held, PageRequest},
@@ -222,7 +221,7 @@ impl ViewerService {
                 }
                 let distribution = match distribution.continuous_deployment() {
                     Some(policy) => {
-                        let (is_staging, cookie) = deploy(policy, parts, &request_id, way)?;
+                        let (is_staging, cookie) = deploy(policy, parts, &request_id, way, node.wall.now())?;
                         set_cookie = cookie;
                         let staging = is_staging.then(|| distributions.by_id(policy.staging())).flatten();
                         staging.unwrap_or(distribution)
@@ -545,7 +544,13 @@ fn standard_of(service: &ViewerService, parts: &Parts) -> Option<Box<Standard>> 
         version: parts.version,
         tls: service.secure.as_ref().map(|secure| (secure.session.protocol, secure.session.cipher)),
     };
-    Some(Box::new(Standard { style: node.log_style, location: node.pop_header.clone(), asked, answered: None }))
+    Some(Box::new(Standard {
+        wall: service.node.wall.clone(),
+        style: node.log_style,
+        location: node.pop_header.clone(),
+        asked,
+        answered: None,
+    }))
 }
 
 /// What it says of the response.
@@ -620,9 +625,10 @@ fn deploy(
     parts: &mut Parts,
     request_id: &HeaderValue,
     way: Way,
+    today: WallTime,
 ) -> Result<(bool, Option<HeaderValue>), Reason> {
     let draw = (way == Way::Long).then(|| draw_of(request_id));
-    let choice = policy.choose(&parts.headers, Clock::wall(), draw).ok_or(Reason::Internal)?;
+    let choice = policy.choose(&parts.headers, today, draw).ok_or(Reason::Internal)?;
     continuous_deployment::remove_cookie(&mut parts.headers);
     Ok((choice.is_staging, choice.set_cookie))
 }

@@ -11,7 +11,7 @@ use cdn_core::{
     signing::{Claim, Policy, Refusal, SignedRequest, TrustedKeys, VerifiedPolicies},
 };
 
-use crate::{clock::Clock, verify::SignatureLibraries};
+use crate::{clock::WallClock, verify::SignatureLibraries};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,11 +19,12 @@ pub(crate) struct Signatures {
     seed: KeySeed,
     policies_max: usize,
     verified: Mutex<VerifiedPolicies>,
+    wall: WallClock,
 }
 
 impl Signatures {
-    pub(crate) const fn new(seed: KeySeed, policies_max: usize) -> Self {
-        Self { seed, policies_max, verified: Mutex::new(VerifiedPolicies::new(policies_max)) }
+    pub(crate) const fn new(seed: KeySeed, policies_max: usize, wall: WallClock) -> Self {
+        Self { seed, policies_max, verified: Mutex::new(VerifiedPolicies::new(policies_max)), wall }
     }
 
     /// Whether a key of `keys` has signed `request`. What comes back is its target without CloudFront's parameters.
@@ -59,7 +60,7 @@ impl Signatures {
         request: SignedRequest<'_>,
         unknown: impl FnOnce(WallTime, &Claim<'_>) -> Result<Option<Arc<Policy>>, Refusal>,
     ) -> Result<Option<String>, Refusal> {
-        let now = Clock::wall();
+        let now = self.wall.now();
         let claim = Claim::read(keys, self.seed, request)?;
         let known = self.verified().get(now, claim.digest());
         let policy = match known {

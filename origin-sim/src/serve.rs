@@ -10,19 +10,22 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use cdn_core::{Counter, Counters, NodeId, Reason};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, http_date},
     body::{Conduct, Cut, OriginBody, Then},
     demo::Peer,
     directory,
@@ -134,6 +137,8 @@ struct Shared {
     tally: Tally,
     slots: Slots,
     tls: Option<Tls>,
+    /// By how many nanoseconds its clock is ahead of the machine's.
+    clock_ahead: AtomicI64,
 }
 
 impl OriginSim {
@@ -160,6 +165,7 @@ impl OriginSim {
             tls,
             counters,
             config,
+            clock_ahead: AtomicI64::new(0),
         });
         Ok((Self { listener, shared: Arc::clone(&shared) }, Handle { shared }))
     }
@@ -221,6 +227,11 @@ impl Handle {
     /// It is no certificate, or not its key; the one before stays then.
     pub fn set_identity(&self, identity: &Identity) -> io::Result<()> {
         self.shared.tls.as_ref().map_or(Ok(()), |tls| tls.set(identity))
+    }
+
+    /// Makes its clock go wrong by `ahead` nanoseconds, or right with 0: its answers are dated by it.
+    pub fn set_clock(&self, ahead: i64) {
+        self.shared.clock_ahead.store(ahead, Ordering::Relaxed);
     }
 
     /// The faults in force.
@@ -487,7 +498,27 @@ impl Shared {
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         response.headers_mut().insert(X_ORIGIN, self.name.clone());
+        self.date(response.headers_mut());
         response
+    }
+
+    /// An answer of an origin whose clock is wrong says so: in `Date`, and in the `Expires` that counts from it. One whose
+    /// clock is right leaves `Date` to whoever writes the head.
+    fn date(&self, headers: &mut HeaderMap) {
+        let ahead = self.clock_ahead.load(Ordering::Relaxed);
+        if ahead == 0 {
+            return;
+        }
+        let span = Duration::from_nanos(ahead.unsigned_abs());
+        let shifted = |time: SystemTime| if ahead > 0 { time.checked_add(span) } else { time.checked_sub(span) };
+        let expires =
+            headers.get(header::EXPIRES).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+        if let Some(date) = shifted(SystemTime::now()).and_then(http_date) {
+            headers.insert(header::DATE, date);
+        }
+        if let Some(expires) = expires.and_then(shifted).and_then(http_date) {
+            headers.insert(header::EXPIRES, expires);
+        }
     }
 
     /// A black hole: reads what comes, until the fault is lifted.

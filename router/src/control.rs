@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -71,6 +71,8 @@ pub(crate) struct Control {
     pub(crate) wake: Notify,
     started: std::time::Instant,
     turns: AtomicU64,
+    /// By how many seconds its clock is ahead of the machine's.
+    clock_ahead_s: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,17 @@ struct State {
 }
 
 impl Control {
+    /// The date as this router knows it, as cookies carry it: in 32 bits (RFC 9018, section 4.3).
+    pub(crate) fn unix_s(&self) -> u32 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (since.as_secs() as u32).wrapping_add(self.clock_ahead_s.load(Ordering::Relaxed) as u32)
+    }
+
+    /// Makes its clock go wrong by so many seconds, or right with 0.
+    pub(crate) fn set_clock(&self, ahead_s: i64) {
+        self.clock_ahead_s.store(ahead_s, Ordering::Relaxed);
+    }
+
     pub(crate) fn build(mut config: Config) -> Result<Self, BuildError> {
         let pops = std::mem::take(&mut config.pops);
         let zones = Arc::new(names::build(&config, &pops, 1)?);
@@ -136,6 +149,7 @@ impl Control {
             wake: Notify::new(),
             started: std::time::Instant::now(),
             turns: AtomicU64::new(0),
+            clock_ahead_s: AtomicI64::new(0),
         })
     }
 

@@ -4,7 +4,7 @@
 //! over a connection, from a trusted network, or with a valid cookie. What it means not to be believed is decided in
 //! [`cdn_core::response_rate`] and here: no more answers than the rate, and no large ones.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::net::IpAddr;
 
 use cdn_core::{
     Counter,
@@ -91,7 +91,7 @@ impl<'e> Exchange<'e> {
             counters.bump(Counter::RouterDnsQueriesSubnet);
         }
         let (Some(cookie), Some(cookies)) = (&options.cookie, &self.control.cookies) else { return None };
-        let (state, answer) = cookies.secrets.check(cookie, self.peer, unix_s());
+        let (state, answer) = cookies.secrets.check(cookie, self.peer, self.control.unix_s());
         self.cookie = Some(answer);
         match state {
             CookieState::Valid => {
@@ -195,9 +195,4 @@ impl<'e> Exchange<'e> {
         let tenths = self.control.limits.tcp_timeout.as_millis() / 100;
         (self.transport == Transport::Tcp).then(|| u16::try_from(tenths).unwrap_or(u16::MAX))
     }
-}
-
-/// Cookies carry the time in 32 bits (RFC 9018, section 4.3).
-fn unix_s() -> u32 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as u32
 }

@@ -77,6 +77,11 @@ impl Handle {
         self.control.set_drained(drained);
     }
 
+    /// Makes its clock go wrong by `ahead_s` seconds, or right with 0: DNS cookies are dated by it, and held against it.
+    pub fn set_clock(&self, ahead_s: i64) {
+        self.control.set_clock(ahead_s);
+    }
+
     /// Replaces the policies: that of distributions which have none of their own, and those of distributions by id. When
     /// this returns, answers are theirs.
     pub fn set_policies(&self, policy: PolicyKind, of_distributions: &BTreeMap<String, PolicyKind>) {

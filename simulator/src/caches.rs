@@ -321,6 +321,10 @@ impl<W: Witness> Sim<'_, W> {
     pub(crate) fn count(&mut self, cache: usize, outcome: CacheOutcome, reason: Reason) {
         let Some(host) = self.caches.get(cache) else { return };
         let counters = &host.counters;
+        // Each request is a line of the access log.
+        if self.nodes.get(host.node as usize).is_some_and(|node| node.has_full_logs) {
+            counters.bump(Counter::LogLinesLost);
+        }
         let Some(flow) = self.ledger.flows.get_mut(host.node as usize) else { return };
         match outcome {
             CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale => {

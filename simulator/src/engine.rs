@@ -147,6 +147,8 @@ pub(crate) struct Node {
     pub(crate) epoch: u32,
     /// How far its clock is ahead.
     pub(crate) skew_nanos: i64,
+    /// Nothing fits on the disk of its logs.
+    pub(crate) has_full_logs: bool,
     pub(crate) revision: usize,
     /// What arrived while it was paused.
     pub(crate) held: Vec<Happening>,
@@ -223,7 +225,7 @@ impl Node {
             Role::Edge | Role::Regional | Role::Shield => "edge",
             other => other.as_str(),
         };
-        counter.row().role == role
+        counter.row().role == role || counter == Counter::LogLinesLost
     }
 }
 
@@ -244,6 +246,7 @@ impl<'a, W: Witness> Sim<'a, W> {
                 is_paused: false,
                 epoch: 0,
                 skew_nanos: 0,
+                has_full_logs: false,
                 revision: 0,
                 held: Vec::new(),
                 counters: Arc::clone(&counters),

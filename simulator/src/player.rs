@@ -119,13 +119,6 @@ impl<W: Witness> Sim<'_, W> {
                     }
                 }
             }
-            Action::Clock { nodes, skew_nanos } => {
-                for node in self.positions(nodes) {
-                    if let Some(node) = self.nodes.get_mut(node as usize) {
-                        node.skew_nanos = *skew_nanos;
-                    }
-                }
-            }
             // What it does is already in the workload.
             Action::Load(_) => {}
         }
@@ -208,6 +201,9 @@ impl<W: Witness> Sim<'_, W> {
         for origin in &mut self.origins {
             origin.rules.clear();
         }
+        for node in &mut self.nodes {
+            (node.skew_nanos, node.has_full_logs) = (0, false);
+        }
         for ailment in &self.ailments {
             match &ailment.kind {
                 AilmentKind::Link { a, b, one_way, changes } => {
@@ -221,6 +217,14 @@ impl<W: Witness> Sim<'_, W> {
                         nodes.iter().flat_map(|node| effects.iter().map(move |effect| (node, effect)))
                     {
                         let Some(spec) = self.plan.nodes.get(node as usize) else { continue };
+                        if effect.is_of_whole_node() {
+                            let Some(host) = self.nodes.get_mut(node as usize) else { continue };
+                            match effect {
+                                Effect::Clock { ahead_ns } => host.skew_nanos = ahead_ns,
+                                _ => host.has_full_logs = true,
+                            }
+                            continue;
+                        }
                         let is_origin = spec.id.role() == Role::Origin;
                         if let Some(kind) = effect.below_http(is_origin, path.is_some()) {
                             let on = FaultOn::Target { addresses: vec![spec.address], kind };

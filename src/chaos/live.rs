@@ -62,7 +62,6 @@ pub(super) fn refuses(staged: &Staged) -> Result<(), VerbError> {
     for step in &staged.scenario.steps {
         let what = match &step.action {
             Action::Config(_) => "a running node keeps the configuration that it was started with",
-            Action::Clock { .. } => "a running node has the clock of this machine",
             _ => continue,
         };
         let error = KeyError::new("at", format!("line {}: {what}", step.line)).hint("play it in virtual time: --sim");
@@ -323,7 +322,7 @@ impl Steps {
                 return Ok(Some((accepted.id, users::covered(&self.scenario, patterns))));
             }
             // Load is in the ramp already; the others are refused before a run.
-            Action::Load(_) | Action::Config(_) | Action::Clock { .. } => {}
+            Action::Load(_) | Action::Config(_) => {}
         }
         Ok(None)
     }
@@ -394,6 +393,8 @@ fn name_effect(ask: &mut FaultAsk, effect: world::Effect) {
         world::Effect::Stall => ask.stall = true,
         world::Effect::Garbage => ask.garbage = true,
         world::Effect::Throttle { bps } => ask.throttle_bps = Some(bps),
+        world::Effect::Clock { ahead_ns } => ask.clock_ahead_ms = Some(ahead_ns / 1_000_000),
+        world::Effect::LogsFull => ask.logs_full = true,
     }
 }
 

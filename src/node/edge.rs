@@ -59,6 +59,10 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
                 handle.drop_idle_connections();
             }
         }),
+        set_clock: Arc::new({
+            let handle = handle.clone();
+            move |ahead| handle.set_clock(ahead)
+        }),
         cluster: Arc::clone(&cluster),
         plan: frame.plan.clone(),
     };

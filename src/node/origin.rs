@@ -55,6 +55,10 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
             let (handle, cluster, id) = (handle.clone(), Arc::clone(cluster), id.clone());
             move |set| handle.set_faults(rules(&cluster, set, &id))
         }),
+        set_clock: Arc::new({
+            let handle = handle.clone();
+            move |ahead| handle.set_clock(ahead)
+        }),
         cluster: Arc::clone(cluster),
         plan: frame.plan.clone(),
     };
@@ -97,6 +101,7 @@ pub(crate) fn rules(cluster: &Cluster, set: &FaultSet, origin: &NodeId) -> Vec<F
                 EffectWire::Stall => FaultKind::Stall,
                 EffectWire::Garbage => FaultKind::Garbage,
                 EffectWire::Throttle(bits_per_s) => FaultKind::Throttle { bits_per_s },
+                EffectWire::Clock(_) | EffectWire::LogsFull => return None,
             };
             let mut rule = FaultRule::new(kind).rate(fault.rate);
             if let Some(path) = &fault.path {

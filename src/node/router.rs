@@ -61,6 +61,10 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         }),
         wan: Some(wan),
         on_faults: Arc::new(|_| {}),
+        set_clock: Arc::new({
+            let handle = handle.clone();
+            move |ahead| handle.set_clock(ahead / 1_000_000_000)
+        }),
         cluster: Arc::clone(&cluster),
         plan: frame.plan.clone(),
     };

@@ -52,6 +52,10 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         metrics: Arc::new(|_| String::new()),
         wan: Some(wan),
         on_faults: Arc::new(|_| {}),
+        set_clock: Arc::new({
+            let handle = handle.clone();
+            move |ahead| handle.set_clock(ahead)
+        }),
         cluster: Arc::clone(&cluster),
         plan: frame.plan.clone(),
     };

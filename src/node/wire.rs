@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use cdn_core::NodeId;
 use control_plane::{LinkFault, NodeFault, Policies};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,27 @@ pub(crate) struct FaultSet {
     pub(crate) links: Vec<LinkWire>,
     /// Faults of nodes and origins.
     pub(crate) nodes: Vec<NodeWire>,
+}
+
+impl FaultSet {
+    /// By how many nanoseconds the clock of a node is ahead.
+    pub(crate) fn clock_of(&self, node: &NodeId) -> i64 {
+        let clock = |effect| match effect {
+            EffectWire::Clock(ahead_ns) => Some(ahead_ns),
+            _ => None,
+        };
+        self.of(node).find_map(clock).unwrap_or(0)
+    }
+
+    /// Whether a node cannot write its logs.
+    pub(crate) fn has_full_logs(&self, node: &NodeId) -> bool {
+        self.of(node).any(|effect| effect == EffectWire::LogsFull)
+    }
+
+    fn of(&self, node: &NodeId) -> impl Iterator<Item = EffectWire> {
+        let name = node.to_string();
+        self.nodes.iter().filter(move |fault| fault.node == name).map(|fault| fault.effect)
+    }
 }
 
 /// A changed link.
@@ -114,6 +136,10 @@ pub(crate) enum EffectWire {
     Garbage,
     /// Bits per second.
     Throttle(u64),
+    /// By how many nanoseconds its clock is ahead.
+    Clock(i64),
+    /// Its logs cannot be written.
+    LogsFull,
 }
 
 impl EffectWire {
@@ -129,6 +155,8 @@ impl EffectWire {
             Self::Stall => Effect::Stall,
             Self::Garbage => Effect::Garbage,
             Self::Throttle(bps) => Effect::Throttle { bps },
+            Self::Clock(ahead_ns) => Effect::Clock { ahead_ns },
+            Self::LogsFull => Effect::LogsFull,
         }
     }
 }
@@ -167,6 +195,8 @@ impl From<&NodeFault> for NodeWire {
                 Effect::Stall => EffectWire::Stall,
                 Effect::Garbage => EffectWire::Garbage,
                 Effect::Throttle { bps } => EffectWire::Throttle(bps),
+                Effect::Clock { ahead_ns } => EffectWire::Clock(ahead_ns),
+                Effect::LogsFull => EffectWire::LogsFull,
             },
             rate: fault.rate,
             path: fault.path.clone(),

@@ -317,6 +317,8 @@ pub(crate) struct StepFile {
     pub(crate) garbage: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) throttle: Option<Bps>,
+    #[serde(skip_serializing_if = "is_silent")]
+    pub(crate) logs_full: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

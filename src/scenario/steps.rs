@@ -21,6 +21,8 @@ use crate::{
 
 /// The longest delay that the control API takes.
 const DELAY_MAX: Duration = Duration::from_secs(600);
+/// The farthest that a clock may be off: a hundred years.
+const CLOCK_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Configurations that steps go over to, found while they are checked: revision 1 and on.
 pub(super) type Revisions = Vec<toml::Table>;
@@ -91,8 +93,8 @@ impl Checked<'_> {
     /// The flags that are written, and the verbs that they belong to.
     fn flags(&self) -> Vec<(&'static str, &'static [&'static str])> {
         let file = self.file;
-        let all: [(&str, &[&str], bool); 22] = [
-            ("for", &["kill", "pause", "fault", "link", "load"], file.r#for.is_some()),
+        let all: [(&str, &[&str], bool); 23] = [
+            ("for", &["kill", "pause", "fault", "link", "load", "clock"], file.r#for.is_some()),
             ("status", &["fault"], file.status.is_some()),
             ("rate", &["fault"], file.rate.is_some()),
             ("latency", &["fault"], file.latency.is_some()),
@@ -102,6 +104,7 @@ impl Checked<'_> {
             ("truncate", &["fault"], file.truncate),
             ("stall", &["fault"], file.stall),
             ("garbage", &["fault"], file.garbage),
+            ("logs_full", &["fault"], file.logs_full),
             ("throttle", &["fault", "link"], file.throttle.is_some()),
             ("path", &["fault"], file.path.is_some()),
             ("from", &["fault"], file.from.is_some()),
@@ -167,7 +170,7 @@ impl Checked<'_> {
                 }
             }
             "load" => self.load(loads, span)?,
-            _ => self.clock(nodes("clock", &file.clock, true)?)?,
+            _ => self.clock(nodes("clock", &file.clock, true)?, span)?,
         })
     }
 
@@ -219,6 +222,7 @@ impl Checked<'_> {
             (file.truncate, Effect::Truncate),
             (file.stall, Effect::Stall),
             (file.garbage, Effect::Garbage),
+            (file.logs_full, Effect::LogsFull),
         ];
         effects.extend(switches.into_iter().filter_map(|(on, effect)| on.then_some(effect)));
         if effects.iter().filter(|effect| effect.slot() == "connection").count() > 1 {
@@ -228,8 +232,9 @@ impl Checked<'_> {
             ));
         }
         if effects.is_empty() {
-            return Err(KeyError::new(&self.key("fault"), "the fault does nothing")
-                .hint("name status, latency, refuse, reset, blackhole, truncate, stall, garbage or throttle"));
+            return Err(KeyError::new(&self.key("fault"), "the fault does nothing").hint(
+                "name status, latency, refuse, reset, blackhole, truncate, stall, garbage, throttle or logs_full",
+            ));
         }
         if let Some(node) = nodes.iter().find(|node| node.role() != Role::Origin)
             && (file.status.is_some() || file.path.is_some())
@@ -250,6 +255,15 @@ impl Checked<'_> {
                 format!("{node} is spoken to by HTTPS: nobody between can see a path, or answer with a status"),
             )
             .hint("what is below HTTP (latency, refuse, reset, blackhole, throttle, ...) is done"));
+        }
+        if file.logs_full {
+            self.nodes("fault", &file.fault, true)?;
+            if file.rate.is_some() || file.path.is_some() || file.from.is_some() {
+                return Err(KeyError::new(
+                    &self.key("logs_full"),
+                    "logs are of a whole node: rate, path and from are for requests",
+                ));
+            }
         }
         let rate = self.share("rate", &file.rate)?.unwrap_or(1.0);
         let from = file.from.as_ref().map(|name| self.names.site(&self.key("from"), name)).transpose()?;
@@ -371,17 +385,27 @@ impl Checked<'_> {
         Ok(Action::Load(LoadChange { load, factor, over: file.over.map_or(Duration::ZERO, |over| over.0), span }))
     }
 
-    fn clock(&self, nodes: Vec<NodeId>) -> Result<Action, KeyError> {
-        let nanos = |span: Span| i64::try_from(span.0.as_nanos()).unwrap_or(i64::MAX);
-        let skew_nanos = match (self.file.ahead, self.file.behind) {
-            (Some(ahead), None) => nanos(ahead),
-            (None, Some(behind)) => -nanos(behind),
-            (None, None) => 0,
+    fn clock(&self, nodes: Vec<NodeId>, span: Option<Duration>) -> Result<Action, KeyError> {
+        let nanos = |field: &str, by: Span| {
+            let nanos = i64::try_from(by.0.as_nanos()).ok().filter(|_| !by.0.is_zero() && by.0 <= CLOCK_MAX);
+            nanos.ok_or_else(|| {
+                let most = Span(CLOCK_MAX);
+                KeyError::new(&self.key(field), format!("{by} is not above 0 and at most {most}"))
+            })
+        };
+        let ahead_ns = match (self.file.ahead, self.file.behind) {
+            (Some(ahead), None) => nanos("ahead", ahead)?,
+            (None, Some(behind)) => -nanos("behind", behind)?,
+            (None, None) => {
+                return Err(KeyError::new(&self.key("clock"), "it is not said by how much the clock goes wrong")
+                    .hint("name ahead or behind; heal, or for, makes it right again"));
+            }
             (Some(_), Some(_)) => {
                 return Err(KeyError::new(&self.key("behind"), "a clock is ahead or behind, not both"));
             }
         };
-        Ok(Action::Clock { nodes, skew_nanos })
+        let effects = vec![Effect::Clock { ahead_ns }];
+        Ok(Action::Fault { nodes, effects, rate: 1.0, path: None, from: None, span })
     }
 
     fn delay(&self, field: &str, delay: Span) -> Result<Duration, KeyError> {
@@ -447,6 +471,7 @@ impl Checked<'_> {
             ("truncate", file.truncate),
             ("stall", file.stall),
             ("garbage", file.garbage),
+            ("logs full", file.logs_full),
             ("partition", file.partition),
             ("one way", file.one_way),
         ];
@@ -495,8 +520,15 @@ fn typed_step(key: &str, text: &str) -> Result<StepFile, KeyError> {
 }
 
 fn fault_typed(args: FaultArgs, step: StepFile) -> StepFile {
+    let (ahead, behind) = (args.clock_ahead, args.clock_behind);
+    let clock = (ahead.is_some() || behind.is_some()).then(|| Many(vec![args.target.clone()]));
+    let is_more = args.status.is_some() || args.latency.is_some() || args.throttle.is_some() || args.logs_full;
+    let is_more = is_more || args.refuse || args.reset || args.blackhole || args.truncate || args.stall || args.garbage;
     StepFile {
-        fault: Some(Many(vec![args.target])),
+        fault: (clock.is_none() || is_more).then(|| Many(vec![args.target])),
+        clock,
+        ahead,
+        behind,
         status: args.status,
         rate: args.rate.map(|share| Figure::Number(share.0)),
         latency: args.latency,
@@ -507,6 +539,7 @@ fn fault_typed(args: FaultArgs, step: StepFile) -> StepFile {
         stall: args.stall,
         garbage: args.garbage,
         throttle: args.throttle.map(Bps),
+        logs_full: args.logs_full,
         path: args.path,
         from: args.from,
         r#for: args.span,
@@ -618,8 +651,7 @@ pub(super) fn check_order(indexed: &[(usize, Step)]) -> Result<(), KeyError> {
             | Action::Invalidate { .. }
             | Action::Policy { .. }
             | Action::Config(_)
-            | Action::Load(_)
-            | Action::Clock { .. } => {}
+            | Action::Load(_) => {}
         }
     }
     Ok(())

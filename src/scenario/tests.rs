@@ -178,6 +178,14 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
             "{ t = \"1s\", fault = \"primary\", refuse = true, reset = true }",
             "at.0.fault: a connection is refused, reset or black-holed",
         ),
+        ("{ t = \"1s\", clock = \"fra\" }", "at.0.clock: it is not said by how much"),
+        ("{ t = \"1s\", clock = \"fra\", ahead = \"1h\", behind = \"1h\" }", "at.0.behind: a clock is ahead or behind"),
+        ("{ t = \"1s\", clock = \"fra\", behind = \"0s\" }", "at.0.behind: 0s is not above 0 and at most 36600d"),
+        ("{ t = \"1s\", fault = \"fra\", ahead = \"1h\" }", "at.0.ahead: ahead or behind does not go with fault"),
+        (
+            "{ t = \"1s\", fault = \"primary\", logs_full = true, path = \"/a\" }",
+            "at.0.logs_full: logs are of a whole node",
+        ),
         ("{ t = \"1s\", fault = \"fra\", status = 503 }", "at.0.status: edge.fra is no origin"),
         ("{ t = \"1s\", link = \"fra fra\", loss = 0.1 }", "at.0.link: both ends are at fra"),
         ("{ t = \"1s\", kill = \"fra\", status = 503 }", "at.0.status: status does not go with kill"),
@@ -196,6 +204,19 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
     staged("at = [{ t = \"1s\", kill = \"fra\", for = \"2s\" }, { t = \"4s\", kill = \"fra\" }]\n")
         .map_err(|e| panic!("{e}"))
         .unwrap();
+}
+
+#[test]
+fn a_clock_is_a_fault_however_it_is_written() {
+    let action = |text: &str| {
+        let staged = staged(&format!("at = [{text}]\n")).map_err(|error| panic!("{error}")).unwrap();
+        staged.scenario.steps[0].action.clone()
+    };
+    let written = action("{ t = \"1s\", clock = \"fra\", behind = \"90m\", for = \"5s\" }");
+    let Action::Fault { effects, span, .. } = &written else { panic!("{written:?}") };
+    assert_eq!(effects, &[world::Effect::Clock { ahead_ns: -5_400_000_000_000 }]);
+    assert_eq!(*span, Some(Duration::from_secs(5)));
+    assert_eq!(action("{ t = \"1s\", do = \"fault edge.fra --clock-behind 90m --for 5s\" }"), written);
 }
 
 #[test]

@@ -67,12 +67,20 @@ pub(super) async fn fault(cli: &Cli, args: &FaultArgs) -> Result<(), VerbError> 
         stall: args.stall,
         garbage: args.garbage,
         throttle_bps: args.throttle,
+        clock_ahead_ms: clock_ahead_ms(args),
+        logs_full: args.logs_full,
         path: args.path.clone(),
         from: args.from.clone(),
         for_ms: millis(args.span),
     };
     let faults: Faults = api(cli)?.post("/v1/faults", &ask).await?;
     print(cli, &faults, |faults| fault_table(&faults.faults))
+}
+
+/// Ahead is forward, behind is back; both at once is refused by the command line.
+fn clock_ahead_ms(args: &FaultArgs) -> Option<i64> {
+    let ms = |span: Span| i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX);
+    args.clock_ahead.map(ms).or_else(|| args.clock_behind.map(|span| -ms(span)))
 }
 
 pub(super) async fn link(cli: &Cli, args: &LinkArgs) -> Result<(), VerbError> {

@@ -21,6 +21,7 @@ use crate::{
     place::Places,
     pool::{EdgeConnection, Owner, Pool},
     target::Target,
+    tls::WallClock,
     user::User,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Node {
     /// One permit for each request that loads may have under way.
     pub(crate) load_room: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
+    /// What viewers take for the date.
+    pub(crate) clock: WallClock,
     /// Cancelled when the node is told to stop: nothing new is begun.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when the grace is over: whatever still runs ends.
@@ -63,7 +66,21 @@ impl Node {
         let (stopping, halt, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let serial = AtomicU64::new(1);
         let load_room = Arc::new(Semaphore::new(limits.load_in_flight_max.min(Semaphore::MAX_PERMITS)));
-        Self { config, places, resolvers, net, fetcher, load_room, counters, stopping, halt, tasks, ledgers, serial }
+        Self {
+            config,
+            places,
+            resolvers,
+            net,
+            fetcher,
+            load_room,
+            counters,
+            clock: WallClock::default(),
+            stopping,
+            halt,
+            tasks,
+            ledgers,
+            serial,
+        }
     }
 
     /// Where `user` stands and how it asks from there.

@@ -216,7 +216,11 @@ fn both_ends(client: &Client, target: &Target) -> Option<Arc<BothEnds>> {
     if Some(target.port) != config.edge_https_port {
         return None;
     }
-    let ends = config.identities.as_ref()?.identity(&target.host).and_then(|identity| BothEnds::of(&identity));
+    let ends = config
+        .identities
+        .as_ref()?
+        .identity(&target.host)
+        .and_then(|identity| BothEnds::of(&identity, &client.node.clock));
     match ends {
         Ok(ends) => Some(Arc::new(ends)),
         Err(error) => {

@@ -92,6 +92,13 @@ pub enum Effect {
         /// Bits per second.
         bps: u64,
     },
+    /// Has a wrong idea of the date.
+    Clock {
+        /// By how many nanoseconds its clock is ahead; behind where negative.
+        ahead_ns: i64,
+    },
+    /// Cannot write its logs, whose disk is full.
+    LogsFull,
 }
 
 impl Effect {
@@ -107,7 +114,14 @@ impl Effect {
             Self::Stall => "stall",
             Self::Garbage => "garbage",
             Self::Throttle { .. } => "throttle",
+            Self::Clock { .. } => "clock",
+            Self::LogsFull => "logs_full",
         }
+    }
+
+    /// Whether it is the node as a whole that it hits, and no request or connection more than another.
+    pub const fn is_of_whole_node(self) -> bool {
+        matches!(self, Self::Clock { .. } | Self::LogsFull)
     }
 
     /// Effects with the same slot cannot hold at once over the same requests.
@@ -130,6 +144,7 @@ impl Effect {
             return None;
         }
         match self {
+            Self::Clock { .. } | Self::LogsFull => None,
             Self::Refuse => Some(TargetFault::Refuse),
             Self::Reset => Some(TargetFault::Reset),
             Self::Blackhole => Some(TargetFault::Blackhole),

@@ -137,13 +137,6 @@ pub enum Action {
     Config(ConfigChange),
     /// Load changes. What it does is already in [`Load::ramp`]; players only tell of it.
     Load(LoadChange),
-    /// Nodes have a wrong idea of the date from now on.
-    Clock {
-        /// Which.
-        nodes: Vec<NodeId>,
-        /// By how many nanoseconds their clock is ahead; behind where negative; right where zero.
-        skew_nanos: i64,
-    },
 }
 
 /// What a heal undoes.

@@ -348,11 +348,7 @@ const fn mark_of(action: &Action) -> Mark {
             Mark::Broken
         }
         Action::Start { .. } | Action::Resume { .. } | Action::Heal(_) | Action::Undrain(_) => Mark::Healed,
-        Action::Invalidate { .. }
-        | Action::Policy { .. }
-        | Action::Config(_)
-        | Action::Load(_)
-        | Action::Clock { .. } => Mark::Note,
+        Action::Invalidate { .. } | Action::Policy { .. } | Action::Config(_) | Action::Load(_) => Mark::Note,
     }
 }
 

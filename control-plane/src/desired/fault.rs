@@ -108,6 +108,10 @@ impl Fault {
                     Effect::Status(status) => vec![status.to_string()],
                     Effect::Latency(by) => vec![format!("+{} ms", millis(by))],
                     Effect::Throttle { bps } => vec![format!("{bps} bit/s")],
+                    Effect::Clock { ahead_ns } => {
+                        let span = Duration::from_nanos(ahead_ns.unsigned_abs()).as_secs_f64();
+                        vec![format!("{span} s {}", if ahead_ns > 0 { "ahead" } else { "behind" })]
+                    }
                     _ => Vec::new(),
                 };
                 if fault.rate < 1.0 {

@@ -20,7 +20,7 @@ use tracing_subscriber::{
 };
 
 use super::{STANDARD, STANDARD_LINE, TARGET};
-use crate::clock::Clock;
+use crate::clock::machine_date;
 
 /// What stands between the time and the fields.
 const LEVEL_AND_TARGET: &str = "  INFO access:";
@@ -47,7 +47,7 @@ where
             return self.others.format_event(ctx, writer, event);
         }
         let mut line = Line(String::with_capacity(LINE_BYTES));
-        line.push_time(Clock::wall());
+        line.push_time(machine_date());
         line.0.push_str(LEVEL_AND_TARGET);
         event.record(&mut line);
         line.0.push('\n');
@@ -169,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::access_log::Entry;
+    use crate::clock::Clock;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

@@ -5,9 +5,13 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use cdn_core::{Counter, Counters};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -22,6 +26,8 @@ const WAITING_BYTES_MAX: usize = 32 * 1024;
 #[derive(Debug)]
 pub struct LogWriter<W = io::Stderr> {
     shared: Arc<Mutex<Waiting<W>>>,
+    counters: Arc<Counters>,
+    is_full: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -39,12 +45,37 @@ impl LogWriter {
 
 impl<W: Write> LogWriter<W> {
     fn new(out: W) -> Self {
-        Self { shared: Arc::new(Mutex::new(Waiting { lines: Vec::new(), out })) }
+        let shared = Arc::new(Mutex::new(Waiting { lines: Vec::new(), out }));
+        Self { shared, counters: Arc::default(), is_full: Arc::default() }
     }
 
-    /// Writes what waits. A log that cannot be written is lost: there is nobody to tell.
+    /// What was lost is counted here.
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Behaves as if nothing more fitted on the disk that the log is on, or no longer.
+    pub fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// Writes what waits. Lines that cannot be written are lost, and counted: whoever serves does not wait for a log.
     pub fn flush(&self) {
-        self.with(Waiting::flush);
+        self.with(|waiting| self.write(waiting));
+    }
+
+    fn write(&self, waiting: &mut Waiting<W>) {
+        if waiting.lines.is_empty() {
+            return;
+        }
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        let written: io::Result<()> = if is_full { full() } else { waiting.out.write_all(&waiting.lines) };
+        if written.is_err() {
+            let lines = waiting.lines.iter().filter(|byte| **byte == b'\n').count();
+            self.counters.add(Counter::LogLinesLost, lines as u64);
+        }
+        waiting.lines.clear();
     }
 
     fn with(&self, act: impl FnOnce(&mut Waiting<W>)) {
@@ -52,18 +83,10 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
-impl<W: Write> Waiting<W> {
-    fn flush(&mut self) {
-        if !self.lines.is_empty() {
-            let _ = self.out.write_all(&self.lines);
-            self.lines.clear();
-        }
-    }
-}
-
 impl<W> Clone for LogWriter<W> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        let Self { shared, counters, is_full } = self;
+        Self { shared: Arc::clone(shared), counters: Arc::clone(counters), is_full: Arc::clone(is_full) }
     }
 }
 
@@ -91,7 +114,7 @@ impl<W: Write> Write for LineWriter<'_, W> {
         self.to.with(|waiting| {
             waiting.lines.extend_from_slice(line);
             if !self.waits || waiting.lines.len() > WAITING_BYTES_MAX {
-                waiting.flush();
+                self.to.write(waiting);
             }
         });
         Ok(line.len())
@@ -153,6 +176,22 @@ mod tests {
             tracing::warn!(target: "other", "hotter");
         });
         assert_eq!(written, [" INFO access: number=1\n WARN other: hot\n", " WARN other: hotter\n"]);
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_on_the_disk_are_counted_and_hold_up_nobody() {
+        let access = |number: u64| tracing::info!(target: "access", number);
+        let written = writes(|writer| {
+            writer.set_full(true);
+            (1..4).for_each(access);
+            writer.flush();
+            assert_eq!(writer.counters().value(Counter::LogLinesLost), 3);
+            writer.set_full(false);
+            access(4);
+            writer.flush();
+            assert_eq!(writer.counters().value(Counter::LogLinesLost), 3);
+        });
+        assert_eq!(written, [" INFO access: number=4\n"]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let config = DiskConfig { dir: dir.path().join("tier"), bytes_max: 1 << 20, generation: String::new() };
         let counters = Arc::<Counters>::default();
-        let disk = Disk::open(&config, limits, 1 << 20, &counters).unwrap();
+        let disk = Disk::open(&config, limits, 1 << 20, &counters, &WallClock::default()).unwrap();
         let policy = policies::cache_policy("CachingOptimized").unwrap();
         let origins = BTreeMap::from([("app".to_owned(), Origin::new("app.test"))]);
         let behavior = Behavior { compress: false, ..Behavior::new("app", policy) };

@@ -14,7 +14,6 @@ use super::{FunctionError, events};
 use crate::{
     asked::Asked,
     body::ResponseBody,
-    clock::Clock,
     extras::Extras,
     node::Node,
     respond::{self, Occasion, Refusal, Story},
@@ -125,7 +124,7 @@ impl After {
 }
 
 async fn call(node: &Node, function: &Arc<Function>, event: &Event) -> Result<Returned, FunctionError> {
-    let now = (Clock::wall().unix_nanos() / 1_000_000) as f64;
+    let now = (node.wall.now().unix_nanos() / 1_000_000) as f64;
     let run = node.functions.call(function, events::write(event), now).await;
     for line in &run.log {
         tracing::info!(

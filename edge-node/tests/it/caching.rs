@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdn_core::{Counter, store::admission::AdmissionPolicy};
+use cdn_core::{Counter, WallTime, store::admission::AdmissionPolicy};
 
 use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, get_with, line, ok, status, wait_until};
 
@@ -48,6 +48,23 @@ async fn diagnostics_can_be_switched_off_and_cloudfronts_headers_cannot() {
         assert_eq!(reply.header(name), "", "{name}");
     }
     assert_eq!(reply.x_cache(), "Miss from cloudfront");
+}
+
+#[tokio::test]
+async fn what_arrives_at_an_edge_whose_clock_is_ahead_is_as_old_as_the_clock_says() {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let date = WallTime::from_unix_secs(since.as_secs() as i64).http_date();
+    let date = date.to_str().unwrap();
+    let origin = Scripted::always(vec![ok(&format!("{MINUTE}Date: {date}\r\nETag: \"a\"\r\n"), "hello")]).await;
+    let node = Setup::new(origin.address).start().await;
+    node.handle.set_clock(3_600_000_000_000);
+    for asked in 1..=3 {
+        let reply = get(node.address, "/").await;
+        assert_eq!((reply.status, origin.requests()), (200, asked), "its minute is over on arrival");
+    }
+    node.handle.set_clock(0);
+    get(node.address, "/").await;
+    assert_eq!((get(node.address, "/").await.reason().as_str(), origin.requests()), ("hit", 4));
 }
 
 #[tokio::test]

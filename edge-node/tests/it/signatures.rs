@@ -98,6 +98,21 @@ async fn a_signature_is_neither_in_the_key_nor_seen_by_the_origin() {
 }
 
 #[tokio::test]
+async fn a_signature_ends_by_the_edges_own_clock() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let (edge, _origin) = private().await;
+    let url = canned("/a", 600);
+    assert_eq!(get(edge.address, &url).await.status, 200);
+    edge.handle.set_clock(HOUR_NS);
+    let late = get(edge.address, &url).await;
+    assert_eq!((late.status, late.header("x-iso-reason").as_str()), (403, "signature_expired"));
+    edge.handle.set_clock(-HOUR_NS);
+    assert_eq!(get(edge.address, &canned("/a", -600)).await.status, 200, "it is not known here that this is over");
+    edge.handle.set_clock(0);
+    assert_eq!(get(edge.address, &url).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_policy_is_verified_once() {
     let (edge, _origin) = private().await;
     let cookies = cookies();

@@ -32,6 +32,25 @@ async fn a_status_is_answered_on_a_connection_that_goes_on_and_heals() {
 }
 
 #[tokio::test]
+async fn an_origin_whose_clock_is_wrong_dates_its_answers_by_it() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let origin = Origin::start(|_| {});
+    let mut client = Client::connect(origin.address).await;
+    let date = async |client: &mut Client<tokio::net::TcpStream>, name| {
+        let reply = client.get("/objects/1?expires=60").await;
+        httpdate::parse_http_date(&reply.header(name).unwrap()).unwrap()
+    };
+    let before = date(&mut client, "date").await;
+    origin.handle.set_clock(-i64::try_from(HOUR.as_nanos()).unwrap());
+    let (dated, expires) = (date(&mut client, "date").await, date(&mut client, "expires").await);
+    let off = before.duration_since(dated).unwrap();
+    assert!(off > HOUR - Duration::from_secs(30) && off <= HOUR, "{off:?}");
+    assert!(expires.duration_since(dated).unwrap() <= Duration::from_secs(90));
+    origin.handle.set_clock(0);
+    assert!(date(&mut client, "date").await >= before);
+}
+
+#[tokio::test]
 async fn latency_comes_before_the_answer() {
     let (_origin, mut client) = faulty(FaultKind::Latency(Duration::from_millis(50))).await;
     let began = Instant::now();

@@ -102,16 +102,12 @@ impl Ledger {
                 let nodes: Vec<NodeId> = edges.map(|node| node.id.clone()).collect();
                 self.all.push(open(How::Drained, &nodes, None));
             }
-            Action::Clock { nodes, skew_nanos: 1.. | ..=-1 } => self.all.push(open(How::Other, nodes, None)),
             Action::Config(change) => {
                 // Going over to another configuration ends what the last one broke.
                 self.heal_where(at, |broken| broken.how == How::Other && overlaps(&broken.nodes, &change.nodes));
                 if change.revision != 0 {
                     self.all.push(open(How::Other, &change.nodes, None));
                 }
-            }
-            Action::Clock { nodes, .. } => {
-                self.heal_where(at, |broken| broken.how == How::Other && overlaps(&broken.nodes, nodes));
             }
             Action::Start { nodes } => {
                 self.heal_where(at, |broken| broken.how == How::Killed && overlaps(&broken.nodes, nodes));
