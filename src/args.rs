@@ -355,6 +355,9 @@ pub(crate) struct LoadArgs {
     /// Bytes of each object, of a simulated origin.
     #[arg(long, value_name = "BYTES")]
     pub(crate) size: Option<ByteCount>,
+    /// Over HTTPS.
+    #[arg(long)]
+    pub(crate) https: bool,
     /// Users that the requests are spread over; each keeps its own connections.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) users: u32,

@@ -61,6 +61,8 @@ pub(crate) enum Happening {
     Connected(Key, u16, u8),
     Refused(Key, u16, u8),
     Syn(Key, u16, u8),
+    /// A handshake of TLS is over, well or not.
+    Secured(Key, u16, bool),
     /// A viewer's request has crossed; its answer has.
     AtEdge(Key, u16),
     Answered(Key, u16),
@@ -359,6 +361,7 @@ impl<'a, W: Witness> Sim<'a, W> {
             Happening::Connected(key, serial, at) => self.handle_connected(key, serial, at),
             Happening::Refused(key, serial, at) => self.handle_refused(key, serial, at),
             Happening::Syn(key, serial, at) => self.handle_syn(key, serial, at),
+            Happening::Secured(key, serial, is_shaken) => self.handle_secured(key, serial, is_shaken),
             Happening::AnswerAgain(key, serial) => self.handle_answer_again(key, serial),
             Happening::AskAgain(key, serial) => self.handle_ask_again(key, serial),
             Happening::Cut(key, serial) => self.handle_cut(key, serial),

@@ -40,6 +40,8 @@ pub struct Plan {
     pub control: Place,
     /// How connections behave.
     pub tcp: TcpOptions,
+    /// How long certificates of edges are good, from the beginning of the run. Default 90 days.
+    pub certificate_span: Duration,
     /// The date at the beginning of the run.
     pub date: WallTime,
     /// Seed of everything random but the load.
@@ -112,6 +114,8 @@ pub struct ViewerSpec {
     /// The shortest time between two measurements of the second address of an answer for one client network; zero for
     /// none. Default 2 s.
     pub measure_interval: Duration,
+    /// How long a handshake of TLS may take. Default 10 s.
+    pub tls_timeout: Duration,
 }
 
 impl Default for ViewerSpec {
@@ -123,6 +127,7 @@ impl Default for ViewerSpec {
             dns_timeouts: [800, 1600, 3200].map(Duration::from_millis).to_vec(),
             beacon_interval: Duration::from_secs(1),
             measure_interval: Duration::from_secs(2),
+            tls_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -143,6 +148,7 @@ impl Plan {
             viewer: ViewerSpec::default(),
             control,
             tcp: TcpOptions::default(),
+            certificate_span: Duration::from_secs(90 * 86_400),
             date: WallTime::from_unix_secs(1_800_000_000),
             seed: 0,
             memory_max: 4 << 30,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Instant, Reason};
+use cdn_core::{Instant, Reason, Role};
 use ipnet::Ipv4Net;
 use world::{
     CacheOutcome, Integrity, Observation, Outcome, Sent,
@@ -34,8 +34,13 @@ use crate::{
 const REQUEST_BYTES: u64 = 200;
 /// Bytes of the head of a response to a viewer.
 const HEAD_BYTES: u64 = 500;
+/// Bytes of a client's first flight of TLS 1.3, and of the server's: a chain of one leaf with an elliptic key.
+const CLIENT_HELLO_BYTES: u64 = 250;
+const SERVER_FLIGHT_BYTES: u64 = 1300;
 /// An edge closes a client connection that is idle for so long.
 const EDGE_IDLE: Duration = Duration::from_secs(60);
+/// A certificate is good for so long before it was issued, for clocks that are slow.
+const CERTIFICATE_BEFORE: Duration = Duration::from_secs(86_400);
 /// No node.
 const NOBODY: u32 = u32::MAX;
 /// Failed addresses that are remembered.
@@ -445,7 +450,58 @@ impl<W: Witness> Sim<'_, W> {
         {
             self.measure(&intended, stand, second);
         }
-        self.send_request(key);
+        let speaks_tls = self.viewers.connections.get(usize::from(intended.load)).is_some_and(|kept| kept.tls);
+        if speaks_tls { self.shake_hands(key) } else { self.send_request(key) }
+    }
+
+    /// The handshake of TLS 1.3: a round trip, after which the client's last flight leaves with the request (RFC 8446 section
+    /// 2). A silence is waited out for as long as viewers wait live.
+    fn shake_hands(&mut self, key: Key) {
+        let (now, timeout) = (self.now, self.plan.viewer.tls_timeout);
+        let Some(request) = self.requests.get(key) else { return };
+        let serial = request.serial;
+        let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
+        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let is_paused = self.nodes.get(conn.node as usize).is_some_and(|node| node.is_paused);
+        let Some(conn) = self.conns.get_mut(conn_key) else { return };
+        let way = conn.way;
+        if target.reset {
+            return self.queue.push(now + self.network.rtt(way), Happening::Secured(key, serial, false));
+        }
+        let there = self.network.send(way, Direction::Up, now, CLIENT_HELLO_BYTES, &mut conn.up, &target);
+        let back = match there {
+            Sent::Arrives { last, .. } if !is_paused => {
+                self.network.send(way, Direction::Down, last, SERVER_FLIGHT_BYTES, &mut conn.down, &target)
+            }
+            silent => silent,
+        };
+        match back {
+            Sent::Arrives { last, .. } if !is_paused => {
+                self.queue.push(last, Happening::Secured(key, serial, true));
+            }
+            _ => {
+                self.queue.push(now + timeout, Happening::Secured(key, serial, false));
+                self.be_patient(key);
+            }
+        }
+    }
+
+    /// The handshake is over; what the edge has shown must be good on the day that the viewer takes for today's.
+    pub(crate) fn handle_secured(&mut self, key: Key, serial: u16, is_shaken: bool) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let intended = request.intended;
+        let viewer = self.plan.nodes.iter().position(|spec| spec.id.role() == Role::Viewer);
+        let today = self.wall(viewer.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)).unix_nanos();
+        let issued = self.plan.date.unix_nanos();
+        let span = self.plan.certificate_span;
+        let [before, after] = [span.min(CERTIFICATE_BEFORE), span].map(|span| span.as_nanos() as i128);
+        let good = issued - before..=issued + after;
+        if is_shaken && good.contains(&today) {
+            return self.send_request(key);
+        }
+        self.drop_connection(key);
+        self.next_in_line(&intended);
+        self.fail(key, Reason::ViewerTlsFailed);
     }
 
     /// The request goes out on its connection.

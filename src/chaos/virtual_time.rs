@@ -85,7 +85,9 @@ fn plan_of(staged: &Staged) -> Result<Plan, VerbError> {
         dns_timeouts: viewer.dns_timeouts,
         beacon_interval: viewer.beacon_interval,
         measure_interval: viewer.measure_interval,
+        tls_timeout: viewer.tls_timeout,
     };
+    plan.certificate_span = cluster.edge.certificate_span;
     plan.seed = cluster.seed;
     Ok(plan)
 }

@@ -65,8 +65,8 @@ pub(crate) struct LoadWire {
     ramp: Vec<(Duration, f64)>,
     /// Time of day, pace and trough.
     diurnal: Option<(Duration, f64, f64)>,
-    /// Idle timeout, connections per user, pause.
-    connections: (Duration, u16, Option<Duration>),
+    /// Idle timeout, connections per user, pause, TLS.
+    connections: (Duration, u16, Option<Duration>, bool),
     /// Share with client subnet, share of stretchers, how long those stretch.
     resolvers: (f64, f64, Duration),
     /// Attempts, backoff, budget, timeout.
@@ -93,7 +93,7 @@ enum SizesWire {
 
 impl From<&Load> for LoadWire {
     fn from(load: &Load) -> Self {
-        let Connections { idle, per_user, think } = load.connections;
+        let Connections { idle, per_user, think, tls } = load.connections;
         let Resolvers { client_subnet, stretchers, stretch } = load.resolvers;
         let Retry { attempts, backoff, budget, timeout } = load.retry;
         Self {
@@ -120,7 +120,7 @@ impl From<&Load> for LoadWire {
             },
             ramp: load.ramp.clone(),
             diurnal: load.diurnal.map(|Diurnal { utc, pace, trough }| (utc, pace, trough)),
-            connections: (idle, per_user, think),
+            connections: (idle, per_user, think, tls),
             resolvers: (client_subnet, stretchers, stretch),
             retry: (attempts, backoff, budget, timeout),
             distribution: load.distribution.clone(),
@@ -132,7 +132,7 @@ impl From<&Load> for LoadWire {
 
 impl From<LoadWire> for Load {
     fn from(wire: LoadWire) -> Self {
-        let (idle, per_user, think) = wire.connections;
+        let (idle, per_user, think, tls) = wire.connections;
         let (client_subnet, stretchers, stretch) = wire.resolvers;
         let (attempts, backoff, budget, timeout) = wire.retry;
         let place = |(name, weight): (String, f64)| (SiteId::new(&name), weight);
@@ -154,7 +154,7 @@ impl From<LoadWire> for Load {
             },
             ramp: wire.ramp,
             diurnal: wire.diurnal.map(|(utc, pace, trough)| Diurnal { utc, pace, trough }),
-            connections: Connections { idle, per_user, think },
+            connections: Connections { idle, per_user, think, tls },
             resolvers: Resolvers { client_subnet, stretchers, stretch },
             retry: Retry { attempts, backoff, budget, timeout },
             distribution: wire.distribution,
@@ -286,7 +286,12 @@ mod tests {
             sizes: Sizes::LogNormal { median: 5, sigma: 0.5, max: 900 },
             ramp: vec![(Duration::ZERO, 0.1), (Duration::from_secs(9), 3.0)],
             diurnal: Some(Diurnal { utc: Duration::from_secs(60), pace: 60.0, trough: 0.3 }),
-            connections: Connections { idle: Duration::ZERO, per_user: 3, think: Some(Duration::from_secs(1)) },
+            connections: Connections {
+                idle: Duration::ZERO,
+                per_user: 3,
+                think: Some(Duration::from_secs(1)),
+                tls: true,
+            },
             resolvers: Resolvers { client_subnet: 0.5, stretchers: 0.1, ..Resolvers::default() },
             retry: Retry { attempts: 3, budget: Some(0.1), ..Retry::default() },
             distribution: "demo".into(),

@@ -432,6 +432,8 @@ pub(crate) struct LoadFile {
     /// Connections of one user to one edge. Default 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u16>,
+    /// Whether they speak TLS. Default false.
+    pub(crate) https: bool,
     /// The mean pause of a user between requests. Default: users have no sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) think: Option<Span>,

@@ -54,6 +54,9 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
     }
     let connections = Connections::default();
     let per_user = file.connections.unwrap_or(connections.per_user);
+    if file.https && !names.cluster.edge.https {
+        return Err(KeyError::new(&key("https"), "edges of this world do not speak HTTPS").hint("[edge] https = true"));
+    }
     let users = file.users.unwrap_or_else(|| (rps * 10.0).clamp(1.0, 1e7) as u32);
     if per_user == 0 || users == 0 {
         let field = if users == 0 { "users" } else { "connections" };
@@ -73,6 +76,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
             idle: file.idle.map_or(connections.idle, |span| span.0),
             per_user,
             think: file.think.map(|span| span.0),
+            tls: file.https,
         },
         resolvers: Resolvers {
             client_subnet: share("client_subnet", file.client_subnet, client_subnet)?,

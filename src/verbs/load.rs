@@ -125,7 +125,7 @@ fn load_of(args: &LoadArgs) -> Result<Load, VerbError> {
         sizes: args.size.map_or(Sizes::Origin, |size| Sizes::Fixed(size.0)),
         ramp: Vec::new(),
         diurnal: None,
-        connections: Connections { think: args.think.map(|think| think.0), ..Connections::default() },
+        connections: Connections { think: args.think.map(|think| think.0), tls: args.https, ..Connections::default() },
         resolvers: Resolvers::default(),
         retry: Retry::default(),
         distribution: args.distribution.clone().unwrap_or_default(),

@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use world::{Atlas, Habits, Observation, Workload, WorkloadError, scenario::Load, workload::RetryBudget};
 
 use self::users::Users;
-use crate::{dns::Resolver, fetch::Fetcher, node::Node, place::Standing, pool::Pool, target::Target};
+use crate::{dns::Resolver, fetch::Fetcher, node::Node, place::Standing, pool::Pool, target::Target, tls::BothEnds};
 
 /// How often observations are handed on.
 const BATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -251,7 +251,9 @@ impl Setup {
     fn new(load: Load, host: &str, node: &Node) -> Result<Self, LoadError> {
         let invalid = |what: String| LoadError::Invalid(what);
         let authority: Authority = host.parse().map_err(|_| invalid(format!("{host:?} is no host")))?;
-        let target = Target::of(&authority, 80, &node.config).map_err(|failure| invalid(failure.to_string()))?;
+        let port = if load.connections.tls { 443 } else { 80 };
+        let target = Target::of(&authority, port, &node.config).map_err(|failure| invalid(failure.to_string()))?;
+        let target = if load.connections.tls { secured(target, node).map_err(invalid)? } else { target };
         let method = load.method.parse().map_err(|_| invalid(format!("{:?} is no method", load.method)))?;
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| invalid(format!("{text:?} is no host")));
@@ -261,6 +263,14 @@ impl Setup {
         let retries = Mutex::new(RetryBudget::new(load.retry));
         Ok(Self { load, target, method, headers, retries })
     }
+}
+
+/// A target with which TLS is spoken.
+fn secured(target: Target, node: &Node) -> Result<Target, String> {
+    let identities = node.config.identities.as_ref().ok_or("nobody knows the certificates of this world")?;
+    let ends = identities.identity(&target.host).and_then(|identity| BothEnds::of(&identity, &node.clock));
+    let ends = ends.map_err(|error| format!("the certificate of {}: {error}", target.host))?;
+    Ok(Target { tls: Some(Arc::new(ends)), ..target })
 }
 
 impl Run {

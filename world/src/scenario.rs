@@ -292,12 +292,14 @@ pub struct Connections {
     /// The mean pause of a user between two requests, where users have pauses: then a user stays who he is for a
     /// session, and requests of one user lie that far apart.
     pub think: Option<Duration>,
+    /// Whether they speak TLS, which costs a handshake and holds the edge's certificate against the viewer's date.
+    pub tls: bool,
 }
 
 impl Default for Connections {
-    /// Browsers': six per host, kept for a minute and more; no pauses.
+    /// Browsers': six per host, kept for a minute and more; no pauses, and no TLS.
     fn default() -> Self {
-        Self { idle: Duration::from_secs(90), per_user: 6, think: None }
+        Self { idle: Duration::from_secs(90), per_user: 6, think: None, tls: false }
     }
 }
 
