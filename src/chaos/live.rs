@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use world::{
     Directory, Event, EventKind,
     scenario::{Action, HealTarget, Scenario},
+    workload::RetryBudget,
 };
 
 use super::{
@@ -43,6 +44,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often an invalidation is asked how far it has come.
 const INVALIDATION_INTERVAL: Duration = Duration::from_millis(50);
+/// Nobody waits longer for requests that are made again and again.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 /// How long a request may be under way beyond what its user waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -146,7 +149,8 @@ async fn run(
     let begin = observed.begin;
     let zero = begin + scenario.warmup;
     let end = zero + scenario.length;
-    let patience = scenario.loads.iter().map(|load| load.retry.timeout).max().unwrap_or_default() + PATIENCE;
+    let longest = scenario.loads.iter().map(|load| RetryBudget::new(load.retry).longest()).max();
+    let patience = longest.unwrap_or_default().min(PATIENCE_MAX) + PATIENCE;
     let (news, mut heard) = mpsc::channel::<News>(1024);
     let background = [
         tokio::spawn(gather::watch_health(Arc::clone(&cluster), admin.clone(), Arc::clone(&directory), news.clone())),

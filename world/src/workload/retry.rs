@@ -27,6 +27,13 @@ impl RetryBudget {
         self.retry
     }
 
+    /// How long a request may take in all, its attempts and the pauses between them.
+    pub fn longest(&self) -> Duration {
+        let Retry { attempts, backoff, timeout, .. } = self.retry;
+        let doublings = 1_u32.checked_shl(u32::from(attempts).saturating_sub(1)).map_or(u32::MAX, |all| all - 1);
+        timeout.saturating_mul(u32::from(attempts)).saturating_add(backoff.saturating_mul(doublings))
+    }
+
     /// A request is made for the first time.
     pub const fn handle_first(&mut self) {
         self.first += 1;
@@ -55,6 +62,7 @@ mod tests {
         let pauses: Vec<_> =
             (1..=4).map(|attempts| budget.poll_retry(attempts).map(|pause| pause.as_millis())).collect();
         assert_eq!(pauses, [Some(100), Some(200), Some(400), None]);
+        assert_eq!(budget.longest(), budget.retry().timeout * 4 + Duration::from_millis(700));
         assert_eq!(RetryBudget::new(Retry::default()).poll_retry(1), None);
     }
 
