@@ -8,3 +8,4 @@ mod retries;
 mod runs;
 mod support;
 mod twins;
+mod viewers;
