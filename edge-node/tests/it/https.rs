@@ -96,6 +96,24 @@ async fn origin() -> Scripted {
 }
 
 #[tokio::test]
+async fn an_origin_is_told_of_the_handshake_where_a_policy_names_it() {
+    let origin = Scripted::start(|head, _| vec![ok("", head)]).await;
+    let mut setup = Setup::new(origin.address);
+    let named = ["CloudFront-Viewer-TLS", "CloudFront-Forwarded-Proto"];
+    setup.spec.default_behavior.origin_request_policy.added_headers = named.map(str::to_owned).into();
+    let (_node, https) = start(setup, vec![certificate(&["www.demo.test"], SecurityPolicy::default())]);
+    for (version, handshake) in [
+        (&version::TLS12, "TLSv1.2:ECDHE-ECDSA-AES128-GCM-SHA256:fullHandshake"),
+        (&version::TLS13, "TLSv1.3:TLS_AES_128_GCM_SHA256:fullHandshake"),
+    ] {
+        let mut stream = connect(https, "www.demo.test", &client(&[version], &["http/1.1"])).await.unwrap();
+        let sent = ask(&mut stream, "www.demo.test", &format!("/{handshake}")).await;
+        assert!(sent.contains(&format!("cloudfront-viewer-tls: {handshake}\r\n")), "{sent}");
+        assert!(sent.contains("cloudfront-forwarded-proto: https\r\n"), "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn hits_are_served_by_both_versions_and_both_protocols() {
     let origin = origin().await;
     let all = vec![certificate(&["www.demo.test", "*.cdn.test"], SecurityPolicy::default())];
