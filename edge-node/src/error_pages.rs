@@ -28,6 +28,15 @@ use crate::{
 /// Where the case of a held-back response comes back.
 pub(crate) type Held = oneshot::Receiver<(Case, Story)>;
 
+/// Which responses are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldBack {
+    /// Errors, of which a page may take the place. All others leave as if nobody held anything back.
+    Errors,
+    /// All: what comes is a page, whose status is another's.
+    All,
+}
+
 /// What a page would be asked for with.
 #[derive(Debug)]
 pub(crate) struct PageRequest {
@@ -60,22 +69,13 @@ impl PageRequest {
 
 /// Answers by `carry_out`, or with a page where that comes to an error that has one.
 pub(crate) fn with_pages(case: Case, request: Box<PageRequest>, carry_out: impl FnOnce(Case) -> Answer) -> Answer {
-    let (case, held) = case.hold_back();
+    let (case, held) = case.hold_back(HeldBack::Errors);
     match carry_out(case) {
         Answer::Now(Some(response)) if is_error(response.status()) => {
             Answer::Later(Box::pin(settle(response, held, *request)))
         }
-        Answer::Now(Some(response)) => Answer::Now(Some(release(response, held))),
-        Answer::Now(None) => Answer::Now(None),
+        Answer::Now(response) => Answer::Now(response),
         Answer::Later(response) => Answer::Later(Box::pin(async move { settle(response.await, held, *request).await })),
-    }
-}
-
-/// Lets a response go as it is.
-fn release(response: Response<ResponseBody>, mut held: Held) -> Response<ResponseBody> {
-    match held.try_recv() {
-        Ok((case, story)) => case.answer(response, story),
-        Err(_) => response,
     }
 }
 
@@ -90,7 +90,7 @@ async fn settle(response: Response<ResponseBody>, mut held: Held, request: PageR
     let node = Arc::clone(&case.node);
     node.counters.bump(Counter::EdgeErrorPages);
     let asked = request.asked(&case, &page);
-    let (case, mut held) = case.hold_back();
+    let (case, mut held) = case.hold_back(HeldBack::All);
     let mut fetched = match asked.behavior().method_class(&asked.method) {
         Ok(_) => miss::look_up(case, asked).response().await,
         Err(reason) => pass::pass(case, asked, None, reason).await,

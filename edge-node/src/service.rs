@@ -36,10 +36,11 @@ use crate::{
     body::{Accounts, ResponseBody},
     config::Tier,
     connection::{InFlight, Wire},
-    error_pages::{self, Held, PageRequest},
+    error_pages::{self, Held, HeldBack, PageRequest},
     extras::{Extras, draw_of},
     functions::{self, After},
     node::Node,
+    pass::is_error,
     respond::{self, Occasion, Refusal, Story, X_ISO_REASON},
     timing::Ledger,
     tls::TlsSession,
@@ -345,7 +346,7 @@ pub(crate) struct Case {
     /// What a page would be asked for with that takes the place of an error.
     page: Option<Box<PageRequest>>,
     /// Who decides whether the response leaves.
-    held: Option<oneshot::Sender<(Self, Story)>>,
+    held: Option<(HeldBack, oneshot::Sender<(Self, Story)>)>,
     in_flight: InFlight,
     head: bool,
     version: Version,
@@ -394,9 +395,11 @@ impl Case {
         }
     }
 
-    /// The same, whose response is held back: it comes out as it is, and the case with its story by the channel.
-    pub(crate) fn hold_back(self) -> (Self, Held) {
+    /// The same, whose response is held back if it is one of `which`: it comes out as it is, and the case with its story by
+    /// the channel.
+    pub(crate) fn hold_back(self, which: HeldBack) -> (Self, Held) {
         let (held, back) = oneshot::channel();
+        let held = (which, held);
         (Self { held: Some(held), ..self }, back)
     }
 
@@ -467,7 +470,9 @@ impl Case {
 
     /// Puts the headers of this request's story on a response, and its accounts under the body.
     pub(crate) fn answer(mut self, response: Response<ResponseBody>, story: Story) -> Response<ResponseBody> {
-        if let Some(held) = self.held.take() {
+        if let Some((which, held)) = self.held.take()
+            && (which == HeldBack::All || is_error(response.status()))
+        {
             // Nobody is there to take it where the viewer has left.
             let _ = held.send((self, story));
             return response;
