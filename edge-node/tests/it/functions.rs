@@ -2,7 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cdn_core::{Counter, distribution::Behavior, functions::Function, policies};
+use cdn_core::{
+    Counter,
+    distribution::Behavior,
+    error_pages::{ErrorPage, Page},
+    functions::Function,
+    policies,
+};
+use http::StatusCode;
 
 use crate::support::{Client, Running, Scripted, Setup, exchange, get, get_with, ok, status};
 
@@ -106,6 +113,29 @@ async fn a_viewer_response_function_changes_each_copy_and_not_what_is_stored() {
     // It is not asked about errors.
     let gone = get(edge.address, "/f/gone?v=1").await;
     assert_eq!((gone.status, gone.header("x-path").as_str()), (404, ""));
+}
+
+#[tokio::test]
+async fn error_pages_do_not_come_between_a_function_and_what_leaves() {
+    let code = "function handler(event) { const r = event.response; \
+                r.headers['x-seen'] = { value: r.headers['x-frame-options'].value }; return r; }";
+    let origin = Scripted::start(|head, _| {
+        vec![if head.starts_with("GET /f/gone") {
+            status(404, "")
+        } else {
+            ok("Cache-Control: max-age=60\r\n", "page")
+        }]
+    })
+    .await;
+    let mut setup = with_function(Setup::new(origin.address), RESPONSE, code);
+    let page = Page { status: StatusCode::OK, path: "/page".into() };
+    let entry = ErrorPage { status: StatusCode::NOT_FOUND, ttl: Duration::from_secs(60), page: Some(page) };
+    setup.spec.error_pages = vec![entry];
+    setup.spec.behaviors[0].response_headers_policy = policies::response_headers_policy("SecurityHeadersPolicy");
+    let edge = setup.start().await;
+    assert_eq!(get(edge.address, "/f/a").await.header("x-seen"), "SAMEORIGIN");
+    let gone = get(edge.address, "/f/gone").await;
+    assert_eq!((gone.status, gone.text().as_str(), gone.header("x-seen").as_str()), (200, "page", ""));
 }
 
 #[tokio::test]
