@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{World, id, links, wait_until};
+use crate::support::{KEY, World, id, links, wait_until};
 
 #[tokio::test]
 async fn status_is_the_object_of_the_command_line() {
