@@ -111,7 +111,7 @@ pub(super) fn origins_of(
                 origin.domain_name = app.authority();
                 let https_port = app_protocol(&mut origin.protocol, &app, written, &key)?;
                 origin.origin_path = app.path;
-                https_address = SocketAddr::new(first.ip(), https_port.unwrap_or(first.port()));
+                https_address = SocketAddr::new(first.ip(), https_port.unwrap_or_else(|| first.port()));
                 if let Some((other, _)) =
                     origins.iter().find(|(_, plan)| plan.address == first && plan.place.id != at_place.id)
                 {
@@ -308,7 +308,7 @@ impl AppUrl {
             return Err(format!("{url:?} names no plain host"));
         }
         let path = uri.path().trim_end_matches('/').to_owned();
-        let port = authority.port_u16().unwrap_or(Self::default_port(https));
+        let port = authority.port_u16().unwrap_or_else(|| Self::default_port(https));
         Ok(Self { https, host, port, path })
     }
 
