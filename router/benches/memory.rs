@@ -4,6 +4,7 @@
 //! network's own, and prints resident bytes: before, with the first table, at the peak of three swaps, and after them. A
 //! router's own process has some megabytes more before it begins.
 
+#[expect(dead_code, reason = "nobody is asked here")]
 mod world;
 
 use std::{
