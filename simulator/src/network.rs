@@ -7,7 +7,8 @@ use std::{collections::HashMap, hash::BuildHasherDefault, time::Duration};
 
 use cdn_core::Instant;
 use world::{
-    Fault, Lane, Link, MessageFlow, Overlay, Place, Return, Sent, SiteId, TargetDisturbance, TcpOptions, Verdict, World,
+    Course, Fault, Lane, Link, LinkDisturbance, MessageFlow, Overlay, Place, Return, Sent, SiteId, TargetDisturbance,
+    TcpOptions, Verdict, World,
 };
 
 use crate::hash::Mixer;
@@ -35,6 +36,8 @@ pub(crate) struct Way {
     to: u16,
     up: Link,
     down: Link,
+    /// Of what is sent in each direction over a connection that nothing lies over.
+    courses: [Course; 2],
 }
 
 /// What is asked of ways all the time, apart from the rest so that it stays near.
@@ -47,11 +50,29 @@ struct Gauge {
 }
 
 impl Way {
+    fn new(from: u16, to: u16, up: Link, down: Link, tcp: &TcpOptions) -> Self {
+        let courses = [course(&up, &down, &Lane::default(), tcp), course(&down, &up, &Lane::default(), tcp)];
+        Self { from, to, up, down, courses }
+    }
+
+    /// Lays faults over both directions.
+    fn disturb(&mut self, up: LinkDisturbance, down: LinkDisturbance, tcp: &TcpOptions) {
+        self.up.disturb(up);
+        self.down.disturb(down);
+        let [up, down] = [&self.up, &self.down];
+        self.courses = [course(up, down, &Lane::default(), tcp), course(down, up, &Lane::default(), tcp)];
+    }
+
     fn gauge(&self, before: [Option<Instant>; 2], now: Instant) -> Gauge {
         let [up, down] = [&self.up, &self.down];
         let since = |link: &Link, before: Option<Instant>| link.is_partitioned().then(|| before.unwrap_or(now));
         Gauge { one_way: [up.one_way(), down.one_way()], silent_since: [since(up, before[0]), since(down, before[1])] }
     }
+}
+
+/// What messages meet that go `there`.
+fn course(there: &Link, back: &Link, lane: &Lane, tcp: &TcpOptions) -> Course {
+    Course::new(there, lane, Return { one_way: back.one_way(), is_silent: back.is_partitioned() }, tcp)
 }
 
 /// Which direction of a way.
@@ -136,7 +157,7 @@ impl Network {
             link.disturb(self.overlay.link(&from.id, &to.id));
             link
         };
-        let way = Way { from, to, up: link(a, b), down: link(b, a) };
+        let way = Way::new(from, to, link(a, b), link(b, a), &self.tcp);
         let number = u32::try_from(self.ways.len()).unwrap_or(u32::MAX);
         self.gauges.push(way.gauge([None; 2], Instant::ZERO));
         self.ways.push(way);
@@ -166,8 +187,8 @@ impl Network {
         self.has_silence = false;
         for (way, gauge) in self.ways.iter_mut().zip(&mut self.gauges) {
             let (from, to) = (&self.sites[usize::from(way.from)].id, &self.sites[usize::from(way.to)].id);
-            way.up.disturb(self.overlay.link(from, to));
-            way.down.disturb(self.overlay.link(to, from));
+            let (up, down) = (self.overlay.link(from, to), self.overlay.link(to, from));
+            way.disturb(up, down, &self.tcp);
             *gauge = way.gauge(gauge.silent_since, now);
         }
         let is_partition =
@@ -239,17 +260,24 @@ impl Network {
         flow: &mut MessageFlow,
         target: &TargetDisturbance,
     ) -> Sent {
-        let (other, gauge) = (1 - direction as usize, &self.gauges[way as usize]);
-        let back = Return { one_way: gauge.one_way[other], is_silent: gauge.silent_since[other].is_some() };
         let way = &mut self.ways[way as usize];
-        let link = if direction == Direction::Up { &mut way.up } else { &mut way.down };
-        let lane = match direction {
-            Direction::Up => Lane { is_blackhole: target.blackhole, ..Lane::default() },
-            Direction::Down => {
-                Lane { latency: target.latency, throttle_bps: target.throttle_bps, is_blackhole: target.blackhole }
-            }
+        let (link, back) = match direction {
+            Direction::Up => (&mut way.up, &way.down),
+            Direction::Down => (&mut way.down, &way.up),
         };
-        flow.send(now, bytes, 0, link, &lane, back, &self.tcp)
+        let own;
+        let course = if self.has_target_faults {
+            let is_blackhole = target.blackhole;
+            let lane = match direction {
+                Direction::Up => Lane { is_blackhole, ..Lane::default() },
+                Direction::Down => Lane { latency: target.latency, throttle_bps: target.throttle_bps, is_blackhole },
+            };
+            own = course(link, back, &lane, &self.tcp);
+            &own
+        } else {
+            &way.courses[direction as usize]
+        };
+        flow.send(now, bytes, 0, link, course, &self.tcp)
     }
 
     /// A datagram; `None` where it never arrives.

@@ -41,7 +41,7 @@ pub use crate::{
     link::{DropReason, Link, Verdict, cold_transfer_time},
     link_tcp::{Lane, Return, TcpFlow, TcpOptions},
     matrix::{Matrix, MatrixError, MatrixFault},
-    message::{MessageFlow, Sent},
+    message::{Course, MessageFlow, Sent},
     model::{Endpoint, EndpointKind, fibre_rtt_ms},
     observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Member, Observation, Outcome},
     path::{Jitter, PathSpec},

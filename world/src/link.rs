@@ -69,12 +69,36 @@ const GAPS_MAX: usize = 32;
 pub struct Link {
     path: PathSpec,
     disturbance: LinkDisturbance,
+    now: Condition,
     jitter: Option<LogNormal<f64>>,
     /// When the last byte so far has left.
     free_at: Instant,
     /// When it was idle of late, from and to, oldest first; no more than [`GAPS_MAX`].
     gaps: VecDeque<(Instant, Instant)>,
     chance: ChaCha8Rng,
+}
+
+/// What path and disturbance come to together, worked out when one of them changes and not with each packet.
+#[derive(Clone, Copy, Debug)]
+struct Condition {
+    one_way_nanos: u64,
+    bandwidth_bps: u64,
+    /// The chance that one packet is lost.
+    loss: f64,
+    /// More than so many nanoseconds of bytes do not wait.
+    queue_nanos: u64,
+}
+
+impl Condition {
+    fn of(path: &PathSpec, disturbance: &LinkDisturbance) -> Self {
+        let kept = (1.0 - share(path.loss)) * (1.0 - share(disturbance.loss));
+        Self {
+            one_way_nanos: nanos(path.rtt / 2 + disturbance.delay),
+            bandwidth_bps: slower(path.bandwidth_bps, disturbance.throttle_bps),
+            loss: 1.0 - kept,
+            queue_nanos: nanos(QUEUE_WAIT_MAX.max(path.rtt)),
+        }
+    }
 }
 
 impl Link {
@@ -87,9 +111,11 @@ impl Link {
         let jitter = (mean > 0.0 && sigma.is_finite())
             .then(|| LogNormal::new(mean.ln() - sigma * sigma / 2.0, sigma).ok())
             .flatten();
+        let disturbance = LinkDisturbance::default();
         Self {
             path,
-            disturbance: LinkDisturbance::default(),
+            disturbance,
+            now: Condition::of(&path, &disturbance),
             jitter,
             free_at: Instant::ZERO,
             gaps: VecDeque::new(),
@@ -99,26 +125,35 @@ impl Link {
 
     /// Sends `bytes` at `now`.
     pub fn send(&mut self, now: Instant, bytes: u64) -> Verdict {
-        if self.disturbance.partitioned {
-            return Verdict::Drop(DropReason::Partition);
-        }
-        let Some(left_at) = self.pass(now, serialization(bytes, self.bandwidth_bps())) else {
-            return Verdict::Drop(DropReason::QueueFull);
-        };
-        // A lost packet has used the link all the same.
-        match self.fate(bytes) {
-            Some(jitter) => Verdict::Deliver(left_at + self.one_way() + jitter),
-            None => Verdict::Drop(DropReason::Loss),
+        match self.cross(now, bytes) {
+            Ok(late_nanos) => {
+                let span = serialization_nanos(bytes, self.now.bandwidth_bps);
+                Verdict::Deliver(later(now, span.saturating_add(self.now.one_way_nanos).saturating_add(late_nanos)))
+            }
+            Err(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// What chance does to `bytes` that cross: how much later they arrive, or `None` where one of their packets is lost.
-    pub(crate) fn fate(&mut self, bytes: u64) -> Option<Duration> {
-        let jitter = self.jitter.map_or(Duration::ZERO, |jitter| {
+    /// Sends `bytes` at `now`: how many nanoseconds later they arrive than over an idle link without jitter.
+    pub(crate) fn cross(&mut self, now: Instant, bytes: u64) -> Result<u64, DropReason> {
+        if self.disturbance.partitioned {
+            return Err(DropReason::Partition);
+        }
+        let span = serialization_nanos(bytes, self.now.bandwidth_bps);
+        let waited = self.pass(now, span).ok_or(DropReason::QueueFull)?;
+        // A lost packet has used the link all the same.
+        let jitter = self.fate(bytes).ok_or(DropReason::Loss)?;
+        Ok(waited.saturating_add(jitter))
+    }
+
+    /// What chance does to `bytes` that cross: how many nanoseconds later they arrive, or `None` where one of their packets
+    /// is lost.
+    pub(crate) fn fate(&mut self, bytes: u64) -> Option<u64> {
+        let jitter = self.jitter.map_or(0, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
-            Duration::from_secs_f64(jitter.sample(&mut self.chance).clamp(0.0, 1.0))
+            nanos(Duration::from_secs_f64(jitter.sample(&mut self.chance).clamp(0.0, 1.0)))
         });
-        let loss = self.loss();
+        let loss = self.now.loss;
         if loss > 0.0 {
             let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
             let kept = (1.0 - loss).powf(packets as f64);
@@ -137,6 +172,7 @@ impl Link {
             self.gaps.clear();
         }
         self.disturbance = disturbance;
+        self.now = Condition::of(&self.path, &disturbance);
     }
 
     /// What lies over the path.
@@ -150,13 +186,13 @@ impl Link {
     }
 
     /// The time that the first byte needs, extra delay included, jitter not.
-    pub fn one_way(&self) -> Duration {
-        self.path.rtt / 2 + self.disturbance.delay
+    pub const fn one_way(&self) -> Duration {
+        Duration::from_nanos(self.now.one_way_nanos)
     }
 
     /// Bits per second, throttle included; zero means that nothing limits it.
-    pub fn bandwidth_bps(&self) -> u64 {
-        slower(self.path.bandwidth_bps, self.disturbance.throttle_bps)
+    pub const fn bandwidth_bps(&self) -> u64 {
+        self.now.bandwidth_bps
     }
 
     /// Whether nothing gets through.
@@ -164,14 +200,16 @@ impl Link {
         self.disturbance.partitioned
     }
 
-    /// When the last byte of what needs `span` on the wire has left; `None` where the queue is full.
-    fn pass(&mut self, now: Instant, span: Duration) -> Option<Instant> {
-        if now < self.free_at {
-            if let Some((from, _)) = self.gaps.iter_mut().find(|(from, to)| now.max(*from) + span <= *to) {
-                *from = now.max(*from) + span;
-                return Some(*from);
+    /// How long what needs `span` nanoseconds on the wire waits for it; `None` where the queue is full.
+    fn pass(&mut self, now: Instant, span: u64) -> Option<u64> {
+        let waits = self.free_at.as_nanos().saturating_sub(now.as_nanos());
+        if waits > 0 {
+            if let Some((from, _)) = self.gaps.iter_mut().find(|(from, to)| later(now.max(*from), span) <= *to) {
+                let begins_at = now.max(*from);
+                *from = later(begins_at, span);
+                return Some(begins_at.as_nanos() - now.as_nanos());
             }
-            if self.free_at.saturating_since(now) > QUEUE_WAIT_MAX.max(self.path.rtt) {
+            if waits > self.now.queue_nanos {
                 return None;
             }
         } else if now > self.free_at {
@@ -180,14 +218,8 @@ impl Link {
             }
             self.gaps.push_back((self.free_at, now));
         }
-        self.free_at = self.free_at.max(now) + span;
-        Some(self.free_at)
-    }
-
-    /// The chance that one packet is lost.
-    fn loss(&self) -> f64 {
-        let kept = (1.0 - share(self.path.loss)) * (1.0 - share(self.disturbance.loss));
-        1.0 - kept
+        self.free_at = later(self.free_at.max(now), span);
+        Some(waits)
     }
 }
 
@@ -218,11 +250,31 @@ pub fn cold_transfer_time(path: &PathSpec, bytes: u64, options: &TcpOptions) -> 
 
 /// The time that `bytes` need at `bps` bits per second; nothing at zero, which means unlimited.
 pub(crate) fn serialization(bytes: u64, bps: u64) -> Duration {
+    Duration::from_nanos(serialization_nanos(bytes, bps))
+}
+
+/// [`serialization`], in nanoseconds.
+pub(crate) fn serialization_nanos(bytes: u64, bps: u64) -> u64 {
+    const BIT_NANOS: u64 = 8 * 1_000_000_000;
     if bps == 0 {
-        return Duration::ZERO;
+        return 0;
     }
-    let nanos = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(bps);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    // Up to 2.3 GB in one word, which is divided many times faster than two.
+    match bytes.checked_mul(BIT_NANOS) {
+        Some(product) => product / bps,
+        None => u64::try_from(u128::from(bytes) * u128::from(BIT_NANOS) / u128::from(bps)).unwrap_or(u64::MAX),
+    }
+}
+
+/// A span in whole nanoseconds, which links count in: a `Duration` is two numbers, and taking it apart and putting it
+/// together cost more than all that is reckoned with it.
+pub(crate) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The moment so many nanoseconds after `at`.
+pub(crate) const fn later(at: Instant, nanos: u64) -> Instant {
+    Instant::from_nanos(at.as_nanos().saturating_add(nanos))
 }
 
 /// The slower of a rate (zero: unlimited) and a throttle.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use cdn_core::Instant;
 
 use crate::{
-    link::{DropReason, Link, SEGMENT_BYTES, Verdict, serialization, slower},
+    link::{DropReason, Link, SEGMENT_BYTES, later, nanos, serialization_nanos, slower},
     link_tcp::{Lane, Return, TcpOptions},
 };
 
@@ -53,6 +53,54 @@ pub enum Sent {
     },
 }
 
+/// What a message meets on its way. The same for all messages of a direction until somebody disturbs the link, the way
+/// back or the connection, so whoever sends many works it out once.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    rtt_nanos: u64,
+    one_way_nanos: u64,
+    /// Bits per second of this connection; zero: unlimited.
+    rate_bps: u64,
+    /// The window that fills the path.
+    window_max: u64,
+    burst_bytes: u64,
+    /// A connection that was idle for longer begins again with a fresh window.
+    idle_nanos_max: u64,
+    /// Nothing gets through.
+    is_silent: bool,
+    /// No acknowledgement comes back.
+    is_unanswered: bool,
+}
+
+impl Course {
+    /// The course over `link` and `lane`, with acknowledgements that come `back`.
+    pub fn new(link: &Link, lane: &Lane, back: Return, options: &TcpOptions) -> Self {
+        let one_way = link.one_way() + lane.latency;
+        let rtt = one_way + back.one_way;
+        let rate_bps = slower(link.bandwidth_bps(), lane.throttle_bps);
+        Self {
+            rtt_nanos: nanos(rtt),
+            one_way_nanos: nanos(one_way),
+            rate_bps,
+            // Jitter makes acknowledgements late; a window that only just fills the path would stand still for it.
+            window_max: options.window_cap(rate_bps, rtt + link.path().jitter.mean * 4),
+            burst_bytes: options.burst_bytes(rate_bps),
+            idle_nanos_max: nanos(options.retry_wait(rtt, 1)),
+            is_silent: lane.is_blackhole || link.is_partitioned(),
+            is_unanswered: back.is_silent,
+        }
+    }
+
+    /// Nanoseconds that `bytes` take.
+    fn span(&self, bytes: u64) -> u64 {
+        serialization_nanos(bytes, self.rate_bps)
+    }
+
+    fn retry_wait(&self, options: &TcpOptions, tries: u32) -> Duration {
+        options.retry_wait(Duration::from_nanos(self.rtt_nanos), tries)
+    }
+}
+
 impl MessageFlow {
     /// A flow over a fresh connection.
     pub fn new(options: &TcpOptions) -> Self {
@@ -65,88 +113,78 @@ impl MessageFlow {
         self.window as u64
     }
 
-    /// Sends a message of `bytes` at `now`, all of which is there to be sent. `tries` is how often it was silent before.
-    #[allow(clippy::too_many_arguments, reason = "a message has a way there, a way back, and what lies over each")]
+    /// Sends a message of `bytes` at `now` over `link`, all of which is there to be sent. `tries` is how often it was silent
+    /// before.
     pub fn send(
         &mut self,
         now: Instant,
         bytes: u64,
         tries: u32,
         link: &mut Link,
-        lane: &Lane,
-        back: Return,
+        course: &Course,
         options: &TcpOptions,
     ) -> Sent {
-        let rtt = link.one_way() + lane.latency + back.one_way;
+        let silent = || Sent::Silent { again_at: now + course.retry_wait(options, tries + 1) };
         // One window arrives even where no acknowledgement comes back.
-        let stands_still = back.is_silent && bytes > u64::from(self.window);
-        if lane.is_blackhole || stands_still || link.is_partitioned() {
-            return Sent::Silent { again_at: now + options.retry_wait(rtt, tries + 1) };
+        let stands_still = course.is_unanswered && bytes > u64::from(self.window);
+        if course.is_silent || stands_still {
+            return silent();
         }
-        let rate = slower(link.bandwidth_bps(), lane.throttle_bps);
         let initial = options.initial_window();
         let mut window = u64::from(self.window);
-        if window > initial && now.saturating_since(self.sent_at) > options.retry_wait(rtt, 1) {
+        if window > initial && now.as_nanos().saturating_sub(self.sent_at.as_nanos()) > course.idle_nanos_max {
             self.threshold = self.threshold.max(self.window / 4 * 3);
             window = initial;
         }
-        let cap = options.window_cap(rate, rtt + link.path().jitter.mean * 4);
+        let cap = course.window_max;
         window = window.min(cap);
-        let burst = options.burst_bytes(rate);
         let mut flight = bytes.min(window);
         // The first window really uses the link.
-        let mut late = Duration::ZERO;
-        let mut left_at = now + serialization(flight, rate);
-        match link.send(now, flight) {
-            Verdict::Deliver(at) => {
-                let undisturbed = now + serialization(flight, link.bandwidth_bps()) + link.one_way();
-                late += at.saturating_since(undisturbed);
-            }
-            Verdict::Drop(DropReason::QueueFull | DropReason::Loss) => {
-                late += self.repair(rtt, link, options, &mut window);
-            }
-            Verdict::Drop(DropReason::Partition | DropReason::Blackhole) => {
-                return Sent::Silent { again_at: now + options.retry_wait(rtt, tries + 1) };
-            }
-        }
-        let one_way = link.one_way() + lane.latency;
-        let first = now + serialization(flight.min(burst), rate) + one_way + late;
+        let span = course.span(flight);
+        let mut left_at = later(now, span);
+        let mut late = match link.cross(now, flight) {
+            Ok(late) => late,
+            Err(DropReason::QueueFull | DropReason::Loss) => self.repair(course, link, options, &mut window),
+            Err(DropReason::Partition | DropReason::Blackhole) => return silent(),
+        };
+        let first_span = if flight > course.burst_bytes { course.span(course.burst_bytes) } else { span };
+        let first = later(now, first_span + course.one_way_nanos + late);
         let (mut began, mut covered) = (now, flight);
         while covered < bytes {
-            let first_back = rtt + serialization(burst.min(flight), rate);
-            began = (began + first_back).max(left_at);
+            let first_back = course.rtt_nanos + course.span(course.burst_bytes.min(flight));
+            began = later(began, first_back).max(left_at);
             window = grown(window, flight, self.threshold).min(cap);
             flight = window.min(bytes - covered);
             covered += flight;
-            left_at = began + serialization(flight, rate);
+            left_at = later(began, course.span(flight));
             match link.fate(flight) {
                 // Jitter delays the last of it only: acknowledgements of what came before go on.
                 Some(jitter) => late = late.max(jitter),
                 None => {
-                    let repair = self.repair(rtt, link, options, &mut window);
-                    (began, left_at) = (began + repair, left_at + repair);
+                    let repair = self.repair(course, link, options, &mut window);
+                    (began, left_at) = (later(began, repair), later(left_at, repair));
                 }
             }
         }
         window = grown(window, flight, self.threshold).min(cap);
         self.window = u32::try_from(window).unwrap_or(u32::MAX);
         // Each acknowledgement lets twice as much go as it acknowledges.
-        self.sent_at = if flight == bytes { now } else { began + serialization(flight / 2, rate) };
-        let last = left_at + one_way + late;
+        self.sent_at = if flight == bytes { now } else { later(began, course.span(flight / 2)) };
+        let last = later(left_at, course.one_way_nanos + late);
         Sent::Arrives { first: first.min(last), last }
     }
 
-    /// How long a loss holds up what follows, and what it does to the window.
-    fn repair(&mut self, rtt: Duration, link: &mut Link, options: &TcpOptions, window: &mut u64) -> Duration {
+    /// How many nanoseconds a loss holds up what follows, and what it does to the window.
+    fn repair(&mut self, course: &Course, link: &mut Link, options: &TcpOptions, window: &mut u64) -> u64 {
         *window = (*window / 2).max(2 * SEGMENT_BYTES);
         self.threshold = u32::try_from(*window).unwrap_or(u32::MAX);
         // It shows within a round trip.
-        let mut wait = rtt;
+        let mut wait = course.rtt_nanos;
         for tries in 2..TRIES_MAX {
             if link.fate(SEGMENT_BYTES).is_some() {
                 break;
             }
-            wait += options.retry_wait(rtt, tries);
+            wait = wait.saturating_add(nanos(course.retry_wait(options, tries)));
         }
         wait
     }
@@ -208,10 +246,11 @@ mod tests {
     fn at_once(path: &PathSpec, messages: &[(Duration, u64)]) -> Vec<Instant> {
         let (mut link, options) = (Link::new(*path, 1), TcpOptions::default());
         let mut flow = MessageFlow::new(&options);
+        let course = Course::new(&link, &Lane::default(), back(path), &options);
         let (mut now, mut arrivals) = (Instant::ZERO, vec![]);
         for &(pause, bytes) in messages {
             now += pause;
-            match flow.send(now, bytes, 0, &mut link, &Lane::default(), back(path), &options) {
+            match flow.send(now, bytes, 0, &mut link, &course, &options) {
                 Sent::Arrives { first, last } => {
                     assert!(first <= last);
                     now = last;
@@ -263,10 +302,11 @@ mod tests {
         let spec = path(Duration::from_millis(100), 0);
         let options = TcpOptions::default();
         let mut link = Link::new(PathSpec { loss: 0.02, ..spec }, 3);
+        let course = Course::new(&link, &Lane::default(), back(&spec), &options);
         let mut extra = Duration::ZERO;
         for _ in 0..20_000 {
             let mut flow = MessageFlow::new(&options);
-            let sent = flow.send(Instant::ZERO, 1000, 0, &mut link, &Lane::default(), back(&spec), &options);
+            let sent = flow.send(Instant::ZERO, 1000, 0, &mut link, &course, &options);
             let Sent::Arrives { last, .. } = sent else { panic!("nothing is silent") };
             extra += last.saturating_since(Instant::ZERO + Duration::from_millis(50));
         }
@@ -275,10 +315,10 @@ mod tests {
         let expected_ms = 0.02 * 100.0 + 0.02 * 0.02 * 600.0;
         assert!((mean_ms - expected_ms).abs() < 0.3, "{mean_ms} {expected_ms}");
         link.disturb(LinkDisturbance { partitioned: true, ..LinkDisturbance::default() });
+        let course = Course::new(&link, &Lane::default(), back(&spec), &options);
         let mut flow = MessageFlow::new(&options);
-        let waits: Vec<_> = (0..3)
-            .map(|tries| flow.send(Instant::ZERO, 1, tries, &mut link, &Lane::default(), back(&spec), &options))
-            .collect();
+        let waits: Vec<_> =
+            (0..3).map(|tries| flow.send(Instant::ZERO, 1, tries, &mut link, &course, &options)).collect();
         let again = |ms| Sent::Silent { again_at: Instant::ZERO + Duration::from_millis(ms) };
         assert_eq!(waits, [again(300), again(600), again(1200)]);
     }
