@@ -67,15 +67,17 @@ const GAPS_MAX: usize = 32;
 /// served, in the order of the calls; one that comes late finds the gaps between earlier ones as empty as they were.
 #[derive(Clone, Debug)]
 pub struct Link {
-    path: PathSpec,
-    disturbance: LinkDisturbance,
     now: Condition,
-    jitter: Option<LogNormal<f64>>,
     /// When the last byte so far has left.
     free_at: Instant,
     /// When it was idle of late, from and to, oldest first; no more than [`GAPS_MAX`].
     gaps: VecDeque<(Instant, Instant)>,
-    chance: ChaCha8Rng,
+    path: PathSpec,
+    disturbance: LinkDisturbance,
+    jitter: Option<LogNormal<f64>>,
+    /// Elsewhere, because it is large and few worlds leave anything to chance: links are many, and the rest of them is asked
+    /// with each packet.
+    chance: Box<ChaCha8Rng>,
 }
 
 /// What path and disturbance come to together, worked out when one of them changes and not with each packet.
@@ -87,6 +89,7 @@ struct Condition {
     loss: f64,
     /// More than so many nanoseconds of bytes do not wait.
     queue_nanos: u64,
+    is_partitioned: bool,
 }
 
 impl Condition {
@@ -97,6 +100,7 @@ impl Condition {
             bandwidth_bps: slower(path.bandwidth_bps, disturbance.throttle_bps),
             loss: 1.0 - kept,
             queue_nanos: nanos(QUEUE_WAIT_MAX.max(path.rtt)),
+            is_partitioned: disturbance.partitioned,
         }
     }
 }
@@ -113,13 +117,13 @@ impl Link {
             .flatten();
         let disturbance = LinkDisturbance::default();
         Self {
-            path,
-            disturbance,
             now: Condition::of(&path, &disturbance),
-            jitter,
             free_at: Instant::ZERO,
             gaps: VecDeque::new(),
-            chance: ChaCha8Rng::seed_from_u64(seed),
+            path,
+            disturbance,
+            jitter,
+            chance: Box::new(ChaCha8Rng::seed_from_u64(seed)),
         }
     }
 
@@ -136,7 +140,7 @@ impl Link {
 
     /// Sends `bytes` at `now`: how many nanoseconds later they arrive than over an idle link without jitter.
     pub(crate) fn cross(&mut self, now: Instant, bytes: u64) -> Result<u64, DropReason> {
-        if self.disturbance.partitioned {
+        if self.now.is_partitioned {
             return Err(DropReason::Partition);
         }
         let span = serialization_nanos(bytes, self.now.bandwidth_bps);
@@ -151,7 +155,7 @@ impl Link {
     pub(crate) fn fate(&mut self, bytes: u64) -> Option<u64> {
         let jitter = self.jitter.map_or(0, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
-            nanos(Duration::from_secs_f64(jitter.sample(&mut self.chance).clamp(0.0, 1.0)))
+            nanos(Duration::from_secs_f64(jitter.sample(&mut *self.chance).clamp(0.0, 1.0)))
         });
         let loss = self.now.loss;
         if loss > 0.0 {
@@ -197,14 +201,17 @@ impl Link {
 
     /// Whether nothing gets through.
     pub const fn is_partitioned(&self) -> bool {
-        self.disturbance.partitioned
+        self.now.is_partitioned
     }
 
     /// How long what needs `span` nanoseconds on the wire waits for it; `None` where the queue is full.
     fn pass(&mut self, now: Instant, span: u64) -> Option<u64> {
         let waits = self.free_at.as_nanos().saturating_sub(now.as_nanos());
         if waits > 0 {
-            if let Some((from, _)) = self.gaps.iter_mut().find(|(from, to)| later(now.max(*from), span) <= *to) {
+            // A gap that was over too early is of no use, and most are: they are in order, so these are passed over at once.
+            let useful = self.gaps.partition_point(|(_, to)| *to < later(now, span));
+            let mut gaps = self.gaps.range_mut(useful..);
+            if let Some((from, _)) = gaps.find(|(from, to)| later(now.max(*from), span) <= *to) {
                 let begins_at = now.max(*from);
                 *from = later(begins_at, span);
                 return Some(begins_at.as_nanos() - now.as_nanos());
