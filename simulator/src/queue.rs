@@ -24,19 +24,29 @@ pub struct EventQueue<E> {
     current: Vec<Entry<E>>,
     /// Its number, counted from the beginning of time.
     at: u64,
+    /// Those of each bucket, in the order in which they were put in.
     near: Box<[Vec<Entry<E>>]>,
     /// One bit for each bucket that is not empty.
     occupied: Box<[u64]>,
     in_near: usize,
-    far: BinaryHeap<Reverse<Entry<E>>>,
+    far: BinaryHeap<Reverse<Far<E>>>,
+    /// Of the next event in `far`.
     serial: u64,
+    /// Room to sort in.
+    order: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry<E> {
     at: u64,
-    serial: u64,
     event: E,
+}
+
+/// An entry far ahead; a heap forgets the order in which things were put in.
+#[derive(Clone, Copy, Debug)]
+struct Far<E> {
+    entry: Entry<E>,
+    serial: u64,
 }
 
 impl<E: Copy> EventQueue<E> {
@@ -50,6 +60,7 @@ impl<E: Copy> EventQueue<E> {
             in_near: 0,
             far: BinaryHeap::new(),
             serial: 0,
+            order: Vec::new(),
         }
     }
 
@@ -65,17 +76,17 @@ impl<E: Copy> EventQueue<E> {
 
     /// `event` will happen at `at`; what lies in the past happens next.
     pub fn push(&mut self, at: Instant, event: E) {
-        let entry = Entry { at: at.as_nanos(), serial: self.serial, event };
-        self.serial += 1;
+        let entry = Entry { at: at.as_nanos(), event };
         let bucket = entry.at >> BUCKET_BITS;
         if bucket <= self.at {
-            // Latest first, so most of what is put in now goes near the front of few.
-            let place = self.current.partition_point(|other| other.order() > entry.order());
+            // Latest first, so most of what is put in now goes near the front of few; behind those of the same moment.
+            let place = self.current.partition_point(|other| other.at > entry.at);
             self.current.insert(place, entry);
         } else if bucket < self.at + BUCKETS {
             self.put_near(bucket, entry);
         } else {
-            self.far.push(Reverse(entry));
+            self.far.push(Reverse(Far { entry, serial: self.serial }));
+            self.serial += 1;
         }
     }
 
@@ -93,41 +104,41 @@ impl<E: Copy> EventQueue<E> {
 
     /// Goes on to the next bucket that has anything, if the current one is empty.
     fn turn(&mut self) {
-        if !self.current.is_empty() {
-            return;
+        if self.current.is_empty() {
+            self.turn_page();
         }
+    }
+
+    fn turn_page(&mut self) {
         let next = match self.next_near() {
             Some(bucket) => bucket,
             None => match self.far.peek() {
-                Some(Reverse(first)) => first.at >> BUCKET_BITS,
+                Some(Reverse(first)) => first.entry.at >> BUCKET_BITS,
                 None => return,
             },
         };
         self.at = next;
+        // What comes near now was put in before anything else of its bucket, which was far until now.
         while let Some(Reverse(first)) = self.far.peek() {
-            let bucket = first.at >> BUCKET_BITS;
+            let bucket = first.entry.at >> BUCKET_BITS;
             if bucket >= next + BUCKETS {
                 break;
             }
-            let Some(Reverse(entry)) = self.far.pop() else { break };
-            if bucket == next {
-                self.current.push(entry);
-            } else {
-                self.put_near(bucket, entry);
-            }
+            let Some(Reverse(first)) = self.far.pop() else { break };
+            self.put_near(bucket, first.entry);
         }
         let place = (next % BUCKETS) as usize;
         let bucket = &mut self.near[place];
-        if !bucket.is_empty() {
-            self.in_near -= bucket.len();
-            self.occupied[place / 64] &= !(1 << (place % 64));
-            if self.current.is_empty() {
-                std::mem::swap(&mut self.current, bucket);
-            } else {
-                self.current.append(bucket);
-            }
-        }
-        self.current.sort_unstable_by_key(|entry| Reverse(entry.order()));
+        self.in_near -= bucket.len();
+        self.occupied[place / 64] &= !(1 << (place % 64));
+        // The moment within the bucket above the place in it: numbers are sorted faster than entries, and what was put in
+        // first comes first.
+        self.order.clear();
+        let within = |entry: &Entry<E>| entry.at % (1 << BUCKET_BITS);
+        self.order.extend(bucket.iter().zip(0_u64..).map(|(entry, place)| within(entry) << 32 | place));
+        self.order.sort_unstable();
+        self.current.extend(self.order.iter().rev().map(|order| bucket[(order & u64::from(u32::MAX)) as usize]));
+        bucket.clear();
     }
 
     fn put_near(&mut self, bucket: u64, entry: Entry<E>) {
@@ -168,27 +179,27 @@ impl<E: Copy> Default for EventQueue<E> {
     }
 }
 
-impl<E> Entry<E> {
+impl<E> Far<E> {
     const fn order(&self) -> (u64, u64) {
-        (self.at, self.serial)
+        (self.entry.at, self.serial)
     }
 }
 
-impl<E> PartialEq for Entry<E> {
+impl<E> PartialEq for Far<E> {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl<E> Eq for Far<E> {}
 
-impl<E> PartialOrd for Entry<E> {
+impl<E> PartialOrd for Far<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> Ord for Entry<E> {
+impl<E> Ord for Far<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.order().cmp(&other.order())
     }
