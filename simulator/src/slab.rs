@@ -3,8 +3,17 @@
 /// A slab. A [`Key`] whose thing is gone names nothing, also where another has its place.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    places: Vec<(u32, Option<T>)>,
+    places: Vec<Place<T>>,
     free: Vec<u32>,
+}
+
+/// A place, and how many have had it before. It begins with a cache line, so that a thing that fits into one never lies
+/// across two.
+#[derive(Debug)]
+#[repr(align(64))]
+enum Place<T> {
+    Free { turn: u32 },
+    Taken { turn: u32, thing: T },
 }
 
 /// Names a thing in a slab.
@@ -24,38 +33,60 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, thing: T) -> Key {
         if let Some(place) = self.free.pop()
-            && let Some((turn, free)) = self.places.get_mut(place as usize)
+            && let Some(free) = self.places.get_mut(place as usize)
         {
-            *free = Some(thing);
-            return Key { place, turn: *turn };
+            let turn = free.turn();
+            *free = Place::Taken { turn, thing };
+            return Key { place, turn };
         }
         let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push((0, Some(thing)));
+        self.places.push(Place::Taken { turn: 0, thing });
         Key { place, turn: 0 }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        self.places.get(key.place as usize).filter(|(turn, _)| *turn == key.turn)?.1.as_ref()
+        match self.places.get(key.place as usize) {
+            Some(Place::Taken { turn, thing }) if *turn == key.turn => Some(thing),
+            _ => None,
+        }
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.places.get_mut(key.place as usize).filter(|(turn, _)| *turn == key.turn)?.1.as_mut()
+        match self.places.get_mut(key.place as usize) {
+            Some(Place::Taken { turn, thing }) if *turn == key.turn => Some(thing),
+            _ => None,
+        }
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let (turn, thing) = self.places.get_mut(key.place as usize).filter(|(turn, _)| *turn == key.turn)?;
-        let thing = thing.take()?;
-        *turn = turn.wrapping_add(1);
+        let place = self.places.get_mut(key.place as usize)?;
+        if !matches!(place, Place::Taken { turn, .. } if *turn == key.turn) {
+            return None;
+        }
         self.free.push(key.place);
-        Some(thing)
+        match std::mem::replace(place, Place::Free { turn: key.turn.wrapping_add(1) }) {
+            Place::Taken { thing, .. } => Some(thing),
+            Place::Free { .. } => None,
+        }
     }
 
     /// All things, in the order of their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        (0..).zip(&self.places).filter_map(|(place, (turn, thing))| Some((Key { place, turn: *turn }, thing.as_ref()?)))
+        (0..).zip(&self.places).filter_map(|(place, taken)| match taken {
+            Place::Taken { turn, thing } => Some((Key { place, turn: *turn }, thing)),
+            Place::Free { .. } => None,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
+    }
+}
+
+impl<T> Place<T> {
+    const fn turn(&self) -> u32 {
+        match self {
+            Self::Free { turn } | Self::Taken { turn, .. } => *turn,
+        }
     }
 }
