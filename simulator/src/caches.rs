@@ -140,28 +140,27 @@ impl Cache {
 }
 
 impl<W: Witness> Sim<'_, W> {
-    /// What somebody asks a cache for: the entry under the cache's own configuration, and headers of the question's own.
-    fn question(&mut self, cache: usize, asker: Asker) -> Option<(usize, u32, Option<HeaderMap>)> {
+    /// What somebody asks a cache for: the entry under the cache's own configuration.
+    fn question(&mut self, cache: usize, asker: Asker) -> Option<(usize, u32)> {
         let node = self.caches.get(cache)?.node;
         let revision = self.nodes.get(node as usize)?.revision;
-        let (intended, first, headers) = match asker {
+        let (known, intended) = match asker {
+            // A request knows its entry under the first configuration, a fetch under its own cache's.
             Asker::Viewer(key) => {
                 let request = self.requests.get(key)?;
-                (request.intended, Some(request.entry), None)
+                ((revision == 0).then_some(request.entry), &request.intended)
             }
             Asker::Cache(key) => {
                 let fetch = self.fetches.get(key)?;
-                let entry = (fetch.revision == revision).then_some(fetch.entry);
-                (fetch.intended, entry, fetch.own_headers(&self.catalogs))
+                ((fetch.revision == revision).then_some(fetch.entry), &fetch.intended)
             }
             Asker::Nobody => return None,
         };
-        let known = if revision == 0 || matches!(asker, Asker::Cache(_)) { first } else { None };
         let entry = match known {
             Some(entry) => entry,
             None => self.catalogs.get_mut(revision)?.find(intended.load, intended.object, intended.size)?,
         };
-        Some((revision, entry, headers))
+        Some((revision, entry))
     }
 
     /// Somebody asks a cache.
@@ -183,9 +182,10 @@ impl<W: Witness> Sim<'_, W> {
     /// Asks the store, for the first time or after somebody else's fetch.
     pub(crate) fn look_up(&mut self, cache: usize, asker: Asker, has_waited: bool) {
         let now = self.now;
-        let Some((revision, entry, headers)) = self.question(cache, asker) else {
+        let Some((revision, entry)) = self.question(cache, asker) else {
             return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::UnknownHost);
         };
+        let headers = self.conditions_of(asker);
         let Some(catalog) = self.catalogs.get(revision) else { return };
         let (Some(known), Some(head)) = (catalog.entry(entry), catalog.head(entry, headers.as_ref())) else {
             return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::UnknownHost);

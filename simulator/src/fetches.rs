@@ -202,7 +202,8 @@ impl<W: Witness> Sim<'_, W> {
         }
     }
 
-    fn conditions_of(&self, asker: Asker) -> Option<HeaderMap> {
+    /// The headers of a question, where they are not those that all have.
+    pub(crate) fn conditions_of(&self, asker: Asker) -> Option<HeaderMap> {
         match asker {
             Asker::Cache(key) => self.fetches.get(key)?.own_headers(&self.catalogs),
             Asker::Viewer(_) | Asker::Nobody => None,
