@@ -64,6 +64,11 @@ impl Rate {
             } else if now <= 0.0 {
                 return None;
             }
+            if next.is_none() {
+                // The rate stays as it is: the root below comes to the same.
+                let step = left / now;
+                return step.is_finite().then_some(Cursor { at_s: at_s + step, piece });
+            }
             // left = now·x + slope·x²/2, solved so that nothing cancels where the slope is small.
             let root = (now * now + 2.0 * slope * left).max(0.0).sqrt();
             let step = 2.0 * left / (now + root);
