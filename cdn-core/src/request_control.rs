@@ -58,6 +58,11 @@ impl RequestControl {
         read
     }
 
+    /// Whether it takes whatever is fresh, as nearly all do.
+    pub fn accepts_all_fresh(&self) -> bool {
+        self.max_age.is_none() && self.min_fresh.is_zero() && !self.no_cache
+    }
+
     /// Whether a stored response may be used as it is.
     pub fn accepts(&self, stored: Freshness) -> bool {
         let young = self.max_age.is_none_or(|max_age| stored.age <= max_age);

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{Method, StatusCode};
 
 pub(crate) use self::parts::{Piece, runs};
 use self::{
@@ -228,7 +228,8 @@ impl<B: Clone> CacheShard<B> {
         let at = self.select(*self.objects.get(&key)?, request);
         let entry = self.entries.at_mut(at)?;
         let Content::Response(response) = &entry.content else { return None };
-        if now >= response.fresh_until() || !request.control().accepts(response.freshness(now)) {
+        let control = request.control();
+        if now >= response.fresh_until() || !(control.accepts_all_fresh() || control.accepts(response.freshness(now))) {
             return None;
         }
         entry.last_hit = now;
@@ -238,6 +239,14 @@ impl<B: Clone> CacheShard<B> {
             fetch.admitted = true;
         }
         Some(response.serve(now))
+    }
+
+    /// The status of the newest response under a key, whoever asks for it. Nothing counts as a hit.
+    pub fn peek(&self, key: CacheKey) -> Option<StatusCode> {
+        match &self.entries.at(self.objects.get(&key)?.first_entry)?.content {
+            Content::Response(response) => Some(response.head.status()),
+            Content::Parts(_) | Content::Unshared { .. } => None,
+        }
     }
 
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its
