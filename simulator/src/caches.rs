@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::{
     Counter, Counters, Instant, Reason, Role,
-    cache_key::KeySeed,
+    cache_key::{CacheKey, KeySeed},
     conditional::{self, Verdict},
     invalidation::InvalidationPattern,
     parent_health::ParentHealth,
@@ -131,6 +131,11 @@ impl Cache {
 
     pub(crate) fn shard(&mut self, at: u8) -> Option<&mut CacheShard<Body>> {
         self.shards.get_mut(usize::from(at))
+    }
+
+    /// The status of what is stored under a key.
+    pub(crate) fn peek(&self, key: CacheKey) -> Option<StatusCode> {
+        self.shards.get(key.shard(self.shards.len()))?.peek(key)
     }
 
     /// Removes what a pattern covers.

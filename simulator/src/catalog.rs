@@ -124,6 +124,11 @@ impl Catalog {
         Some(number)
     }
 
+    /// The entry of an object that was asked for before.
+    pub(crate) fn known(&self, load: u16, object: u64) -> Option<u32> {
+        self.loads.get(usize::from(load))?.known.get(&object).copied()
+    }
+
     pub(crate) fn entry(&self, entry: u32) -> Option<&Entry> {
         self.entries.get(entry as usize)
     }

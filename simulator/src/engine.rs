@@ -6,13 +6,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::{Counter, Counters, Instant, PopCode, Role, WallTime, cache_key::KeySeed};
-use world::{
-    Event, EventKind, MessageFlow, Observation, TargetDisturbance,
-    scenario::Scenario,
-    workload::{Intended, Workload},
-};
+use world::{Event, EventKind, MessageFlow, Observation, TargetDisturbance, scenario::Scenario, workload::Workload};
 
 use crate::{
+    ahead::Ahead,
     caches::Cache,
     catalog::Catalog,
     fetches::Fetch,
@@ -131,7 +128,7 @@ pub(crate) struct Conn {
     /// The node at the other end, and how often that had been started.
     pub(crate) node: u32,
     pub(crate) epoch: u32,
-    pub(crate) id: u64,
+    pub(crate) id: u32,
     pub(crate) up: MessageFlow,
     pub(crate) down: MessageFlow,
     pub(crate) idle_since: Instant,
@@ -171,6 +168,7 @@ pub(crate) struct Sim<'a, W> {
     pub(crate) nodes: Vec<Node>,
     pub(crate) catalogs: Vec<Catalog>,
     pub(crate) workload: Workload,
+    pub(crate) ahead: Ahead,
     pub(crate) requests: Slab<Request>,
     pub(crate) conns: Slab<Conn>,
     pub(crate) viewers: Viewers,
@@ -293,6 +291,7 @@ impl<'a, W: Witness> Sim<'a, W> {
             network,
             nodes,
             workload,
+            ahead: Ahead::default(),
             requests: Slab::default(),
             conns: Slab::default(),
             lookups: Slab::default(),
@@ -323,16 +322,21 @@ impl<'a, W: Witness> Sim<'a, W> {
             self.queue.push(self.scenario.zero() + step.at, Happening::Step(number));
         }
         self.queue.push(self.scenario.zero(), Happening::Tick);
-        let mut next: Option<Intended> = self.workload.next();
+        let mut next = self.next_intended();
+        let mut page = 0;
         // Routers go on for ever; the run ends with the last request, at the end of its timeline.
         let end = self.scenario.end();
         loop {
             let at = self.queue.next_at();
+            if self.queue.page_number() != page {
+                page = self.queue.page_number();
+                self.read_for_page();
+            }
             match (next, at) {
                 (Some(intended), at) if at.is_none_or(|at| intended.at <= at) => {
                     self.now = intended.at;
                     self.handle_intended(&intended);
-                    next = self.workload.next();
+                    next = self.next_intended();
                 }
                 (None, Some(at)) if at > end && self.requests.len() == 0 => break,
                 (_, Some(_)) => {
@@ -427,18 +431,21 @@ impl<'a, W: Witness> Sim<'a, W> {
     }
 
     /// A connection from `dialer` at `from` to a node, just opened.
-    pub(crate) fn open(&mut self, way: u32, node: u32, id: u64) -> Key {
+    pub(crate) fn open(&mut self, way: u32, node: u32, id: u32) -> Key {
         let epoch = self.nodes.get(node as usize).map_or(0, |node| node.epoch);
         let flow = MessageFlow::new(&self.network.tcp);
         self.conns.insert(Conn { way, node, epoch, id, up: flow, down: flow, idle_since: self.now })
     }
 
     /// What lies over a connection because of the node at its end.
-    pub(crate) fn disturbance(&self, way: u32, node: u32, id: u64) -> TargetDisturbance {
+    pub(crate) fn disturbance(&self, way: u32, node: u32, id: impl Into<u64>) -> TargetDisturbance {
+        if !self.network.has_target_faults() {
+            return TargetDisturbance::default();
+        }
         self.plan
             .nodes
             .get(node as usize)
-            .map_or_else(TargetDisturbance::default, |spec| self.network.target(way, spec.address, id))
+            .map_or_else(TargetDisturbance::default, |spec| self.network.target(way, spec.address, id.into()))
     }
 
     pub(crate) fn note(&mut self, kind: EventKind) {

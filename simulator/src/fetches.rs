@@ -60,7 +60,7 @@ pub(crate) struct Fetch {
     pub(crate) conn: Option<Key>,
     reused: bool,
     /// A connect under way: the way and the connection's number.
-    connecting: Option<(u32, u64)>,
+    connecting: Option<(u32, u32)>,
     requested_at: Instant,
     pub(crate) serial: u16,
     /// Inside the next host since then.

@@ -107,7 +107,7 @@ pub(crate) struct Network {
     has_target_faults: bool,
     pub(crate) tcp: TcpOptions,
     seed: u64,
-    connections: u64,
+    connections: u32,
 }
 
 impl Network {
@@ -165,17 +165,26 @@ impl Network {
         number
     }
 
-    /// A number that no other connection has.
-    pub(crate) const fn connection(&mut self) -> u64 {
-        self.connections += 1;
+    /// A number that no other connection has which is open.
+    pub(crate) const fn connection(&mut self) -> u32 {
+        self.connections = self.connections.wrapping_add(1);
         self.connections
+    }
+
+    /// Reads what a message over a way needs. What it says is of no use.
+    pub(crate) fn glance(&self, way: u32) -> u64 {
+        let Some(way) = self.ways.get(way as usize) else { return 0 };
+        let courses: u64 = way.courses.iter().map(Course::window_max).sum();
+        courses + way.up.glance() + way.down.glance()
+    }
+
+    /// Whether anything lies over connections because of their target.
+    pub(crate) const fn has_target_faults(&self) -> bool {
+        self.has_target_faults
     }
 
     /// What lies over a connection because of its target.
     pub(crate) fn target(&self, way: u32, address: std::net::SocketAddr, connection: u64) -> TargetDisturbance {
-        if !self.has_target_faults {
-            return TargetDisturbance::default();
-        }
         let from = &self.sites[usize::from(self.ways[way as usize].from)].id;
         self.overlay.target(from, address, self.seed ^ connection)
     }

@@ -102,6 +102,16 @@ impl<E: Copy> EventQueue<E> {
         self.current.pop().map(|entry| (Instant::from_nanos(entry.at), entry.event))
     }
 
+    /// The number of the bucket whose time it is.
+    pub const fn page_number(&self) -> u64 {
+        self.at
+    }
+
+    /// The events that are left of the bucket whose time it is, latest first.
+    pub fn page(&self) -> impl Iterator<Item = &E> {
+        self.current.iter().map(|entry| &entry.event)
+    }
+
     /// Goes on to the next bucket that has anything, if the current one is empty.
     fn turn(&mut self) {
         if self.current.is_empty() {

@@ -128,7 +128,7 @@ pub(crate) struct Request {
 struct Racing {
     race: Race<u32>,
     /// By attempt: the connection's number, the way, and when the first SYN left.
-    attempts: Vec<(u64, u32, Instant)>,
+    attempts: Vec<(u32, u32, Instant)>,
 }
 
 impl Viewers {
@@ -165,6 +165,11 @@ impl Viewers {
 
     pub(crate) fn host(&self, load: u16) -> Option<usize> {
         self.hosts.get(usize::from(load)).copied().flatten()
+    }
+
+    /// The connection that a user would use next.
+    pub(crate) fn youngest(&self, intended: &Intended) -> Option<Key> {
+        self.clients.get(usize::from(intended.load))?.get(intended.user as usize)?.youngest
     }
 
     fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
@@ -364,7 +369,7 @@ impl<W: Witness> Sim<'_, W> {
     }
 
     /// One SYN; when its answer is there, if it ever is.
-    fn try_to_connect(&mut self, key: Key, serial: u16, at: u8, way: u32, node: u32, id: u64) -> Option<Instant> {
+    fn try_to_connect(&mut self, key: Key, serial: u16, at: u8, way: u32, node: u32, id: u32) -> Option<Instant> {
         let target = self.disturbance(way, node, id);
         let is_dead = self.nodes.get(node as usize).is_none_or(|node| node.is_dead);
         match self.network.connect(way, self.now, &target) {

@@ -179,6 +179,13 @@ impl Link {
         self.now = Condition::of(&self.path, &disturbance);
     }
 
+    /// Reads what [`send`](Self::send) needs, so that it is at hand. For those who have more links than a processor's
+    /// caches hold and know which come next; what it says is of no use.
+    pub fn glance(&self) -> u64 {
+        let gap = self.gaps.back().map_or(0, |(from, _)| from.as_nanos());
+        gap ^ self.free_at.as_nanos() ^ self.now.one_way_nanos
+    }
+
     /// What lies over the path.
     pub const fn disturbance(&self) -> &LinkDisturbance {
         &self.disturbance

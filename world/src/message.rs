@@ -91,6 +91,11 @@ impl Course {
         }
     }
 
+    /// The largest window of a connection on it, bytes.
+    pub const fn window_max(&self) -> u64 {
+        self.window_max
+    }
+
     /// Nanoseconds that `bytes` take.
     fn span(&self, bytes: u64) -> u64 {
         serialization_nanos(bytes, self.rate_bps)
