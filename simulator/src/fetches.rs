@@ -94,6 +94,14 @@ pub(crate) struct FromParent {
     pub(crate) reason: Reason,
 }
 
+impl Arrived {
+    /// The response with its headers; what stays says how its body goes on.
+    fn hand_over(&mut self) -> Self {
+        let headers = std::mem::take(&mut self.headers);
+        Self { headers, ..self.clone() }
+    }
+}
+
 impl FromParent {
     fn hit_reason(self) -> Option<Reason> {
         let behind = self.role == Role::Shield || self.reason == Reason::HitShield;

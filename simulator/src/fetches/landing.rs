@@ -23,7 +23,7 @@ impl<W: Witness> Sim<'_, W> {
     pub(super) fn land(&mut self, key: Key) {
         let now = self.now;
         let Some(fetch) = self.fetches.get_mut(key) else { return };
-        let Some(arrived) = fetch.arrived.clone() else { return };
+        let Some(arrived) = fetch.arrived.as_mut().map(Arrived::hand_over) else { return };
         let (cache, leader, lead) = (fetch.cache, fetch.leader, fetch.lead);
         let (revision, entry, requested_at) = (fetch.revision, fetch.entry, fetch.requested_at);
         let hit_reason = arrived.parent.and_then(FromParent::hit_reason);
