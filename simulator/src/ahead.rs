@@ -8,11 +8,14 @@
 
 use std::hint::black_box;
 
+use cdn_core::cache_key::CacheKey;
 use world::workload::Intended;
 
 use crate::{
-    engine::{Happening, Sim, Witness},
-    slab::Key,
+    engine::{Conn, Happening, Sim, Witness},
+    network::Network,
+    slab::{Key, Slab},
+    viewers::Request,
 };
 
 /// Requests that are drawn at once.
@@ -24,6 +27,7 @@ pub(crate) struct Ahead {
     arriving: Vec<Key>,
     answered: Vec<Key>,
     conns: Vec<Key>,
+    asked: Vec<(usize, CacheKey)>,
     meant: Vec<Intended>,
 }
 
@@ -38,46 +42,51 @@ impl<W: Witness> Sim<'_, W> {
         self.ahead.meant.pop()
     }
 
-    /// Reads what those need who are about to ask: what they ask for, and the connection that they kept.
+    /// Reads what those need who are about to ask: what they ask for, and the connections that they kept.
     fn read_for_meant(&mut self) {
         let Self { ahead, catalogs, viewers, conns, network, .. } = self;
-        let Ahead { meant, conns: kept, .. } = ahead;
         if let Some(catalog) = catalogs.first() {
-            let known = meant.iter().filter_map(|intended| catalog.known(intended.load, intended.object));
+            let known = ahead.meant.iter().filter_map(|intended| catalog.known(intended.load, intended.object));
             black_box(known.map(u64::from).sum::<u64>());
         }
-        kept.clear();
-        kept.extend(meant.iter().filter_map(|intended| viewers.youngest(intended)));
-        let ways = kept.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way));
-        black_box(ways.sum::<u64>());
+        ahead.conns.clear();
+        ahead.conns.extend(ahead.meant.iter().flat_map(|intended| viewers.kept(intended)));
+        read_ways(&ahead.conns, conns, network);
     }
 
     /// Reads what the events of the page need that has just been turned to.
     pub(crate) fn read_for_page(&mut self) {
         let Self { ahead, queue, catalogs, requests, viewers, conns, network, caches, nodes, .. } = self;
-        let Ahead { arriving, answered, conns: open, .. } = ahead;
-        arriving.clear();
-        answered.clear();
+        ahead.arriving.clear();
+        ahead.answered.clear();
         for event in queue.page() {
             match event {
-                Happening::AtEdge(key, _) => arriving.push(*key),
-                Happening::Answered(key, _) => answered.push(*key),
+                Happening::AtEdge(key, _) => ahead.arriving.push(*key),
+                Happening::Answered(key, _) => ahead.answered.push(*key),
                 _ => {}
             }
         }
-        open.clear();
-        open.extend(arriving.iter().chain(&*answered).filter_map(|key| requests.get(*key)?.conn));
-        let ways = open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way));
-        black_box(ways.sum::<u64>());
-        let users = answered.iter().filter_map(|key| viewers.youngest(&requests.get(*key)?.intended));
-        black_box(users.map(|key| u64::from(key.place)).sum::<u64>());
-        // All nodes have the first configuration nearly always, and if one has not, it waits.
+        let both = ahead.arriving.iter().chain(&ahead.answered).filter_map(|key| requests.get(*key));
+        black_box(both.clone().map(Request::glance).fold(0, u64::wrapping_add));
+        ahead.conns.clear();
+        ahead.conns.extend(both.filter_map(|request| request.conn));
+        read_ways(&ahead.conns, conns, network);
+        let users = ahead.answered.iter().filter_map(|key| requests.get(*key));
+        let kept = users.flat_map(|request| viewers.kept(&request.intended));
+        black_box(kept.map(|key| u64::from(key.place)).sum::<u64>());
+        // Nearly always all nodes have the first configuration; one that has another waits for its memory.
         let Some(catalog) = catalogs.first() else { return };
-        let stored = arriving.iter().filter_map(|key| {
+        ahead.asked.clear();
+        ahead.asked.extend(ahead.arriving.iter().filter_map(|key| {
             let request = requests.get(*key)?;
-            let cache = nodes.get(request.node as usize)?.cache?;
-            caches.get(cache)?.peek(catalog.entry(request.entry)?.key)
-        });
+            Some((nodes.get(request.node as usize)?.cache?, catalog.entry(request.entry)?.key))
+        }));
+        let stored = ahead.asked.iter().filter_map(|(cache, key)| caches.get(*cache)?.peek(*key));
         black_box(stored.map(|status| u64::from(status.as_u16())).sum::<u64>());
     }
+}
+
+fn read_ways(open: &[Key], conns: &Slab<Conn>, network: &Network) {
+    let ways = open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way));
+    black_box(ways.fold(0, u64::wrapping_add));
 }

@@ -174,8 +174,8 @@ impl Network {
     /// Reads what a message over a way needs. What it says is of no use.
     pub(crate) fn glance(&self, way: u32) -> u64 {
         let Some(way) = self.ways.get(way as usize) else { return 0 };
-        let courses: u64 = way.courses.iter().map(Course::window_max).sum();
-        courses + way.up.glance() + way.down.glance()
+        let courses = way.courses.iter().map(Course::window_max).fold(0, u64::wrapping_add);
+        courses ^ way.up.glance() ^ way.down.glance()
     }
 
     /// Whether anything lies over connections because of their target.

@@ -117,11 +117,18 @@ pub(crate) struct Request {
     asked: u32,
     pub(crate) node: u32,
     /// Addresses that have not failed for this request.
-    addresses: Vec<u32>,
+    addresses: Box<[u32]>,
     pub(crate) answer: Answer,
     /// The fetch that it waits for or leads.
     pub(crate) fetch: Option<Key>,
     pub(crate) waited: bool,
+}
+
+impl Request {
+    /// Reads something of each part of it. What it says is of no use.
+    pub(crate) fn glance(&self) -> u64 {
+        u64::from(self.intended.user) ^ self.answer.bytes ^ u64::from(self.serial)
+    }
 }
 
 #[derive(Debug)]
@@ -167,9 +174,11 @@ impl Viewers {
         self.hosts.get(usize::from(load)).copied().flatten()
     }
 
-    /// The connection that a user would use next.
-    pub(crate) fn youngest(&self, intended: &Intended) -> Option<Key> {
-        self.clients.get(usize::from(intended.load))?.get(intended.user as usize)?.youngest
+    /// The connections that a user would use next.
+    pub(crate) fn kept(&self, intended: &Intended) -> impl Iterator<Item = Key> {
+        let of_load = self.clients.get(usize::from(intended.load));
+        let client = of_load.and_then(|clients| clients.get(intended.user as usize));
+        client.into_iter().flat_map(|client| client.youngest.into_iter().chain(client.idle.last().copied()))
     }
 
     fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
@@ -205,7 +214,7 @@ impl<W: Witness> Sim<'_, W> {
             first: NOBODY,
             asked: NOBODY,
             node: NOBODY,
-            addresses: Vec::new(),
+            addresses: Box::default(),
             answer: Answer::default(),
             fetch: None,
             waited: false,
@@ -222,7 +231,7 @@ impl<W: Witness> Sim<'_, W> {
         request.attempt_at = now;
         request.timer_set = false;
         request.fell_back = false;
-        request.addresses.clear();
+        request.addresses = Box::default();
         self.find_connection(key);
     }
 
@@ -304,8 +313,7 @@ impl<W: Witness> Sim<'_, W> {
         let (serial, place) = (request.serial, request.intended.place);
         let Some(stand) = self.viewers.stand(place) else { return };
         if let Some(request) = self.requests.get_mut(key) {
-            request.addresses.clear();
-            request.addresses.extend_from_slice(addresses);
+            request.addresses = addresses.into();
         }
         match self.time_to_resolver(stand) {
             Some(one_way) => self.queue.push(self.now + one_way, Happening::Located(key, serial)),
@@ -324,7 +332,7 @@ impl<W: Witness> Sim<'_, W> {
         }
         request.first = request.addresses.first().copied().unwrap_or(NOBODY);
         let Some(stand) = self.viewers.stand(request.intended.place) else { return };
-        request.addresses = self.viewers.dead.order(self.now, &request.addresses, |node| (stand.site, node));
+        request.addresses = self.viewers.dead.order(self.now, &request.addresses, |node| (stand.site, node)).into();
         self.start_race(key);
     }
 
@@ -334,7 +342,7 @@ impl<W: Witness> Sim<'_, W> {
         if request.asked == NOBODY {
             request.asked = request.addresses.first().copied().unwrap_or(NOBODY);
         }
-        let race = Race::new(now, request.addresses.clone(), options);
+        let race = Race::new(now, request.addresses.to_vec(), options);
         request.race = Some(Box::new(Racing { race, attempts: Vec::new() }));
         self.go_on_racing(key);
     }
@@ -437,7 +445,7 @@ impl<W: Witness> Sim<'_, W> {
         };
         request.fell_back |= request.first != node;
         request.node = node;
-        request.addresses.retain(|address| *address != node);
+        request.addresses = request.addresses.iter().copied().filter(|address| *address != node).collect();
         let conn = self.open(way, node, id);
         if let Some(request) = self.requests.get_mut(key) {
             request.conn = Some(conn);
