@@ -94,6 +94,16 @@ impl Client {
     fn keep(&mut self, conn: Key) {
         self.idle.extend(self.youngest.replace(conn));
     }
+
+    /// The request that has waited longest. A queue that nobody is left in goes, so that nobody looks into it.
+    fn next_in_line(&mut self) -> Option<Key> {
+        let waiting = self.waiting.as_mut()?;
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
+        first
+    }
 }
 
 /// A request from its meaning to its end.
@@ -675,7 +685,7 @@ impl<W: Witness> Sim<'_, W> {
 
     /// Whoever waits for a connection of this user has one now.
     fn next_in_line(&mut self, intended: &Intended) {
-        if let Some(next) = self.viewers.client(intended).and_then(|client| client.waiting.as_mut()?.pop_front()) {
+        if let Some(next) = self.viewers.client(intended).and_then(Client::next_in_line) {
             self.find_connection(next);
         }
     }
