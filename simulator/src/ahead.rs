@@ -13,7 +13,7 @@ use world::workload::Intended;
 
 use crate::{
     engine::{Conn, Happening, Sim, Witness},
-    network::Network,
+    network::{Direction, Network},
     slab::{Key, Slab},
     viewers::Request,
 };
@@ -51,7 +51,7 @@ impl<W: Witness> Sim<'_, W> {
         }
         ahead.conns.clear();
         ahead.conns.extend(ahead.meant.iter().flat_map(|intended| viewers.kept(intended)));
-        read_ways(&ahead.conns, conns, network);
+        read_ways(&ahead.conns, conns, network, Direction::Up);
     }
 
     /// Reads what the events of the page need that has just been turned to.
@@ -67,12 +67,15 @@ impl<W: Witness> Sim<'_, W> {
             }
         }
         let both = ahead.arriving.iter().chain(&ahead.answered).filter_map(|key| requests.get(*key));
-        black_box(both.clone().map(Request::glance).fold(0, u64::wrapping_add));
+        black_box(both.map(Request::glance).fold(0, u64::wrapping_add));
+        // Whoever arrives is answered over its way; an answer that has crossed frees its connection for its user.
         ahead.conns.clear();
-        ahead.conns.extend(both.filter_map(|request| request.conn));
-        read_ways(&ahead.conns, conns, network);
-        let users = ahead.answered.iter().filter_map(|key| requests.get(*key));
-        let kept = users.flat_map(|request| viewers.kept(&request.intended));
+        ahead.conns.extend(ahead.arriving.iter().filter_map(|key| requests.get(*key)?.conn));
+        read_ways(&ahead.conns, conns, network, Direction::Down);
+        let answered = ahead.answered.iter().filter_map(|key| requests.get(*key));
+        let open = answered.clone().filter_map(|request| conns.get(request.conn?));
+        black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
+        let kept = answered.flat_map(|request| viewers.kept(&request.intended));
         black_box(kept.map(|key| u64::from(key.place)).sum::<u64>());
         // Nearly always all nodes have the first configuration; one that has another waits for its memory.
         let Some(catalog) = catalogs.first() else { return };
@@ -86,7 +89,7 @@ impl<W: Witness> Sim<'_, W> {
     }
 }
 
-fn read_ways(open: &[Key], conns: &Slab<Conn>, network: &Network) {
-    let ways = open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way));
+fn read_ways(open: &[Key], conns: &Slab<Conn>, network: &Network, direction: Direction) {
+    let ways = open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way, direction));
     black_box(ways.fold(0, u64::wrapping_add));
 }

@@ -172,10 +172,10 @@ impl Network {
     }
 
     /// Reads what a message over a way needs. What it says is of no use.
-    pub(crate) fn glance(&self, way: u32) -> u64 {
+    pub(crate) fn glance(&self, way: u32, direction: Direction) -> u64 {
         let Some(way) = self.ways.get(way as usize) else { return 0 };
-        let courses = way.courses.iter().map(Course::window_max).fold(0, u64::wrapping_add);
-        courses ^ way.up.glance() ^ way.down.glance()
+        let link = if direction == Direction::Up { &way.up } else { &way.down };
+        way.courses[direction as usize].window_max() ^ link.glance()
     }
 
     /// Whether anything lies over connections because of their target.
