@@ -106,6 +106,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_accepts_all_that_is_fresh_accepts_the_oldest_of_it() {
+        let oldest = Freshness {
+            age: secs(1 << 31),
+            fresh_for: Duration::from_nanos(1),
+            stale_for: secs(0),
+            may_be_stale: false,
+        };
+        for lines in [&[][..], &[("cache-control", "max-stale=7, no-store, only-if-cached")]] {
+            let control = read(lines);
+            assert!(control.accepts_all_fresh() && control.accepts(oldest), "{lines:?}");
+        }
+        for line in ["max-age=9", "min-fresh=1", "no-cache"] {
+            let control = read(&[("cache-control", line)]);
+            assert!(!control.accepts_all_fresh() && !control.accepts(oldest), "{line}");
+        }
+    }
+
+    #[test]
     fn directives_are_read_and_pragma_counts_alone() {
         let all = read(&[
             ("cache-control", "Max-Age=5, max-stale=7"),
