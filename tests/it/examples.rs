@@ -10,10 +10,12 @@ use std::{
 use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
-const RUN: [&str; 8] = [
+const RUN: [&str; 10] = [
     "app/README.md",                           // own_app: its commands are the test's
     "app/server.py",                           // own_app
     "cloudfront/get-distribution-config.json", // import.rs
+    "functions/event.json",                    // rewrite
+    "functions/rewrite.js",                    // rewrite
     "matrix.csv",                              // slow_lines
     "own-app.toml",                            // own_app
     "slow-lines.toml",                         // slow_lines
@@ -48,6 +50,15 @@ fn no_example_is_left_out() {
     let is_scenario = |name: &str| name.starts_with("incidents/") || name.starts_with("agreement/");
     found.retain(|name| !is_scenario(name) && name != "github-action/chaos.yml");
     assert_eq!(found, RUN.map(str::to_owned).into(), "each file is named here and run by a test of this module");
+}
+
+#[test]
+fn rewrite_names_the_index_of_a_folder() {
+    let [code, event] = ["functions/rewrite.js", "functions/event.json"].map(example);
+    let world = World::none();
+    let tested = world.json(&["functions", "test", code.to_str().unwrap(), "--event", event.to_str().unwrap()]);
+    assert_eq!(tested["output"]["uri"], "/docs/index.html");
+    assert_eq!(tested["log"][0], "serving /docs/index.html");
 }
 
 #[test]
