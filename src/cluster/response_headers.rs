@@ -99,7 +99,8 @@ pub(crate) fn response_headers_policy_of(
 
 fn cors_of(key: &str, file: &CorsFile) -> Result<Cors, KeyError> {
     let mut allow_origins = Vec::new();
-    for (at, text) in file.allow_origins.as_deref().unwrap_or(&["*".to_owned()]).iter().enumerate() {
+    let anybody = ["*".to_owned()];
+    for (at, text) in file.allow_origins.as_deref().unwrap_or(&anybody).iter().enumerate() {
         let pattern = OriginPattern::parse(text);
         let key = format!("{key}.allow_origins.{at}");
         allow_origins.push(pattern.map_err(|error| KeyError::new(&key, format!("{text:?}: {error}")))?);
