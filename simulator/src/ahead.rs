@@ -4,7 +4,7 @@
 //! for a round trip. Asked for one after the other, each is waited for; reads that do not depend on one another are waited
 //! for together. So before the events of a page of the calendar happen, the places that they name are read, one kind of
 //! thing after the other: requests, then their connections, then the ways of those. Decides nothing and changes nothing:
-//! without it a run is the same, and takes twice as long.
+//! without it a run is the same, and slower.
 
 use std::hint::black_box;
 
