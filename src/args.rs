@@ -45,6 +45,12 @@ Examples:
   iso route policy geo --distribution shop    one distribution
   iso route policy default --distribution shop   back to the world's";
 
+const BROWSE_EXAMPLES: &str = "\
+Examples:
+  iso browse tokyo www.demo.test
+  iso browse 'sao paulo' http://www.demo.test/ -- --auto-open-devtools-for-tabs
+  iso browse lima www.demo.test -- --headless --dump-dom       without a screen";
+
 const LOAD_EXAMPLES: &str = "\
 Examples:
   iso load --from world --rps 200 --for 30s               users of all cities, Zipf over 1000 objects
@@ -123,6 +129,9 @@ pub(crate) enum Verb {
     Proxy,
     /// Run a command whose HTTP goes through a place.
     In(InArgs),
+    /// Open a browser that stands in a place: Chromium with a profile of its own, which goes with it.
+    #[command(after_help = BROWSE_EXAMPLES)]
+    Browse(BrowseArgs),
     /// Make requests from the world's cities, open loop, and say how long they took.
     #[command(after_help = LOAD_EXAMPLES)]
     Load(LoadArgs),
@@ -336,6 +345,20 @@ pub(crate) struct InArgs {
     /// A command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrowseArgs {
+    /// A city, a PoP code or a region.
+    pub(crate) place: String,
+    /// The page; https:// where it says nothing else.
+    pub(crate) url: String,
+    /// The browser, Chromium or one of its kin; by default the first that is on the path.
+    #[arg(long, value_name = "PATH", env = "ISO_BROWSER")]
+    pub(crate) browser: Option<PathBuf>,
+    /// What else the browser is told.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) more: Vec<String>,
 }
 
 #[derive(Debug, Args)]

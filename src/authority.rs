@@ -21,6 +21,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData as _, SanType,
 };
+use sha2::Digest as _;
 
 use crate::{
     cluster::{Cluster, own_name},
@@ -62,6 +63,23 @@ impl AuthorityDir {
     /// The key of a leaf, in PEM.
     pub(crate) fn key(&self, distribution: &str) -> PathBuf {
         self.0.join(format!("{distribution}.leaf.key"))
+    }
+
+    /// The public keys of the leaves as browsers pin them: SHA-256 of what RFC 5280 calls SubjectPublicKeyInfo, in base64.
+    ///
+    /// # Errors
+    /// The file system refuses, or what it holds is no key.
+    pub(crate) fn pins(&self) -> anyhow::Result<Vec<String>> {
+        let mut pins = Vec::new();
+        for entry in fs::read_dir(&self.0).with_context(|| format!("cannot read {}", self.0.display()))? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(".leaf.key") {
+                let key = KeyPair::from_pem(&read(&path)?).with_context(|| format!("{} is no key", path.display()))?;
+                pins.push(data_encoding::BASE64.encode(&sha2::Sha256::digest(key.subject_public_key_info())));
+            }
+        }
+        pins.sort();
+        Ok(pins)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod break_it;
+mod browse;
 mod cache;
 mod cloudfront;
 mod config;
@@ -82,6 +83,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Dig(args) => block_on(stand::dig(cli, args)),
         Verb::Proxy => block_on(stand::proxy(cli)),
         Verb::In(args) => block_on(stand::inside(cli, args)),
+        Verb::Browse(args) => block_on(browse::browse(cli, args)),
         Verb::Load(args) => block_on(load::run(cli, args)),
         Verb::Kill(args) => block_on(break_it::stop_nodes(cli, "kill", &args.targets, args.span)),
         Verb::Pause(args) => block_on(break_it::stop_nodes(cli, "pause", &args.targets, args.span)),

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{Cli, CurlArgs, DigArgs, InArgs},
+    authority::AuthorityDir,
     state::WorldDir,
     talk::{Api, VerbError, error_document, tell},
     verbs::{api, print, say},
 };
 
 /// The proxy's address.
-async fn proxy_of(api: &Api) -> Result<String, VerbError> {
+pub(super) async fn proxy_of(api: &Api) -> Result<String, VerbError> {
     let status: Status = api.read("/v1/status", &()).await?;
     status.proxy.ok_or_else(|| VerbError::Failed(anyhow::anyhow!("this world has no viewer proxy")))
 }
@@ -35,7 +36,7 @@ fn proxy_user(place: &str, resolver: Option<&str>, no_ecs: bool, more: &[String]
 }
 
 /// Says early, and with the nearest names, that there is no such place.
-fn check_places(places: &[&str]) -> Result<(), VerbError> {
+pub(super) fn check_places(places: &[&str]) -> Result<(), VerbError> {
     let atlas = world::Atlas::embedded();
     for place in places {
         atlas.place(place).map_err(|unknown| VerbError::Usage(unknown.to_string()))?;
@@ -162,8 +163,13 @@ const AUTHORITY_VARIABLES: [&str; 6] =
 
 /// The certificate of the world's authority, where there is one.
 fn authority_of(cli: &Cli) -> Option<PathBuf> {
-    let path = WorldDir::new(&cli.world).ok()?.authority().certificate();
-    path.exists().then_some(path)
+    authority_dir(cli).map(|dir| dir.certificate())
+}
+
+/// What the world's authority keeps, where there is one.
+pub(super) fn authority_dir(cli: &Cli) -> Option<AuthorityDir> {
+    let dir = WorldDir::new(&cli.world).ok()?.authority();
+    dir.certificate().exists().then_some(dir)
 }
 
 /// A byte of a user name inside a URL (RFC 3986 section 3.2.1).
@@ -174,7 +180,7 @@ fn percent_encoded(byte: u8) -> String {
     }
 }
 
-fn exit_like(status: std::process::ExitStatus) -> Result<(), VerbError> {
+pub(super) fn exit_like(status: std::process::ExitStatus) -> Result<(), VerbError> {
     if status.success() {
         return Ok(());
     }

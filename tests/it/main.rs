@@ -8,6 +8,7 @@
 mod app;
 mod ask;
 mod break_it;
+mod browse;
 mod chaos;
 mod disk;
 mod documents;

@@ -3,7 +3,7 @@
 //! A request is one round trip on an open connection to the edge that the client's resolver was told of. Resolvers keep
 //! answers for their TTL; the router is a [`Planner`] that probes every edge, hears of round trips from viewers as often as
 //! live ones report them, and publishes snapshots when it wants to. An edge that dies falls silent, which is the harder
-//! case: nobody refuses, and a client tries its second address as [`Race`] says.
+//! case: nobody refuses, and a client tries its second address as [`world::client::Race`] says.
 //!
 //! Left out: caches and origins (every request ends at its edge), bandwidth, losses, the time that questions take, and the
 //! way of reports to the router.
