@@ -710,6 +710,15 @@ pub(crate) enum ConfigVerb {
         #[arg(long)]
         force: bool,
     },
+    /// Have the caches of a running world serve as a cluster file says: behaviors and policies, for the next request on.
+    /// Names and origins stay.
+    Apply {
+        /// The file; without one, back to what each was started with.
+        file: Option<PathBuf>,
+        /// Edges, regional caches and shields by id, or PoPs for their edges; all of them if left out.
+        #[arg(long, value_name = "NODES", value_delimiter = ',')]
+        on: Vec<String>,
+    },
     /// The JSON schema of cluster files.
     Schema,
     /// Say what would have to change in the cloud for a distribution to be as it is here. Exit code 1 if anything would.

@@ -102,10 +102,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
     };
     let mut staged = Vec::new();
     for name in &args.files {
-        let one = read(name, args.seed, &here).and_then(|one| {
-            live_only(kind, &one)?;
-            Ok(one)
-        });
+        let one = read(name, args.seed, &here);
         staged.push((name.clone(), one.map_err(|error| could_not_start(cli, &error))?));
     }
     let (paint, room) = (Paint::of(cli), Room::new(args.means.bytes()));
@@ -176,14 +173,6 @@ fn read(name: &Path, seed: Option<u64>, here: &Where) -> Result<Staged, VerbErro
         (None, _) if !name.exists() => Err(library::unknown(&text)),
         (None, Where::Own) => scenario::read(name, seed, None),
         (None, Where::Running(api)) => scenario::read(name, seed, Some(&api.record)),
-    }
-}
-
-/// Refuses what cannot be played on real processes.
-fn live_only(kind: Kind, staged: &Staged) -> Result<(), VerbError> {
-    match kind {
-        Kind::Live => live::refuses(staged),
-        Kind::Virtual => Ok(()),
     }
 }
 

@@ -62,6 +62,8 @@ struct Desired {
     policies: Option<PoliciesAsk>,
     /// Likewise.
     key_groups: Option<KeyGroups>,
+    /// Likewise, by cache.
+    configs: BTreeMap<NodeId, Value>,
 }
 
 impl RootHands {
@@ -78,7 +80,7 @@ impl RootHands {
 
     /// Tells a node that was away what holds at the moment.
     async fn brief(&self, node: &NodeId) {
-        let Desired { faults, drained, policies, key_groups, .. } = self.desired(|desired| desired.clone());
+        let Desired { faults, drained, policies, key_groups, configs, .. } = self.desired(|desired| desired.clone());
         if let Err(error) = self.admin.tell(&self.cluster, node, "/faults", &faults).await {
             tracing::warn!(%node, %error, "could not be told the active faults");
         }
@@ -92,6 +94,11 @@ impl RootHands {
             && let Err(error) = self.admin.tell(&self.cluster, node, "/policies", &policies).await
         {
             tracing::warn!(%node, %error, "could not be told the routing policies");
+        }
+        if let Some(config) = configs.get(node)
+            && let Err(error) = self.admin.tell(&self.cluster, node, "/config", &Some(config)).await
+        {
+            tracing::warn!(%node, %error, "could not be told its configuration");
         }
         if node.role() == Role::Edge
             && let Some(groups) = key_groups
@@ -262,6 +269,21 @@ impl Hands for RootHands {
                 }
             }));
             told.await.into_iter().collect()
+        })
+    }
+
+    fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()> {
+        Box::pin(async move {
+            if self.supervisor.is_running(node) {
+                let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/config", &config).await;
+                told.map_err(HandsError::Failed)?;
+            }
+            // What it has refused it is not told again.
+            self.desired(|desired| match config {
+                Some(config) => drop(desired.configs.insert(node.clone(), config.clone())),
+                None => drop(desired.configs.remove(node)),
+            });
+            Ok(())
         })
     }
 

@@ -32,7 +32,7 @@ use wan::Wan;
 
 use crate::{
     args::NodeProcessArgs,
-    cluster::{Cluster, NodePlan},
+    cluster::{Cluster, Inputs, NodePlan},
     links,
     node::wire::{FaultSet, MeasureAsk, NodeConfig, WayMeasured},
     supervisor::ReadyLine,
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(move || idle.flush()).build()?;
     let generation = config.generation();
-    let frame = Frame { cluster, plan, token: config.token, stop, world: config.world, generation, log: log.clone() };
+    let NodeConfig { inputs, token, world, .. } = config;
+    let frame = Frame { cluster, plan, inputs, token, stop, world, generation, log: log.clone() };
     let served = runtime.block_on(async {
         match role {
             Role::Edge | Role::Regional | Role::Shield => edge::serve(frame).await,
@@ -85,6 +86,8 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
 pub(crate) struct Frame {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) plan: NodePlan,
+    /// What the file was checked with.
+    pub(crate) inputs: Inputs,
     pub(crate) token: String,
     pub(crate) stop: CancellationToken,
     /// The world's name.

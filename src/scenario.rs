@@ -42,8 +42,6 @@ const WARMUP: Duration = Duration::from_secs(2);
 
 /// A checked scenario, with the world that it is played in.
 pub(crate) struct Staged {
-    /// The file.
-    pub(crate) source: Source,
     /// What is played.
     pub(crate) scenario: Scenario,
     /// Its world.
@@ -162,7 +160,7 @@ pub(crate) fn stage(
         steps: steps.into_iter().map(|(_, step)| step).collect(),
         expectations,
     };
-    Ok(Staged { source, scenario, plan, revisions })
+    Ok(Staged { scenario, plan, revisions })
 }
 
 fn config(complaint: Complaint) -> VerbError {

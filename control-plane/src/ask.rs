@@ -118,6 +118,19 @@ pub struct KeyAsk {
     pub pem: Option<String>,
 }
 
+/// Body of `POST /v1/config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigAsk {
+    /// Edges, regional caches and shields by id, or PoPs for their edges; all of them if left out.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+    /// A cluster file as JSON, of which distributions and what they name count; without one, back to what each was started
+    /// with.
+    #[serde(default)]
+    pub config: Option<serde_json::Value>,
+}
+
 /// Body of `POST /v1/invalidations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -88,6 +88,10 @@ pub trait Hands: Send + Sync + 'static {
     /// Makes `groups` the keys that every edge trusts. Edges that do not run are left out without an error.
     fn set_key_groups<'a>(&'a self, groups: &'a KeyGroups) -> HandsFuture<'a, ()>;
 
+    /// Has `node`, a cache, serve as this configuration says; as it was started with if `None`. One that does not run is
+    /// told when it starts.
+    fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()>;
+
     /// Forgets what `node` stores under `patterns` of `distribution` (of every one if `None`), over the network of the
     /// world; answers how many objects that were.
     fn invalidate<'a>(

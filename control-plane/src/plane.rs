@@ -422,6 +422,21 @@ impl Plane {
         result
     }
 
+    /// Has caches serve as another configuration says, or as they were started.
+    pub(crate) async fn configure(
+        &self,
+        nodes: Vec<NodeId>,
+        config: Option<serde_json::Value>,
+    ) -> Result<Vec<NodeOutcome>, Refusal> {
+        let shown = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let config = config.as_ref();
+        let outcomes = self
+            .each(nodes, async |node| self.act(self.hands.configure(&node, config)).await.map_err(Refusal::from))
+            .await?;
+        self.tell("config", None, format!("configured anew: {shown}"));
+        Ok(outcomes)
+    }
+
     /// Waits for the hands as long as one action may take.
     pub(crate) async fn act<T>(&self, doing: impl Future<Output = Result<T, HandsError>>) -> Result<T, HandsError> {
         self.within(self.config.limits.hand_timeout, doing).await

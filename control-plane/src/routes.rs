@@ -246,6 +246,11 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes::<ask::KeyAsk>()
     .gives::<wire::KeyGroupsReport>(),
+    Route::post("/v1/config", "configure", "Serve as another configuration says, everywhere or at some caches", || {
+        post(act::handle_configure)
+    })
+    .takes::<ask::ConfigAsk>()
+    .gives::<wire::Acted>(),
     Route::post("/v1/invalidations", "invalidate", "Forget objects everywhere; answers before they are", || {
         post(spread::handle_invalidate)
     })

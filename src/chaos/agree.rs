@@ -13,7 +13,7 @@ use world::{
     verdict::agreement::{Figure, Sample, alike, compare, pairs},
 };
 
-use super::{Kind, MISSED, Screen, Where, could_not_start, live_only, play, read, write_file};
+use super::{Kind, MISSED, Screen, Where, could_not_start, play, read, write_file};
 use crate::{
     args::{ChaosAgreeArgs, Cli},
     parallel::{MEMORY, Room},
@@ -160,10 +160,7 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     let here = Where::Own;
     let mut staged = Vec::new();
     for name in &files_in(&args.files) {
-        let one = read(name, args.seed, &here).and_then(|one| {
-            live_only(Kind::Live, &one)?;
-            Ok(one)
-        });
+        let one = read(name, args.seed, &here);
         staged.push((name.display().to_string(), one.map_err(|error| could_not_start(cli, &error))?));
     }
     let document = args.write.as_ref().map(|path| document::Document::open(path)).transpose()?;

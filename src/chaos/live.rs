@@ -7,11 +7,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::Instant as RunInstant;
 use control_plane::{
-    ask::{DrainAsk, FaultAsk, InvalidationAsk, LinkAsk, RoutingAsk, StopAsk},
-    wire::{Acted, Drained, Event as PlaneEvent, Faults, Invalidation, InvalidationStatus, Routing, Status},
+    ask::{ConfigAsk, DrainAsk, FaultAsk, InvalidationAsk, LinkAsk, RoutingAsk, StopAsk},
+    wire::{
+        Acted, Drained, Event as PlaneEvent, Faults, Invalidation, InvalidationStatus, NodeOutcome, Routing, Status,
+    },
 };
 use futures_util::future::try_join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use simulator::Witness as _;
 use tokio::{signal::unix::SignalKind, sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -30,7 +32,6 @@ use super::{
 };
 use crate::{
     cluster::Cluster,
-    diagnose::KeyError,
     hands::Admin,
     scenario::Staged,
     talk::{Api, VerbError, tell},
@@ -55,22 +56,6 @@ pub(crate) enum Where {
     Own,
     /// In a world that runs.
     Running(Box<Api>),
-}
-
-/// Refuses what can only be played in virtual time.
-///
-/// # Errors
-/// One complaint about the step.
-pub(super) fn refuses(staged: &Staged) -> Result<(), VerbError> {
-    for step in &staged.scenario.steps {
-        let what = match &step.action {
-            Action::Config(_) => "a running node keeps the configuration that it was started with",
-            _ => continue,
-        };
-        let error = KeyError::new("at", format!("line {}: {what}", step.line)).hint("play it in virtual time: --sim");
-        return Err(VerbError::Config(Box::new(staged.source.complaint(error))));
-    }
-    Ok(())
 }
 
 /// Plays a scenario: the outer error is that it could not start, the inner one that it could not go on.
@@ -160,7 +145,8 @@ async fn run(
     let meters = Meters::new(cluster, admin, Arc::clone(&directory), scenario).run(zero, news.clone(), over.clone());
     let meters = AbortOnDropHandle::new(tokio::spawn(meters));
     let _background = background.map(AbortOnDropHandle::new);
-    let steps = Steps { api: api.clone(), scenario: scenario.clone(), zero, news, undo: Arc::clone(undo) };
+    let revisions = staged.revisions.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+    let steps = Steps { api: api.clone(), scenario: scenario.clone(), zero, news, undo: Arc::clone(undo), revisions };
     let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
     let mut steps_done = false;
     let mut users_done = false;
@@ -236,6 +222,8 @@ struct Steps {
     zero: Instant,
     news: mpsc::Sender<News>,
     undo: Arc<tokio::sync::Mutex<Undo>>,
+    /// Cluster files that steps go over to, from revision 1 on.
+    revisions: Vec<Value>,
 }
 
 impl Steps {
@@ -325,8 +313,19 @@ impl Steps {
                 let accepted: Invalidation = api.post("/v1/invalidations", &ask).await?;
                 return Ok(Some((accepted.id, users::covered(&self.scenario, patterns))));
             }
-            // Load is in the ramp already; the others are refused before a run.
-            Action::Load(_) | Action::Config(_) => {}
+            Action::Config(change) => {
+                let config = change.revision.checked_sub(1).and_then(|at| self.revisions.get(at)).cloned();
+                let nodes = change.nodes.iter().map(ToString::to_string).collect();
+                self.undo.lock().await.is_configured = true;
+                let acted: Acted = api.post("/v1/config", &ConfigAsk { nodes, config }).await?;
+                if let Some(NodeOutcome { node, error: Some(error) }) =
+                    acted.nodes.into_iter().find(|outcome| outcome.error.is_some())
+                {
+                    return Err(VerbError::Failed(anyhow::anyhow!("{node}: {error}")));
+                }
+            }
+            // It is in the ramp already.
+            Action::Load(_) => {}
         }
         Ok(None)
     }
@@ -433,6 +432,8 @@ struct Undo {
     drained: Vec<String>,
     /// As it was before.
     policies: Option<Routing>,
+    /// Caches serve as a step says.
+    is_configured: bool,
 }
 
 impl Undo {
@@ -454,6 +455,9 @@ impl Undo {
         for pop in self.drained.drain(..) {
             let undrained: Result<Drained, VerbError> = api.post("/v1/undrain", &DrainAsk { pop }).await;
             warn(undrained);
+        }
+        if std::mem::take(&mut self.is_configured) {
+            warn(api.post::<Acted>("/v1/config", &ConfigAsk::default()).await);
         }
         if let Some(before) = self.policies.take() {
             let world = RoutingAsk { policy: before.policy, distribution: None };

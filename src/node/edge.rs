@@ -1,7 +1,7 @@
 //! An edge, a regional cache or the shield, as a process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -19,7 +19,8 @@ use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     authority,
-    cluster::{Cluster, OriginKind, trusted_keys_of},
+    cluster::{Cluster, Inputs, OriginKind, trusted_keys_of},
+    cluster_file::ClusterFile,
     ipv6, links,
     node::{
         Common, Frame, cache, origin,
@@ -70,7 +71,13 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         .route("/invalidate", put(invalidate))
         .route("/certificates", put(renew))
         .route("/key-groups", put(set_key_groups))
-        .with_state(EdgeState { handle: handle.clone(), cluster: Arc::clone(&cluster), world: frame.world.clone() })
+        .route("/config", put(configure))
+        .with_state(EdgeState {
+            handle: handle.clone(),
+            cluster: Arc::clone(&cluster),
+            inputs: Arc::new(frame.inputs.clone()),
+            world: frame.world.clone(),
+        })
         .merge(cache::routes(handle, cluster, frame.plan.id.role()));
     frame.announce(common, routes).await?;
     edge.serve(frame.stop).await.context("the edge ended")
@@ -183,12 +190,13 @@ pub(crate) fn source_nat(cluster: &Cluster) -> anyhow::Result<SourceNat> {
 struct EdgeState {
     handle: Handle,
     cluster: Arc<Cluster>,
+    inputs: Arc<Inputs>,
     /// The world's name.
     world: String,
 }
 
 /// Reads the certificates again.
-async fn renew(State(EdgeState { handle, cluster, world }): State<EdgeState>) -> Result<(), (StatusCode, String)> {
+async fn renew(State(EdgeState { handle, cluster, world, .. }): State<EdgeState>) -> Result<(), (StatusCode, String)> {
     let renewed = WorldDir::new(&world).and_then(|dir| authority::certificates(&dir, &cluster)).and_then(|all| {
         handle.set_certificates(&all)?;
         Ok(())
@@ -203,6 +211,32 @@ async fn set_key_groups(
 ) -> Result<(), (StatusCode, String)> {
     let groups = trusted_keys_of(&groups).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
     handle.set_key_groups(&groups).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// Serves as another cluster file says, as far as distributions go; as the node's own does where there is none. Names and
+/// origins stay: routers and links know no others.
+async fn configure(
+    State(EdgeState { handle, cluster, inputs, .. }): State<EdgeState>,
+    Json(file): Json<Option<ClusterFile>>,
+) -> Result<(), (StatusCode, String)> {
+    let refuse = |why: String| (StatusCode::BAD_REQUEST, why);
+    let all = match file {
+        None => cluster.distributions.clone(),
+        Some(file) => {
+            let changed = Cluster::check(&file, &inputs).map_err(|error| refuse(error.to_string()))?;
+            let names = |cluster: &Cluster| -> BTreeSet<String> {
+                cluster.distributions.iter().flat_map(|distribution| distribution.names()).collect()
+            };
+            if names(&changed) != names(&cluster) {
+                return Err(refuse("the names of distributions stay while a world runs".into()));
+            }
+            if changed.origins.keys().ne(cluster.origins.keys()) {
+                return Err(refuse("origins stay while a world runs".into()));
+            }
+            changed.distributions.clone()
+        }
+    };
+    handle.set_distributions(all).map_err(|error| refuse(error.to_string()))
 }
 
 async fn invalidate(

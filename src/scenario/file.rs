@@ -433,6 +433,7 @@ pub(crate) struct LoadFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u16>,
     /// Whether they speak TLS. Default false.
+    #[serde(skip_serializing_if = "is_silent")]
     pub(crate) https: bool,
     /// The mean pause of a user between requests. Default: users have no sessions.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,10 @@ use std::{io::Write as _, path::Path};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+use control_plane::{
+    ask::ConfigAsk,
+    wire::{Acted, NodeOutcome},
+};
 use serde_json::json;
 
 use crate::{
@@ -11,7 +15,7 @@ use crate::{
     cluster_file::ClusterFile,
     talk::{VerbError, tell},
     up::check_file,
-    verbs::{print, say, write_out},
+    verbs::{api, block_on, print, say, write_out},
 };
 
 /// The built-in world, commented line by line; the file `cluster.toml` at the root of the repository.
@@ -21,12 +25,34 @@ pub(super) fn run(cli: &Cli, verb: &ConfigVerb) -> Result<(), VerbError> {
     match verb {
         ConfigVerb::Check { file } => check(cli, file),
         ConfigVerb::Init { file, force } => init(cli, file, *force),
+        ConfigVerb::Apply { file, on } => block_on(apply(cli, file.as_deref(), on)),
         ConfigVerb::Diff(args) => super::cloudfront::diff(cli, args),
         ConfigVerb::Schema => {
             let schema = schemars::schema_for!(ClusterFile);
             say(&serde_json::to_string_pretty(&schema)?)
         }
     }
+}
+
+async fn apply(cli: &Cli, file: Option<&Path>, on: &[String]) -> Result<(), VerbError> {
+    let config = match file {
+        Some(file) => {
+            let plan = check_file(file)?;
+            plan.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
+            Some(serde_json::to_value(&plan.file)?)
+        }
+        None => None,
+    };
+    let acted: Acted = api(cli)?.post("/v1/config", &ConfigAsk { nodes: on.to_vec(), config }).await?;
+    let refused = acted.nodes.iter().any(|outcome| outcome.error.is_some());
+    print(cli, &acted, |acted| {
+        let line = |outcome: &NodeOutcome| match &outcome.error {
+            Some(error) => format!("{}: {error}\n", outcome.node),
+            None => format!("{}: done\n", outcome.node),
+        };
+        acted.nodes.iter().map(line).collect()
+    })?;
+    if refused { Err(VerbError::Exit(1)) } else { Ok(()) }
 }
 
 fn check(cli: &Cli, file: &Path) -> Result<(), VerbError> {

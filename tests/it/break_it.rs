@@ -385,3 +385,41 @@ fn a_drained_pop_leaves_the_answers_at_once_and_finishes_what_it_does() {
     world.until_health("edge.fra", "up");
     assert_eq!(world.dig(&berlin)[0], fra);
 }
+
+#[test]
+fn a_running_world_serves_as_another_file_says_and_as_before() {
+    let cluster = |policy: &str| {
+        format!(
+            "pops = [\"FRA\", \"NRT\"]\nshield = \"none\"\n[distributions.demo.default]\ncache_policy = \"{policy}\"\n"
+        )
+    };
+    let world = World::of_file(&cluster("CachingOptimized"));
+    let file = |name: &str, text: &str| {
+        let path = world.home().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let cached = |place: &str| {
+        let path = "http://www.demo.test/cached?max-age=60";
+        let ask = || world.curl(place, &["-o", "/dev/null", "-w", "%header{x-cache}", path]);
+        (ask(), ask()).1
+    };
+    assert_eq!(cached("berlin"), "Hit from cloudfront");
+    // One PoP first.
+    let changed = file("changed.toml", &cluster("CachingDisabled"));
+    assert_eq!(world.ok(&["config", "apply", &changed, "--on", "fra"]), "edge.fra: done\n");
+    assert_eq!((cached("berlin"), cached("tokyo")), ("Miss from cloudfront".into(), "Hit from cloudfront".into()));
+    // It stays so when the edge comes back.
+    world.ok(&["kill", "fra"]);
+    world.ok(&["start", "fra"]);
+    world.until_health("edge.fra", "up");
+    assert_eq!(cached("berlin"), "Miss from cloudfront");
+    world.ok(&["config", "apply"]);
+    assert_eq!(cached("berlin"), "Hit from cloudfront");
+    // What cannot be is refused, and nothing changes.
+    let other = file("other.toml", &(cluster("CachingDisabled") + "[distributions.shop]\nhosts = [\"shop.test\"]\n"));
+    let refused = world.iso(&["config", "apply", &other]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!((text(&refused.stdout) + &text(&refused.stderr)).contains("names of distributions stay"));
+    assert_eq!(cached("berlin"), "Hit from cloudfront");
+}

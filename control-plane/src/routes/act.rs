@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json as Reply, extract::State};
 
 use crate::{
-    ask::{DrainAsk, FaultAsk, HealAsk, KeyAsk, LinkAsk, RoutingAsk, StopAsk},
+    ask::{ConfigAsk, DrainAsk, FaultAsk, HealAsk, KeyAsk, LinkAsk, RoutingAsk, StopAsk},
     check,
     desired::{Drain, FaultId, Heal, Stop},
     extract::{Asked, Json, JsonOrDefault, Segment},
@@ -164,6 +164,28 @@ pub(super) async fn handle_set_key(
         }
     }
     carry_out(async move { plane.set_key(&group, &id, pem).await.map(Reply) }).await
+}
+
+pub(super) async fn handle_configure(
+    State(plane): Shared,
+    Json(ConfigAsk { nodes: named, config }): Json<ConfigAsk>,
+) -> Result<Reply<Acted>, Refusal> {
+    let nodes = {
+        let state = plane.state();
+        let caches = state.registry.caches();
+        let mut nodes = Vec::new();
+        for name in &named {
+            for node in state.registry.nodes_called(name)? {
+                if !caches.contains(&node) {
+                    return Err(Refusal::invalid(format!("{node} is no cache: it has no distributions")));
+                }
+                nodes.push(node);
+            }
+        }
+        if named.is_empty() { caches } else { nodes }
+    };
+    let nodes = carry_out(async move { plane.configure(nodes, config).await }).await?;
+    Ok(Reply(Acted { nodes, ends_in_ms: None }))
 }
 
 pub(super) async fn handle_measure_links(State(plane): Shared) -> Result<Reply<LinksReport>, Refusal> {

@@ -33,6 +33,7 @@ fn samples() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("routing", "/v1/routing", None),
         ("key_groups", "/v1/key-groups", None),
         ("set_key", "/v1/key-groups", Some(json!({ "group": "team", "id": "K2", "pem": crate::support::KEY }))),
+        ("configure", "/v1/config", Some(json!({ "nodes": ["edge.fra"], "config": { "seed": 1 } }))),
         ("set_routing", "/v1/routing", Some(json!({ "policy": "geo", "distribution": "E2DEMO" }))),
         ("dig", "/v1/dig?from=tokyo&name=www.demo.test&type=A", None),
         ("ledger", "/v1/ledger/last", None),
@@ -119,7 +120,7 @@ async fn whatever_is_documented_wants_the_token_unless_it_says_otherwise() {
         }
     }
     // Only the nodes that started made the faults be applied; none of the refused requests did anything.
-    let is_nothing = |what: &String| what.ends_with("[]") || what == "policies [latency]";
+    let is_nothing = |what: &String| what.ends_with("[]") || what == "policies [latency]" || what == "keys [team: K1]";
     assert!(world.hands.did().iter().all(is_nothing), "{:?}", world.hands.did());
 }
 

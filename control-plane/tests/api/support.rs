@@ -103,6 +103,11 @@ impl Hands for Fake {
         self.answer(format!("keys [{}]", list(groups)), ())
     }
 
+    fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()> {
+        let config = config.map_or_else(|| "as it began".to_owned(), ToString::to_string);
+        self.answer(format!("configure {node}: {config}"), ())
+    }
+
     fn invalidate<'a>(
         &'a self,
         node: &'a NodeId,
