@@ -62,7 +62,7 @@ struct Desired {
     policies: Option<PoliciesAsk>,
     /// Likewise.
     key_groups: Option<KeyGroups>,
-    /// Likewise, by cache.
+    /// What caches serve that do not serve what they were started with.
     configs: BTreeMap<NodeId, Value>,
 }
 
@@ -274,11 +274,10 @@ impl Hands for RootHands {
 
     fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()> {
         Box::pin(async move {
-            if self.supervisor.is_running(node) {
+            if self.supervisor.is_running(node) && !self.supervisor.is_paused(node) {
                 let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/config", &config).await;
                 told.map_err(HandsError::Failed)?;
             }
-            // What it has refused it is not told again.
             self.desired(|desired| match config {
                 Some(config) => drop(desired.configs.insert(node.clone(), config.clone())),
                 None => drop(desired.configs.remove(node)),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use cdn_core::{Instant, NodeId, PopCode, routing::PolicyKind};
+use serde_json::Value;
 use world::SiteId;
 
 pub use self::fault::{Fault, LinkFault, NodeFault, Stop};
@@ -116,6 +117,7 @@ pub struct Desired {
     drained: BTreeSet<PopCode>,
     policies: Policies,
     key_groups: KeyGroups,
+    configs: BTreeMap<NodeId, Value>,
     last: u64,
     faults_max: usize,
 }
@@ -128,6 +130,7 @@ impl Desired {
             drained: BTreeSet::new(),
             policies: Policies::default(),
             key_groups: KeyGroups::new(),
+            configs: BTreeMap::new(),
             last: 0,
             faults_max,
         }
@@ -283,6 +286,19 @@ impl Desired {
     /// Trusts the keys of `groups`: those that a world begins with, or that were before a [`Desired::set_key`].
     pub fn set_key_groups(&mut self, groups: KeyGroups) {
         self.key_groups = groups;
+    }
+
+    /// Has `node` serve as `config` says, or as it was started.
+    pub fn set_config(&mut self, node: NodeId, config: Option<Value>) {
+        match config {
+            Some(config) => drop(self.configs.insert(node, config)),
+            None => drop(self.configs.remove(&node)),
+        }
+    }
+
+    /// What caches serve that serve something else than they were started with.
+    pub const fn configs(&self) -> &BTreeMap<NodeId, Value> {
+        &self.configs
     }
 
     /// The key groups.

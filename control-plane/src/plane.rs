@@ -70,11 +70,12 @@ struct Touched {
     nodes: bool,
     drained: bool,
     policies: bool,
+    configs: bool,
     key_groups: bool,
 }
 
 impl Touched {
-    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true, key_groups: true };
+    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true, configs: true, key_groups: true };
 
     fn of<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Self {
         let mut touched = Self::default();
@@ -429,10 +430,15 @@ impl Plane {
         config: Option<serde_json::Value>,
     ) -> Result<Vec<NodeOutcome>, Refusal> {
         let shown = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let config = config.as_ref();
         let outcomes = self
-            .each(nodes, async |node| self.act(self.hands.configure(&node, config)).await.map_err(Refusal::from))
+            .each(nodes, async |node| {
+                self.act(self.hands.configure(&node, config.as_ref())).await?;
+                // What it has refused it is not told again.
+                self.state().desired.set_config(node, config.clone());
+                Ok(())
+            })
             .await?;
+        self.apply(Touched { key_groups: true, ..Touched::default() }).await?;
         self.tell("config", None, format!("configured anew: {shown}"));
         Ok(outcomes)
     }
@@ -614,7 +620,7 @@ impl Plane {
     }
 
     async fn apply(&self, touched: Touched) -> Result<(), HandsError> {
-        let (links, nodes, drained, policies, key_groups) = {
+        let (links, nodes, drained, policies, configs, key_groups) = {
             let state = self.state();
             let desired = &state.desired;
             (
@@ -622,6 +628,7 @@ impl Plane {
                 touched.nodes.then(|| desired.node_faults()),
                 touched.drained.then(|| desired.drained()),
                 touched.policies.then(|| desired.policies().clone()),
+                touched.configs.then(|| desired.configs().clone()),
                 touched.key_groups.then(|| desired.key_groups().clone()),
             )
         };
@@ -638,6 +645,10 @@ impl Plane {
         if let Some(policies) = policies {
             result = result.and(self.act(self.hands.set_policies(&policies)).await);
         }
+        for (node, config) in configs.unwrap_or_default() {
+            result = result.and(self.act(self.hands.configure(&node, Some(&config))).await);
+        }
+        // After configurations, which bring the keys that they were checked with.
         if let Some(groups) = key_groups {
             result = result.and(self.act(self.hands.set_key_groups(&groups)).await);
         }

@@ -413,7 +413,7 @@ fn a_running_world_serves_as_another_file_says_and_as_before() {
     world.ok(&["kill", "fra"]);
     world.ok(&["start", "fra"]);
     world.until_health("edge.fra", "up");
-    assert_eq!(cached("berlin"), "Miss from cloudfront");
+    world.until("it is told again", || (cached("berlin") == "Miss from cloudfront").then_some(()));
     world.ok(&["config", "apply"]);
     assert_eq!(cached("berlin"), "Hit from cloudfront");
     // What cannot be is refused, and nothing changes.
