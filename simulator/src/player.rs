@@ -368,8 +368,8 @@ impl<W: Witness> Sim<'_, W> {
         self.spreading.insert(id, (round, nodes.len()));
         for node in nodes {
             let order = Order::Invalidate { id, distribution: distribution.clone(), patterns: Arc::clone(patterns) };
-            // Whoever was told a moment ago keeps the line open.
-            self.order(node, order, 0, round == 0);
+            // In each round on a connection of its own, as live.
+            self.order(node, order, 0, true);
         }
     }
 
