@@ -1,7 +1,8 @@
 //! How many requests a second one core plays, through router, edge, shield and origin on the default world.
 //!
-//! `cargo bench -p simulator --bench requests [-- SECONDS RPS]`. Beside it stands what could not be left out whatever the
-//! rest did: drawing the workload, two events in the calendar, and one look into the store.
+//! `cargo bench -p simulator --bench requests [-- SECONDS RPS [POPS]]`; with a number of PoPs, the first of the atlas. Beside
+//! it stands what could not be left out whatever the rest did: drawing the workload, two events in the calendar, and one look
+//! into the store.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark asks the machine's clock")]
 
@@ -39,8 +40,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let number = |at: usize, default: f64| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seconds, rps) = (number(0, 20.0), number(1, 200_000.0));
+    let all: Vec<&str> = world::Atlas::embedded().pops().iter().map(|pop| pop.code.as_str()).collect();
+    let pops = match arguments.get(2).and_then(|text| text.parse().ok()) {
+        Some(count) => all.get(..count).unwrap_or(&all),
+        None => &POPS[..],
+    };
     let mut plan =
-        default_world(&POPS, &PlainAnswers { cache_control: "max-age=86400".into(), ..PlainAnswers::default() });
+        default_world(pops, &PlainAnswers { cache_control: "max-age=86400".into(), ..PlainAnswers::default() });
     plan.store.bytes_max = 1 << 30;
     let scenario = scenario(seconds, rps);
     let floor = floor(&scenario, &plan);

@@ -11,8 +11,6 @@ const ENTRY_BYTES: u64 = 700;
 const OBJECT_BYTES: u64 = 160;
 /// A user with a connection: 240 bytes were measured.
 const USER_BYTES: u64 = 320;
-/// What whoever looks on keeps of a request that is over: its latency, in a list that doubles.
-const SEEN_BYTES: u64 = 32;
 /// Two directions of a link, each with its own stream of chance and the gaps that it remembers.
 const WAY_BYTES: u64 = 2_600;
 /// What a router knows of each candidate for each client network.
@@ -24,7 +22,8 @@ const BASE_BYTES: u64 = 64 << 20;
 /// more where much is asked for often.
 ///
 /// A store holds no more responses than fit into its bytes, were they as small as they can be on average: 1 KiB where the
-/// load does not say. All of them together hold no more than one on the way of each request, from edge to shield.
+/// load does not say. All of them together hold no more than one on the way of each request, from edge to shield. Of
+/// requests that are over nothing is kept, but where two runs are compared.
 pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
     let (mut objects, mut users, mut places, mut requests) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut bytes_mean = u64::MAX;
@@ -71,7 +70,6 @@ pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
         + stores
         + objects * OBJECT_BYTES
         + users * USER_BYTES
-        + requests * SEEN_BYTES
         + ways * WAY_BYTES
         + routers * blocks * edges * ESTIMATE_BYTES
 }
