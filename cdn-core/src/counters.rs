@@ -100,7 +100,7 @@ counters! {
     EdgeVariantsFull, "edge", "edge_variants_full_total", Counter, "variants by Vary that had to go because their object had too many";
     EdgeWaitersFull, "edge", "edge_waiters_full_total", Counter, "requests that passed because too many already waited for the object";
     EdgeFetchesOverdue, "edge", "edge_fetches_overdue_total", Counter, "fetches that others waited for until their patience ended";
-    EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked";
+    EdgeRejected, "edge", "edge_rejected_total", Counter, "requests refused before the store was asked, or whose body was not understood";
     EdgeGeoBlocked, "edge", "edge_geo_blocked_total", Counter, "requests refused because of the country that they came from";
     EdgeErrorPages, "edge", "edge_error_pages_total", Counter, "errors that a custom page took the place of, or was to; the fetch of the page is counted among hits, misses and passes too";
     EdgeTlsHandshakes, "edge", "edge_tls_handshakes_total", Counter, "TLS handshakes with viewers";

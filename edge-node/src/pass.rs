@@ -78,9 +78,13 @@ pub(crate) fn relay(case: Case, asked: &Asked, fetched: Fetched, mut story: Stor
 
 /// The error page for a fetch that failed.
 pub(crate) fn fail(case: Case, failure: FetchFailure, mut story: Story) -> Response<ResponseBody> {
-    if matches!(failure.reason, Reason::BodyTimeout) {
-        case.node.counters.bump(Counter::EdgeBodyTimeouts);
-    }
+    let counter = match failure.reason {
+        Reason::BodyTimeout => Some(Counter::EdgeBodyTimeouts),
+        // The viewer's body could not be understood.
+        Reason::BadRequest => Some(Counter::EdgeRejected),
+        _ => None,
+    };
+    counter.into_iter().for_each(|counter| case.node.counters.bump(counter));
     story.ledger.append(&failure.ledger);
     case.fail(Refusal { status: failure.status, reason: failure.reason }, story.lookup, story.ledger)
 }
