@@ -235,6 +235,8 @@ fn without_a_cookie_there_is_no_large_answer() {
     // Sixty addresses under one name: 960 bytes and more.
     let world = world_with(|config| {
         config.cookies = cookies(false);
+        // Nobody is there, and must not be found out before the question is asked.
+        config.routing.probe.down_after = u32::MAX;
         let pop = config.pops[0].clone();
         config.pops[0].edges.extend((0..60u8).map(|at| {
             let mut edge = pop.edges[0].clone();
