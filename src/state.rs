@@ -10,13 +10,18 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use cdn_core::NodeId;
+use rustix::{fs::FlockOperation, io::Errno};
 use serde::{Deserialize, Serialize};
 
 use crate::{authority::AuthorityDir, cluster::Inputs, cluster_file::ClusterFile};
+
+/// How long those who ask whether a world runs may keep somebody from taking it.
+const ASKING: Duration = Duration::from_millis(100);
 
 /// How to reach a running world.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,16 +128,25 @@ impl WorldDir {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
-            Err(error) => Err(io::Error::from(error)).with_context(|| format!("cannot lock {}", path.display())),
+        let deadline = Instant::now() + ASKING;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(file)),
+                // Whoever asks whether it runs holds the lock as well, for a moment.
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(ASKING / 50),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => {
+                    return Err(io::Error::from(error)).with_context(|| format!("cannot lock {}", path.display()));
+                }
+            }
         }
     }
 
-    /// Whether somebody runs this world now.
+    /// Whether somebody runs this world now. Askers share the lock, so that none takes another for the world.
     pub(crate) fn is_running(&self) -> bool {
-        self.path.join("lock").exists() && matches!(self.lock(), Ok(None))
+        File::open(self.path.join("lock")).is_ok_and(|file| {
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        })
     }
 
     /// How to reach it; `None` when nobody runs it.
@@ -230,6 +244,8 @@ fn home() -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -261,7 +277,28 @@ mod tests {
         assert!(!dir.is_running());
         let lock = dir.lock().unwrap().unwrap();
         assert!(dir.is_running());
+        assert!(dir.lock().unwrap().is_none());
         drop(lock);
         assert!(!dir.is_running());
+    }
+
+    #[test]
+    fn asking_whether_a_world_runs_keeps_nobody_from_running_it() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = WorldDir { name: "w".into(), path: base.path().join("w") };
+        drop(dir.lock().unwrap());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        dir.is_running();
+                    }
+                });
+            }
+            let taken = (0..200).all(|_| dir.lock().unwrap().is_some());
+            over.store(true, Ordering::Relaxed);
+            assert!(taken);
+        });
     }
 }
