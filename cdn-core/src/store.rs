@@ -28,7 +28,7 @@ use http::{Method, StatusCode};
 pub(crate) use self::parts::{Piece, runs};
 use self::{
     admission::{Admission, AdmissionPolicy},
-    entry::{Content, Entry, Selector},
+    entry::{Content, Entry, Selector, Standing},
     fetch::{Asks, Fetch},
     slots::{NONE, Slots},
 };
@@ -36,7 +36,7 @@ pub use self::{
     entry::{ALLOCATION_BYTES, Served, Storable},
     fetch::{Begun, FetchError, FetchId},
     head::StoredHead,
-    inspect::{EntryDetail, EntryReport, EntryState, Medium, ResponseDetail},
+    inspect::{EntryDetail, EntryReport, EntryState, Medium, Prospect, ResponseDetail},
     parts::Run,
     parts_store::{Lacking, RestoredParts, ServedParts, StorablePart},
     resolve::{Failed, Growth, NotStored, Outcome},
@@ -228,8 +228,7 @@ impl<B: Clone> CacheShard<B> {
         let at = self.select(*self.objects.get(&key)?, request);
         let entry = self.entries.at_mut(at)?;
         let Content::Response(response) = &entry.content else { return None };
-        let control = request.control();
-        if now >= response.fresh_until() || !(control.accepts_all_fresh() || control.accepts(response.freshness(now))) {
+        if !response.is_hit(now, &request.control()) {
             return None;
         }
         entry.last_hit = now;
@@ -274,36 +273,29 @@ impl<B: Clone> CacheShard<B> {
             Content::Parts(_) => return self.look_up_parts(now, key, request, &control, at),
         };
         let served = response.serve(now);
-        let fresh = now < response.fresh_until();
-        // A response that outlived its freshness while still arriving cannot be confirmed.
-        if !fresh && !response.is_complete() {
-            return self.ask(now, key, request, &control, Wanted::new(Reason::MissExpired));
+        let standing = response.standing(now, &control);
+        if standing == Standing::StaleArriving {
+            return self.ask(now, key, request, &control, Wanted::new(standing.miss()));
         }
-        let accepted = control.accepts(response.freshness(now));
-        let stands_in = (response.stands_in_until.as_deref())
-            .is_some_and(|&(until, error)| now < until && response.usable_on(error, now));
-        let may_revalidate_later = now < response.fresh_until() + response.lifetime.unpacked().while_revalidate;
-        let alone = !response.shareable();
-        let has_failed = response.head.status().is_client_error() || response.head.status().is_server_error();
+        let (alone, is_error) = (!response.shareable(), response.is_error());
         entry.last_hit = now;
         if response.is_complete() {
             self.eviction.on_hit(at);
         } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
             fetch.admitted = true;
         }
-        if accepted {
-            return Lookup::StaleAccepted(served);
-        }
-        if stands_in {
-            return Lookup::StaleOnError(served);
+        match standing {
+            Standing::Accepted => return Lookup::StaleAccepted(served),
+            Standing::StandsIn => return Lookup::StaleOnError(served),
+            _ => {}
         }
         let wanted = Wanted {
-            reason: if fresh { Reason::MissRequestControl } else { Reason::MissExpired },
+            reason: standing.miss(),
             alone,
-            stale: (!has_failed).then(|| (self.entries.id(at), served.clone())),
+            stale: (!is_error).then(|| (self.entries.id(at), served.clone())),
             lacking: None,
         };
-        if !fresh && may_revalidate_later && !has_failed && !control.no_cache {
+        if standing == Standing::Refreshable {
             let refresh = match self.refreshing(now, object, at) {
                 true => None,
                 false => Some(self.begin(now, key, request, wanted)),

@@ -12,11 +12,11 @@ use super::{
     slots::{SlotId, slot_bytes},
 };
 use crate::{
-    Instant,
+    Instant, Reason,
     cache_key::{CacheKey, KeySeed},
     eviction::EvictionPolicy,
     freshness::Lifetime,
-    request_control::Freshness,
+    request_control::{Freshness, RequestControl},
     vary::Vary,
 };
 
@@ -235,7 +235,65 @@ impl<B: Clone> Response<B> {
     }
 }
 
+/// What may be done with a stored response that is no plain hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The request accepts it as old as it is.
+    Accepted,
+    /// It stands in for an origin that failed a moment ago.
+    StandsIn,
+    /// It may be sent while it is refreshed.
+    Refreshable,
+    /// It is fresh and the request does not accept it.
+    FreshRefused,
+    /// It is stale and has to be confirmed.
+    Stale,
+    /// It outlived its freshness while it was arriving, and cannot be confirmed.
+    StaleArriving,
+}
+
+impl Standing {
+    /// Why the origin is asked, if it is.
+    pub(super) const fn miss(self) -> Reason {
+        match self {
+            Self::FreshRefused => Reason::MissRequestControl,
+            _ => Reason::MissExpired,
+        }
+    }
+}
+
 impl<B> Response<B> {
+    /// Whether it may be sent as it is, and nothing else needs to be looked at.
+    pub(super) fn is_hit(&self, now: Instant, control: &RequestControl) -> bool {
+        now < self.fresh_until() && (control.accepts_all_fresh() || control.accepts(self.freshness(now)))
+    }
+
+    /// What becomes of it where it is no [hit](Self::is_hit).
+    pub(super) fn standing(&self, now: Instant, control: &RequestControl) -> Standing {
+        let fresh = now < self.fresh_until();
+        if !fresh && !self.is_complete() {
+            return Standing::StaleArriving;
+        }
+        if control.accepts(self.freshness(now)) {
+            return Standing::Accepted;
+        }
+        let until = self.stands_in_until.as_deref();
+        if until.is_some_and(|&(until, error)| now < until && self.usable_on(error, now)) {
+            return Standing::StandsIn;
+        }
+        let may_be_refreshed_later = now < self.fresh_until() + self.lifetime.unpacked().while_revalidate;
+        match fresh {
+            true => Standing::FreshRefused,
+            false if may_be_refreshed_later && !self.is_error() && !control.no_cache => Standing::Refreshable,
+            false => Standing::Stale,
+        }
+    }
+
+    /// Whether it is an error.
+    pub(super) fn is_error(&self) -> bool {
+        self.head.status().is_client_error() || self.head.status().is_server_error()
+    }
+
     pub(super) const fn is_complete(&self) -> bool {
         self.fetch.is_none()
     }

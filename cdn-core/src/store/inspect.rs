@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    CacheShard, FetchError, StoredHead,
-    entry::{Content, Entry, StoredParts},
+    CacheShard, FetchError, Object, StoredHead, Wanted,
+    entry::{Content, Entry, Standing, StoredParts},
     parts::Run,
 };
 use crate::{
-    Counter, Instant, cache_key::CacheKey, freshness::Lifetime, invalidation::InvalidationPattern, range::ByteRange,
+    Counter, Instant, Reason,
+    cache_key::{CacheKey, RequestHead},
+    freshness::Lifetime,
+    invalidation::InvalidationPattern,
+    range::ByteRange,
 };
 
 /// How usable an entry is.
@@ -98,6 +102,17 @@ pub struct ResponseDetail {
     pub lacking: Vec<ByteRange>,
 }
 
+/// What the store would say to a request, and nothing done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prospect {
+    /// Why the answer would be what it is.
+    pub reason: Reason,
+    /// The request would wait for a fetch that is under way.
+    pub waits: bool,
+    /// What is stored that the request selects, whether it is good enough or not.
+    pub entry: Option<EntryDetail>,
+}
+
 impl Medium {
     /// The word in tables.
     pub const fn as_str(self) -> &'static str {
@@ -132,6 +147,54 @@ impl<B: Clone> CacheShard<B> {
     /// The same with every detail.
     pub fn details(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryDetail> {
         self.entries_under(distribution, path).map(|entry| detail(now, entry)).collect()
+    }
+
+    /// What [`lookup`](Self::lookup) would say. Begins nothing, and nothing counts as asked for.
+    pub fn prospect(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Prospect {
+        let control = request.control();
+        let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
+        let entry = self.entries.at(self.select(object, request));
+        let mut wanted = Wanted::new(Reason::MissAbsent);
+        let own = match entry.map(|entry| &entry.content) {
+            None => None,
+            Some(Content::Unshared { until }) => {
+                if now < *until {
+                    wanted = Wanted { alone: true, ..Wanted::new(Reason::MissUncacheable) };
+                }
+                None
+            }
+            Some(Content::Parts(stored)) => match stored.judge(now, request, &control) {
+                Ok(_) => Some(Reason::Hit),
+                Err(lacking) => {
+                    wanted = lacking;
+                    None
+                }
+            },
+            Some(Content::Response(response)) if response.is_hit(now, &control) => Some(Reason::Hit),
+            Some(Content::Response(response)) => match response.standing(now, &control) {
+                Standing::Accepted => Some(Reason::HitStaleAccepted),
+                Standing::StandsIn => Some(Reason::HitStaleOnError),
+                Standing::Refreshable => Some(Reason::HitStaleWhileRevalidate),
+                standing @ (Standing::FreshRefused | Standing::Stale | Standing::StaleArriving) => {
+                    let confirmable = standing != Standing::StaleArriving && !response.is_error();
+                    let stale = confirmable.then(|| (None, response.serve(now)));
+                    wanted = Wanted { reason: standing.miss(), alone: !response.shareable(), stale, lacking: None };
+                    None
+                }
+            },
+        };
+        let asks = own.is_none() && !control.only_if_cached && !control.no_store;
+        let waits = asks
+            && !wanted.alone
+            && request.collapses()
+            && self.in_flight(now, object, request, &wanted.asks(request)).is_some();
+        let reason = match own {
+            Some(reason) => reason,
+            None if control.only_if_cached => Reason::OnlyIfCached,
+            None if control.no_store => Reason::PassNoStore,
+            None => wanted.reason,
+        };
+        Prospect { reason, waits, entry: entry.map(|entry| detail(now, entry)) }
     }
 
     fn entries_under(&self, distribution: &str, path: &str) -> impl Iterator<Item = &Entry<B>> {

@@ -118,6 +118,47 @@ impl<B: Clone> StoredParts<B> {
     }
 
     /// What of it a request wants.
+    /// What a request gets from them, with the fetches that it follows beside those of its runs; else why the origin is
+    /// asked, and for what.
+    pub(super) fn judge(
+        &self,
+        now: Instant,
+        request: &RequestHead<'_>,
+        control: &RequestControl,
+    ) -> Result<(ServedParts<B>, Vec<SlotId>), Wanted<B>> {
+        if let Some(reason) = self.refused(now, control) {
+            return Err(Wanted::new(reason));
+        }
+        let answer = self.answer(now, request);
+        let stretch = match &answer.wanted {
+            Extent::Whole => self.parts.total.checked_sub(1).map(|last| ByteRange { first: 0, last }),
+            Extent::Part(part) => Some(*part),
+            Extent::Parts(_) | Extent::Unsatisfiable => None,
+        };
+        let (gap, more) = (gaps_of(&answer.runs).next(), gaps_of(&answer.runs).nth(1).is_some());
+        let Some(gap) = gap else { return Ok((answer, Vec::new())) };
+        let Some(stretch) = stretch else { return Err(Wanted::new(Reason::MissPart)) };
+        // What is arriving will do where nothing else lacks.
+        let runs = self.parts.runs_soon(stretch);
+        if gaps_of(&runs).next().is_none() {
+            return Ok((ServedParts { runs, ..answer }, self.parts.fetches(stretch).collect()));
+        }
+        // A fetch of the whole takes the place of the parts where more than one stretch lacks.
+        let validator = self.validator.clone().filter(|_| !more && request.revalidates());
+        let lacking = validator.map(|validator| Lacking { answer, range: gap, validator });
+        Err(Wanted { lacking, ..Wanted::new(Reason::MissPart) })
+    }
+
+    /// Why they are not good enough for a request, whichever of them it asks for.
+    fn refused(&self, now: Instant, control: &RequestControl) -> Option<Reason> {
+        let freshness = self.freshness(now);
+        match (control.accepts(freshness), freshness.fresh_for.is_zero()) {
+            (true, _) => None,
+            (false, false) => Some(Reason::MissRequestControl),
+            (false, true) => Some(Reason::MissExpired),
+        }
+    }
+
     fn answer(&self, now: Instant, request: &RequestHead<'_>) -> ServedParts<B> {
         let Freshness { age, fresh_for, .. } = self.freshness(now);
         let (headers, total) = (self.head.headers(), self.parts.total);
@@ -149,46 +190,22 @@ impl<B: Clone> CacheShard<B> {
             return self.ask(now, key, request, control, Wanted::new(Reason::MissAbsent));
         };
         *last_hit = now;
-        let freshness = stored.freshness(now);
-        if !control.accepts(freshness) {
-            let fresh = !freshness.fresh_for.is_zero();
-            let reason = if fresh { Reason::MissRequestControl } else { Reason::MissExpired };
-            return self.ask(now, key, request, control, Wanted::new(reason));
-        }
-        let answer = stored.answer(now, request);
-        let validator = stored.validator.clone().filter(|_| request.revalidates());
-        let stretch = match &answer.wanted {
-            Extent::Whole => stored.parts.total.checked_sub(1).map(|last| ByteRange { first: 0, last }),
-            Extent::Part(part) => Some(*part),
-            Extent::Parts(_) | Extent::Unsatisfiable => None,
-        };
-        let listed = stored.listed;
-        let (gap, more) = (gaps_of(&answer.runs).next(), gaps_of(&answer.runs).nth(1).is_some());
-        // What is arriving will do where nothing else lacks.
-        let soon = gap.and(stretch).map(|stretch| (stretch, stored.parts.runs_soon(stretch)));
-        let soon = soon.filter(|(_, runs)| gaps_of(runs).next().is_none());
-        let followed: Vec<_> = soon.iter().flat_map(|(stretch, _)| stored.parts.fetches(*stretch)).collect();
-        if listed {
+        let judged = stored.judge(now, request, control);
+        // What is too old for a request is not used by it.
+        if stored.listed && stored.refused(now, control).is_none() {
             self.eviction.on_hit(at);
         }
-        if let Some((_, runs)) = soon {
-            for id in followed {
-                if let Some(fetch) = self.fetches.get_mut(id) {
-                    fetch.admitted = true;
+        match judged {
+            Ok((answer, followed)) => {
+                for id in followed {
+                    if let Some(fetch) = self.fetches.get_mut(id) {
+                        fetch.admitted = true;
+                    }
                 }
+                Lookup::Parts(answer)
             }
-            return Lookup::Parts(ServedParts { runs, ..answer });
+            Err(wanted) => self.ask(now, key, request, control, wanted),
         }
-        let mut wanted = Wanted::new(Reason::MissPart);
-        match (gap, validator) {
-            (None, _) => return Lookup::Parts(answer),
-            (Some(range), Some(validator)) if !more && stretch.is_some() => {
-                wanted.lacking = Some(Lacking { answer, range, validator });
-            }
-            // A fetch of the whole takes the place of the parts.
-            _ => {}
-        }
-        self.ask(now, key, request, control, wanted)
     }
 
     /// The head of a part is there. It joins the parts of the same representation, or takes the place of what is stored

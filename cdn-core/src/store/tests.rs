@@ -57,7 +57,10 @@ impl World {
             query: None,
             headers,
         };
-        self.shard.lookup(self.now, request.key(SEED), &request)
+        let prospect = self.shard.prospect(self.now, request.key(SEED), &request);
+        let found = self.shard.lookup(self.now, request.key(SEED), &request);
+        assert!(foretells(&prospect, &found), "{prospect:?} {found:?}");
+        found
     }
 
     fn get(&mut self, path: &str) -> Lookup<&'static str> {
@@ -127,6 +130,21 @@ impl World {
         }
         assert_eq!(chained, (self.shard.entries.len(), self.shard.fetches.len()));
     }
+}
+
+/// Whether what was to be expected is what came.
+fn foretells(prospect: &Prospect, found: &Lookup<&'static str>) -> bool {
+    let reason = match found {
+        Lookup::Hit(_) | Lookup::Parts(_) => Reason::Hit,
+        Lookup::Stale { .. } => Reason::HitStaleWhileRevalidate,
+        Lookup::StaleOnError(_) => Reason::HitStaleOnError,
+        Lookup::StaleAccepted(_) => Reason::HitStaleAccepted,
+        Lookup::OnlyIfCached(_) => Reason::OnlyIfCached,
+        Lookup::Join(_) | Lookup::Pass(Reason::PassWaitersFull) => return prospect.waits,
+        Lookup::Fetch(begun) => begun.reason,
+        Lookup::Pass(reason) => *reason,
+    };
+    prospect.reason == reason && !prospect.waits
 }
 
 fn head(etag: &str) -> Arc<StoredHead> {
