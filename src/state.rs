@@ -144,9 +144,8 @@ impl WorldDir {
 
     /// Whether somebody runs this world now. Askers share the lock, so that none takes another for the world.
     pub(crate) fn is_running(&self) -> bool {
-        File::open(self.path.join("lock")).is_ok_and(|file| {
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-        })
+        File::open(self.path.join("lock"))
+            .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
     }
 
     /// How to reach it; `None` when nobody runs it.
