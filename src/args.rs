@@ -1,6 +1,7 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
 mod cloudfront;
+mod explain;
 mod functions;
 mod sign;
 mod stand;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) use self::{
     cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
+    explain::ExplainRequestArgs,
     functions::{FunctionsVerb, TestFunctionArgs},
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
@@ -22,7 +24,13 @@ pub(crate) use self::{
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };
-use self::{functions::FUNCTIONS_EXAMPLES, sign::SIGN_EXAMPLES, stand::BROWSE_EXAMPLES, swarm::SWARM_EXAMPLES};
+use self::{
+    explain::{EXPLAIN_CACHE_EXAMPLES, EXPLAIN_ORIGIN_EXAMPLES},
+    functions::FUNCTIONS_EXAMPLES,
+    sign::SIGN_EXAMPLES,
+    stand::BROWSE_EXAMPLES,
+    swarm::SWARM_EXAMPLES,
+};
 use crate::{
     quantity::{ByteCount, Share, Span},
     talk::error_document,
@@ -462,6 +470,12 @@ pub(crate) enum RouteVerb {
 pub(crate) enum Explain {
     /// Why this edge: candidates, estimates, health, load, and the reason each was kept or rejected.
     Route(ExplainRouteArgs),
+    /// What the caches on a request's way would answer: the key, what is stored under it, and for how long.
+    #[command(after_help = EXPLAIN_CACHE_EXAMPLES)]
+    Cache(ExplainRequestArgs),
+    /// Which origins would be asked, with what, how often, and how long that may take.
+    #[command(after_help = EXPLAIN_ORIGIN_EXAMPLES)]
+    Origin(ExplainRequestArgs),
     /// Why a signed URL or signed cookies pass, or the first check that fails, with both sides of the comparison.
     Sign(ExplainSignArgs),
 }

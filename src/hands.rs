@@ -3,6 +3,8 @@
 //! Two ways lead to a node. Faults, questions and metrics are the hand of whoever plays with the world, and take no
 //! time; drains and invalidations are the CDN's own traffic, and pay the way from where the control plane stands.
 
+mod explain;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -13,7 +15,7 @@ use std::{
 use cdn_core::{NodeId, PopCode, Role};
 use control_plane::{
     Hands, HandsError, HandsFuture, KeyGroups, LinkFault, LogsWanted, NodeFault, Policies,
-    ask::{DigAsk, RouteAsk},
+    ask::{DigAsk, RequestAsk, RouteAsk},
     wire::{LinksReport, LogLine, StoreStats},
 };
 use futures_util::{
@@ -330,6 +332,10 @@ impl Hands for RootHands {
             let explanation = self.admin.question(&self.cluster, &router, "/explain", &query).await?;
             Ok(said_by(&router, explanation))
         })
+    }
+
+    fn explain_request<'a>(&'a self, ask: &'a RequestAsk) -> HandsFuture<'a, Value> {
+        Box::pin(self.explain(ask))
     }
 
     fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value> {

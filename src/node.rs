@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 mod cache;
 mod edge;
+mod explain;
 pub(crate) mod load_wire;
 mod origin;
 mod prefixes;

@@ -9,6 +9,7 @@ mod cache;
 mod cloudfront;
 mod config;
 mod doctor;
+mod explain;
 mod functions;
 mod keys;
 mod load;
@@ -72,6 +73,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Keys(verb) => block_on(keys::run(cli, verb)),
         Verb::Sign(verb) => sign::sign(cli, verb),
         Verb::Functions(verb) => functions::run(cli, verb),
+        Verb::Explain(Explain::Cache(args)) => block_on(explain::cache(cli, args)),
+        Verb::Explain(Explain::Origin(args)) => block_on(explain::origin(cli, args)),
         Verb::Explain(Explain::Sign(args)) => block_on(sign::explain(cli, args)),
         Verb::Explain(Explain::Route(args)) => block_on(route::explain(cli, args)),
         Verb::Invalidate(args) => block_on(ask::invalidate(cli, args)),

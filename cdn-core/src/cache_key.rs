@@ -42,6 +42,19 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
 }
 
+/// What a cache key is made of, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyParts {
+    /// The path, and `?` with the keyed part of the query string where that is not empty.
+    pub uri: String,
+    /// Headers, in the policy's order, each with the values that count.
+    pub headers: Vec<(HeaderName, Vec<String>)>,
+    /// `name=value` of cookies, sorted by name.
+    pub cookies: Vec<String>,
+    /// Which encodings the viewer takes, of those that the policy tells apart; `None` where it tells none apart.
+    pub accept_encoding: Option<String>,
+}
+
 /// What makes keys unguessable: one per process, or per disk tier, which outlives processes.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySeed(u64, u64);
@@ -169,13 +182,39 @@ impl RequestHead<'_> {
             canonical.part(Tag::Encoding, &[AcceptEncoding::of(self.headers, policy).in_key()]);
         }
         if !policy.cookies.is_none() {
-            let mut taken: Vec<_> = cookies(self.headers).filter(|(name, _)| policy.cookies.takes(name)).collect();
-            taken.sort_by_key(|&(name, _)| name); // stable: cookies of one name keep their order
-            for (_, pair) in taken {
+            for (_, pair) in self.keyed_cookies() {
                 canonical.part(Tag::Cookie, pair.as_bytes());
             }
         }
         CacheKey::from_bits(canonical.finish())
+    }
+
+    /// What [`key`](Self::key) is made of beside distribution and method class.
+    pub fn key_parts(&self) -> KeyParts {
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let headers = self.behavior.key_headers().iter().map(|name| {
+            let values = match *name == header::HOST {
+                true => vec![self.host.to_owned()],
+                false => self.headers.get_all(name).iter().map(|value| text(value.as_bytes())).collect(),
+            };
+            (name.clone(), values)
+        });
+        let policy = self.behavior.cache_policy();
+        let takes = || AcceptEncoding::of(self.headers, policy).to_origin().map(|value| text(value.as_bytes()));
+        KeyParts {
+            uri: self.uri(),
+            headers: headers.collect(),
+            cookies: self.keyed_cookies().into_iter().map(|(_, pair)| pair.to_owned()).collect(),
+            accept_encoding: self.behavior.normalizes_accept_encoding().then(|| takes().unwrap_or_default()),
+        }
+    }
+
+    /// The cookies in the key as names and pairs, sorted by name; those of one name keep their order.
+    fn keyed_cookies(&self) -> Vec<(&str, &str)> {
+        let selection = &self.behavior.cache_policy().cookies;
+        let mut taken: Vec<_> = cookies(self.headers).filter(|(name, _)| selection.takes(name)).collect();
+        taken.sort_by_key(|&(name, _)| name);
+        taken
     }
 
     /// The path, and `?` with the keyed part of the query string where that is not empty. Invalidations match this.

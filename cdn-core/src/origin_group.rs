@@ -183,6 +183,18 @@ pub struct RequestKind {
     pub repeats: bool,
 }
 
+impl RequestKind {
+    /// Whether its method lets an origin group move it to the secondary (Developer Guide, "Optimize high availability with
+    /// CloudFront origin failover").
+    pub fn fails_over(&self) -> bool {
+        match self.method {
+            Method::GET | Method::HEAD => true,
+            Method::OPTIONS => self.cache_options,
+            _ => false,
+        }
+    }
+}
+
 /// What to do next. Deadlines are moments, not spans, so that nothing is lost between steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -495,12 +507,10 @@ impl Exchange {
     }
 
     fn may_fail_over(&self) -> bool {
-        let method = match self.request.method {
-            Method::GET | Method::HEAD => true,
-            Method::OPTIONS => self.request.cache_options,
-            _ => false,
-        };
-        method && !self.body_has_begun && self.failover.is_some() && self.current + 1 < self.members.len()
+        self.request.fails_over()
+            && !self.body_has_begun
+            && self.failover.is_some()
+            && self.current + 1 < self.members.len()
     }
 
     fn may_repeat(&self) -> bool {

@@ -201,6 +201,23 @@ pub struct RouteAsk {
     pub drain: Option<String>,
 }
 
+/// Query of `GET /v1/explain/request`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RequestAsk {
+    /// The place where the viewer stands.
+    pub from: String,
+    /// What is asked for; a path alone is one of the world's first name.
+    pub url: String,
+    /// The method; `GET` if left out.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The viewer's headers, a line each: `name: value`.
+    #[serde(default)]
+    pub headers: Option<String>,
+}
+
 /// Query of `GET /v1/dig`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use serde_json::Value;
 
 use crate::{
-    ask::{DigAsk, RouteAsk},
+    ask::{DigAsk, RequestAsk, RouteAsk},
     desired::{KeyGroups, LinkFault, NodeFault, Policies},
     wire::{LinksReport, LogLine, StoreStats},
 };
@@ -106,6 +106,9 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Why a viewer would be sent where. No side effects.
     fn explain_route<'a>(&'a self, ask: &'a RouteAsk) -> HandsFuture<'a, Value>;
+
+    /// What would become of a request, cache by cache, and which origins would be asked. No side effects.
+    fn explain_request<'a>(&'a self, ask: &'a RequestAsk) -> HandsFuture<'a, Value>;
 
     /// The same decision again, from what was known then.
     fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value>;

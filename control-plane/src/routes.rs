@@ -280,6 +280,10 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/v1/explain/route/{id}", "replay_route", "A decision that was explained, told again", || {
         get(read::handle_replay_route)
     }),
+    Route::get("/v1/explain/request", "explain_request", "What would become of a request, and why", || {
+        get(read::handle_explain_request)
+    })
+    .query::<ask::RequestAsk>(),
     Route::get("/v1/dig", "dig", "Resolve a name as a viewer at a place would", || get(read::handle_dig))
         .query::<ask::DigAsk>(),
     Route::get("/v1/ledger/{id}", "ledger", "Where the time of one request went", || get(read::handle_ledger)),

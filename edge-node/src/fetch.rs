@@ -144,9 +144,9 @@ fn as_failure(fetched: Fetched) -> Result<Fetched, FetchFailure> {
 }
 
 /// Sends the request and what a machine needs to know about it.
-struct Outgoing {
-    target: Uri,
-    headers: HeaderMap,
+pub(crate) struct Outgoing {
+    pub(crate) target: Uri,
+    pub(crate) headers: HeaderMap,
     method: Method,
 }
 
@@ -186,13 +186,7 @@ async fn ask_origins(
     let tier = node.tier;
     let watch = body.as_ref().map(ViewerBody::watch);
     let mut body = body.map(Box::new);
-    let behavior = asked.behavior();
-    let kind = RequestKind {
-        method: asked.method.clone(),
-        cache_options: behavior.spec().cache_options,
-        repeats: !behavior.follows_origin(),
-    };
-    let Some(mut exchange) = exchange(node.clock.now(), kind, asked) else {
+    let Some(mut exchange) = exchange(node.clock.now(), kind_of(asked), asked) else {
         return Err(failure(Failure::Unreachable, ledger));
     };
     let mut lease: Option<Lease> = None;
@@ -285,6 +279,16 @@ async fn ask_origins(
     }
 }
 
+/// What about a request decides who is asked after whom.
+pub(crate) fn kind_of(asked: &Asked) -> RequestKind {
+    let behavior = asked.behavior();
+    RequestKind {
+        method: asked.method.clone(),
+        cache_options: behavior.spec().cache_options,
+        repeats: !behavior.follows_origin(),
+    }
+}
+
 fn exchange(now: Instant, kind: RequestKind, asked: &Asked) -> Option<Exchange> {
     let target = asked.behavior().target();
     match asked.distribution.group(target) {
@@ -329,7 +333,7 @@ async fn connect(
 }
 
 /// Whom a request to an origin goes to; `None` where there is no way.
-fn peer_of(node: &Node, asked: &Asked, id: &str) -> Option<Peer> {
+pub(crate) fn peer_of(node: &Node, asked: &Asked, id: &str) -> Option<Peer> {
     let origin = asked.distribution.origin(id)?;
     if !origin.protocol.wants_https(asked.viewer.https) {
         return node.origins.get(id).map(Peer::plain);
@@ -339,7 +343,7 @@ fn peer_of(node: &Node, asked: &Asked, id: &str) -> Option<Peer> {
     Some(Peer { address: tls.address.clone(), tls: Some(peer) })
 }
 
-fn outgoing(node: &Node, asked: &Asked, want: Want<'_>, origin: &Origin) -> Outgoing {
+pub(crate) fn outgoing(node: &Node, asked: &Asked, want: Want<'_>, origin: &Origin) -> Outgoing {
     let request = asked.head();
     let forward = Forward {
         request,

@@ -7,42 +7,20 @@ use std::{
 
 use cdn_core::{
     Counter, Counters,
-    cache_key::RequestHead,
     distribution::{CachePolicy, Distribution, DistributionConflict, DistributionError, Distributions},
     invalidation::InvalidationError,
     signing::TrustedKeys,
     store::{EntryDetail, EntryReport},
 };
-use http::{HeaderMap, Method};
 
 use crate::{
+    explain::{Explanation, Supposed, explain},
     node::Node,
     tls::{Certificate, CertificateError},
 };
 
 /// One stored response, for people.
 pub type Entry = EntryReport;
-
-/// What would happen to a request, without doing it.
-#[derive(Clone, Debug)]
-pub struct Explanation {
-    /// Id of the distribution.
-    pub distribution: String,
-    /// Pattern of the behavior that serves the path.
-    pub behavior: String,
-    /// Id of the origin or origin group behind it.
-    pub target: String,
-    /// Name of the cache policy.
-    pub cache_policy: String,
-    /// The path and the keyed part of the query string; `None` where the store is not asked.
-    pub key: Option<String>,
-    /// Why the store is not asked.
-    pub pass: Option<cdn_core::Reason>,
-    /// Whether the method is allowed at all.
-    pub allowed: bool,
-    /// What is stored under the path.
-    pub entries: Vec<Entry>,
-}
 
 /// What is stored under a path, with what decides about it.
 #[derive(Clone, Debug)]
@@ -126,33 +104,9 @@ impl Handle {
         })
     }
 
-    /// What would happen to a request for `target` (path and query string) of a distribution (by id or host). `None`
-    /// where nothing answers to the host.
-    pub fn explain_cache(
-        &self,
-        distribution: &str,
-        method: &Method,
-        target: &str,
-        headers: &HeaderMap,
-    ) -> Option<Explanation> {
-        let host = distribution;
-        let distribution = self.distribution(distribution)?;
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let root = distribution.root_object_for(path);
-        let path = root.as_deref().unwrap_or(path);
-        let behavior = distribution.behavior_for(path);
-        let head = RequestHead { distribution: &distribution, behavior, method, host, path, query, headers };
-        let class = behavior.method_class(method);
-        Some(Explanation {
-            distribution: distribution.id().to_string(),
-            behavior: behavior.pattern().as_str().to_owned(),
-            target: behavior.target().to_owned(),
-            cache_policy: behavior.cache_policy().name.clone(),
-            key: class.is_ok().then(|| head.uri()),
-            pass: class.err(),
-            allowed: behavior.allows(method),
-            entries: self.entries(distribution.id(), path),
-        })
+    /// What would become of a request, and why. `None` where nothing answers to its distribution.
+    pub fn explain(&self, supposed: Supposed) -> Option<Explanation> {
+        explain(&self.node, supposed)
     }
 
     /// Closes idle connections to origins and caches between, and those in use after their response: what a faulty link or a

@@ -24,6 +24,7 @@ mod dial;
 mod disk;
 mod encode;
 mod error_pages;
+mod explain;
 mod extras;
 mod fetch;
 mod functions;
@@ -59,8 +60,9 @@ pub use crate::{
     config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
+    explain::{Explanation, OriginProspect, ParentProspect, Supposed},
     functions::{FunctionError, FunctionLimits, FunctionRun, check_function, try_function},
-    handle::{Entry, Explanation, Handle, InvalidateError, Shown},
+    handle::{Entry, Handle, InvalidateError, Shown},
     tls::{Certificate, CertificateError},
     verify::SignatureLibraries,
 };

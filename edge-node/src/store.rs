@@ -17,7 +17,7 @@ use cdn_core::{
     invalidation::InvalidationPattern,
     range::ByteRange,
     store::{
-        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome,
+        Begun, CacheShard, EntryDetail, EntryReport, Failed, FetchError, FetchId, Growth, Lookup, Outcome, Prospect,
         RestoredParts, Run, Served, ServedParts, Storable, StorablePart, StoreSettings, StoredHead,
     },
 };
@@ -193,6 +193,11 @@ impl Store {
     /// Removes all variants under a key; how many.
     pub(crate) fn forget(&self, key: CacheKey) -> u64 {
         self.lock(key.shard(self.shards.len())).cache.forget(key)
+    }
+
+    /// What the store would say, and nothing done about it.
+    pub(crate) fn prospect(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Prospect {
+        self.lock(key.shard(self.shards.len())).cache.prospect(now, key, request)
     }
 
     /// A fresh response whose body is wholly here; begins nothing.

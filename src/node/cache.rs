@@ -9,21 +9,22 @@ use axum::{
 };
 use cdn_core::{
     Counter, Role,
-    distribution::Distribution,
+    distribution::{CachePolicy, Distribution},
     store::{EntryDetail, EntryReport},
 };
 use control_plane::wire::{DiskStats, StoreStats};
-use edge_node::{Handle, Shown};
+use edge_node::Handle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::explain;
 use crate::cluster::Cluster;
 
 #[derive(Clone)]
-struct Cache {
-    handle: Handle,
+pub(crate) struct Cache {
+    pub(crate) handle: Handle,
     cluster: Arc<Cluster>,
-    tier: Role,
+    pub(crate) tier: Role,
 }
 
 /// The routes of a node that is a cache.
@@ -32,6 +33,7 @@ pub(crate) fn routes(handle: Handle, cluster: Arc<Cluster>, tier: Role) -> Route
         .route("/cache", get(cache_where))
         .route("/cache/show", get(cache_show))
         .route("/cache/stats", get(cache_stats))
+        .route("/explain", get(explain::handle))
         .with_state(Cache { handle, cluster, tier })
 }
 
@@ -61,7 +63,8 @@ async fn cache_show(State(cache): State<Cache>, Query(ask): Query<PathAsk>) -> J
     let mut rows = Vec::new();
     for distribution in cache.distributions(ask.distribution.as_deref()) {
         let Some(shown) = cache.handle.cache_show(distribution.id(), &ask.path) else { continue };
-        rows.extend(shown.entries.iter().map(|entry| detail_row(&cache, distribution.id(), &shown, entry)));
+        let row = |entry| detail_row(&cache, distribution.id(), &shown.behavior, &shown.cache_policy, entry);
+        rows.extend(shown.entries.iter().map(row));
     }
     Json(Value::Array(rows))
 }
@@ -88,9 +91,14 @@ fn row(distribution: &str, entry: &EntryReport) -> Value {
 }
 
 /// One entry with what decides about it.
-fn detail_row(cache: &Cache, distribution: &str, shown: &Shown, entry: &EntryDetail) -> Value {
+pub(crate) fn detail_row(
+    cache: &Cache,
+    distribution: &str,
+    behavior: &str,
+    policy: &CachePolicy,
+    entry: &EntryDetail,
+) -> Value {
     let (path, query) = entry.report.uri.split_once('?').map_or((&*entry.report.uri, None), |(p, q)| (p, Some(q)));
-    let policy = &shown.cache_policy;
     let encodings: Vec<&str> =
         [("gzip", policy.gzip), ("br", policy.brotli)].into_iter().filter(|one| one.1).map(|one| one.0).collect();
     let mut row = row(distribution, &entry.report);
@@ -99,7 +107,7 @@ fn detail_row(cache: &Cache, distribution: &str, shown: &Shown, entry: &EntryDet
     row["key"] = json!({
         "hash": format!("{:032x}", entry.key.bits()),
         "distribution": distribution,
-        "behavior": shown.behavior,
+        "behavior": behavior,
         "cache_policy": policy.name,
         "methods": if entry.head_only { "HEAD" } else { "GET, HEAD" },
         "path": path,

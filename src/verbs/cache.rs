@@ -238,7 +238,7 @@ fn stats_row(node: &str, stats: &StoreStats) -> Vec<String> {
     row
 }
 
-fn word(value: &Value) -> String {
+pub(super) fn word(value: &Value) -> String {
     match value {
         Value::String(word) => word.clone(),
         Value::Null => String::new(),
@@ -246,11 +246,11 @@ fn word(value: &Value) -> String {
     }
 }
 
-fn list(value: &Value) -> String {
+pub(super) fn list(value: &Value) -> String {
     let words: Vec<String> = value.as_array().into_iter().flatten().map(word).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-fn seconds(value: &Value) -> String {
+pub(super) fn seconds(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_owned(), |s| format!("{s:.0} s"))
 }

@@ -63,6 +63,8 @@ fn every_verb_prints_one_document() {
         (&["dig", "--from", "lima", "www.demo.test"], &["name", "type", "rcode", "answers", "time_ms", "text"]),
         (&["curl", "--from", "lima", "--ledger", "--", "-sS", "-o", "/dev/null", url], &["entries", "total_ms", "pop"]),
         (&["explain", "route", "--from", "lima"], &["policy", "candidates", "chosen", "client", "snapshot_version"]),
+        (&["explain", "cache", "--from", "lima", url], &["edge", "caches", "route", "method", "url"]),
+        (&["explain", "origin", "--from", "lima", "/doc"], &["edge", "caches"]),
         (&["cache", "where", "/doc"], &["path", "nodes"]),
         (&["cache", "show", "/doc", "--at", "iad"], &["path", "nodes"]),
         (&["cache", "stats"], &["nodes"]),
@@ -121,6 +123,7 @@ fn exit_codes_are_those_of_the_contract() {
         &["logs"],
         &["invalidate", "/*"],
         &["explain", "route", "--from", "tokyo"],
+        &["explain", "cache", "--from", "tokyo", "/"],
     ] {
         let output = world.iso(args);
         assert_eq!(output.status.code(), Some(3), "{args:?}: {}", text(&output.stderr));
@@ -294,6 +297,47 @@ fn the_doctor_measures_and_routes_are_explained() {
     world.ok(&["heal"]);
     world.ok(&["wait", "--timeout", "20s"]);
     assert_eq!(world.node("edge.fra")["health"], "up");
+}
+
+#[test]
+fn what_caches_would_answer_and_whom_they_would_ask_is_told_before_and_after() {
+    let world = World::of_file("pops = [\"IAD\", \"FRA\"]\n[router]\nexplore = 0.0\n");
+    let url = "http://www.demo.test/doc?max-age=600";
+    let explain = |what: &str| world.json(&["explain", what, "--from", "berlin", url]);
+    let before = explain("cache");
+    let reasons = |document: &Value| {
+        let caches = document["caches"].as_array().unwrap().iter();
+        caches.map(|cache| (cache["node"].clone(), cache["reason"].clone())).collect::<Vec<_>>()
+    };
+    let absent = |node: &str| (node.into(), "miss_absent".into());
+    assert_eq!(reasons(&before), [absent("edge.fra"), absent("shield.iad")], "{before:#}");
+    let told = world.ok(&["explain", "origin", "--from", "berlin", url]);
+    for words in ["edge.fra → shield.iad → main", "3 × 10 s", "30 s", "500, 502, 503, 504", "GET /doc?max-age=600"]
+    {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
+    let of_post = world.ok(&["explain", "origin", "--from", "berlin", "-X", "POST", "/doc"]);
+    assert!(of_post.contains("edge.fra → main") && of_post.contains("a POST is for the first alone"), "{of_post}");
+    assert_eq!(metric(&world, "iso_edge_requests_total", "edge.fra"), 0, "nothing was asked");
+
+    world.curl("berlin", &["-o", "/dev/null", url]);
+    let after = explain("cache");
+    assert_eq!(reasons(&after), [("edge.fra".into(), "hit".into())], "{after:#}");
+    let shown = world.ok(&["explain", "cache", "--from", "berlin", url]);
+    for words in ["fresh 200", "policy min 0", "→ 600 s", "cache-control: max-age=600"] {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+    let other = world.json(&["explain", "cache", "--from", "berlin", "-H", "Accept-Encoding: br", url]);
+    assert_eq!(other["caches"][0]["key"]["accept_encoding"], "br", "{other:#}");
+    for (wrong, words) in [
+        (&["--from", "berlim", "/"][..], "did you mean \"Berlin\""),
+        (&["--from", "berlin", "-H", "no colon", "/"], "it has no colon"),
+        (&["--from", "berlin", "ftp://www.demo.test/"], "ftp:// is not spoken"),
+    ] {
+        let said = world.iso(&[&["explain", "cache"][..], wrong].concat());
+        assert_eq!(said.status.code(), Some(2), "{wrong:?}: {}", text(&said.stderr));
+        assert!(text(&said.stderr).contains(words), "{wrong:?}: {}", text(&said.stderr));
+    }
 }
 
 #[test]

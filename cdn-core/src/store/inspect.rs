@@ -8,6 +8,7 @@ use super::{
     CacheShard, FetchError, Object, StoredHead, Wanted,
     entry::{Content, Entry, Standing, StoredParts},
     parts::Run,
+    parts_store::Judgement,
 };
 use crate::{
     Counter, Instant, Reason,
@@ -164,9 +165,9 @@ impl<B: Clone> CacheShard<B> {
                 None
             }
             Some(Content::Parts(stored)) => match stored.judge(now, request, &control) {
-                Ok(_) => Some(Reason::Hit),
-                Err(lacking) => {
-                    wanted = lacking;
+                Judgement::Serve(..) => Some(Reason::Hit),
+                Judgement::Ask(lacking) => {
+                    wanted = *lacking;
                     None
                 }
             },

@@ -106,6 +106,14 @@ impl<B> Lacking<B> {
     }
 }
 
+/// What becomes of a request of which parts are stored.
+pub(super) enum Judgement<B> {
+    /// They answer it, with the help of these fetches, which are under way.
+    Serve(ServedParts<B>, Vec<SlotId>),
+    /// The origin is asked.
+    Ask(Box<Wanted<B>>),
+}
+
 impl<B: Clone> StoredParts<B> {
     pub(super) fn freshness(&self, now: Instant) -> Freshness {
         let until = self.since + self.lifetime.fresh_for;
@@ -118,16 +126,10 @@ impl<B: Clone> StoredParts<B> {
     }
 
     /// What of it a request wants.
-    /// What a request gets from them, with the fetches that it follows beside those of its runs; else why the origin is
-    /// asked, and for what.
-    pub(super) fn judge(
-        &self,
-        now: Instant,
-        request: &RequestHead<'_>,
-        control: &RequestControl,
-    ) -> Result<(ServedParts<B>, Vec<SlotId>), Wanted<B>> {
+    /// What becomes of a request for some of them.
+    pub(super) fn judge(&self, now: Instant, request: &RequestHead<'_>, control: &RequestControl) -> Judgement<B> {
         if let Some(reason) = self.refused(now, control) {
-            return Err(Wanted::new(reason));
+            return Judgement::Ask(Box::new(Wanted::new(reason)));
         }
         let answer = self.answer(now, request);
         let stretch = match &answer.wanted {
@@ -136,17 +138,17 @@ impl<B: Clone> StoredParts<B> {
             Extent::Parts(_) | Extent::Unsatisfiable => None,
         };
         let (gap, more) = (gaps_of(&answer.runs).next(), gaps_of(&answer.runs).nth(1).is_some());
-        let Some(gap) = gap else { return Ok((answer, Vec::new())) };
-        let Some(stretch) = stretch else { return Err(Wanted::new(Reason::MissPart)) };
+        let Some(gap) = gap else { return Judgement::Serve(answer, Vec::new()) };
+        let Some(stretch) = stretch else { return Judgement::Ask(Box::new(Wanted::new(Reason::MissPart))) };
         // What is arriving will do where nothing else lacks.
         let runs = self.parts.runs_soon(stretch);
         if gaps_of(&runs).next().is_none() {
-            return Ok((ServedParts { runs, ..answer }, self.parts.fetches(stretch).collect()));
+            return Judgement::Serve(ServedParts { runs, ..answer }, self.parts.fetches(stretch).collect());
         }
         // A fetch of the whole takes the place of the parts where more than one stretch lacks.
         let validator = self.validator.clone().filter(|_| !more && request.revalidates());
         let lacking = validator.map(|validator| Lacking { answer, range: gap, validator });
-        Err(Wanted { lacking, ..Wanted::new(Reason::MissPart) })
+        Judgement::Ask(Box::new(Wanted { lacking, ..Wanted::new(Reason::MissPart) }))
     }
 
     /// Why they are not good enough for a request, whichever of them it asks for.
@@ -196,7 +198,7 @@ impl<B: Clone> CacheShard<B> {
             self.eviction.on_hit(at);
         }
         match judged {
-            Ok((answer, followed)) => {
+            Judgement::Serve(answer, followed) => {
                 for id in followed {
                     if let Some(fetch) = self.fetches.get_mut(id) {
                         fetch.admitted = true;
@@ -204,7 +206,7 @@ impl<B: Clone> CacheShard<B> {
                 }
                 Lookup::Parts(answer)
             }
-            Err(wanted) => self.ask(now, key, request, control, wanted),
+            Judgement::Ask(wanted) => self.ask(now, key, request, control, *wanted),
         }
     }
 

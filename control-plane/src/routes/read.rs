@@ -13,7 +13,7 @@ use http::header;
 use serde_json::Value;
 
 use crate::{
-    ask::{CacheAsk, CacheShowAsk, DigAsk, RouteAsk},
+    ask::{CacheAsk, CacheShowAsk, DigAsk, RequestAsk, RouteAsk},
     check,
     extract::{Asked, Segment},
     metrics::RollUp,
@@ -141,6 +141,13 @@ pub(super) async fn handle_explain_route(
         ask.drain = (!pops.is_empty()).then(|| pops.join(","));
     }
     Ok(Reply(plane.act(plane.hands.explain_route(&ask)).await?))
+}
+
+pub(super) async fn handle_explain_request(
+    State(plane): Shared,
+    Asked(ask): Asked<RequestAsk>,
+) -> Result<Reply<Value>, Refusal> {
+    Ok(Reply(plane.act(plane.hands.explain_request(&ask)).await?))
 }
 
 pub(super) async fn handle_replay_route(State(plane): Shared, Segment(id): Segment) -> Result<Reply<Value>, Refusal> {

@@ -29,6 +29,7 @@ fn samples() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("cache_show", "/v1/cache/show?path=/a.js&at=fra", None),
         ("cache_stats", "/v1/cache/stats", None),
         ("explain_route", "/v1/explain/route?from=tokyo&ecs=false", None),
+        ("explain_request", "/v1/explain/request?from=tokyo&url=http://www.demo.test/a", None),
         ("replay_route", "/v1/explain/route/iad-4-1", None),
         ("routing", "/v1/routing", None),
         ("key_groups", "/v1/key-groups", None),

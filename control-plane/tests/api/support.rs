@@ -10,7 +10,7 @@ use cdn_core::{NodeId, PopCode};
 use control_plane::{
     Config, ControlPlane, DistributionInfo, Handle, Hands, HandsError, HandsFuture, KeyGroups, Limits, LinkFault,
     LogsWanted, NodeFault, NodeInfo, Policies, SiteInfo,
-    ask::{DigAsk, RouteAsk},
+    ask::{DigAsk, RequestAsk, RouteAsk},
     desired::Fault,
     wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine, StoreStats},
 };
@@ -125,6 +125,10 @@ impl Hands for Fake {
 
     fn explain_route<'a>(&'a self, ask: &'a RouteAsk) -> HandsFuture<'a, Value> {
         self.answer(format!("explain {}", ask.from), serde_json::to_value(ask).unwrap())
+    }
+
+    fn explain_request<'a>(&'a self, ask: &'a RequestAsk) -> HandsFuture<'a, Value> {
+        self.answer(format!("explain {} from {}", ask.url, ask.from), serde_json::to_value(ask).unwrap())
     }
 
     fn replay_route<'a>(&'a self, decision: &'a str) -> HandsFuture<'a, Value> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdn_core::{Counter, WallTime, store::admission::AdmissionPolicy};
+use cdn_core::{Counter, Reason, WallTime, store::admission::AdmissionPolicy};
 
 use crate::support::{Act, Client, Gate, Scripted, Setup, exchange, get, get_with, line, ok, status, wait_until};
 
@@ -380,8 +380,34 @@ async fn invalidation_removes_and_where_shows() {
     assert!(node.handle.invalidate("demo", "a").is_err() && node.handle.invalidate("other", "/*").is_err());
     assert_eq!(get(node.address, "/a").await.x_cache(), "Miss from cloudfront");
     assert_eq!(get(node.address, "/b").await.x_cache(), "Hit from cloudfront");
-    let why = node.handle.explain_cache("demo", &http::Method::GET, "/b?x=1", &http::HeaderMap::new()).unwrap();
-    assert_eq!((why.behavior.as_str(), why.target.as_str(), why.key.as_deref()), ("*", "app", Some("/b?x=1")));
+}
+
+#[tokio::test]
+async fn what_would_become_of_a_request_is_told_and_nothing_done() {
+    let origin = Scripted::always(vec![ok(MINUTE, "hello")]).await;
+    let node = Setup::new(origin.address).start().await;
+    let explain = |method: http::Method, target: &str| {
+        let supposed = edge_node::Supposed {
+            distribution: "www.demo.test".into(),
+            host: "www.demo.test".into(),
+            method,
+            target: target.parse().unwrap(),
+            headers: http::HeaderMap::new(),
+            viewer: "198.18.0.9:5000".parse().unwrap(),
+            https: false,
+        };
+        node.handle.explain(supposed).unwrap()
+    };
+    let why = explain(http::Method::GET, "/b?x=1");
+    assert_eq!((why.behavior.as_str(), why.target.as_str(), why.reason), ("*", "app", Reason::MissAbsent));
+    assert_eq!(why.key.unwrap().uri, "/b?x=1");
+    assert_eq!((why.origins[0].id.as_str(), why.origins[0].target.as_str()), ("app", "/b?x=1"));
+    assert_eq!(why.origins[0].headers["x-forwarded-for"], "198.18.0.9");
+    assert_eq!(explain(http::Method::POST, "/b").reason, Reason::PassMethod);
+    get(node.address, "/b?x=1").await;
+    let why = explain(http::Method::GET, "/b?x=1");
+    assert_eq!((why.reason, why.prospect.unwrap().entry.unwrap().report.body_bytes), (Reason::Hit, 5));
+    assert_eq!((node.count(Counter::EdgeHits), node.count(Counter::EdgeRequests), origin.requests()), (0, 1, 1));
 }
 
 #[tokio::test]
