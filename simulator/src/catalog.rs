@@ -19,10 +19,10 @@ use crate::hash::Mixer;
 /// An object as it is asked for.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    pub(crate) load: u16,
     pub(crate) object: u64,
     distribution: u16,
     behavior: u16,
-    load: u16,
     path: Box<str>,
     /// Where in `path` the query begins, behind the question mark.
     query: Option<u32>,
@@ -108,10 +108,10 @@ impl Catalog {
             headers: asks.headers.get(place)?,
         };
         let entry = Entry {
+            load,
             object,
             distribution: at,
             behavior: u16::try_from(place).ok()?,
-            load,
             key: head.key(self.seed),
             class: behavior.method_class(&asks.method),
             is_allowed: behavior.allows(&asks.method),

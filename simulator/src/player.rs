@@ -410,13 +410,13 @@ impl<W: Witness> Sim<'_, W> {
                 (&**served.id(), patterns.collect())
             })
             .collect();
-        let mut objects: Vec<u64> = (0..)
+        let mut objects: Vec<(u16, u64)> = (0..)
             .zip(catalog.entries())
             .filter_map(|(at, entry)| {
                 let head = catalog.head(at, None)?;
                 let patterns = parsed.get(&**head.distribution.id())?;
                 let uri = head.uri();
-                patterns.iter().any(|pattern| pattern.matches(&uri)).then_some(entry.object)
+                patterns.iter().any(|pattern| pattern.matches(&uri)).then_some((entry.load, entry.object))
             })
             .collect();
         objects.sort_unstable();

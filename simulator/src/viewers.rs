@@ -625,6 +625,7 @@ impl<W: Witness> Sim<'_, W> {
             integrity: if is_answered { Integrity::Right } else { Integrity::Unchecked },
             attempts: request.attempts,
             fell_back: request.fell_back,
+            load: request.intended.load,
             object: request.intended.object,
             made: if is_answered { answer.made } else { None },
         });

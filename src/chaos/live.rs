@@ -142,11 +142,16 @@ async fn run(
         tokio::spawn(listen(api.clone(), Arc::clone(&directory), news.clone())),
     ];
     let over = CancellationToken::new();
-    let meters = Meters::new(cluster, admin, Arc::clone(&directory), scenario).run(zero, news.clone(), over.clone());
+    let meters = Meters::new(Arc::clone(&cluster), admin, Arc::clone(&directory), scenario).run(
+        zero,
+        news.clone(),
+        over.clone(),
+    );
     let meters = AbortOnDropHandle::new(tokio::spawn(meters));
     let _background = background.map(AbortOnDropHandle::new);
     let revisions = staged.revisions.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
-    let steps = Steps { api: api.clone(), scenario: scenario.clone(), zero, news, undo: Arc::clone(undo), revisions };
+    let (scenario_of_steps, undo) = (scenario.clone(), Arc::clone(undo));
+    let steps = Steps { api: api.clone(), scenario: scenario_of_steps, cluster, zero, news, undo, revisions };
     let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
     let mut steps_done = false;
     let mut users_done = false;
@@ -219,6 +224,7 @@ fn told(event: &PlaneEvent, directory: &Directory) -> Option<EventKind> {
 struct Steps {
     api: Api,
     scenario: Scenario,
+    cluster: Arc<Cluster>,
     zero: Instant,
     news: mpsc::Sender<News>,
     undo: Arc<tokio::sync::Mutex<Undo>>,
@@ -310,8 +316,9 @@ impl Steps {
             }
             Action::Invalidate { distribution, patterns } => {
                 let ask = InvalidationAsk { distribution: distribution.clone(), patterns: patterns.clone() };
+                let covered = users::covered(&self.scenario, &self.cluster, distribution.as_deref(), patterns);
                 let accepted: Invalidation = api.post("/v1/invalidations", &ask).await?;
-                return Ok(Some((accepted.id, users::covered(&self.scenario, patterns))));
+                return Ok(Some((accepted.id, covered)));
             }
             Action::Config(change) => {
                 let config = change.revision.checked_sub(1).and_then(|at| self.revisions.get(at)).cloned();

@@ -39,6 +39,7 @@ fn played() -> Played {
             integrity: Integrity::Right,
             attempts: 1,
             fell_back: false,
+            load: 0,
             object: 1,
             made: None,
         });

@@ -230,6 +230,7 @@ mod tests {
             integrity: Integrity::Right,
             attempts: 1,
             fell_back: false,
+            load: 0,
             object: 1,
             made: None,
         }

@@ -182,6 +182,7 @@ pub(crate) struct ObservationWire(
     Option<bool>,
     u8,
     bool,
+    u16,
     u64,
     Option<u64>,
 );
@@ -212,6 +213,7 @@ impl From<&Observation> for ObservationWire {
             integrity,
             seen.attempts,
             seen.fell_back,
+            seen.load,
             seen.object,
             seen.made.map(Instant::as_nanos),
         )
@@ -236,6 +238,7 @@ impl TryFrom<ObservationWire> for Observation {
             integrity,
             attempts,
             fell_back,
+            load,
             object,
             made,
         ) = wire;
@@ -261,6 +264,7 @@ impl TryFrom<ObservationWire> for Observation {
             },
             attempts,
             fell_back,
+            load,
             object,
             made: made.map(Instant::from_nanos),
         })
@@ -318,6 +322,7 @@ mod tests {
             integrity: Integrity::Wrong,
             attempts: 2,
             fell_back: true,
+            load: 3,
             object: 9,
             made: Some(Instant::from_nanos(4)),
         };

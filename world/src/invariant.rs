@@ -111,8 +111,8 @@ impl Laws {
         }
         let predates = |(accepted, covered, done): &(Instant, Covered, Option<Instant>)| {
             done.is_some_and(|done| seen.started >= done)
-                && covered.contains(seen.object)
                 && seen.made.is_some_and(|made| made < *accepted)
+                && covered.contains(seen.load, seen.object)
         };
         if self.invalidations.values().any(predates) {
             self.breach(Law::InvalidationHolds, seen.started, || format!("object {}, {}", seen.object, seen.reason));
@@ -191,6 +191,7 @@ mod tests {
             integrity: Integrity::Right,
             attempts: 1,
             fell_back: false,
+            load: 0,
             object: 7,
             made: Some(at(made)),
         }
@@ -274,11 +275,12 @@ mod tests {
     fn an_answer_may_be_old_until_the_invalidation_is_done_and_no_longer() {
         let mut laws = laws();
         let note = |laws: &mut Laws, secs, kind| laws.note(&Event { at: at(secs), kind });
-        note(&mut laws, 20, EventKind::InvalidationAccepted { id: 1, objects: Covered::Objects(vec![7]) });
+        note(&mut laws, 20, EventKind::InvalidationAccepted { id: 1, objects: Covered::Objects(vec![(0, 7)]) });
         laws.observe(&seen(21, 2));
         note(&mut laws, 22, EventKind::InvalidationDone { id: 1 });
         laws.observe(&seen(21, 2));
         laws.observe(&Observation { object: 8, ..seen(23, 2) });
+        laws.observe(&Observation { load: 1, ..seen(23, 2) });
         laws.observe(&seen(23, 20));
         laws.observe(&seen(23, 19));
         let first = "object 7, hit".into();

@@ -89,7 +89,9 @@ pub struct Observation {
     pub attempts: u8,
     /// Whether another address than the first one of the answer served it.
     pub fell_back: bool,
-    /// The object asked for, by number.
+    /// The load that it belongs to: an index into [`Scenario::loads`](crate::Scenario::loads).
+    pub load: u16,
+    /// The object asked for, by its number in that load: another load's object of this number may be another one.
     pub object: u64,
     /// When the origin made what was answered, at the latest; `None` where that is not known.
     pub made: Option<Instant>,
@@ -258,16 +260,16 @@ pub enum EventKind {
 pub enum Covered {
     /// All.
     All,
-    /// These, ascending.
-    Objects(Vec<u64>),
+    /// These, ascending, by load and number.
+    Objects(Vec<(u16, u64)>),
 }
 
 impl Covered {
-    /// Whether an object is among them.
-    pub fn contains(&self, object: u64) -> bool {
+    /// Whether an object of a load is among them.
+    pub fn contains(&self, load: u16, object: u64) -> bool {
         match self {
             Self::All => true,
-            Self::Objects(objects) => objects.binary_search(&object).is_ok(),
+            Self::Objects(objects) => objects.binary_search(&(load, object)).is_ok(),
         }
     }
 }

@@ -320,7 +320,7 @@ impl Judge {
         self.invalidations.values().any(|invalidation| {
             invalidation.done.is_some_and(|done| done <= observation.started)
                 && made < invalidation.accepted
-                && invalidation.objects.contains(observation.object)
+                && invalidation.objects.contains(observation.load, observation.object)
         })
     }
 }

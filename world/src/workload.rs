@@ -136,6 +136,11 @@ impl Workload {
         Ok(Self { streams, heads })
     }
 
+    /// Bytes that a load gives an object; `None` where that is the origin's to say, or the trace's.
+    pub fn size_of(&self, load: u16, object: u64) -> Option<u64> {
+        self.streams.get(usize::from(load))?.objects.size_of(object)
+    }
+
     /// How whoever makes a request finds an edge: the same for all requests of one user.
     pub fn habits(&self, request: &Intended) -> Habits {
         let Some(stream) = self.streams.get(usize::from(request.load)) else {

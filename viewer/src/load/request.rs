@@ -68,6 +68,7 @@ impl Attempt {
             integrity: self.received.integrity,
             attempts,
             fell_back: self.fell_back,
+            load: intended.load,
             object: intended.object,
             made: self.made.map(|made| run.since_begin(made)),
         }

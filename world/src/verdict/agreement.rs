@@ -83,7 +83,7 @@ impl Sample {
 /// The requests of two runs that somebody meant to make at the same moment, by that moment. Whatever only one of them has
 /// is left out.
 pub fn pairs<'a>(live: &'a Sample, simulated: &'a Sample) -> Vec<(&'a Observation, &'a Observation)> {
-    let key = |seen: &Observation| (seen.intended, seen.place, seen.object);
+    let key = |seen: &Observation| (seen.intended, seen.load, seen.place, seen.object);
     let sorted = |sample: &'a Sample| {
         let mut all: Vec<&Observation> = sample.requests.iter().collect();
         all.sort_by_key(|seen| key(seen));
@@ -213,6 +213,7 @@ mod tests {
                 integrity: Integrity::Right,
                 attempts: 1,
                 fell_back: false,
+                load: 0,
                 object: 1,
                 made: None,
             });

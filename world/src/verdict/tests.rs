@@ -97,6 +97,7 @@ fn request(seconds: f64) -> Observation {
         integrity: Integrity::Right,
         attempts: 1,
         fell_back: false,
+        load: 0,
         object: 7,
         made: None,
     }
@@ -229,11 +230,13 @@ fn wrong_bytes_are_always_looked_for() {
 #[test]
 fn an_answer_predates_an_invalidation_that_was_complete_when_it_was_asked_for() {
     let events = [
-        event(10.0, EventKind::InvalidationAccepted { id: 1, objects: Covered::Objects(vec![7]) }),
+        event(10.0, EventKind::InvalidationAccepted { id: 1, objects: Covered::Objects(vec![(1, 7)]) }),
         event(12.0, EventKind::InvalidationDone { id: 1 }),
     ];
-    let of = |seconds: f64, made: f64, object| Observation { made: Some(at(made)), object, ..request(seconds) };
-    let seen = [of(11.0, 5.0, 7), of(13.0, 5.0, 8), of(13.0, 10.5, 7), of(13.0, 5.0, 7)];
+    let of =
+        |seconds: f64, made: f64, object| Observation { made: Some(at(made)), load: 1, object, ..request(seconds) };
+    let of_another_load = Observation { load: 0, ..of(13.0, 5.0, 7) };
+    let seen = [of(11.0, 5.0, 7), of(13.0, 5.0, 8), of(13.0, 10.5, 7), of_another_load, of(13.0, 5.0, 7)];
     let stale = row(Expectation { equals: Some(0.0), ..expect(What::StaleAfterInvalidation) }, &events, &seen);
     assert_eq!((stale.got, stale.held), (Some(1.0), false), "{stale:?}");
 }

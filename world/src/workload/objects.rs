@@ -91,7 +91,7 @@ impl Objects {
         (request.object, Some(self.size_of(request.object).unwrap_or(request.bytes)))
     }
 
-    fn size_of(&self, object: u64) -> Option<u64> {
+    pub(super) fn size_of(&self, object: u64) -> Option<u64> {
         match self.sizes {
             Sizes::Origin => None,
             Sizes::Fixed(bytes) => Some(bytes),
