@@ -121,6 +121,7 @@ pub(crate) struct Request {
     race: Option<Box<Racing>>,
     first: u32,
     asked: u32,
+    asked_at: Instant,
     pub(crate) node: u32,
     /// Addresses that have not failed for this request.
     addresses: Box<[u32]>,
@@ -219,6 +220,7 @@ impl<W: Witness> Sim<'_, W> {
             race: None,
             first: NOBODY,
             asked: NOBODY,
+            asked_at: self.now,
             node: NOBODY,
             addresses: Box::default(),
             answer: Answer::default(),
@@ -272,7 +274,7 @@ impl<W: Witness> Sim<'_, W> {
             if let Some(request) = self.requests.get_mut(key) {
                 (request.conn, request.reused, request.node) = (Some(kept), true, node);
                 if request.asked == NOBODY {
-                    (request.asked, request.first) = (node, node);
+                    (request.asked, request.asked_at, request.first) = (node, self.now, node);
                 }
             }
             return self.send_request(key);
@@ -617,6 +619,7 @@ impl<W: Witness> Sim<'_, W> {
             finished: self.now,
             place: request.intended.place,
             asked: pop(request.asked),
+            asked_at: request.asked_at,
             pop: if is_answered { pop(request.node) } else { None },
             outcome,
             cache: answer.cache,

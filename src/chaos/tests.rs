@@ -31,6 +31,7 @@ fn played() -> Played {
             finished: at(n * 100 + 20),
             place: berlin,
             asked: "FRA".parse().ok(),
+            asked_at: at(n * 100),
             pop: if failed { None } else { "FRA".parse().ok() },
             outcome: if failed { Outcome::Failed(reason) } else { Outcome::Status(200) },
             cache: if failed { CacheOutcome::Error } else { CacheOutcome::Hit },

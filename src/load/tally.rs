@@ -222,6 +222,7 @@ mod tests {
             finished: intended + Duration::from_millis(took_ms),
             place: atlas.index_of_place(atlas.place(place).unwrap()).unwrap(),
             asked: "FRA".parse().ok(),
+            asked_at: intended,
             pop: "FRA".parse().ok(),
             outcome: Outcome::Status(200),
             cache: CacheOutcome::Hit,

@@ -8,6 +8,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -117,7 +118,7 @@ impl Fetcher {
                 self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first && is_same(kept)).await
             }
         };
-        recorder.asked = kept.as_ref().map(|connection| connection.address);
+        recorder.asked = kept.as_ref().map(|connection| (connection.address, Instant::now()));
         let mut warm = who.warm;
         let mut story = Vec::new();
         loop {
@@ -129,7 +130,7 @@ impl Fetcher {
                         none => none.insert(self.locate(who, target, recorder).await?),
                     };
                     if recorder.asked.is_none() {
-                        recorder.asked = found.left.first().copied();
+                        recorder.asked = found.left.first().map(|first| (*first, Instant::now()));
                     }
                     let connected = self.connect(who, &found.left, recorder, &mut story).await?;
                     recorder.fell_back = Some(connected.address) != found.first;

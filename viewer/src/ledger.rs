@@ -154,8 +154,8 @@ pub(crate) struct Recorder {
     /// What is waited for, and with whom.
     waits: Option<(Step, String)>,
     entries: Vec<Entry>,
-    /// The address that was tried first.
-    pub(crate) asked: Option<std::net::SocketAddr>,
+    /// The address that was tried first, and when.
+    pub(crate) asked: Option<(std::net::SocketAddr, Instant)>,
     /// Another address of the answer than its first one was connected to.
     pub(crate) fell_back: bool,
 }

@@ -183,6 +183,7 @@ mod tests {
             finished: at(started + 1),
             place: 0,
             asked: None,
+            asked_at: at(started),
             pop: None,
             outcome: Outcome::Status(200),
             cache: CacheOutcome::Hit,

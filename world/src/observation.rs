@@ -73,6 +73,8 @@ pub struct Observation {
     pub place: u32,
     /// The PoP of the first address that it tried.
     pub asked: Option<PopCode>,
+    /// When it tried it, which is later than when it was made by as long as names took; the latter where none was tried.
+    pub asked_at: Instant,
     /// The PoP that answered.
     pub pop: Option<PopCode>,
     /// What came back.

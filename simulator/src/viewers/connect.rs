@@ -24,7 +24,7 @@ impl<W: Witness> Sim<'_, W> {
         let (now, options) = (self.now, self.plan.viewer.race);
         let Some(request) = self.requests.get_mut(key) else { return };
         if request.asked == NOBODY {
-            request.asked = request.addresses.first().copied().unwrap_or(NOBODY);
+            (request.asked, request.asked_at) = (request.addresses.first().copied().unwrap_or(NOBODY), now);
         }
         let race = Race::new(now, request.addresses.to_vec(), options);
         request.race = Some(Box::new(Racing { race, attempts: Vec::new() }));

@@ -28,7 +28,7 @@ struct Attempt {
     cache: CacheOutcome,
     reason: Reason,
     received: Received,
-    asked: Option<PopCode>,
+    asked: Option<(PopCode, Instant)>,
     pop: Option<PopCode>,
     fell_back: bool,
     made: Option<Instant>,
@@ -59,7 +59,8 @@ impl Attempt {
             started: run.since_begin(started),
             finished: run.since_begin(Instant::now()),
             place: intended.place,
-            asked: self.asked,
+            asked: self.asked.map(|(pop, _)| pop),
+            asked_at: run.since_begin(self.asked.map_or(started, |(_, at)| at)),
             pop: self.pop,
             outcome: self.outcome,
             cache: self.cache,
@@ -99,7 +100,7 @@ impl Run {
             let mut recorder = Recorder::without_ledger(&viewpoint.standing.place);
             let attempt = timeout(patience, self.attempt(setup, intended, &viewpoint, &mut recorder)).await;
             let attempt = attempt.unwrap_or_else(|_elapsed| Attempt {
-                asked: self.pop_at(recorder.asked),
+                asked: self.asked(&recorder),
                 ..Attempt::failed(Reason::ViewerGaveUp)
             });
             let pause = if attempt.is_failure() { lock(&setup.retries).poll_retry(attempts) } else { None };
@@ -129,7 +130,7 @@ impl Run {
         };
         let fetched =
             self.fetcher.fetch(&who, &setup.target, parts_of(setup, uri), Body::Kept(Bytes::new()), recorder).await;
-        let asked = self.pop_at(recorder.asked);
+        let asked = self.asked(recorder);
         let Fetched { response, connection } = match fetched {
             Ok(fetched) => fetched,
             Err(failure) => return Attempt { asked, ..Attempt::failed(Failure::reason(&failure)) },
@@ -167,6 +168,11 @@ impl Run {
             return None;
         }
         Some(Expected { content: Content::new(self.content_seed?, path), length: intended.size })
+    }
+
+    fn asked(&self, recorder: &Recorder) -> Option<(PopCode, Instant)> {
+        let (address, at) = recorder.asked?;
+        Some((self.pop_at(Some(address))?, at))
     }
 
     fn pop_at(&self, address: Option<std::net::SocketAddr>) -> Option<PopCode> {

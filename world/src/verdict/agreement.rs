@@ -205,6 +205,7 @@ mod tests {
                 finished: intended + Duration::from_millis(ms),
                 place: 0,
                 asked: None,
+                asked_at: intended,
                 pop: None,
                 outcome: Outcome::Status(200),
                 cache: if is_miss { CacheOutcome::Miss } else { CacheOutcome::Hit },

@@ -89,6 +89,7 @@ fn request(seconds: f64) -> Observation {
         finished: at(seconds) + Duration::from_millis(20),
         place: BERLIN,
         asked: Some(pop("FRA")),
+        asked_at: at(seconds),
         pop: Some(pop("FRA")),
         outcome: Outcome::Status(200),
         cache: CacheOutcome::Hit,
@@ -191,6 +192,17 @@ fn detect_reroute_and_recover_count_from_the_fault() {
     assert_eq!((reroute.got, reroute.held, reroute.at), (Some(9.0), false, Some(secs(29))), "{reroute:?}");
     let recover = took(What::Recover, 3.0);
     assert_eq!((recover.got, recover.held), (Some(3.0), true), "{recover:?}");
+}
+
+#[test]
+fn who_waited_for_a_name_until_a_pop_was_whole_again_has_not_turned_to_it_in_vain() {
+    let events = [event(20.0, EventKind::Step { step: 0 }), event(40.0, EventKind::Step { step: 1 })];
+    let waited = Observation { asked_at: at(40.3), ..request(39.5) };
+    let reroute = row(Expectation { max: Some(8.0), ..expect(What::Reroute) }, &events, &[request(21.0), waited]);
+    assert_eq!((reroute.got, reroute.held), (Some(1.0), true), "{reroute:?}");
+    let in_vain = Observation { asked_at: at(39.9), ..waited };
+    let reroute = row(Expectation { max: Some(8.0), ..expect(What::Reroute) }, &events, &[request(21.0), in_vain]);
+    assert_eq!((reroute.got, reroute.held), (None, false), "{reroute:?}");
 }
 
 #[test]

@@ -161,10 +161,10 @@ impl Tracker {
             (Sums::Turned(turned), _) => {
                 let Some(asked) = observation.asked else { return };
                 for (at, broken) in ledger.all().iter().enumerate() {
-                    if broken.pops.contains(&asked) && broken.is_active(observation.started) {
-                        let (n, last) = turned.entry(at).or_insert((0, observation.started));
+                    if broken.pops.contains(&asked) && broken.is_active(observation.asked_at) {
+                        let (n, last) = turned.entry(at).or_insert((0, observation.asked_at));
                         *n += 1;
-                        *last = (*last).max(observation.started);
+                        *last = (*last).max(observation.asked_at);
                     }
                 }
                 false
