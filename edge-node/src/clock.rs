@@ -9,6 +9,7 @@ use std::{
 };
 
 use cdn_core::{Instant, WallTime};
+use rustls::{pki_types::UnixTime, time_provider::TimeProvider};
 
 /// A node's clock; it began when the node was built.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,14 @@ impl WallClock {
     /// Makes it go wrong by so many nanoseconds, or right with 0.
     pub(crate) fn set_ahead(&self, nanos: i64) {
         self.ahead.store(nanos, Ordering::Relaxed);
+    }
+}
+
+/// Whether an origin's certificate is good today, and a session still one to resume, follows this clock too.
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let secs = u64::try_from(self.now().unix_secs()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(secs)))
     }
 }
 

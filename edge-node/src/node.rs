@@ -125,7 +125,7 @@ impl Node {
         let tls = https.map(|https| Tls::new(&https.certificates, config.limits.tls_handshake_timeout)).transpose();
         let mut https_origins = BTreeMap::new();
         for (id, origin) in config.https_origins {
-            let tls = OriginTls::new(&origin).map_err(|why| BuildError::OriginAuthorities(id.clone(), why))?;
+            let tls = OriginTls::new(&origin, &wall).map_err(|why| BuildError::OriginAuthorities(id.clone(), why))?;
             https_origins.insert(id, tls);
         }
         let functions = functions::Settings {

@@ -28,13 +28,14 @@ use rustls::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{config::HttpsOrigin, dial::BoxIo};
+use crate::{clock::WallClock, config::HttpsOrigin, dial::BoxIo};
 
 /// An origin that can be spoken to by HTTPS.
 #[derive(Debug)]
 pub(crate) struct OriginTls {
     pub(crate) address: Authority,
     roots: Arc<RootCertStore>,
+    wall: WallClock,
     /// One for each way in which distributions describe the origin: mostly one alone. Each keeps sessions to resume.
     clients: Mutex<Vec<Client>>,
 }
@@ -60,9 +61,11 @@ impl PartialEq for TlsPeer {
 }
 
 impl OriginTls {
+    /// Certificates are held against the date of `wall`.
+    ///
     /// # Errors
     /// What is trusted is no certificate, in words.
-    pub(crate) fn new(origin: &HttpsOrigin) -> Result<Self, String> {
+    pub(crate) fn new(origin: &HttpsOrigin, wall: &WallClock) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(origin.authorities_pem.as_bytes()) {
             roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
@@ -70,7 +73,8 @@ impl OriginTls {
         if roots.is_empty() {
             return Err("there is no certificate in it".to_owned());
         }
-        Ok(Self { address: origin.address.clone(), roots: Arc::new(roots), clients: Mutex::default() })
+        let (address, wall) = (origin.address.clone(), wall.clone());
+        Ok(Self { address, roots: Arc::new(roots), wall, clients: Mutex::default() })
     }
 
     /// The other end of a connection for requests with this `Host`. `None` where neither that nor the origin's own name
@@ -85,7 +89,7 @@ impl OriginTls {
         let config = match known {
             Some(client) => Arc::clone(&client.config),
             None => {
-                let config = Arc::new(client(&self.roots, name(own), tls12)?);
+                let config = Arc::new(client(&self.roots, &self.wall, name(own), tls12)?);
                 clients.push(Client { own_name: own.to_owned(), tls12, config: Arc::clone(&config) });
                 config
             }
@@ -94,12 +98,17 @@ impl OriginTls {
     }
 }
 
-fn client(roots: &Arc<RootCertStore>, own_name: Option<ServerName<'static>>, tls12: bool) -> Option<ClientConfig> {
+fn client(
+    roots: &Arc<RootCertStore>,
+    wall: &WallClock,
+    own_name: Option<ServerName<'static>>,
+    tls12: bool,
+) -> Option<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[&SupportedProtocolVersion] =
         if tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider)).build().ok()?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(wall.clone()))
         .with_protocol_versions(versions)
         .ok()?
         .dangerous()

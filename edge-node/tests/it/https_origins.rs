@@ -192,6 +192,21 @@ async fn certificates_that_cannot_be_accepted_are_told_apart_and_no_request_is_s
 }
 
 #[tokio::test]
+async fn a_certificate_is_held_against_the_nodes_own_date() {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let origin = Secure::start(signed("app.test", (-1, 1)), &BOTH).await;
+    for (ahead, why) in [(3 * DAY_NS, "certificate expired"), (-3 * DAY_NS, "certificate not yet valid")] {
+        let node = towards(origin.address).start().await;
+        node.handle.set_clock(ahead);
+        let (status, reason, _, timing) = refused(&node).await;
+        assert_eq!((status, reason.as_str()), (502, "origin_certificate"), "{timing}");
+        assert!(timing.contains(&format!("desc=\"app tls {why}\"")), "{timing}");
+        node.handle.set_clock(0);
+        assert_eq!(get(node.address, "/").await.text(), "app.test");
+    }
+}
+
+#[tokio::test]
 async fn an_origin_without_tls_or_without_a_common_version_has_a_reason_of_its_own() {
     let plain = answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     let old = Secure::start(signed("app.test", (-1, 1)), &[&version::TLS12]).await;
