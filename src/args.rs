@@ -584,12 +584,12 @@ pub(crate) struct ChaosRunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Under so many seeds, from that one on: one verdict, with the least, the median and the most of what they got.
-    #[arg(long, value_name = "N", requires = "sim", conflicts_with_all = ["junit", "html"], value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", requires = "sim", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) seeds: Option<u64>,
-    /// Write a JUnit report: one suite per scenario, one case per expectation.
+    /// Write a JUnit report: one suite per scenario, or per seed with --seeds; one case per expectation.
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
-    /// Write a page with charts that needs nothing else.
+    /// Write a page with charts that needs nothing else. With --seeds: how what they got is spread, and the worst of them.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     #[command(flatten)]

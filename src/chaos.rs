@@ -73,6 +73,7 @@ impl Kind {
 }
 
 /// A run that is over, for reports.
+#[derive(Debug)]
 pub(crate) struct Played {
     /// As it was named on the command line.
     pub(crate) name: String,

@@ -41,19 +41,24 @@ pub(super) fn page(played: &[Played]) -> String {
         [one] => escaped(&one.judgement.title),
         _ => format!("{} scenarios", played.len()),
     };
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n"
-    );
+    let mut body = String::new();
     for one in played {
-        section(&mut page, one);
+        section(&mut body, one);
     }
-    page.push_str("</body>\n</html>\n");
-    page
+    framed(&title, &body)
 }
 
-fn section(page: &mut String, one: &Played) {
+/// A whole page. Both are HTML already.
+pub(super) fn framed(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+/// All of one run.
+pub(super) fn section(page: &mut String, one: &Played) {
     let judgement = &one.judgement;
     let missed = judgement.rows.iter().filter(|row| !row.held).count();
     let verdict = match missed {

@@ -12,22 +12,31 @@ use super::Played;
 
 /// JUnit XML: one suite per scenario, one case per expectation.
 pub(super) fn junit(played: &[Played]) -> String {
-    let tests: usize = played.iter().map(|one| one.judgement.rows.len()).sum();
-    let failures: usize = played.iter().map(failed).sum();
-    let took: f64 = played.iter().map(|one| one.took_s).sum();
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let _ = writeln!(
-        text,
-        "<testsuites name=\"iso chaos\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" time=\"{took:.3}\">"
-    );
-    for one in played {
-        let judgement = &one.judgement;
+    let mut junit = Junit::default();
+    played.iter().for_each(|one| junit.take(one.judgement.title.clone(), one));
+    junit.finish()
+}
+
+/// JUnit XML as it grows. Of a run that was taken in nothing is kept but its suite.
+#[derive(Debug, Default)]
+pub(super) struct Junit {
+    suites: String,
+    tests: usize,
+    failures: usize,
+    took_s: f64,
+}
+
+impl Junit {
+    /// One more suite, with a case per expectation.
+    pub(super) fn take(&mut self, name: String, one: &Played) {
+        let (judgement, text, name) = (&one.judgement, &mut self.suites, escaped(&name));
+        let (tests, failures) = (judgement.rows.len(), failed(one));
+        self.tests += tests;
+        self.failures += failures;
+        self.took_s += one.took_s;
         let _ = writeln!(
             text,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"0\" time=\"{:.3}\">",
-            escaped(&judgement.title),
-            judgement.rows.len(),
-            failed(one),
+            "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"{:.3}\">",
             one.took_s
         );
         let properties =
@@ -38,7 +47,7 @@ pub(super) fn junit(played: &[Played]) -> String {
         }
         text.push_str("    </properties>\n");
         for row in &judgement.rows {
-            case(&mut text, one, row);
+            case(text, &name, one, row);
         }
         text.push_str("    <system-out>");
         for line in &judgement.timeline {
@@ -46,13 +55,19 @@ pub(super) fn junit(played: &[Played]) -> String {
         }
         text.push_str("</system-out>\n  </testsuite>\n");
     }
-    text.push_str("</testsuites>\n");
-    text
+
+    /// The document.
+    pub(super) fn finish(&self) -> String {
+        let Self { suites, tests, failures, took_s } = self;
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"iso chaos\" tests=\"{tests}\" \
+             failures=\"{failures}\" errors=\"0\" time=\"{took_s:.3}\">\n{suites}</testsuites>\n"
+        )
+    }
 }
 
-fn case(text: &mut String, one: &Played, row: &Row) {
+fn case(text: &mut String, class: &str, one: &Played, row: &Row) {
     let name = escaped(&row.expectation.to_string());
-    let class = escaped(&one.judgement.title);
     let file = escaped(&one.name);
     let line = row.expectation.line;
     let _ =

@@ -1,18 +1,19 @@
 //! `iso chaos run --sim --seeds N`: one scenario under many seeds, and one verdict on all of them: how many held each
 //! expectation, and how far apart lies what they got.
 //!
+//! Reports have one JUnit suite per seed, and one page with the spread of each figure ([`page`]) and the worst seed whole.
 //! Seeds run on all cores and count in their order, so that a verdict does not depend on how many threads there are.
+
+mod page;
 
 use std::path::Path;
 
 use serde::Serialize;
-use world::{
-    Judgement,
-    scenario::{Expectation, What},
-    verdict::words,
-};
+use world::{Judgement, scenario::Expectation, verdict::words};
 
-use super::{MISSED, Screen, Where, could_not_start, read, simulate};
+use super::{
+    Kind, MISSED, Played, Screen, Where, could_not_start, read, replay_line, report::Junit, simulate, write_file,
+};
 use crate::{
     args::{ChaosRunArgs, Cli},
     parallel::{Room, in_order},
@@ -37,6 +38,9 @@ struct Spread {
     seeds_held: u64,
     held: bool,
     expectations: Vec<Row>,
+    /// The seed that most is wrong with, where somebody wants to see it.
+    #[serde(skip)]
+    worst: Option<Played>,
 }
 
 /// One expectation under all seeds.
@@ -52,25 +56,32 @@ struct Row {
     median: Option<f64>,
     max: Option<f64>,
     #[serde(skip)]
-    asks: What,
-    /// What each seed got; later than any time where it never came.
+    expectation: Expectation,
+    /// What each seed got, ascending in the end; later than any time where it never came.
     #[serde(skip)]
     got: Vec<f64>,
 }
 
 impl Spread {
     /// Takes in the verdict on one more seed.
-    fn take(&mut self, seed: u64, judgement: Judgement) {
+    fn take(&mut self, seed: u64, judgement: &Judgement) {
         self.seeds_held += u64::from(judgement.held());
         if self.expectations.is_empty() {
             self.title.clone_from(&judgement.title);
             self.expectations = judgement.rows.iter().map(|row| Row::of(&row.expectation)).collect();
         }
-        for (row, seen) in self.expectations.iter_mut().zip(judgement.rows) {
+        for (row, seen) in self.expectations.iter_mut().zip(&judgement.rows) {
             row.got.push(seen.got.unwrap_or(f64::INFINITY));
             if !seen.held {
                 row.missed_by.push(seed);
             }
+        }
+    }
+
+    /// Keeps a run where it is worse than all before it.
+    fn keep_worst(&mut self, one: Played) {
+        if self.worst.as_ref().is_none_or(|worst| badness(&worst.judgement) < badness(&one.judgement)) {
+            self.worst = Some(one);
         }
     }
 
@@ -101,6 +112,13 @@ impl Spread {
     }
 }
 
+/// What a run is worse by than another: expectations missed, then requests not served, then the slowest in a hundred.
+fn badness(judgement: &Judgement) -> (usize, u64, u64) {
+    let missed = judgement.rows.iter().filter(|row| !row.held).count();
+    let p99_us = judgement.totals.latency.map_or(0, |latency| (latency.p99 * 1e6) as u64);
+    (missed, judgement.totals.errors, p99_us)
+}
+
 impl Row {
     fn of(expectation: &Expectation) -> Self {
         Self {
@@ -112,7 +130,7 @@ impl Row {
             min: None,
             median: None,
             max: None,
-            asks: expectation.what,
+            expectation: expectation.clone(),
             got: Vec::new(),
         }
     }
@@ -128,7 +146,7 @@ impl Row {
     }
 
     fn figure(&self, got: Option<f64>) -> String {
-        got.map_or_else(|| "never".to_owned(), |got| words::figure(got, self.asks.unit()))
+        got.map_or_else(|| "never".to_owned(), |got| words::figure(got, self.expectation.what.unit()))
     }
 
     fn missed(&self) -> String {
@@ -152,7 +170,7 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
         firsts.push(read(name, args.seed, &Where::Own).map_err(refused)?.scenario.seed);
     }
     let (room, paint) = (Room::new(args.means.bytes()), Paint::of(cli));
-    let mut all = Vec::new();
+    let (mut all, mut junit) = (Vec::new(), args.junit.is_some().then(Junit::default));
     for (name, first) in args.files.iter().zip(firsts) {
         let seed = |nth: u64| first.saturating_add(nth);
         tell(&format!("{}: seeds {first} to {}   in virtual time", name.display(), seed(seeds - 1)));
@@ -164,13 +182,24 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
             seeds_held: 0,
             held: false,
             expectations: Vec::new(),
+            worst: None,
         };
         let threads = args.means.threads();
         in_order(
             seeds,
             threads,
             |nth| play(name, seed(nth), &room),
-            |nth, judgement| judgement.map(|judgement| spread.take(seed(nth), judgement)),
+            |nth, played| {
+                let one = played?;
+                spread.take(seed(nth), &one.judgement);
+                if let Some(junit) = &mut junit {
+                    junit.take(format!("{}, seed {}", one.judgement.title, seed(nth)), &one);
+                }
+                if args.html.is_some() {
+                    spread.keep_worst(one);
+                }
+                Ok(())
+            },
         )
         .map_err(refused)?;
         let spread = spread.finish();
@@ -179,6 +208,13 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
         }
         all.push(spread);
     }
+    if let (Some(path), Some(junit)) = (&args.junit, junit) {
+        write_file(path, &junit.finish())?;
+    }
+    if let Some(path) = &args.html {
+        write_file(path, &page::page(&all))?;
+        tell(&format!("report {}", path.display()));
+    }
     let held = all.iter().all(|one| one.held);
     if cli.json {
         print(cli, &serde_json::json!({ "held": held, "scenarios": all }), |_| String::new())?;
@@ -186,6 +222,9 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
     if held { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
 }
 
-fn play(name: &Path, seed: u64, room: &Room) -> Result<Judgement, VerbError> {
-    Ok(simulate(&read(name, Some(seed), &Where::Own)?, room, &Screen::silent())?.judgement)
+fn play(name: &Path, seed: u64, room: &Room) -> Result<Played, VerbError> {
+    let began = std::time::Instant::now();
+    let judgement = simulate(&read(name, Some(seed), &Where::Own)?, room, &Screen::silent())?.judgement;
+    let (name_text, replay) = (name.display().to_string(), replay_line(name, Kind::Virtual, seed));
+    Ok(Played { name: name_text, kind: Kind::Virtual, replay, judgement, took_s: began.elapsed().as_secs_f64() })
 }

@@ -151,8 +151,13 @@ fn one_scenario_under_many_seeds_has_one_verdict_that_says_how_far_they_lie_apar
     let figure = |name: &str| requests[name].as_f64().unwrap();
     assert!(figure("min") < figure("median") && figure("median") < figure("max"), "{requests}");
     let missed = KILL.replace("min = 100", "max = 1");
-    let (code, out, err) = run(&world, "missed.toml", &missed, &["--sim", "--seeds", "3"]);
+    let (junit, html) = (world.home().join("out/seeds.xml"), world.home().join("out/seeds.html"));
+    let reports = ["--junit", junit.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let (code, out, err) = run(&world, "missed.toml", &missed, &[&["--sim", "--seeds", "3"], &reports[..]].concat());
     assert_eq!(code, Some(10), "{out}\n{err}");
+    let (junit, html) = (std::fs::read_to_string(junit).unwrap(), std::fs::read_to_string(html).unwrap());
+    assert!(junit.matches("<testsuite ").count() == 3 && junit.contains(", seed 5\" tests="), "{junit}");
+    assert!(html.contains("0 of 3 seeds held") && html.contains("The worst of these seeds is "), "{html}");
     assert!(out.contains("0 of 3") && out.contains("missed by 3, 4, 5") && out.contains("--seed 3"), "{out}");
 }
 
