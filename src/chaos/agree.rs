@@ -2,6 +2,7 @@
 //! project publishes ([`world::verdict::agreement`]).
 
 mod document;
+pub(super) mod replay;
 
 use std::path::PathBuf;
 
@@ -13,10 +14,13 @@ use world::{
     verdict::agreement::{Figure, Sample, alike, compare, pairs},
 };
 
+use self::replay::Replayed;
 use super::{Kind, MISSED, Screen, Where, could_not_start, play, read, write_file};
 use crate::{
     args::{ChaosAgreeArgs, Cli},
+    cluster::Cluster,
     parallel::{MEMORY, Room},
+    scenario::Staged,
     talk::{VerbError, tell},
     verbs::{
         paint::{Paint, table},
@@ -41,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) breaches: Vec<Breach>,
     /// Where [`Screen::compares`].
     pub(super) sample: Option<Sample>,
+    /// The same, of a live run.
+    pub(super) replayed: Option<Replayed>,
 }
 
 impl<'a> Watched<'a> {
@@ -55,7 +61,8 @@ impl<'a> Watched<'a> {
     }
 
     pub(super) fn finish(self, end: Instant) -> Outcome {
-        Outcome { judgement: self.judge.finish(end), breaches: self.laws.finish(end), sample: self.sample }
+        let (judgement, breaches) = (self.judge.finish(end), self.laws.finish(end));
+        Outcome { judgement, breaches, sample: self.sample, replayed: None }
     }
 }
 
@@ -90,6 +97,12 @@ struct Compared {
     requests: usize,
     /// Share of them that came to the same in virtual time.
     alike: f64,
+    /// Decisions of the live run's routers that were made again from what they were made of.
+    replayed: u64,
+    /// Those that came out otherwise.
+    replayed_differing: u64,
+    /// Those that could not be made again, because their router had ended.
+    replayed_lost: u64,
     figures: Vec<Row>,
 }
 
@@ -142,6 +155,11 @@ impl Compared {
             if row.agrees { both } else { format!("{both} !") }
         }));
         cells.push(format!("{:.2} %", self.alike * 100.0));
+        let mut replayed = format!("{}, {} differ", self.replayed, self.replayed_differing);
+        if self.replayed_lost > 0 {
+            replayed.push_str(&format!(", {} lost", self.replayed_lost));
+        }
+        cells.push(if self.replayed_differing > 0 { format!("{replayed} !") } else { replayed });
         cells.push(if self.agrees { "agrees" } else { "differs" }.to_owned());
         cells
     }
@@ -149,7 +167,7 @@ impl Compared {
 
 fn heads() -> Vec<&'static str> {
     let columns = COLUMNS.map(|(_, head, _)| head);
-    ["SCENARIO", "REQUESTS"].into_iter().chain(columns).chain(["ALIKE", ""]).collect()
+    ["SCENARIO", "REQUESTS"].into_iter().chain(columns).chain(["ALIKE", "REPLAYED", ""]).collect()
 }
 
 /// Plays every scenario both ways.
@@ -160,7 +178,7 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     let here = Where::Own;
     let mut staged = Vec::new();
     for name in &files_in(&args.files) {
-        let one = read(name, args.seed, &here);
+        let one = read(name, args.seed, &here).and_then(with_a_record);
         staged.push((name.display().to_string(), one.map_err(|error| could_not_start(cli, &error))?));
     }
     let document = args.write.as_ref().map(|path| document::Document::open(path)).transpose()?;
@@ -168,12 +186,15 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     let (mut all, mut requests) = (Vec::new(), String::from(REQUESTS_HEAD));
     for (name, staged) in &staged {
         tell(&format!("{name}: seed {}, live and in virtual time", staged.scenario.seed));
-        let played = |kind| -> Result<Sample, VerbError> {
+        let played = |kind| -> Result<(Sample, Replayed), VerbError> {
             let room = Room::new(MEMORY);
             let outcome = play(kind, staged, &here, &screen, &room).map_err(|error| could_not_start(cli, &error))??;
-            Ok(outcome.sample.unwrap_or_default())
+            Ok((outcome.sample.unwrap_or_default(), outcome.replayed.unwrap_or_default()))
         };
-        let (live, simulated) = (played(Kind::Live)?, played(Kind::Virtual)?);
+        let ((live, replayed), (simulated, _)) = (played(Kind::Live)?, played(Kind::Virtual)?);
+        if let Some(first) = &replayed.first {
+            tell(&format!("{name}: {first}"));
+        }
         let figures = compare(&live, &simulated, staged.plan.cluster.router.probe_interval);
         let rows: Vec<Row> = figures.iter().map(Row::from).collect();
         if args.requests.is_some() {
@@ -182,9 +203,12 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
         all.push(Compared {
             scenario: name.clone(),
             seed: staged.scenario.seed,
-            agrees: rows.iter().all(|row| row.agrees),
+            agrees: rows.iter().all(|row| row.agrees) && replayed.differing == 0,
             requests: live.requests(),
             alike: alike(&live, &simulated),
+            replayed: replayed.decisions,
+            replayed_differing: replayed.differing,
+            replayed_lost: replayed.lost,
             figures: rows,
         });
     }
@@ -196,6 +220,15 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     }
     print(cli, &all, |all| table(&heads(), all.iter().map(Compared::cells)))?;
     if all.iter().all(|one| one.agrees) { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
+}
+
+/// The same scenario in a world whose routers write down what they decide.
+fn with_a_record(mut staged: Staged) -> Result<Staged, VerbError> {
+    let plan = &mut staged.plan;
+    replay::record_all(&mut plan.file);
+    plan.cluster = Cluster::check(&plan.file, &plan.inputs)
+        .map_err(|error| VerbError::Failed(anyhow::anyhow!("the world does not check with a query log: {error}")))?;
+    Ok(staged)
 }
 
 /// The scenarios that are meant: of a folder all, by name.
@@ -259,6 +292,9 @@ mod tests {
             agrees: false,
             requests: 1200,
             alike: 0.9975,
+            replayed: 830,
+            replayed_differing: 0,
+            replayed_lost: 2,
             figures: vec![
                 row("hit_ratio", 0.91, 0.9123, 0.0023, 0.005),
                 row("p50", 0.0291, 0.0318, 0.0928, 0.05),
@@ -275,6 +311,7 @@ mod tests {
             "-",
             "1.50 s / never !",
             "99.75 %",
+            "830, 0 differ, 2 lost",
             "differs",
         ];
         assert_eq!(compared.cells(), expected);

@@ -3,7 +3,7 @@
 //!
 //! Whatever way a run ends, what it broke is healed and what it started is stopped.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use cdn_core::Instant as RunInstant;
 use control_plane::{
@@ -24,7 +24,7 @@ use world::{
 };
 
 use super::{
-    agree::{Outcome, Watched},
+    agree::{Outcome, Watched, replay},
     gather::{self, Meters, News},
     own_world::OwnWorld,
     text::Screen,
@@ -77,8 +77,10 @@ pub(super) async fn play(
         }
     };
     let undo = Arc::new(tokio::sync::Mutex::new(Undo::default()));
+    // Only a world of our own writes down every decision.
+    let logs = own.as_ref().filter(|_| screen.compares).map(OwnWorld::logs);
     let outcome = tokio::select! {
-        outcome = begin(staged, &api, screen, &undo) => outcome,
+        outcome = begin(staged, &api, screen, logs, &undo) => outcome,
         () = interrupted.recv() => Err(VerbError::Interrupted),
     };
     match &mut own {
@@ -110,10 +112,11 @@ async fn begin(
     staged: &Staged,
     api: &Api,
     screen: &Screen,
+    logs: Option<PathBuf>,
     undo: &Arc<tokio::sync::Mutex<Undo>>,
 ) -> Result<Result<Outcome, VerbError>, VerbError> {
     let observed = users::begin(api, staged).await?;
-    Ok(run(staged, api, observed, screen, undo).await)
+    Ok(run(staged, api, observed, screen, logs, undo).await)
 }
 
 async fn run(
@@ -121,6 +124,7 @@ async fn run(
     api: &Api,
     mut observed: users::Observed,
     screen: &Screen,
+    logs: Option<PathBuf>,
     undo: &Arc<tokio::sync::Mutex<Undo>>,
 ) -> Result<Outcome, VerbError> {
     let scenario = &staged.scenario;
@@ -142,6 +146,10 @@ async fn run(
         tokio::spawn(listen(api.clone(), Arc::clone(&directory), news.clone())),
     ];
     let over = CancellationToken::new();
+    let replaying = logs.map(|logs| {
+        let following = replay::follow(Arc::clone(&cluster), admin.clone(), logs, over.clone());
+        AbortOnDropHandle::new(tokio::spawn(following))
+    });
     let meters = Meters::new(Arc::clone(&cluster), admin, Arc::clone(&directory), scenario).run(
         zero,
         news.clone(),
@@ -185,7 +193,11 @@ async fn run(
     while let Ok((at, kind)) = heard.try_recv() {
         watched.note(&Event { at: RunInstant::ZERO + at.saturating_duration_since(begin), kind });
     }
-    Ok(watched.finish(scenario.end()))
+    let mut outcome = watched.finish(scenario.end());
+    if let Some(replaying) = replaying {
+        outcome.replayed = Some(replaying.await.map_err(|error| anyhow::anyhow!("replaying broke off: {error}"))?);
+    }
+    Ok(outcome)
 }
 
 /// Tells of what heals or ends by itself, until nobody listens.

@@ -4,6 +4,7 @@ use std::{
     fs::OpenOptions,
     io::Write as _,
     os::unix::process::CommandExt as _,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -109,6 +110,11 @@ impl OwnWorld {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Where its nodes write their logs.
+    pub(super) fn logs(&self) -> PathBuf {
+        self.dir.logs()
     }
 
     /// Stops it, by force where it does not stop by itself.
