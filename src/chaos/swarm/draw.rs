@@ -490,7 +490,8 @@ impl Faults<'_> {
     fn clock(&mut self, from: Duration) {
         let Some(node) = self.node(&[Role::Edge, Role::Regional, Role::Shield, Role::Origin]) else { return };
         let (_, to) = self.end(from);
-        if !self.occupies(&format!("clock {node}"), from, to, true) {
+        // One that is stopped cannot be told; whoever is told may be stopped later.
+        if !self.occupies(&format!("clock {node}"), from, to, true) || !self.occupies(&node, from, from, false) {
             return;
         }
         let by = Some(ms(self.chance.of([1000, 60_000, 7_200_000])));
@@ -533,6 +534,14 @@ mod tests {
             let healed = healed_at(&first.scenario, &gather::directory(&first.plan.cluster));
             prop_assert!(healed.is_some_and(|healed| healed + RECOVERS_WITHIN + WATCHED <= first.scenario.length));
         }
+    }
+
+    #[test]
+    fn nobody_who_is_stopped_gets_another_clock() {
+        // This seed drew one for an edge that it had paused.
+        let text = write(&draw(3148, Kind::Virtual).unwrap()).unwrap();
+        let source = Source { name: "drawn.toml".into(), text };
+        stage(source, Path::new(""), None, None).unwrap_or_else(|error| panic!("{error}"));
     }
 
     #[test]
