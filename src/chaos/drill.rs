@@ -16,7 +16,6 @@ use crate::{
     cluster::Cluster,
     diagnose::Source,
     parallel::{MEMORY, Room},
-    quantity::Span,
     scenario,
     talk::{Api, VerbError, tell},
     verbs::{paint::Paint, say},
@@ -41,7 +40,7 @@ pub(crate) fn drill(cli: &Cli, args: &DrillArgs) -> Result<(), VerbError> {
     let here = Where::Running(Box::new(api.clone()));
     let staged = scenario::stage(source, Path::new(""), Some(seed), Some(&api.record))?;
     let screen = Screen { paint: Paint::of(cli), quiet: cli.json, compares: false };
-    let replay = format!("iso drill --seed {seed} --world {}", cli.world);
+    let replay = format!("iso drill --seed {seed} --for {} --rps {} --world {}", args.span, args.rps, cli.world);
     screen.begins(&staged.scenario, Kind::Live, &replay);
     let began = std::time::Instant::now();
     let judgement = play(Kind::Live, &staged, &here, &screen, &Room::new(MEMORY))??.judgement;
@@ -70,7 +69,8 @@ fn grade(judgement: &Judgement) -> char {
 /// The failure that a seed draws for a world, as a scenario.
 fn written(cluster: &Cluster, seed: u64, args: &DrillArgs) -> String {
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let span = args.span.0.as_secs().max(1);
+    // What is watched around it begins and ends with whole seconds.
+    let span = args.span.0.as_secs_f64().ceil() as u64;
     let nodes = |role: Role| -> Vec<NodeId> {
         let plans = cluster.nodes_with(role).filter(|plan| !plan.is_app);
         plans.map(|plan| plan.id.clone()).collect()
@@ -116,8 +116,8 @@ fn written(cluster: &Cluster, seed: u64, args: &DrillArgs) -> String {
          expect = [\n  {{ what = \"availability\", min = 0.999 }},\n  {{ what = \"recover\", max = \"15s\" }},\n  \
          {{ what = \"p99\", after = \"{}s\", max = \"2s\" }},\n  {{ what = \"availability\", after = \"{}s\", min = 1 }},\n]\n\
          [load]\nrps = {}\n",
-        failure.replace(['"', '[', ']'], ""),
-        Span(std::time::Duration::from_secs(span)),
+        failure.replace(['"', '[', ']', '='], "").replace(" true", "").replace("  ", " "),
+        args.span,
         FAILS_AT_S + span + 5,
         FAILS_AT_S + span + 5,
         args.rps,
@@ -127,7 +127,16 @@ fn written(cluster: &Cluster, seed: u64, args: &DrillArgs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cluster::Inputs, cluster_file::ClusterFile};
+    use crate::{cluster::Inputs, cluster_file::ClusterFile, quantity::Span};
+
+    #[test]
+    fn a_failure_lasts_as_long_as_it_was_asked_for() {
+        let cluster = Cluster::check(&ClusterFile::default(), &Inputs::default()).unwrap();
+        let args = DrillArgs { seed: None, span: Span(std::time::Duration::from_millis(1500)), rps: 20.0 };
+        let text = written(&cluster, 3, &args);
+        assert!(text.contains("for = \"1500ms\"") && text.contains("after = \"12s\""), "{text}");
+        assert!(text.starts_with("title = \"Drill 3: "), "{text}");
+    }
 
     #[test]
     fn a_seed_draws_one_failure_and_every_draw_is_a_scenario() {
