@@ -64,14 +64,16 @@ fn scenario(body: &mut String, spread: &Spread) {
     }
     body.push_str("</tbody></table>\n<h2>How far apart the seeds lie</h2>\n");
     spread.expectations.iter().for_each(|row| body.push_str(&histogram(row)));
-    body.push_str("</section>\n");
     if let Some(worst) = &spread.worst {
         let _ = writeln!(
             body,
-            "<section>\n<p class=\"dim\">The worst of these seeds is {}: by expectations missed, then by requests not \
-             served, then by the slowest in a hundred.</p>\n</section>",
+            "<p class=\"dim\">The worst of these seeds is {}: by expectations missed, then by requests not served, then \
+             by the slowest in a hundred. It follows whole.</p>",
             worst.judgement.seed
         );
+    }
+    body.push_str("</section>\n");
+    if let Some(worst) = &spread.worst {
         section(body, worst);
     }
 }
