@@ -23,17 +23,17 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::Method;
 
 pub(crate) use self::parts::{Piece, runs};
 use self::{
     admission::{Admission, AdmissionPolicy},
-    entry::{Content, Entry, Selector, Standing},
+    entry::{Content, Entry, Response, Selector, Standing},
     fetch::{Asks, Fetch},
     slots::{NONE, Slots},
 };
 pub use self::{
-    entry::{ALLOCATION_BYTES, Served, Storable},
+    entry::{ALLOCATION_BYTES, Found, Served, Storable},
     fetch::{Begun, FetchError, FetchId},
     head::StoredHead,
     inspect::{EntryDetail, EntryReport, EntryState, Medium, Prospect, ResponseDetail},
@@ -225,6 +225,16 @@ impl<B: Clone> CacheShard<B> {
     /// The response that is stored and fresh, if there is one; its body may still be arriving. Begins nothing: what this
     /// does not answer, [`lookup`](Self::lookup) does. Allocates nothing.
     pub fn hit(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Option<Served<B>> {
+        self.fresh(now, key, request).map(|response| response.serve(now))
+    }
+
+    /// The same hit for whoever takes nothing along.
+    pub fn find(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Option<Found<'_, B>> {
+        self.fresh(now, key, request).map(|response| Found { body: &response.body, bytes: response.body_bytes })
+    }
+
+    /// The fresh response that answers a request, which counts as a hit on it.
+    fn fresh(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Option<&Response<B>> {
         let at = self.select(*self.objects.get(&key)?, request);
         let entry = self.entries.at_mut(at)?;
         let Content::Response(response) = &entry.content else { return None };
@@ -237,13 +247,13 @@ impl<B: Clone> CacheShard<B> {
         } else if let Some(fetch) = response.fetch.and_then(|fetch| self.fetches.get_mut(fetch)) {
             fetch.admitted = true;
         }
-        Some(response.serve(now))
+        Some(response)
     }
 
-    /// The status of the newest response under a key, whoever asks for it. Nothing counts as a hit.
-    pub fn peek(&self, key: CacheKey) -> Option<StatusCode> {
+    /// The newest response under a key, whoever asks for it. Nothing counts as a hit.
+    pub fn peek(&self, key: CacheKey) -> Option<Found<'_, B>> {
         match &self.entries.at(self.objects.get(&key)?.first_entry)?.content {
-            Content::Response(response) => Some(response.head.status()),
+            Content::Response(response) => Some(Found { body: &response.body, bytes: response.body_bytes }),
             Content::Parts(_) | Content::Unshared { .. } => None,
         }
     }

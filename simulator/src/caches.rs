@@ -10,7 +10,7 @@ use cdn_core::{
     conditional::{self, Verdict},
     invalidation::InvalidationPattern,
     parent_health::ParentHealth,
-    store::{CacheShard, FetchId, Lookup, Served, StoreSettings, StoredHead},
+    store::{CacheShard, FetchId, Found, Lookup, Served, StoreSettings, StoredHead},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use world::CacheOutcome;
@@ -25,6 +25,8 @@ use crate::{
 /// What is kept of a body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body {
+    /// The status of its response, which is all that most need of the head.
+    pub(crate) status: StatusCode,
     /// When the origin made it.
     pub(crate) made: Option<Instant>,
     /// When all of it has arrived.
@@ -133,8 +135,8 @@ impl Cache {
         self.shards.get_mut(usize::from(at))
     }
 
-    /// The status of what is stored under a key.
-    pub(crate) fn peek(&self, key: CacheKey) -> Option<StatusCode> {
+    /// What is stored under a key.
+    pub(crate) fn peek(&self, key: CacheKey) -> Option<Found<'_, Body>> {
         self.shards.get(key.shard(self.shards.len()))?.peek(key)
     }
 
@@ -204,10 +206,16 @@ impl<W: Witness> Sim<'_, W> {
         let Some(host) = self.caches.get_mut(cache) else { return };
         let at = known.key.shard(host.shards.len());
         let Some(shard) = host.shards.get_mut(at) else { return };
-        let found = shard.lookup(now, known.key, &head);
-        let at = u8::try_from(at).unwrap_or(u8::MAX);
         let hit = if has_waited { Reason::HitCollapsed } else { Reason::Hit };
         let outcome = if has_waited { CacheOutcome::Collapsed } else { CacheOutcome::Hit };
+        if let Asker::Viewer(viewer) = asker
+            && let Some(Found { body, bytes }) = shard.find(now, known.key, &head)
+        {
+            let body = *body;
+            return self.serve_viewer(cache, viewer, body, bytes, outcome, hit);
+        }
+        let found = shard.lookup(now, known.key, &head);
+        let at = u8::try_from(at).unwrap_or(u8::MAX);
         match found {
             Lookup::Hit(served) => self.serve(cache, asker, &served, outcome, hit, headers.as_ref()),
             Lookup::Stale { served, refresh } => {
@@ -279,33 +287,13 @@ impl<W: Witness> Sim<'_, W> {
         reason: Reason,
         headers: Option<&HeaderMap>,
     ) {
-        if asker == Asker::Nobody {
-            return;
-        }
-        let status = served.head.status();
         let body = served.body;
-        let is_error = status.is_client_error() || status.is_server_error();
-        // A stored error was nobody's fetch but its first.
-        let (outcome, reason) = match (is_error, outcome) {
-            (true, CacheOutcome::Miss | CacheOutcome::Pass) => (CacheOutcome::Error, Reason::OriginError),
-            (true, _) => (CacheOutcome::Error, body.error.unwrap_or(Reason::ErrorCached)),
-            (false, _) => (outcome, reason),
-        };
-        self.count(cache, outcome, reason);
         match asker {
-            Asker::Viewer(key) => {
-                let answer = Answer {
-                    status: status.as_u16(),
-                    cache: outcome,
-                    reason,
-                    bytes: served.bytes,
-                    made: body.made,
-                    ends_at: body.ends_at,
-                    is_broken: body.is_broken,
-                };
-                self.answer_viewer(key, answer);
-            }
+            Asker::Viewer(key) => self.serve_viewer(cache, key, body, served.bytes, outcome, reason),
             Asker::Cache(key) => {
+                let status = body.status;
+                let (outcome, reason) = became(body, outcome, reason);
+                self.count(cache, outcome, reason);
                 let mut stored = served.head.headers();
                 let verdict = headers
                     .map_or(Verdict::Full, |headers| conditional::evaluate(&Method::GET, headers, status, &stored));
@@ -320,6 +308,22 @@ impl<W: Witness> Sim<'_, W> {
             }
             Asker::Nobody => {}
         }
+    }
+
+    fn serve_viewer(
+        &mut self,
+        cache: usize,
+        viewer: Key,
+        body: Body,
+        bytes: u64,
+        outcome: CacheOutcome,
+        reason: Reason,
+    ) {
+        let (outcome, reason) = became(body, outcome, reason);
+        self.count(cache, outcome, reason);
+        let Body { status, made, ends_at, is_broken, .. } = body;
+        let answer = Answer { status: status.as_u16(), cache: outcome, reason, bytes, made, ends_at, is_broken };
+        self.answer_viewer(viewer, answer);
     }
 
     /// Counts a request by what became of it.
@@ -369,7 +373,7 @@ impl<W: Witness> Sim<'_, W> {
             return;
         }
         self.count(cache, CacheOutcome::Error, reason);
-        let body = Body { made: None, ends_at: self.now, is_broken: false, error: Some(reason) };
+        let body = Body { status, made: None, ends_at: self.now, is_broken: false, error: Some(reason) };
         match asker {
             Asker::Viewer(key) => {
                 let answer = Answer {
@@ -454,6 +458,17 @@ impl<W: Witness> Sim<'_, W> {
         let alive = self.nodes.get(target as usize).is_some_and(|node| !node.is_dead && !node.is_paused) && !is_silent;
         let took = if alive { self.network.rtt(way) * 2 } else { patience };
         self.queue.push(self.now + took, Happening::AliveChecked(key, serial, alive));
+    }
+}
+
+/// What an answer counts as: a stored error was nobody's fetch but its first.
+fn became(body: Body, outcome: CacheOutcome, reason: Reason) -> (CacheOutcome, Reason) {
+    if !body.status.is_client_error() && !body.status.is_server_error() {
+        return (outcome, reason);
+    }
+    match outcome {
+        CacheOutcome::Miss | CacheOutcome::Pass => (CacheOutcome::Error, Reason::OriginError),
+        _ => (CacheOutcome::Error, body.error.unwrap_or(Reason::ErrorCached)),
     }
 }
 

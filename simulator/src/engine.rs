@@ -236,7 +236,7 @@ impl<'a, W: Witness> Sim<'a, W> {
         let mut nodes: Vec<Node> = Vec::new();
         let (mut caches, mut origins, mut routers) = (Vec::new(), Vec::new(), Vec::new());
         for (at, spec) in plan.nodes.iter().enumerate() {
-            let counters = Arc::<Counters>::default();
+            let counters = Arc::new(Counters::of_one_thread());
             let position = u32::try_from(at).unwrap_or(u32::MAX);
             let mut node = Node {
                 site: network.site(&spec.place),

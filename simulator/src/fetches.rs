@@ -100,6 +100,11 @@ impl Arrived {
         let headers = std::mem::take(&mut self.headers);
         Self { headers, ..self.clone() }
     }
+
+    const fn body(&self) -> Body {
+        let Self { status, made, ends_at, is_broken, .. } = *self;
+        Body { status, made, ends_at, is_broken, error: None }
+    }
 }
 
 impl FromParent {

@@ -277,7 +277,7 @@ impl<W: Witness> Sim<'_, W> {
             return;
         }
         host.epoch += 1;
-        host.counters = Arc::<Counters>::default();
+        host.counters = Arc::new(Counters::of_one_thread());
         let (counters, router, cache) = (Arc::clone(&host.counters), host.router, host.cache);
         if let Some(cache) = cache.and_then(|cache| self.caches.get_mut(cache)) {
             cache.count_in(&counters);

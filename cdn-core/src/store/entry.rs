@@ -50,6 +50,15 @@ pub struct Served<B> {
     pub fresh_for: Duration,
 }
 
+/// A stored response where it stands, for whoever only looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a, B> {
+    /// The body.
+    pub body: &'a B,
+    /// Bytes of the body that are there.
+    pub bytes: u64,
+}
+
 /// A response to be stored. Freshness said [`crate::freshness::Storing::Store`].
 #[derive(Clone, Debug)]
 pub struct Storable<'a, B> {
@@ -298,8 +307,9 @@ impl<B> Response<B> {
         self.fetch.is_none()
     }
 
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        self.lifetime.unpacked().initial_age.saturating_add(now.saturating_since(self.since))
+    pub(super) const fn age(&self, now: Instant) -> Duration {
+        let here = now.as_nanos().saturating_sub(self.since.as_nanos());
+        Duration::from_nanos(self.lifetime.initial_age.saturating_add(here))
     }
 
     pub(super) fn freshness(&self, now: Instant) -> Freshness {
@@ -311,8 +321,8 @@ impl<B> Response<B> {
         }
     }
 
-    pub(super) fn fresh_until(&self) -> Instant {
-        self.since + self.lifetime.unpacked().fresh_for
+    pub(super) const fn fresh_until(&self) -> Instant {
+        Instant::from_nanos(self.since.as_nanos().saturating_add(self.lifetime.fresh_for))
     }
 
     /// Whether it may stand in for an origin that failed like this.

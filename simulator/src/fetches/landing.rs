@@ -107,7 +107,7 @@ impl<W: Witness> Sim<'_, W> {
         };
         let mut headers = arrived.headers.clone();
         receive(&mut headers);
-        let body = Body { made: arrived.made, ends_at: arrived.ends_at, is_broken: arrived.is_broken, error: None };
+        let body = arrived.body();
         let complete = arrived.ends_at <= now && !arrived.is_broken;
         let storable = Storable {
             head: Arc::new(StoredHead::new(arrived.status, headers)),
@@ -151,7 +151,7 @@ impl<W: Witness> Sim<'_, W> {
     fn served_of(&self, arrived: &Arrived) -> Served<Body> {
         Served {
             head: Arc::new(StoredHead::new(arrived.status, arrived.headers.clone())),
-            body: Body { made: arrived.made, ends_at: arrived.ends_at, is_broken: arrived.is_broken, error: None },
+            body: arrived.body(),
             bytes: arrived.bytes,
             complete: true,
             age: Duration::ZERO,
@@ -195,7 +195,7 @@ impl<W: Witness> Sim<'_, W> {
             Storing::Store(lifetime) => {
                 let storable = Storable {
                     head: error_head(status),
-                    body: Body { made: None, ends_at: now, is_broken: false, error: Some(reason) },
+                    body: Body { status, made: None, ends_at: now, is_broken: false, error: Some(reason) },
                     bytes: 0,
                     complete: true,
                     lifetime,
