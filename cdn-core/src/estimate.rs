@@ -103,6 +103,26 @@ pub fn distance_prior(distance_km: f64) -> Duration {
     Duration::from_secs_f64(near_ms.min(10.0 + 2.2 * fibre_ms).min(50.0 + 1.5 * fibre_ms) / 1000.0)
 }
 
+/// What distance alone says of the way to a PoP.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prior {
+    /// The distance; `None` where the client's place is unknown.
+    pub distance_km: Option<f64>,
+    rtt: Duration,
+}
+
+impl Prior {
+    /// That of a PoP at this distance.
+    pub fn of(distance_km: Option<f64>) -> Self {
+        Self { distance_km, rtt: distance_km.map_or(UNKNOWN, distance_prior) }
+    }
+
+    const fn estimate(self) -> Estimate {
+        let source = if self.distance_km.is_some() { EstimateSource::Distance } else { EstimateSource::Unknown };
+        Estimate { rtt: self.rtt, deviation: Duration::ZERO, source, samples: 0, age: None, confidence: 0.0 }
+    }
+}
+
 /// Estimated for a client of whom nothing is known, to any PoP: the prior at half the way round the earth's quarter.
 const UNKNOWN: Duration = Duration::from_millis(150);
 
@@ -193,7 +213,19 @@ impl Estimates {
         nearby: &[Nearby],
         distances_km: &[Option<f64>],
     ) -> Vec<Estimate> {
-        let mut estimates: Vec<Estimate> = distances_km.iter().map(|&distance_km| prior(distance_km)).collect();
+        let priors: Vec<Prior> = distances_km.iter().copied().map(Prior::of).collect();
+        self.estimate_from(now, block, nearby, &priors)
+    }
+
+    /// The same to PoPs whose priors are worked out already.
+    pub fn estimate_from(
+        &self,
+        now: Instant,
+        block: Option<BlockId>,
+        nearby: &[Nearby],
+        priors: &[Prior],
+    ) -> Vec<Estimate> {
+        let mut estimates: Vec<Estimate> = priors.iter().map(|prior| prior.estimate()).collect();
         let found = nearby.iter().filter_map(|found| {
             let prior = estimates.get(found.pop.index()).filter(|prior| prior.source == EstimateSource::Distance)?;
             Some(found.evidence(now, prior.rtt, &self.options))
@@ -280,14 +312,6 @@ impl EstimateOptions {
     fn decay(&self, age: Duration) -> f64 {
         0.5f64.powf(age.as_secs_f64() / self.half_life.as_secs_f64().max(1e-3))
     }
-}
-
-fn prior(distance_km: Option<f64>) -> Estimate {
-    let (rtt, source) = match distance_km {
-        Some(distance_km) => (distance_prior(distance_km), EstimateSource::Distance),
-        None => (UNKNOWN, EstimateSource::Unknown),
-    };
-    Estimate { rtt, deviation: Duration::ZERO, source, samples: 0, age: None, confidence: 0.0 }
 }
 
 fn nanos(ns: f64) -> Duration {

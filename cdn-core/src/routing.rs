@@ -24,6 +24,7 @@ mod orders;
 mod planner;
 mod pops;
 mod price_class;
+mod priors;
 mod ramp;
 mod random;
 mod ranking;

@@ -8,6 +8,7 @@ use super::{
     inside::{self, Cohort},
     load::PopLoad,
     pops::{Eligibility, Fitness},
+    priors::Priors,
     ramp,
     ranking::{self, Ranking},
     scoring::block_key,
@@ -328,7 +329,7 @@ impl Facts {
         let distances_km = vec![None; self.pops.len()];
         let estimates = self.priors(&distances_km);
         let scoring = table.table.scoring(&self.pops, self.options.seed);
-        ranking::order(&scoring.scores(&distances_km, &estimates, 0, turn % self.policy_turns(table)))
+        ranking::order(&scoring.scores(distances_km, &estimates, 0, turn % self.policy_turns(table)))
     }
 
     fn policy_turns(&self, table: &TableFacts) -> u64 {
@@ -339,7 +340,7 @@ impl Facts {
     /// What there is to judge a client by.
     pub(super) fn around(&self) -> Around<'_> {
         let Self { options, geo, pops, estimates, near, .. } = self;
-        Around { options, geo, pops, estimates, near }
+        Around { options, geo, pops, estimates, near, priors: Priors::NONE }
     }
 
     /// What is believed of the ways from `block` to each PoP.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Pop, RoutingOptions,
+    priors::Priors,
     table::{Around, Table},
 };
 use crate::{
@@ -44,6 +45,7 @@ impl Outline {
             pops: &pops,
             estimates: &estimates,
             near: &Neighbourhood::default(),
+            priors: Priors::NONE,
         };
         let lay = |table: Table| Table::new(around, table.kind, table.rejected);
         let tables = tables.into_iter().map(lay).collect();

@@ -47,6 +47,11 @@ impl Orders {
         }
     }
 
+    /// How many candidates a row has.
+    pub(super) const fn width(&self) -> usize {
+        self.width
+    }
+
     /// How many bytes the rows take.
     pub(super) fn bytes(&self) -> usize {
         self.rows.len() * size_of::<PopIndex>()

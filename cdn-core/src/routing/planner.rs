@@ -18,6 +18,7 @@ use super::{
     lay::{LaidMap, Outline},
     load::{Loads, PopLoad, Serving},
     pops::{EdgeFitness, Fitness},
+    priors::Priors,
     ramp,
     table::{Around, Table},
 };
@@ -105,6 +106,8 @@ pub struct Planner {
     fresh: BTreeSet<BlockId>,
     /// Regions of which something was learned that the tables do not know of yet.
     fresh_regions: BTreeSet<Region>,
+    /// Of the places that were ordered anew of late.
+    priors: Priors,
     /// By PoP: when it was last seen to stop serving, for as long as it does not.
     withdrawn_at: Vec<Option<Instant>>,
     /// By PoP: whether it served in the last snapshot.
@@ -148,6 +151,7 @@ impl Planner {
             table_of: Arc::new([]),
             fresh: BTreeSet::new(),
             fresh_regions: BTreeSet::new(),
+            priors: Priors::default(),
             withdrawn_at: vec![],
             announced: vec![],
             version: 0,
@@ -507,9 +511,13 @@ impl Planner {
                 moved.insert(region);
             }
         }
-        let around = Around { options: &self.options, geo, pops, estimates, near: &self.near };
         let places = geo.place_ids().filter(|&place| !moved.is_empty() && moved.contains(&geo.region(place)));
         let places: Vec<PlaceId> = places.collect();
+        for place in fresh.iter().map(|&block| geo.block(block).place).chain(places.iter().copied()) {
+            self.priors.prepare(geo, pops, place);
+        }
+        let (near, priors) = (&*self.near, &self.priors);
+        let around = Around { options: &self.options, geo, pops, estimates, near, priors };
         for table in &mut self.tables {
             if is_new_period {
                 table.forget(around);
@@ -582,7 +590,9 @@ impl Planner {
     /// Makes the tables that the hosts need, out of those that are there where they are alike.
     fn lay_tables(&mut self) {
         let (estimates, near) = (&*self.estimates, &*self.near);
-        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates, near };
+        self.priors.clear();
+        let priors = &self.priors;
+        let around = Around { options: &self.options, geo: &self.geo, pops: &self.pops, estimates, near, priors };
         let before = std::mem::take(&mut self.tables);
         let router_wide = [Host::new("")];
         // Where there is no host there is a table all the same, for whoever asks the planner itself.

@@ -44,25 +44,38 @@ pub(super) fn order(scores: &[f64]) -> Box<[PopIndex]> {
     order.into()
 }
 
-/// All candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin. Who is not
-/// in `previous` comes after.
-pub(super) fn order_after(scores: &[f64], previous: &[PopIndex], hysteresis: Hysteresis) -> (Box<[PopIndex]>, bool) {
-    let by_score = order(scores);
-    // Who was there before stands in the order of then; the others come after, the best of them first.
+/// The first `wanted` candidates by `scores`, where each place of `previous` changes hands only for a gain beyond the margin.
+/// Who is not in `previous` comes after.
+pub(super) fn order_after(
+    scores: &[f64],
+    previous: &[PopIndex],
+    hysteresis: Hysteresis,
+    wanted: usize,
+) -> (Box<[PopIndex]>, bool) {
+    // Sorting begins with the order of then, which is nearly that of now.
+    let mut by_score: Vec<PopIndex> = Vec::with_capacity(scores.len());
     let mut known = vec![false; scores.len()];
-    let mut incumbents: Vec<PopIndex> = Vec::with_capacity(scores.len());
-    for &pop in previous.iter().chain(&by_score) {
+    for pop in previous.iter().copied().chain(PopIndex::all(scores.len())) {
         if let Some(known) = known.get_mut(pop.index())
             && !std::mem::replace(known, true)
         {
-            incumbents.push(pop);
+            by_score.push(pop);
         }
     }
+    // Whoever is placed is among the lowest that are not placed yet, or stood there before.
+    if wanted < by_score.len() {
+        by_score.select_nth_unstable_by(wanted, |a, b| compare(scores, *a, *b));
+        by_score.truncate(wanted + 1);
+    }
+    by_score.sort_by(|a, b| compare(scores, *a, *b));
+    // Who was there before stands in the order of then; the others come after, the best of them first.
+    let before = previous.iter().filter(|pop| pop.index() < scores.len());
+    let mut incumbents = before.chain(&by_score).copied().peekable();
+    let mut best = by_score.iter().copied().peekable();
     let mut taken = vec![false; scores.len()];
-    let (mut incumbents, mut best) = (incumbents.into_iter().peekable(), by_score.iter().copied().peekable());
     let mut held = false;
-    let mut ordered = Vec::with_capacity(scores.len());
-    loop {
+    let mut ordered = Vec::with_capacity(wanted);
+    while ordered.len() < wanted {
         while incumbents.next_if(|pop| taken[pop.index()]).is_some() {}
         while best.next_if(|pop| taken[pop.index()]).is_some() {}
         let (Some(&incumbent), Some(&best)) = (incumbents.peek(), best.peek()) else { break };
@@ -88,12 +101,28 @@ mod tests {
         order.iter().map(|pop| pop.index()).collect()
     }
 
+    /// Everybody in order, each place by looking at all who are left.
+    fn obvious(scores: &[f64], previous: &[PopIndex], hysteresis: Hysteresis) -> (Vec<PopIndex>, bool) {
+        let mut left: Vec<PopIndex> = order(scores).into();
+        let stood: Vec<PopIndex> = previous.iter().copied().filter(|pop| left.contains(pop)).collect();
+        let (mut ordered, mut held) = (vec![], false);
+        while let Some(&best) = left.first() {
+            let incumbent = stood.iter().copied().find(|pop| left.contains(pop)).unwrap_or(best);
+            let next =
+                if hysteresis.allows(scores[incumbent.index()], scores[best.index()]) { best } else { incumbent };
+            held |= ordered.is_empty() && next != best;
+            left.retain(|pop| *pop != next);
+            ordered.push(next);
+        }
+        (ordered, held)
+    }
+
     #[test]
     fn a_small_gain_does_not_change_the_order_and_a_large_one_does() {
         let previous = order(&[20.0, 21.0, 90.0]);
-        let (same, held) = order_after(&[22.0, 19.0, 90.0], &previous, Hysteresis::default());
+        let (same, held) = order_after(&[22.0, 19.0, 90.0], &previous, Hysteresis::default(), 3);
         assert_eq!((indices(&same), held), (vec![0, 1, 2], true));
-        let (changed, held) = order_after(&[26.0, 19.0, 18.0], &previous, Hysteresis::default());
+        let (changed, held) = order_after(&[26.0, 19.0, 18.0], &previous, Hysteresis::default(), 3);
         assert_eq!((indices(&changed)[0], held), (2, false));
     }
 
@@ -104,13 +133,31 @@ mod tests {
             before in prop::collection::vec(0.0..400.0f64, 1..20),
         ) {
             let hysteresis = Hysteresis::default();
-            let (order, _) = order_after(&scores, &order(&before), hysteresis);
+            let (order, _) = order_after(&scores, &order(&before), hysteresis, scores.len());
             let mut all = indices(&order);
             for pair in all.windows(2) {
                 prop_assert!(!hysteresis.allows(scores[pair[0]], scores[pair[1]]));
             }
             all.sort_unstable();
             prop_assert_eq!(all, (0..scores.len()).collect::<Vec<_>>());
+        }
+
+        /// Whatever is left out of the work, the order is the one that the obvious way comes to.
+        #[test]
+        fn the_first_of_an_order_are_those_of_the_whole(
+            scores in prop::collection::vec((0..40u8).prop_map(|score| f64::from(score) * 3.0), 1..40),
+            before in prop::collection::vec(0.0..120.0f64, 0..45),
+            kept in 0..45usize,
+            wanted in 0..45usize,
+        ) {
+            let hysteresis = Hysteresis::default();
+            let previous = order(&before);
+            let previous = &previous[..kept.min(previous.len())];
+            let (whole, whole_held) = obvious(&scores, previous, hysteresis);
+            let wanted = wanted.min(scores.len());
+            let (first, held) = order_after(&scores, previous, hysteresis, wanted);
+            prop_assert_eq!(indices(&first), indices(&whole[..wanted]));
+            prop_assert_eq!(held, whole_held && wanted > 0);
         }
     }
 }

@@ -24,7 +24,7 @@ impl Scoring<'_> {
     /// candidates.
     pub(super) fn scores(
         &self,
-        distances_km: &[Option<f64>],
+        distances_km: impl IntoIterator<Item = Option<f64>>,
         estimates: &[Estimate],
         block_key: u64,
         turn: u64,
@@ -33,7 +33,7 @@ impl Scoring<'_> {
         let candidates = self.candidates();
         let mut positions = PopIndex::all(candidates);
         let all = pops.iter().zip(rejected).zip(distances_km).zip(estimates);
-        all.map(|(((pop, rejected), &distance_km), estimate)| {
+        all.map(|(((pop, rejected), distance_km), estimate)| {
             let index = if rejected.is_none() { positions.next() } else { None };
             let Some(index) = index else { return f64::INFINITY };
             policy.score(&Candidate { pop, index, candidates, distance_km, estimate, block_key, turn, seed })

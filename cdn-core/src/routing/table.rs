@@ -3,17 +3,18 @@
 //! Hosts that are routed alike share a table. Orders live here from one snapshot to the next, because a switch needs a
 //! margin over the order before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
     Policy, PolicyKind, Pop, PopIndex, RoutingOptions,
     orders::Orders,
+    priors::{self, Priors},
     ranking::{self, Ranking},
     scoring::{Scoring, block_key, distances_km},
 };
 use crate::{
     Instant, Reason,
-    estimate::{Estimate, Estimates, Neighbourhood},
+    estimate::{Estimate, Estimates, Neighbourhood, Prior},
     geo::{BlockId, GeoMap, PlaceId},
 };
 
@@ -25,6 +26,7 @@ pub(super) struct Around<'a> {
     pub(super) pops: &'a [Pop],
     pub(super) estimates: &'a Estimates,
     pub(super) near: &'a Neighbourhood,
+    pub(super) priors: &'a Priors,
 }
 
 /// See the module.
@@ -40,10 +42,10 @@ pub(super) struct Table {
     by_block: BTreeMap<BlockId, Arc<Ranking>>,
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
     /// What is believed of the ways from `block`, or from any other block of `place`.
     pub(super) fn estimates(&self, now: Instant, place: Option<PlaceId>, block: Option<BlockId>) -> Vec<Estimate> {
-        self.estimates_over(now, place, block, &self.distances_km(place))
+        self.estimates_over(now, place, block, &self.priors(place))
     }
 
     fn estimates_over(
@@ -51,13 +53,20 @@ impl Around<'_> {
         now: Instant,
         place: Option<PlaceId>,
         block: Option<BlockId>,
-        distances_km: &[Option<f64>],
+        priors: &[Prior],
     ) -> Vec<Estimate> {
         let nearby = match place {
             Some(place) if !self.near.is_empty() => self.near.nearby(self.geo.region(place)),
             _ => vec![],
         };
-        self.estimates.estimate(now, block, &nearby, distances_km)
+        self.estimates.estimate_from(now, block, &nearby, priors)
+    }
+
+    fn priors(&self, place: Option<PlaceId>) -> Cow<'a, [Prior]> {
+        match self.priors.of(place) {
+            Some(kept) => Cow::Borrowed(kept),
+            None => Cow::Owned(priors::worked_out(self.geo, self.pops, place).into()),
+        }
     }
 
     pub(super) fn distances_km(&self, place: Option<PlaceId>) -> Vec<Option<f64>> {
@@ -102,8 +111,8 @@ impl Table {
             return;
         }
         let scores = self.scores(now, around, around.place(Some(block)), Some(block));
-        let (order, held) =
-            ranking::order_after(&scores, self.order(around.geo, Some(block)).0, around.options.hysteresis);
+        let previous = self.order(around.geo, Some(block)).0;
+        let (order, held) = ranking::order_after(&scores, previous, around.options.hysteresis, scores.len());
         self.by_block.insert(block, Arc::new(Ranking { order, held }));
     }
 
@@ -113,7 +122,8 @@ impl Table {
             return;
         }
         let scores = self.scores(now, around, Some(place), None);
-        let (order, held) = ranking::order_after(&scores, self.orders.row(place.index()).0, around.options.hysteresis);
+        let previous = self.orders.row(place.index()).0;
+        let (order, held) = ranking::order_after(&scores, previous, around.options.hysteresis, self.orders.width());
         self.orders.set(place.index(), &order, held);
     }
 
@@ -171,10 +181,11 @@ impl Table {
     }
 
     fn scores(&self, now: Instant, around: Around<'_>, place: Option<PlaceId>, block: Option<BlockId>) -> Vec<f64> {
-        let distances_km = around.distances_km(place);
-        let estimates = around.estimates_over(now, place, block, &distances_km);
+        let priors = around.priors(place);
+        let estimates = around.estimates_over(now, place, block, &priors);
         let scoring = self.scoring(around.pops, around.options.seed);
-        scoring.scores(&distances_km, &estimates, block_key(around.geo, block), 0)
+        let distances_km = priors.iter().map(|prior| prior.distance_km);
+        scoring.scores(distances_km, &estimates, block_key(around.geo, block), 0)
     }
 
     /// The policy, ready for candidates.
