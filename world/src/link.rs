@@ -72,12 +72,17 @@ pub struct Link {
     free_at: Instant,
     /// When it was idle of late, from and to, oldest first; no more than [`GAPS_MAX`].
     gaps: VecDeque<(Instant, Instant)>,
+    /// Elsewhere, because it is large and seldom asked: links are many, and what is above is asked with each packet.
+    rest: Box<Rest>,
+}
+
+/// What made a link's condition what it is, and its chance: few worlds leave anything to that.
+#[derive(Clone, Debug)]
+struct Rest {
     path: PathSpec,
     disturbance: LinkDisturbance,
     jitter: Option<LogNormal<f64>>,
-    /// Elsewhere, because it is large and few worlds leave anything to chance: links are many, and the rest of them is asked
-    /// with each packet.
-    chance: Box<ChaCha8Rng>,
+    chance: ChaCha8Rng,
 }
 
 /// What path and disturbance come to together, worked out when one of them changes and not with each packet.
@@ -90,10 +95,12 @@ struct Condition {
     /// More than so many nanoseconds of bytes do not wait.
     queue_nanos: u64,
     is_partitioned: bool,
+    /// There is neither jitter nor loss.
+    is_certain: bool,
 }
 
 impl Condition {
-    fn of(path: &PathSpec, disturbance: &LinkDisturbance) -> Self {
+    fn of(path: &PathSpec, disturbance: &LinkDisturbance, has_jitter: bool) -> Self {
         let kept = (1.0 - share(path.loss)) * (1.0 - share(disturbance.loss));
         Self {
             one_way_nanos: nanos(path.rtt / 2 + disturbance.delay),
@@ -101,6 +108,7 @@ impl Condition {
             loss: 1.0 - kept,
             queue_nanos: nanos(QUEUE_WAIT_MAX.max(path.rtt)),
             is_partitioned: disturbance.partitioned,
+            is_certain: !has_jitter && kept >= 1.0,
         }
     }
 }
@@ -117,13 +125,10 @@ impl Link {
             .flatten();
         let disturbance = LinkDisturbance::default();
         Self {
-            now: Condition::of(&path, &disturbance),
+            now: Condition::of(&path, &disturbance, jitter.is_some()),
             free_at: Instant::ZERO,
             gaps: VecDeque::new(),
-            path,
-            disturbance,
-            jitter,
-            chance: Box::new(ChaCha8Rng::seed_from_u64(seed)),
+            rest: Box::new(Rest { path, disturbance, jitter, chance: ChaCha8Rng::seed_from_u64(seed) }),
         }
     }
 
@@ -140,10 +145,15 @@ impl Link {
 
     /// Sends `bytes` at `now`: how many nanoseconds later they arrive than over an idle link without jitter.
     pub(crate) fn cross(&mut self, now: Instant, bytes: u64) -> Result<u64, DropReason> {
+        let span = serialization_nanos(bytes, self.now.bandwidth_bps);
+        self.cross_in(now, bytes, span)
+    }
+
+    /// The same where `bytes` are known to take `span` nanoseconds at the link's bandwidth.
+    pub(crate) fn cross_in(&mut self, now: Instant, bytes: u64, span: u64) -> Result<u64, DropReason> {
         if self.now.is_partitioned {
             return Err(DropReason::Partition);
         }
-        let span = serialization_nanos(bytes, self.now.bandwidth_bps);
         let waited = self.pass(now, span).ok_or(DropReason::QueueFull)?;
         // A lost packet has used the link all the same.
         let jitter = self.fate(bytes).ok_or(DropReason::Loss)?;
@@ -153,15 +163,19 @@ impl Link {
     /// What chance does to `bytes` that cross: how many nanoseconds later they arrive, or `None` where one of their packets
     /// is lost.
     pub(crate) fn fate(&mut self, bytes: u64) -> Option<u64> {
-        let jitter = self.jitter.map_or(0, |jitter| {
+        if self.now.is_certain {
+            return Some(0);
+        }
+        let Rest { jitter, chance, .. } = &mut *self.rest;
+        let jitter = jitter.map_or(0, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
-            nanos(Duration::from_secs_f64(jitter.sample(&mut *self.chance).clamp(0.0, 1.0)))
+            nanos(Duration::from_secs_f64(jitter.sample(chance).clamp(0.0, 1.0)))
         });
         let loss = self.now.loss;
         if loss > 0.0 {
             let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
             let kept = (1.0 - loss).powf(packets as f64);
-            if self.chance.random::<f64>() >= kept {
+            if chance.random::<f64>() >= kept {
                 return None;
             }
         }
@@ -170,13 +184,13 @@ impl Link {
 
     /// Replaces what lies over the path. Takes effect on what is sent from now on.
     pub fn disturb(&mut self, disturbance: LinkDisturbance) {
-        if disturbance.throttle_bps != self.disturbance.throttle_bps {
+        if disturbance.throttle_bps != self.rest.disturbance.throttle_bps {
             // Whatever waits in the queue is on its way; a new rate starts with an empty queue.
             self.free_at = Instant::ZERO;
             self.gaps.clear();
         }
-        self.disturbance = disturbance;
-        self.now = Condition::of(&self.path, &disturbance);
+        self.rest.disturbance = disturbance;
+        self.now = Condition::of(&self.rest.path, &disturbance, self.rest.jitter.is_some());
     }
 
     /// Reads what [`send`](Self::send) needs, so that it is at hand. For those who have more links than a processor's
@@ -188,12 +202,12 @@ impl Link {
 
     /// What lies over the path.
     pub const fn disturbance(&self) -> &LinkDisturbance {
-        &self.disturbance
+        &self.rest.disturbance
     }
 
     /// The undisturbed path.
     pub const fn path(&self) -> &PathSpec {
-        &self.path
+        &self.rest.path
     }
 
     /// The time that the first byte needs, extra delay included, jitter not.

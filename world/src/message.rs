@@ -147,7 +147,11 @@ impl MessageFlow {
         // The first window really uses the link.
         let span = course.span(flight);
         let mut left_at = later(now, span);
-        let mut late = match link.cross(now, flight) {
+        let crossed = match course.rate_bps == link.bandwidth_bps() {
+            true => link.cross_in(now, flight, span),
+            false => link.cross(now, flight),
+        };
+        let mut late = match crossed {
             Ok(late) => late,
             Err(DropReason::QueueFull | DropReason::Loss) => self.repair(course, link, options, &mut window),
             Err(DropReason::Partition | DropReason::Blackhole) => return silent(),
