@@ -23,6 +23,10 @@ use world::{
 /// The PoPs of `world-6`.
 const POPS: [&str; 6] = ["iad", "gru", "fra", "bom", "nrt", "syd"];
 
+/// Requests per second of one user: far too many for somebody, and few enough for the connections that somebody has. With
+/// fewer users at the same rate requests would wait for connections without end.
+const USER_RPS: f64 = 20.0;
+
 #[derive(Default)]
 struct Count {
     requests: u64,
@@ -108,7 +112,7 @@ fn scenario(seconds: f64, rps: f64) -> Scenario {
             retry: Retry::default(),
             distribution: "demo".into(),
             method: "GET".into(),
-            users: 10_000,
+            users: (rps / USER_RPS).ceil() as u32,
         }],
         steps: Vec::new(),
         expectations: Vec::new(),
