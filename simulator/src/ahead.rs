@@ -12,7 +12,7 @@ use cdn_core::cache_key::CacheKey;
 use world::workload::Intended;
 
 use crate::{
-    engine::{Conn, Happening, Sim, Witness},
+    engine::{Conn, Happening, Sim},
     network::{Direction, Network},
     slab::{Key, Slab},
     viewers::Request,
@@ -31,7 +31,7 @@ pub(crate) struct Ahead {
     meant: Vec<Intended>,
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// The request that somebody means to make next.
     pub(crate) fn next_intended(&mut self) -> Option<Intended> {
         if self.ahead.meant.is_empty() {

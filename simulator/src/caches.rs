@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use world::CacheOutcome;
 
 use crate::{
-    engine::{Alarm, AlarmKind, Happening, Sim, Witness},
+    engine::{Alarm, AlarmKind, Happening, Sim},
     fetches::{Arrived, FromParent},
     plan::{NodeSpec, Plan},
     slab::Key,
@@ -146,7 +146,7 @@ impl Cache {
     }
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// What somebody asks a cache for: the entry under the cache's own configuration.
     fn question(&mut self, cache: usize, asker: Asker) -> Option<(usize, u32)> {
         let node = self.caches.get(cache)?.node;

@@ -157,11 +157,11 @@ pub(crate) struct Node {
     pub(crate) router: Option<usize>,
 }
 
-/// A run under way.
-pub(crate) struct Sim<'a, W> {
+/// A run under way. It does not know who looks on, so that it is compiled once and here, with what speed asks for.
+pub(crate) struct Sim<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) scenario: &'a Scenario,
-    pub(crate) witness: &'a mut W,
+    pub(crate) witness: &'a mut dyn Witness,
     pub(crate) queue: EventQueue<Happening>,
     pub(crate) now: Instant,
     pub(crate) network: Network,
@@ -229,8 +229,13 @@ impl Node {
     }
 }
 
-impl<'a, W: Witness> Sim<'a, W> {
-    pub(crate) fn new(plan: &'a Plan, scenario: &'a Scenario, workload: Workload, witness: &'a mut W) -> Self {
+impl<'a> Sim<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        scenario: &'a Scenario,
+        workload: Workload,
+        witness: &'a mut dyn Witness,
+    ) -> Self {
         let mut network = Network::new(plan.world.clone(), plan.tcp, plan.seed);
         let seed = KeySeed::new(u128::from(mix(plan.seed)) << 64 | u128::from(mix(!plan.seed)));
         let mut nodes: Vec<Node> = Vec::new();

@@ -21,7 +21,7 @@ use world::{EventKind, Sent, workload::Intended};
 use crate::{
     caches::{Asker, Body},
     catalog::Catalog,
-    engine::{Alarm, AlarmKind, Happening, Sim, Witness},
+    engine::{Alarm, AlarmKind, Happening, Sim},
     network::{Connect, Direction},
     slab::Key,
 };
@@ -125,7 +125,7 @@ impl Fetch {
     }
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// Carries out a fetch that the store has begun, for `leader`; `cause` asked for it.
     #[expect(clippy::too_many_arguments, reason = "what the lookup knew")]
     pub(crate) fn start_fetch(

@@ -63,7 +63,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`], before anything has happened.
-pub fn run<W: Witness>(plan: &Plan, scenario: &Scenario, witness: &mut W) -> Result<(Instant, Ledger), RunError> {
+pub fn run(plan: &Plan, scenario: &Scenario, witness: &mut dyn Witness) -> Result<(Instant, Ledger), RunError> {
     let needed = estimate(plan, scenario);
     if needed > plan.memory_max {
         return Err(RunError::Memory { needed, allowed: plan.memory_max });

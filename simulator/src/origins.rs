@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use world::{Effect, EventKind, SiteId};
 
 use crate::{
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     fetches::Arrived,
     hash::mix,
     network::Direction,
@@ -105,7 +105,7 @@ impl Origin {
     }
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     pub(crate) fn handle_at_origin(&mut self, key: Key, serial: u16) {
         let now = self.now;
         let Some(fetch) = self.fetches.get(key).filter(|fetch| fetch.serial == serial) else { return };

@@ -18,7 +18,7 @@ use world::{
 };
 
 use crate::{
-    engine::{Happening, Letter, Order, Sim, Witness},
+    engine::{Happening, Letter, Order, Sim},
     network::{Dialer, Direction},
     origins::Rule,
     slab::Key,
@@ -54,7 +54,7 @@ pub(crate) struct Desired {
     policies: BTreeMap<String, PolicyKind>,
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     pub(crate) fn handle_step(&mut self, number: u32) {
         let scenario = self.scenario;
         let Some(step) = scenario.steps.get(number as usize) else { return };

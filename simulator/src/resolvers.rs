@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use world::{client::Servers, workload::Habits};
 
 use crate::{
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     network::{Dialer, Direction},
     slab::Key,
     viewers::Stand,
@@ -69,7 +69,7 @@ struct Reply {
     scope: u8,
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// A viewer's question has reached its resolver.
     pub(crate) fn handle_at_resolver(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };

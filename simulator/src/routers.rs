@@ -20,7 +20,7 @@ use ipnet::{IpNet, Ipv4Net};
 use world::EventKind;
 
 use crate::{
-    engine::{Happening, Letter, Order, Sim, Witness},
+    engine::{Happening, Letter, Order, Sim},
     network::{Connect, Direction},
     plan::Plan,
     slab::Key,
@@ -85,7 +85,7 @@ pub(crate) fn geo_place(place: &world::Place) -> Option<cdn_core::geo::Place> {
     })
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// A router's answer for a client of a host: nodes, best first, how long it holds and for whom.
     pub(crate) fn route(
         &mut self,

@@ -24,7 +24,7 @@ use world::{
 
 use crate::{
     caches::{Answer, Asker},
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     hash::Mixer,
     network::{Direction, Network},
     plan::Plan,
@@ -198,7 +198,7 @@ impl Viewers {
     }
 }
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// Somebody means to make a request now.
     pub(crate) fn handle_intended(&mut self, intended: &Intended) {
         self.ledger.intended += 1;

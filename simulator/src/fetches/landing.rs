@@ -14,11 +14,11 @@ use world::CacheOutcome;
 use super::{Arrived, FromParent};
 use crate::{
     caches::{Asker, Body, error_head},
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     slab::Key,
 };
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// The response at hand is the answer: what may be stored of it, and who gets it.
     pub(super) fn land(&mut self, key: Key) {
         let now = self.now;

@@ -6,12 +6,12 @@ use cdn_core::Counter;
 
 use crate::{
     caches::Asker,
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     network::Direction,
     slab::Key,
 };
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// Whoever is asked now is not waited for any more; it notices.
     pub(super) fn leave_behind(&mut self, key: Key) {
         let now = self.now;

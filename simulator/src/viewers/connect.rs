@@ -8,7 +8,7 @@ use world::{Sent, client::Race};
 
 use super::{NOBODY, Racing};
 use crate::{
-    engine::{Happening, Sim, Witness},
+    engine::{Happening, Sim},
     network::{Connect, Direction},
     slab::Key,
 };
@@ -19,7 +19,7 @@ const SERVER_FLIGHT_BYTES: u64 = 1300;
 /// A certificate is good for so long before it was issued, for clocks that are slow.
 const CERTIFICATE_BEFORE: Duration = Duration::from_secs(86_400);
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     pub(super) fn start_race(&mut self, key: Key) {
         let (now, options) = (self.now, self.plan.viewer.race);
         let Some(request) = self.requests.get_mut(key) else { return };

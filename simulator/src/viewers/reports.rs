@@ -7,12 +7,12 @@ use world::workload::Intended;
 
 use super::Stand;
 use crate::{
-    engine::{Happening, Letter, Sim, Witness},
+    engine::{Happening, Letter, Sim},
     hash::Mixer,
     network::{Connect, Direction},
 };
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// Tells routers of a round trip, if it is time.
     pub(super) fn report(&mut self, intended: &Intended, stand: Stand, node: u32, rtt: Duration) {
         let key = u64::from(u32::from(stand.block.network())) << 32 | u64::from(node);
