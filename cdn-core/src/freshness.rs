@@ -5,17 +5,17 @@
 
 mod cloudfront;
 mod heuristic;
+mod said;
 mod shared_cache;
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 
+pub use self::said::Said;
 use crate::{
     Instant, WallTime,
-    cache_control::CacheControl,
     distribution::{CachePolicy, CachingRules},
-    http_date::date_of,
     vary::Vary,
 };
 
@@ -31,8 +31,8 @@ const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub struct Arrival<'a> {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers, before anything was removed.
-    pub headers: &'a HeaderMap,
+    /// What its headers say, before anything was removed.
+    pub said: &'a Said,
     /// What its `Vary` demands.
     pub vary: &'a Vary,
     /// When the request that it answers was sent (the last try's, not the first's).
@@ -138,41 +138,30 @@ pub fn assess(arrival: &Arrival<'_>) -> Storing {
 /// The age on arrival (RFC 9111 section 4.2.3, `corrected_initial_age`).
 ///
 /// `Date` counts whole seconds and the response was under way, so a difference of one second says nothing.
-pub fn initial_age(headers: &HeaderMap, requested_at: Instant, responded_at: Instant, date: WallTime) -> Duration {
-    let apparent = match date_of(headers, &header::DATE) {
+pub fn initial_age(said: &Said, requested_at: Instant, responded_at: Instant, date: WallTime) -> Duration {
+    let apparent = match said.sent {
         Some(sent) => u64::try_from(date.unix_secs() - sent.unix_secs()).unwrap_or(0),
         None => 0,
     };
     let apparent = Duration::from_secs(if apparent > 1 { apparent } else { 0 });
-    let corrected = age_value(headers) + responded_at.saturating_since(requested_at);
+    let corrected = said.age + responded_at.saturating_since(requested_at);
     apparent.max(corrected).min(LIFETIME_MAX)
 }
 
 /// What the origin asks for: `s-maxage`, else `max-age`, else `Expires` less `Date`. An `Expires` that is no date lies
 /// in the past (RFC 9111 section 5.3).
-fn asked_lifetime(arrival: &Arrival<'_>, directives: &CacheControl) -> Option<Duration> {
-    if let Some(max_age) = directives.shared_max_age() {
+fn asked_lifetime(arrival: &Arrival<'_>) -> Option<Duration> {
+    if let Some(max_age) = arrival.said.directives.shared_max_age() {
         return Some(max_age.min(LIFETIME_MAX));
     }
-    let expires = arrival.headers.get(header::EXPIRES)?;
-    let sent = date_of(arrival.headers, &header::DATE).unwrap_or(arrival.date);
-    let lifetime = WallTime::from_http_date(expires).map_or(Duration::ZERO, |expires| expires.saturating_since(sent));
+    let sent = arrival.said.sent.unwrap_or(arrival.date);
+    let lifetime = arrival.said.expires?.map_or(Duration::ZERO, |expires| expires.saturating_since(sent));
     Some(lifetime.min(LIFETIME_MAX))
-}
-
-/// The first `Age` that is a number; zero otherwise.
-fn age_value(headers: &HeaderMap) -> Duration {
-    let text = headers.get(header::AGE).and_then(|age| age.to_str().ok()).unwrap_or_default();
-    let first = text.split(',').next().unwrap_or_default().trim();
-    if first.is_empty() || !first.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Duration::ZERO;
-    }
-    Duration::from_secs(first.parse().unwrap_or(u64::MAX)).min(LIFETIME_MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderMap, HeaderName};
 
     use super::*;
     use crate::policies;
@@ -196,7 +185,7 @@ mod tests {
         let headers = headers(lines);
         assess(&Arrival {
             status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
+            said: &Said::of(&headers, policy.rules),
             vary: &Vary::default(),
             requested_at: Instant::ZERO,
             responded_at: Instant::ZERO,
@@ -317,7 +306,7 @@ mod tests {
             let headers = headers(&[("cache-control", directives)]);
             let storing = assess(&Arrival {
                 status: StatusCode::OK,
-                headers: &headers,
+                said: &Said::of(&headers, policy.rules),
                 vary: &Vary::default(),
                 requested_at: Instant::ZERO,
                 responded_at: Instant::ZERO,

@@ -12,7 +12,7 @@ use cdn_core::{
         Conditions, Dress, Facts, Forward, Viewer, XCache, dress, origin_path_and_query, origin_request_headers,
         pop_header, receive_response_headers, receive_viewer_headers, via, withhold,
     },
-    freshness::{Arrival, ERROR_CACHING_MIN_TTL, Storing, assess},
+    freshness::{Arrival, ERROR_CACHING_MIN_TTL, Said, Storing, assess},
     policies,
     store::{Begun, CacheShard, Failed, FetchError, Lookup, Outcome, Served, Storable, StoreSettings, StoredHead},
     vary::Vary,
@@ -166,14 +166,15 @@ impl Edge {
         }
         let vary = Vary::of(&headers, behavior);
         let arrival = |status, headers: &HeaderMap, vary: &Vary| {
+            let policy = behavior.cache_policy();
             assess(&Arrival {
                 status,
-                headers,
+                said: &Said::of(headers, policy.rules),
                 vary,
                 requested_at: self.now,
                 responded_at: self.now,
                 date: self.date(),
-                policy: behavior.cache_policy(),
+                policy,
                 error_ttl_min: ERROR_CACHING_MIN_TTL,
                 authorized: behavior.forwards_authorization_of(request.headers),
             })

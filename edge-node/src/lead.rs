@@ -9,7 +9,7 @@ use cdn_core::{
     conditional::{PRECONDITIONS, Validators},
     disk::{Draft, Ticket, record::RecordHead},
     forward::{self, Conditions},
-    freshness::{self, Arrival, Lifetime, Storing},
+    freshness::{self, Arrival, Lifetime, Said, Storing},
     range::ContentRange,
     store::{Begun, FetchError, Growth, Lacking, NotStored, Outcome, Served, Storable, StorablePart, StoredHead},
     vary::Vary,
@@ -524,7 +524,7 @@ impl Flight {
         let behavior = self.asked.behavior();
         freshness::assess(&Arrival {
             status,
-            headers,
+            said: &Said::of(headers, behavior.cache_policy().rules),
             vary,
             requested_at,
             responded_at,

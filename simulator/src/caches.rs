@@ -12,12 +12,12 @@ use cdn_core::{
     parent_health::ParentHealth,
     store::{CacheShard, FetchId, Found, Lookup, Served, StoreSettings, StoredHead},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use world::CacheOutcome;
 
 use crate::{
     engine::{Alarm, AlarmKind, Happening, Sim},
-    fetches::{Arrived, FromParent},
+    fetches::{Arrived, FromParent, Headers},
     plan::{NodeSpec, Plan},
     slab::Key,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Body {
     pub(crate) is_broken: bool,
     /// It is an error page of the cache's own.
     pub(crate) error: Option<Reason>,
+    /// The configuration by which its head was made fit to be stored, one of the first 256; `None` where it was not.
+    pub(crate) fit_under: Option<u8>,
 }
 
 /// Who asks a cache.
@@ -294,13 +296,16 @@ impl Sim<'_> {
                 let status = body.status;
                 let (outcome, reason) = became(body, outcome, reason);
                 self.count(cache, outcome, reason);
-                let mut stored = served.head.headers();
-                let verdict = headers
-                    .map_or(Verdict::Full, |headers| conditional::evaluate(&Method::GET, headers, status, &stored));
-                stored.insert(header::AGE, HeaderValue::from(served.age.as_secs()));
-                let (status, bytes, headers) = match verdict {
-                    Verdict::NotModified => (StatusCode::NOT_MODIFIED, 0, conditional::not_modified_headers(stored)),
-                    Verdict::Full | Verdict::PreconditionFailed => (status, served.bytes, stored),
+                let stored = Headers::Stored(Arc::clone(&served.head), served.age);
+                let is_current = headers.is_some_and(|headers| {
+                    let lines = served.head.headers();
+                    conditional::evaluate(&Method::GET, headers, status, &lines) == Verdict::NotModified
+                });
+                let (status, bytes, headers) = if is_current {
+                    let lines = conditional::not_modified_headers(stored.lines().into_owned());
+                    (StatusCode::NOT_MODIFIED, 0, Headers::Made(lines))
+                } else {
+                    (status, served.bytes, stored)
                 };
                 let hit = matches!(outcome, CacheOutcome::Hit | CacheOutcome::Collapsed | CacheOutcome::Stale)
                     || matches!(reason, Reason::HitShield | Reason::HitRegional);
@@ -373,7 +378,8 @@ impl Sim<'_> {
             return;
         }
         self.count(cache, CacheOutcome::Error, reason);
-        let body = Body { status, made: None, ends_at: self.now, is_broken: false, error: Some(reason) };
+        let body =
+            Body { status, made: None, ends_at: self.now, is_broken: false, error: Some(reason), fit_under: None };
         match asker {
             Asker::Viewer(key) => {
                 let answer = Answer {
@@ -388,7 +394,7 @@ impl Sim<'_> {
                 self.answer_viewer(key, answer);
             }
             Asker::Cache(key) => {
-                let reply = Reply { status, headers: HeaderMap::new(), bytes: 0, body, hit: false, reason };
+                let reply = Reply { status, headers: Headers::default(), bytes: 0, body, hit: false, reason };
                 self.answer_cache(cache, key, reply);
             }
             Asker::Nobody => {}
@@ -414,7 +420,7 @@ impl Sim<'_> {
             made: body.made,
             ends_at: body.ends_at,
             is_broken: body.is_broken,
-            parent: Some(FromParent { role, hit, reason }),
+            parent: Some(FromParent { role, hit, reason, fit_under: body.fit_under }),
         });
         let serial = fetch.serial;
         self.send_reply(key, serial);
@@ -475,7 +481,7 @@ fn became(body: Body, outcome: CacheOutcome, reason: Reason) -> (CacheOutcome, R
 /// What a cache answers another.
 struct Reply {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Headers,
     bytes: u64,
     body: Body,
     hit: bool,

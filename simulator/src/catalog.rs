@@ -10,11 +10,12 @@ use cdn_core::{
     cache_key::{CacheKey, KeySeed, RequestHead},
     distribution::{CheckedBehavior, Distribution, MethodClass},
     forward::{self, Facts, Viewer},
+    store::StoredHead,
 };
 use http::{HeaderMap, HeaderValue, Method, Version};
 use world::{scenario::Load, workload::path_of};
 
-use crate::hash::Mixer;
+use crate::{fetches::Reading, hash::Mixer};
 
 /// An object as it is asked for.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Catalog {
     distributions: Vec<Arc<Distribution>>,
     loads: Vec<Asks>,
     entries: Vec<Entry>,
+    /// Of the heads of entries that caches passed on to others, what was read of each last.
+    readings: HashMap<u32, Reading, BuildHasherDefault<Mixer>>,
     seed: KeySeed,
     nothing: HeaderMap,
 }
@@ -77,6 +80,7 @@ impl Catalog {
             distributions: distributions.to_vec(),
             loads: loads.iter().map(asks).collect(),
             entries: Vec::new(),
+            readings: HashMap::default(),
             seed,
             nothing: HeaderMap::new(),
         }
@@ -122,6 +126,18 @@ impl Catalog {
         self.entries.push(entry);
         asks.known.insert(object, number);
         Some(number)
+    }
+
+    /// What the head says under which an entry is stored, in the eyes of the next cache.
+    pub(crate) fn read(&mut self, entry: u32, head: &Arc<StoredHead>) -> Option<&Reading> {
+        let known = self.entries.get(entry as usize)?;
+        let behavior = self.distributions.get(usize::from(known.distribution))?.behaviors();
+        let behavior = behavior.get(usize::from(known.behavior))?;
+        let reading = self.readings.entry(entry).or_insert_with(|| Reading::of(head, behavior));
+        if !Arc::ptr_eq(&reading.head, head) {
+            *reading = Reading::of(head, behavior);
+        }
+        Some(reading)
     }
 
     /// The entry of an object that was asked for before.

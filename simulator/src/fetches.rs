@@ -4,6 +4,7 @@
 //! what may be stored by [`cdn_core::freshness`], what becomes of it by the store; as in the live node, here these are only asked in
 //! turn.
 
+mod headers;
 mod landing;
 mod leaving;
 
@@ -18,6 +19,7 @@ use cdn_core::{
 use http::{HeaderMap, StatusCode};
 use world::{EventKind, Sent, workload::Intended};
 
+pub(crate) use self::headers::{Headers, Reading};
 use crate::{
     caches::{Asker, Body},
     catalog::Catalog,
@@ -78,7 +80,7 @@ pub(crate) struct Fetch {
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Headers,
     pub(crate) bytes: u64,
     pub(crate) made: Option<Instant>,
     pub(crate) ends_at: Instant,
@@ -92,6 +94,8 @@ pub(crate) struct FromParent {
     pub(crate) role: Role,
     pub(crate) hit: bool,
     pub(crate) reason: Reason,
+    /// See [`Body::fit_under`].
+    pub(crate) fit_under: Option<u8>,
 }
 
 impl Arrived {
@@ -103,7 +107,7 @@ impl Arrived {
 
     const fn body(&self) -> Body {
         let Self { status, made, ends_at, is_broken, .. } = *self;
-        Body { status, made, ends_at, is_broken, error: None }
+        Body { status, made, ends_at, is_broken, error: None, fit_under: None }
     }
 }
 

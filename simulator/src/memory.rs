@@ -7,8 +7,8 @@ use crate::plan::Plan;
 
 /// A stored response with its head, its place in the table and its name: 580 bytes were measured.
 const ENTRY_BYTES: u64 = 700;
-/// An object of the catalog, with its path and its place in the map.
-const OBJECT_BYTES: u64 = 160;
+/// An object of the catalog, with its path, its place in the map and what its headers say.
+const OBJECT_BYTES: u64 = 560;
 /// A user with a connection: 240 bytes were measured.
 const USER_BYTES: u64 = 320;
 /// Two directions of a link, each with its own stream of chance and the gaps that it remembers.

@@ -18,7 +18,7 @@ use world::{Effect, EventKind, SiteId};
 
 use crate::{
     engine::{Happening, Sim},
-    fetches::Arrived,
+    fetches::{Arrived, Headers},
     hash::mix,
     network::Direction,
     plan::OriginSpec,
@@ -173,7 +173,7 @@ impl Sim<'_> {
         headers.insert(header::DATE, date.http_date());
         fetch.arrived = Some(Arrived {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            headers,
+            headers: Headers::Made(headers),
             bytes: 27,
             made: Some(now),
             ends_at: now,
@@ -223,6 +223,7 @@ impl Sim<'_> {
             let span = Duration::from_secs_f64(bytes as f64 * 8.0 / bps.max(8) as f64);
             ends_at = ends_at.max(now + took + span);
         }
+        let headers = Headers::Made(headers);
         let arrived = Arrived { status, headers, bytes, made: None, ends_at, is_broken: cut, parent: None };
         if let Some(fetch) = self.fetches.get_mut(key) {
             fetch.arrived = Some(arrived);
@@ -249,7 +250,9 @@ impl Sim<'_> {
             fetch.since = None;
             if let Some(arrived) = &mut fetch.arrived {
                 arrived.made = Some(now);
-                arrived.headers.insert(header::DATE, date.http_date());
+                if let Headers::Made(headers) = &mut arrived.headers {
+                    headers.insert(header::DATE, date.http_date());
+                }
             }
             self.send_reply(key, serial);
         }

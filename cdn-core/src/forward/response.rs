@@ -164,7 +164,7 @@ pub fn request_id(random: [u8; 40]) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_data;
+    use crate::{policies, test_data};
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -179,6 +179,40 @@ mod tests {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort_unstable();
         lines.join("\n")
+    }
+
+    /// A cache behind another may store the head that the other has stored.
+    #[test]
+    fn what_is_fit_to_be_stored_comes_out_of_the_next_cache_as_it_went_in() {
+        let lines: &[_] = &[
+            ("cache-control", "max-age=60, no-cache=\"x-secret, set-cookie\""),
+            ("connection", "x-hop, close"),
+            ("x-hop", "1"),
+            ("x-secret", "1"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("vary", "accept-encoding, cookie, origin, x-any"),
+            ("etag", "\"1\""),
+            ("expires", "0"),
+            ("age", "9"),
+            ("x-cache", "Hit from cloudfront"),
+            ("content-length", "5"),
+        ];
+        for cache in ["UseOriginCacheControlHeaders", "CachingOptimized", "CachingDisabled", policies::HONOUR_ORIGIN] {
+            let behavior = test_data::behavior(cache, "");
+            // Whatever the origin leaves out.
+            for left_out in 0..=lines.len() {
+                let sent = lines.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, line)| *line);
+                let mut once = headers(&sent.collect::<Vec<_>>());
+                receive_response_headers(&mut once, &behavior, WallTime::from_unix_secs(0));
+                withhold(&mut once, &behavior);
+                let mut twice = once.clone();
+                twice.insert(header::AGE, HeaderValue::from(7));
+                receive_response_headers(&mut twice, &behavior, WallTime::from_unix_secs(60));
+                withhold(&mut twice, &behavior);
+                assert_eq!(twice, once, "{cache}, without line {left_out}");
+            }
+        }
     }
 
     #[test]

@@ -5,21 +5,20 @@
 
 use std::time::Duration;
 
-use super::{Arrival, LIFETIME_MAX, Lifetime, Refusal, Storing, age_value, asked_lifetime, initial_age};
-use crate::{cache_control::CacheControl, conditional::Validators};
+use super::{Arrival, LIFETIME_MAX, Lifetime, Refusal, Storing, asked_lifetime, initial_age};
 
 /// Decides by CloudFront's tables.
 pub(super) fn assess(arrival: &Arrival<'_>) -> Storing {
-    let directives = CacheControl::of(arrival.headers);
+    let directives = &arrival.said.directives;
     let public = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
     if arrival.authorized && !public {
         return Storing::Refuse(Refusal::Authorization);
     }
-    let asked = asked_lifetime(arrival, &directives);
+    let asked = asked_lifetime(arrival);
     match arrival.status.as_u16() {
-        200 | 203 | 300 | 301 | 302 | 303 | 307 | 308 | 410 => assess_success(arrival, &directives, asked),
+        200 | 203 | 300 | 301 | 302 | 303 | 307 | 308 | 410 => assess_success(arrival, asked),
         // Storable by RFC 9111 section 3 with an explicit lifetime, and in no list of CloudFront's.
-        204 if asked.is_some() => assess_success(arrival, &directives, asked),
+        204 if asked.is_some() => assess_success(arrival, asked),
         404 | 414 | 501 if directives.no_store => Storing::Refuse(Refusal::NoStore),
         404 | 414 | 501 if directives.private => Storing::Refuse(Refusal::Private),
         404 | 414 | 501 if directives.no_cache => Storing::Refuse(Refusal::NoCache),
@@ -31,8 +30,8 @@ pub(super) fn assess(arrival: &Arrival<'_>) -> Storing {
 }
 
 /// CloudFront's TTL table for what is no error.
-fn assess_success(arrival: &Arrival<'_>, directives: &CacheControl, asked: Option<Duration>) -> Storing {
-    let policy = arrival.policy;
+fn assess_success(arrival: &Arrival<'_>, asked: Option<Duration>) -> Storing {
+    let (policy, directives) = (arrival.policy, &arrival.said.directives);
     let (min, max) = (policy.min_ttl, policy.max_ttl.min(LIFETIME_MAX));
     let withdrawn = directives.no_store || directives.private || directives.no_cache;
     if min.is_zero() {
@@ -48,7 +47,7 @@ fn assess_success(arrival: &Arrival<'_>, directives: &CacheControl, asked: Optio
         Some(asked) => asked.max(min).min(max),
         None => policy.default_ttl.max(min).min(max),
     };
-    let initial_age = initial_age(arrival.headers, arrival.requested_at, arrival.responded_at, arrival.date);
+    let initial_age = initial_age(arrival.said, arrival.requested_at, arrival.responded_at, arrival.date);
     // What is old on arrival still gets the minimum: the policy overrides the origin there.
     let fresh_for = ttl.saturating_sub(initial_age).max(min);
     let rest = max.saturating_sub(fresh_for);
@@ -69,7 +68,7 @@ fn assess_success(arrival: &Arrival<'_>, directives: &CacheControl, asked: Optio
     };
     let explicit =
         directives.stale_if_error.is_some_and(|span| !span.is_zero()) || !lifetime.while_revalidate.is_zero();
-    if fresh_for.is_zero() && !explicit && Validators::of(arrival.headers).is_empty() {
+    if fresh_for.is_zero() && !explicit && !arrival.said.has_validator {
         return Storing::Refuse(Refusal::Unusable);
     }
     Storing::Store(lifetime)
@@ -79,7 +78,7 @@ fn assess_success(arrival: &Arrival<'_>, directives: &CacheControl, asked: Optio
 /// that the error came with is taken off: the time that a failing origin took is not time in a cache.
 fn store_error(arrival: &Arrival<'_>, asked: Option<Duration>) -> Storing {
     let ttl = asked.unwrap_or_default().min(arrival.policy.max_ttl).max(arrival.error_ttl_min);
-    let age = age_value(arrival.headers);
+    let age = arrival.said.age;
     let fresh_for = ttl.saturating_sub(age);
     if fresh_for.is_zero() {
         return Storing::Refuse(Refusal::Unusable);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 
-use crate::{WallTime, http_date::date_of};
+use super::Said;
+use crate::WallTime;
 
 /// Share of the time since the last change for which a response counts as fresh, as the RFC suggests: one in ten.
 const SHARE: u32 = 10;
@@ -18,15 +19,22 @@ pub(super) const fn allows(status: StatusCode) -> bool {
 }
 
 /// A tenth of the time from `Last-Modified` to `Date` (or arrival); zero where nothing is known.
-pub(super) fn lifetime(headers: &HeaderMap, arrived: WallTime) -> Duration {
-    let Some(modified) = date_of(headers, &header::LAST_MODIFIED) else { return Duration::ZERO };
-    let sent = date_of(headers, &header::DATE).unwrap_or(arrived);
+pub(super) fn lifetime(said: &Said, arrived: WallTime) -> Duration {
+    let Some(modified) = said.modified else { return Duration::ZERO };
+    let sent = said.sent.unwrap_or(arrived);
     (sent.saturating_since(modified) / SHARE).min(LIFETIME_MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, header};
+
     use super::*;
+    use crate::distribution::CachingRules;
+
+    fn lifetime(headers: &HeaderMap, arrived: WallTime) -> Duration {
+        super::lifetime(&Said::of(headers, CachingRules::Origin), arrived)
+    }
 
     #[test]
     fn a_tenth_of_the_time_since_the_last_change_and_a_day_at_most() {

@@ -7,29 +7,28 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{Arrival, LIFETIME_MAX, Lifetime, Refusal, Storing, asked_lifetime, heuristic, initial_age};
-use crate::{cache_control::CacheControl, conditional::Validators};
+use crate::cache_control::CacheControl;
 
 /// Decides by RFC 9111 section 3 whether a response may be stored, by section 4.2 for how long it is fresh.
 pub(super) fn assess(arrival: &Arrival<'_>) -> Storing {
-    let targeted = CacheControl::targeted(arrival.headers);
-    let is_targeted = targeted.is_some();
-    let directives = targeted.unwrap_or_else(|| CacheControl::of(arrival.headers));
-    if let Some(refusal) = refusal(arrival, &directives) {
+    let said = arrival.said;
+    let directives = &said.directives;
+    if let Some(refusal) = refusal(arrival, directives) {
         return Storing::Refuse(refusal);
     }
-    let explicit = match is_targeted {
+    let explicit = match said.is_targeted {
         true => directives.shared_max_age().map(|max_age| max_age.min(LIFETIME_MAX)),
-        false => asked_lifetime(arrival, &directives),
+        false => asked_lifetime(arrival),
     };
     let heuristic = heuristic::allows(arrival.status) || directives.public;
     let ttl = match explicit {
         Some(ttl) => ttl,
-        None if heuristic => heuristic::lifetime(arrival.headers, arrival.date),
+        None if heuristic => heuristic::lifetime(said, arrival.date),
         None => return Storing::Refuse(Refusal::Status),
     };
-    let lifetime = lifetime(arrival, &directives, ttl);
+    let lifetime = lifetime(arrival, directives, ttl);
     let wanted_stale = !lifetime.while_revalidate.is_zero() || !lifetime.if_error.is_zero();
-    if lifetime.fresh_for.is_zero() && !wanted_stale && Validators::of(arrival.headers).is_empty() {
+    if lifetime.fresh_for.is_zero() && !wanted_stale && !said.has_validator {
         return Storing::Refuse(Refusal::Unusable);
     }
     Storing::Store(lifetime)
@@ -61,7 +60,7 @@ fn refusal(arrival: &Arrival<'_>, directives: &CacheControl) -> Option<Refusal> 
 
 fn lifetime(arrival: &Arrival<'_>, directives: &CacheControl, ttl: Duration) -> Lifetime {
     let max = arrival.policy.max_ttl.min(LIFETIME_MAX);
-    let initial_age = initial_age(arrival.headers, arrival.requested_at, arrival.responded_at, arrival.date);
+    let initial_age = initial_age(arrival.said, arrival.requested_at, arrival.responded_at, arrival.date);
     let fresh_for = if directives.no_cache { Duration::ZERO } else { ttl.min(max).saturating_sub(initial_age) };
     // Sections 4.2.4, 5.2.2.2, 5.2.2.8 and 5.2.2.10: these forbid to use it stale, whatever else is said.
     let never_stale = directives.no_cache
@@ -93,7 +92,7 @@ mod tests {
     use http::{HeaderMap, HeaderName};
 
     use super::*;
-    use crate::{Instant, WallTime, policies, vary::Vary};
+    use crate::{Instant, WallTime, freshness::Said, policies, vary::Vary};
 
     const NOW: WallTime = WallTime::from_unix_secs(1_800_000_000);
 
@@ -103,14 +102,15 @@ mod tests {
         for &(name, value) in lines {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
+        let policy = policies::cache_policy(policies::HONOUR_ORIGIN).unwrap();
         assess(&Arrival {
             status: StatusCode::from_u16(status).unwrap(),
-            headers: &headers,
+            said: &Said::of(&headers, policy.rules),
             vary: &Vary::default(),
             requested_at: Instant::ZERO,
             responded_at: Instant::ZERO,
             date: NOW,
-            policy: &policies::cache_policy(policies::HONOUR_ORIGIN).unwrap(),
+            policy: &policy,
             error_ttl_min: Duration::from_secs(10),
             authorized,
         })

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use cdn_core::{
     Counter, Reason, forward,
-    freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Storing},
+    freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Said, Storing},
     store::{Failed, FetchError, NotStored, Outcome, Served, Storable, StoredHead},
     vary::Vary,
 };
 use http::{HeaderMap, StatusCode};
 use world::CacheOutcome;
 
-use super::{Arrived, FromParent};
+use super::{Arrived, FromParent, Headers};
 use crate::{
     caches::{Asker, Body, error_head},
     engine::{Happening, Sim},
@@ -39,12 +39,21 @@ impl Sim<'_> {
             self.fetch_is_over(key);
             return self.serve(cache, leader, &served, CacheOutcome::Pass, reason, conditions.as_ref());
         };
+        // What another cache has stored under the same configuration was read before.
+        let fit_under = u8::try_from(revision).ok();
+        let is_fit = fit_under.is_some() && arrived.parent.is_some_and(|parent| parent.fit_under == fit_under);
+        let passed_on = match &arrived.headers {
+            Headers::Stored(head, age) if is_fit => {
+                self.catalogs.get_mut(revision).and_then(|catalog| catalog.read(entry, head)).cloned().zip(Some(*age))
+            }
+            _ => None,
+        };
         let Some(head) = self.catalogs.get(revision).and_then(|catalog| catalog.head(entry, None)) else { return };
         let behavior = head.behavior;
-        let assess = |status: StatusCode, headers: &HeaderMap, vary: &Vary| {
+        let assess = |status: StatusCode, said: &Said, vary: &Vary| {
             freshness::assess(&Arrival {
                 status,
-                headers,
+                said,
                 vary,
                 requested_at,
                 responded_at: now,
@@ -54,15 +63,16 @@ impl Sim<'_> {
                 authorized: behavior.forwards_authorization_of(head.headers),
             })
         };
+        let read = |headers: &HeaderMap| Said::of(headers, behavior.cache_policy().rules);
         let receive = |headers: &mut HeaderMap| {
             forward::receive_response_headers(headers, behavior, date);
             forward::withhold(headers, behavior);
         };
         let Some(shard) = self.caches.get_mut(cache).and_then(|host| host.shard(at)) else { return };
         if is_confirmation && let Some(stale) = stale {
-            let mut headers = stale.head.headers_confirmed_by(&arrived.headers, date);
+            let mut headers = stale.head.headers_confirmed_by(&arrived.headers.lines(), date);
             let vary = Vary::of(&headers, behavior);
-            let storing = assess(stale.head.status(), &headers, &vary);
+            let storing = assess(stale.head.status(), &read(&headers), &vary);
             receive(&mut headers);
             let stored = Arc::new(StoredHead::new(stale.head.status(), headers));
             let outcome = match storing {
@@ -95,8 +105,17 @@ impl Sim<'_> {
             }
             return;
         }
-        let vary = Vary::of(&arrived.headers, behavior);
-        let storing = assess(arrived.status, &arrived.headers, &vary);
+        let (storing, vary, stored_head) = match passed_on {
+            Some((reading, age)) => {
+                (assess(arrived.status, &reading.said.with_age(age), &reading.vary), reading.vary, reading.head)
+            }
+            None => {
+                let mut headers = arrived.headers.lines().into_owned();
+                let (vary, said) = (Vary::of(&headers, behavior), read(&headers));
+                receive(&mut headers);
+                (assess(arrived.status, &said, &vary), vary, Arc::new(StoredHead::new(arrived.status, headers)))
+            }
+        };
         let Storing::Store(lifetime) = storing else {
             shard.uncacheable(now, id);
             let served = self.served_of(&arrived);
@@ -105,19 +124,10 @@ impl Sim<'_> {
             self.serve(cache, leader, &served, CacheOutcome::Miss, reason, conditions.as_ref());
             return self.wake(cache, waiters);
         };
-        let mut headers = arrived.headers.clone();
-        receive(&mut headers);
-        let body = arrived.body();
+        let body = Body { fit_under, ..arrived.body() };
         let complete = arrived.ends_at <= now && !arrived.is_broken;
-        let storable = Storable {
-            head: Arc::new(StoredHead::new(arrived.status, headers)),
-            body,
-            bytes: arrived.bytes,
-            complete,
-            lifetime,
-            vary,
-            request: head.headers,
-        };
+        let storable =
+            Storable { head: stored_head, body, bytes: arrived.bytes, complete, lifetime, vary, request: head.headers };
         let outcome = shard.fetched(now, id, storable);
         let served = match outcome {
             Outcome::Stored(served) | Outcome::Arriving(served) => {
@@ -150,7 +160,7 @@ impl Sim<'_> {
     /// What one asker gets of a response that is not stored.
     fn served_of(&self, arrived: &Arrived) -> Served<Body> {
         Served {
-            head: Arc::new(StoredHead::new(arrived.status, arrived.headers.clone())),
+            head: Arc::new(StoredHead::new(arrived.status, arrived.headers.lines().into_owned())),
             body: arrived.body(),
             bytes: arrived.bytes,
             complete: true,
@@ -179,10 +189,9 @@ impl Sim<'_> {
             self.serve(cache, leader, &served, CacheOutcome::Stale, Reason::HitStaleOnError, conditions.as_ref());
             return self.wake(cache, waiters);
         }
-        let headers = HeaderMap::new();
         let storing = freshness::assess(&Arrival {
             status,
-            headers: &headers,
+            said: &Said::of(&HeaderMap::new(), head.behavior.cache_policy().rules),
             vary: &Vary::default(),
             requested_at: now,
             responded_at: now,
@@ -195,7 +204,14 @@ impl Sim<'_> {
             Storing::Store(lifetime) => {
                 let storable = Storable {
                     head: error_head(status),
-                    body: Body { status, made: None, ends_at: now, is_broken: false, error: Some(reason) },
+                    body: Body {
+                        status,
+                        made: None,
+                        ends_at: now,
+                        is_broken: false,
+                        error: Some(reason),
+                        fit_under: None,
+                    },
                     bytes: 0,
                     complete: true,
                     lifetime,

@@ -7,7 +7,7 @@ use cdn_core::{
     Counters, Instant, WallTime,
     cache_key::{KeySeed, RequestHead},
     distribution::{Behavior, CachePolicy, Distribution, DistributionSpec, Origin},
-    freshness::{Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Storing, assess},
+    freshness::{Arrival, ERROR_CACHING_MIN_TTL, Lifetime, Said, Storing, assess},
     policies,
     store::{CacheShard, FetchId, Lookup, Outcome, Storable, StoreSettings, StoredHead},
     vary::Vary,
@@ -108,7 +108,7 @@ impl Edge {
     fn lifetime(&self, requested_at: Instant, responded_at: Instant) -> Lifetime {
         let storing = assess(&Arrival {
             status: StatusCode::OK,
-            headers: &self.response,
+            said: &Said::of(&self.response, self.policy.rules),
             vary: &Vary::default(),
             requested_at,
             responded_at,
