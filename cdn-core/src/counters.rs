@@ -349,11 +349,13 @@ impl Counters {
     }
 
     /// Adds one.
+    #[inline]
     pub fn bump(&self, counter: Counter) {
         self.add(counter, 1);
     }
 
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
         let value = &self.values[counter as usize];
         if self.has_one_writer {

@@ -28,29 +28,30 @@ pub(crate) struct Ahead {
     answered: Vec<Key>,
     conns: Vec<Key>,
     asked: Vec<(usize, CacheKey)>,
-    meant: Vec<Intended>,
+    /// Each with its entry in the first catalog, if it is there.
+    meant: Vec<(Intended, Option<u32>)>,
 }
 
 impl Sim<'_> {
-    /// The request that somebody means to make next.
-    pub(crate) fn next_intended(&mut self) -> Option<Intended> {
+    /// The request that somebody means to make next, and its entry in the first catalog, if it is there.
+    pub(crate) fn next_intended(&mut self) -> Option<(Intended, Option<u32>)> {
         if self.ahead.meant.is_empty() {
-            self.ahead.meant.extend(self.workload.by_ref().take(MEANT_AT_ONCE));
+            let catalog = self.catalogs.first();
+            let known = |intended: &Intended| catalog?.known(intended.load, intended.object);
+            self.ahead.meant.extend(self.workload.by_ref().take(MEANT_AT_ONCE).map(|next| (next, known(&next))));
             self.ahead.meant.reverse();
             self.read_for_meant();
         }
         self.ahead.meant.pop()
     }
 
-    /// Reads what those need who are about to ask: what they ask for, and the connections that they kept.
+    /// Reads what those need who are about to ask: the connections that they kept.
     fn read_for_meant(&mut self) {
-        let Self { ahead, catalogs, viewers, conns, network, .. } = self;
-        if let Some(catalog) = catalogs.first() {
-            let known = ahead.meant.iter().filter_map(|intended| catalog.known(intended.load, intended.object));
-            black_box(known.map(u64::from).sum::<u64>());
-        }
+        let Self { ahead, viewers, conns, network, .. } = self;
         ahead.conns.clear();
-        ahead.conns.extend(ahead.meant.iter().flat_map(|intended| viewers.kept(intended)));
+        for (intended, _) in &ahead.meant {
+            ahead.conns.extend(viewers.kept(intended).into_iter().flatten());
+        }
         read_ways(&ahead.conns, conns, network, Direction::Up);
     }
 
@@ -66,8 +67,10 @@ impl Sim<'_> {
                 _ => {}
             }
         }
-        let both = ahead.arriving.iter().chain(&ahead.answered).filter_map(|key| requests.get(*key));
-        black_box(both.map(Request::glance).fold(0, u64::wrapping_add));
+        for keys in [&ahead.arriving, &ahead.answered] {
+            let glances = keys.iter().filter_map(|key| requests.get(*key)).map(Request::glance);
+            black_box(glances.fold(0, u64::wrapping_add));
+        }
         // Whoever arrives is answered over its way; an answer that has crossed frees its connection for its user.
         ahead.conns.clear();
         ahead.conns.extend(ahead.arriving.iter().filter_map(|key| requests.get(*key)?.conn));
@@ -75,8 +78,9 @@ impl Sim<'_> {
         let answered = ahead.answered.iter().filter_map(|key| requests.get(*key));
         let open = answered.clone().filter_map(|request| conns.get(request.conn?));
         black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
-        let kept = answered.flat_map(|request| viewers.kept(&request.intended));
-        black_box(kept.map(|key| u64::from(key.place)).sum::<u64>());
+        black_box(
+            answered.filter_map(|request| viewers.kept(&request.intended)[1]).map(|key| key.place).fold(0, u32::max),
+        );
         // Nearly always all nodes have the first configuration; one that has another waits for its memory.
         let Some(catalog) = catalogs.first() else { return };
         ahead.asked.clear();

@@ -338,9 +338,9 @@ impl<'a> Sim<'a> {
                 self.read_for_page();
             }
             match (next, at) {
-                (Some(intended), at) if at.is_none_or(|at| intended.at <= at) => {
+                (Some((intended, known)), at) if at.is_none_or(|at| intended.at <= at) => {
                     self.now = intended.at;
-                    self.handle_intended(&intended);
+                    self.handle_intended(&intended, known);
                     next = self.next_intended();
                 }
                 (None, Some(at)) if at > end && self.requests.len() == 0 => break,

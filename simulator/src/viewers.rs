@@ -24,6 +24,7 @@ use world::{
 
 use crate::{
     caches::{Answer, Asker},
+    catalog::Catalog,
     engine::{Happening, Sim},
     hash::Mixer,
     network::{Direction, Network},
@@ -182,10 +183,10 @@ impl Viewers {
     }
 
     /// The connections that a user would use next.
-    pub(crate) fn kept(&self, intended: &Intended) -> impl Iterator<Item = Key> {
+    pub(crate) fn kept(&self, intended: &Intended) -> [Option<Key>; 2] {
         let of_load = self.clients.get(usize::from(intended.load));
         let client = of_load.and_then(|clients| clients.get(intended.user as usize));
-        client.into_iter().flat_map(|client| client.youngest.into_iter().chain(client.idle.last().copied()))
+        client.map_or([None; 2], |client| [client.youngest, client.idle.last().copied()])
     }
 
     fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
@@ -199,13 +200,14 @@ impl Viewers {
 }
 
 impl Sim<'_> {
-    /// Somebody means to make a request now.
-    pub(crate) fn handle_intended(&mut self, intended: &Intended) {
+    /// Somebody means to make a request now, for this entry of the first catalog if that is known.
+    pub(crate) fn handle_intended(&mut self, intended: &Intended, known: Option<u32>) {
         self.ledger.intended += 1;
         if let Some(budget) = self.viewers.budgets.get_mut(usize::from(intended.load)) {
             budget.handle_first();
         }
-        let entry = self.catalogs.first_mut().and_then(|all| all.find(intended.load, intended.object, intended.size));
+        let find = |all: &mut Catalog| all.find(intended.load, intended.object, intended.size);
+        let entry = known.or_else(|| self.catalogs.first_mut().and_then(find));
         let key = self.requests.insert(Request {
             intended: *intended,
             attempt_at: self.now,
