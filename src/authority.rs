@@ -206,6 +206,7 @@ pub(crate) fn certificates(world: &WorldDir, cluster: &Cluster) -> anyhow::Resul
             key_pem: read(&dir.key(distribution.id()))?,
             security_policy: distribution.security_policy(),
             http2: distribution.http2(),
+            http3: false,
         })
     };
     cluster.distributions.iter().map(certificate).collect()

@@ -108,6 +108,7 @@ counters! {
     EdgeTlsResumed, "edge", "edge_tls_resumed_total", Counter, "TLS handshakes that resumed an earlier session";
     EdgeTlsFailed, "edge", "edge_tls_failed_total", Counter, "TLS handshakes that came to nothing: no common version or suite, a name without a certificate, or no TLS";
     EdgeTlsTimeouts, "edge", "edge_tls_timeouts_total", Counter, "TLS handshakes that did not end in time";
+    EdgeQuicRetries, "edge", "edge_quic_retries_total", Counter, "clients of HTTP/3 that had to show first that they are where they say, because as many handshakes as allowed were under way";
     EdgeSignaturesVerified, "edge", "edge_signatures_verified_total", Counter, "signatures of URLs and cookies that had to be verified, and were not known already";
     EdgeSignaturesRefused, "edge", "edge_signatures_refused_total", Counter, "requests refused because of their signature, or for want of one";
     EdgeVerifiedPoliciesFull, "edge", "edge_verified_policies_full_total", Counter, "verified policies forgotten because there were as many as allowed";
@@ -119,7 +120,7 @@ counters! {
     EdgeHeaderTimeouts, "edge", "edge_header_timeouts_total", Counter, "requests whose head did not arrive in time";
     EdgeBodyTimeouts, "edge", "edge_body_timeouts_total", Counter, "requests whose body stopped arriving";
     EdgeIdleTimeouts, "edge", "edge_idle_timeouts_total", Counter, "connections and tunnels closed because nothing happened on them";
-    EdgeWriteTimeouts, "edge", "edge_write_timeouts_total", Counter, "connections closed because the client took nothing of its response";
+    EdgeWriteTimeouts, "edge", "edge_write_timeouts_total", Counter, "connections, and streams of HTTP/3, closed because the client took nothing of its response";
     EdgeCollapsed, "edge", "edge_collapsed_total", Counter, "requests that shared somebody else's fetch";
     EdgeStaleServed, "edge", "edge_stale_served_total", Counter, "requests answered with a stale response";
     EdgeFetchesAbandoned, "edge", "edge_fetches_abandoned_total", Counter, "fetches stopped because nobody wanted them any more";

@@ -4,6 +4,7 @@
 //! the body with an error.
 
 mod counted;
+mod incoming;
 mod shared;
 
 use std::{
@@ -27,6 +28,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::{
     counted::counted,
+    incoming::{Http3Body, RequestBody},
     shared::{Reader, SharedBody, Subscription},
 };
 use crate::{
@@ -89,14 +91,14 @@ impl BodyWatch {
 /// A viewer's body on its way to an origin.
 #[derive(Debug)]
 pub(crate) struct ViewerBody {
-    incoming: Incoming,
+    incoming: RequestBody,
     idle: IdleTimer,
     watch: Arc<BodyWatch>,
     wire: Arc<Wire>,
 }
 
 impl ViewerBody {
-    pub(crate) fn new(incoming: Incoming, idle_timeout: Duration, wire: Arc<Wire>) -> Self {
+    pub(crate) fn new(incoming: RequestBody, idle_timeout: Duration, wire: Arc<Wire>) -> Self {
         Self { incoming, idle: IdleTimer::new(idle_timeout), watch: Arc::new(BodyWatch::new()), wire }
     }
 
@@ -131,6 +133,7 @@ impl Body for OriginRequestBody {
                 body.watch.on_moved();
                 return Poll::Ready(None);
             }
+            Poll::Ready(Some(Err(error))) if error.kind() == io::ErrorKind::InvalidData => Reason::BadRequest,
             Poll::Ready(Some(Err(_))) => body.wire.refusal().unwrap_or(Reason::ClientGone),
             Poll::Pending => {
                 body.watch.waiting.store(true, Ordering::Relaxed);

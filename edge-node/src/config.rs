@@ -186,8 +186,12 @@ pub struct Limits {
     pub tunnel_half_open_timeout: Duration,
     /// How long a tunnel may go on when the node stops; it knows no end of its own to wait for. Default 500 ms.
     pub tunnel_drain_grace: Duration,
-    /// Streams that one HTTP/2 client may have open. Default 128.
+    /// Streams that one client of HTTP/2 or HTTP/3 may have open. Default 128.
     pub h2_streams_max: u32,
+    /// Handshakes of QUIC that may be under way with clients which have not shown yet that they are where they say;
+    /// beyond, each has to show it first (Retry, RFC 9000 section 8.1.2; `edge_quic_retries_total`), which costs it a round
+    /// trip and the node no memory. Default 256.
+    pub quic_unproven_max: usize,
     /// Requests that may wait for somebody else's fetch of one object; more go to the origin. Default 10,000.
     pub waiters_max: u32,
     /// How long a request waits for somebody else's fetch before it tries for itself. Default 60 s.
@@ -246,6 +250,7 @@ impl Default for Limits {
             tunnel_half_open_timeout: Duration::from_secs(5),
             tunnel_drain_grace: Duration::from_millis(500),
             h2_streams_max: 128,
+            quic_unproven_max: 256,
             waiters_max: 10_000,
             wait_max: Duration::from_secs(60),
             admission_keys_max: 1 << 17,

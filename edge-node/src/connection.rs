@@ -7,6 +7,7 @@ mod at_once;
 pub mod fuzzing;
 mod gather;
 mod guard;
+mod http3;
 mod interim;
 mod outgoing;
 mod wire;
@@ -27,7 +28,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use self::{
     at_once::AtOnce,
@@ -36,6 +40,7 @@ use self::{
 };
 pub(crate) use self::{
     guard::ShortWay,
+    http3::Upload,
     outgoing::Outgoing,
     wire::{InFlight, Wire},
 };
@@ -53,7 +58,7 @@ const TOO_MANY: &[u8] =
 
 /// Accepts and serves until `shutdown`, then lets requests finish for the drain grace.
 pub(crate) async fn serve(node: Arc<Node>, listeners: Listeners, shutdown: CancellationToken) -> io::Result<()> {
-    let Listeners { http, https } = listeners;
+    let Listeners { http, https, quic } = listeners;
     let listeners = http.into_iter().map(|listener| (listener, false)).chain(https.into_iter().map(|one| (one, true)));
     let listeners = listeners
         .map(|(listener, is_https)| {
@@ -61,8 +66,21 @@ pub(crate) async fn serve(node: Arc<Node>, listeners: Listeners, shutdown: Cance
             Ok((TcpListener::from_std(listener)?, is_https))
         })
         .collect::<io::Result<Vec<_>>>()?;
+    let quic = match &node.tls {
+        Some(tls) => quic
+            .into_iter()
+            .map(|socket| http3::Listener::new(socket, tls, &node.limits).map(Arc::new))
+            .collect::<io::Result<Vec<_>>>()?,
+        None => Vec::new(),
+    };
     let tasks = node.tasks.clone();
     let front = Arc::new(Front::new(&node));
+    // They go on until the end: who knocks at a node that stops is refused, as nobody else would tell it.
+    let knocking = quic.iter().map(|listener| {
+        let (listener, front, accepted) = (Arc::clone(listener), Arc::clone(&front), tasks.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move { listener.accept(front, accepted).await }))
+    });
+    let knocking: Vec<_> = knocking.collect();
     for (listener, is_https) in listeners {
         let accepting = accept(Arc::clone(&front), listener, is_https, tasks.clone());
         let stop = shutdown.clone();
@@ -80,6 +98,10 @@ pub(crate) async fn serve(node: Arc<Node>, listeners: Listeners, shutdown: Cance
         tracing::warn!(grace = ?node.limits.drain_grace, "requests were still running when the grace ended");
         node.closing.cancel();
         tasks.wait().await;
+    }
+    drop(knocking);
+    for listener in quic {
+        listener.close().await;
     }
     node.pool.drop_idle();
     Ok(())

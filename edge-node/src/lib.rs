@@ -1,6 +1,6 @@
 //! The caching proxy: a node that viewers talk to, or a regional cache or shield that other nodes talk to.
 //!
-//! It speaks HTTP/1.1 and cleartext HTTP/2 to clients and HTTP/1.1 to origins, and acts on what `cdn_core` decides:
+//! It speaks HTTP/1.1, HTTP/2 and HTTP/3 to clients and HTTP/1.1 to origins, and acts on what `cdn_core` decides:
 //! which requests share an object, what is fresh, which origin is asked next. It is handed its listeners and its
 //! connector, so it cannot tell an emulated network from a real one; it has no admin interface of its own, only a
 //! [`Handle`].
@@ -8,7 +8,7 @@
 //! Plain HTTP/1.1 hits take a short way past hyper, through the same steps.
 //!
 //! ```text
-//! connection (guard, hyper) → service (admit) ─► function? → store ──hit──────────────► respond
+//! connection (guard, hyper, h3) → service (admit) ─► function? → store ──hit──────────────► respond
 //!                                  │             └─miss─► disk ─► flight ─► fetch (parents, origin group) ─► respond
 //!                                  ├──► pass ─► fetch
 //!                                  └──► tunnel (WebSocket)
@@ -48,7 +48,11 @@ mod tls;
 mod tunnel;
 mod verify;
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{
+    io,
+    net::{TcpListener, UdpSocket},
+    sync::Arc,
+};
 
 use cdn_core::distribution::DistributionConflict;
 use tokio_util::sync::CancellationToken;
@@ -109,11 +113,13 @@ pub struct Listeners {
     pub http: Vec<TcpListener>,
     /// For HTTPS; used where the config has it.
     pub https: Vec<TcpListener>,
+    /// For HTTP/3, at the addresses and ports of `https`; used where the config has HTTPS.
+    pub quic: Vec<UdpSocket>,
 }
 
 impl From<Vec<TcpListener>> for Listeners {
     fn from(http: Vec<TcpListener>) -> Self {
-        Self { http, https: Vec::new() }
+        Self { http, https: Vec::new(), quic: Vec::new() }
     }
 }
 

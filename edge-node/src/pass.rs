@@ -9,11 +9,10 @@ use cdn_core::{
 };
 use http::{Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::{
     asked::Asked,
-    body::{ResponseBody, Source, ViewerBody},
+    body::{RequestBody, ResponseBody, Source, ViewerBody},
     fetch::{FetchFailure, Fetched, Want, fetch},
     lead, miss,
     purge::purge,
@@ -22,7 +21,12 @@ use crate::{
 };
 
 /// Sends the request to the origin as it is, and its response to the viewer.
-pub(crate) async fn pass(case: Case, asked: Asked, body: Option<Incoming>, reason: Reason) -> Response<ResponseBody> {
+pub(crate) async fn pass(
+    case: Case,
+    asked: Asked,
+    body: Option<RequestBody>,
+    reason: Reason,
+) -> Response<ResponseBody> {
     let node = std::sync::Arc::clone(&case.node);
     node.counters.bump(Counter::EdgePasses);
     let mut story = Story::new(XCache::Miss, reason, node.clock.now() - case.began);

@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 use crate::{
     access_log::{self, Standard},
     asked::Asked,
-    body::{Accounts, ResponseBody},
+    body::{Accounts, RequestBody, ResponseBody},
     config::Tier,
     connection::{InFlight, Wire},
     error_pages::{self, Held, HeldBack, PageRequest},
@@ -64,7 +64,7 @@ pub(crate) struct ViewerService {
 }
 
 /// A connection by TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Secure {
     /// Whom the viewer asked for (SNI, RFC 6066 section 3).
     pub(crate) name: Option<Arc<str>>,
@@ -113,6 +113,13 @@ impl Service<Request<Incoming>> for ViewerService {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let (in_flight, refused) = self.wire.on_request();
+        self.answer(request.map(RequestBody::Hyper), in_flight, refused)
+    }
+}
+
+impl ViewerService {
+    /// Answers a request, or why it is refused.
+    pub(crate) fn answer(&self, request: Request<RequestBody>, in_flight: InFlight, refused: Option<Reason>) -> Answer {
         let node = &self.node;
         if refused.is_none() && request.uri().path() == HEALTH_PATH {
             return Answer::Now(Some(health(node, request.method())));
@@ -134,10 +141,8 @@ impl Service<Request<Incoming>> for ViewerService {
             },
         }
     }
-}
 
-impl ViewerService {
-    fn decide(&self, mut case: Case, mut parts: Parts, body: Incoming) -> Answer {
+    fn decide(&self, mut case: Case, mut parts: Parts, body: RequestBody) -> Answer {
         let checked = self.admit(&mut case, &mut parts, !body.is_end_stream(), Way::Long);
         match case.page.take() {
             Some(page) => error_pages::with_pages(case, page, |case| self.carry_out(case, checked, parts, body)),
@@ -146,7 +151,7 @@ impl ViewerService {
     }
 
     /// Answers what was admitted, and what was not.
-    fn carry_out(&self, case: Case, checked: Result<Admitted, Reason>, parts: Parts, body: Incoming) -> Answer {
+    fn carry_out(&self, case: Case, checked: Result<Admitted, Reason>, parts: Parts, body: RequestBody) -> Answer {
         let node = &self.node;
         let admitted = match checked {
             Ok(admitted) => admitted,
@@ -304,7 +309,7 @@ impl ViewerService {
 }
 
 /// Steps 12 and on: from the store, from behind, or through a tunnel.
-fn serve(case: Case, asked: Asked, upgrade: Option<(HeaderValue, OnUpgrade)>, body: Incoming) -> Answer {
+fn serve(case: Case, asked: Asked, upgrade: Option<(HeaderValue, OnUpgrade)>, body: RequestBody) -> Answer {
     if let Some((protocol, on_upgrade)) = upgrade {
         return Answer::Later(Box::pin(crate::tunnel::open(case, asked, protocol, on_upgrade)));
     }

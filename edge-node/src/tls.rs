@@ -3,18 +3,24 @@
 //! Which versions and suites a policy allows is [`cdn_core::security_policy`]'s to say. Certificates can be replaced while
 //! connections are open: those keep what they began with.
 
-use std::{collections::BTreeMap, fmt, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use cdn_core::{
     Counter, Counters,
     security_policy::{CipherSuite, SecurityPolicy},
 };
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use rustls::{
     CipherSuite as Code, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::Acceptor,
+    server::{Acceptor, ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
     version,
 };
 use tokio::{
@@ -22,6 +28,8 @@ use tokio::{
     time::{Duration, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::service::Secure;
 
 /// A certificate and for whom it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +44,8 @@ pub struct Certificate {
     pub security_policy: SecurityPolicy,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// Whether HTTP/3 is offered.
+    pub http3: bool,
 }
 
 /// Why a certificate cannot be used.
@@ -57,18 +67,28 @@ pub enum CertificateError {
 /// Every certificate, ready.
 #[derive(Debug, Default)]
 struct Table {
-    by_name: BTreeMap<String, Arc<ServerConfig>>,
+    by_name: BTreeMap<String, Arc<Ready>>,
     /// By the name without its first label.
-    by_wildcard: BTreeMap<String, Arc<ServerConfig>>,
+    by_wildcard: BTreeMap<String, Arc<Ready>>,
     /// For viewers that name nobody: the first one's.
-    default: Option<Arc<ServerConfig>>,
+    default: Option<Arc<Ready>>,
+}
+
+/// A certificate, ready.
+#[derive(Debug)]
+struct Ready {
+    /// For TLS on TCP.
+    config: Arc<ServerConfig>,
+    security_policy: SecurityPolicy,
+    /// For QUIC, where HTTP/3 is offered.
+    http3: Option<Arc<CertifiedKey>>,
 }
 
 impl Table {
     fn new(certificates: &[Certificate]) -> Result<Self, CertificateError> {
         let mut table = Self::default();
         for certificate in certificates {
-            let config = Arc::new(config_of(certificate)?);
+            let config = Arc::new(ready(certificate)?);
             for name in &certificate.names {
                 match name.strip_prefix("*.") {
                     Some(rest) => table.by_wildcard.insert(rest.to_owned(), Arc::clone(&config)),
@@ -80,14 +100,14 @@ impl Table {
         Ok(table)
     }
 
-    fn find(&self, name: Option<&str>) -> Option<&Arc<ServerConfig>> {
+    fn find(&self, name: Option<&str>) -> Option<&Arc<Ready>> {
         let Some(name) = name else { return self.default.as_ref() };
         let name = name.to_ascii_lowercase();
         self.by_name.get(&name).or_else(|| self.by_wildcard.get(name.split_once('.').map_or("", |(_, rest)| rest)))
     }
 }
 
-fn config_of(certificate: &Certificate) -> Result<ServerConfig, CertificateError> {
+fn ready(certificate: &Certificate) -> Result<Ready, CertificateError> {
     let name = || certificate.names.first().cloned().unwrap_or_default();
     let unusable = |error: rustls::Error| CertificateError::Unusable { name: name(), why: error.to_string() };
     let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -97,7 +117,9 @@ fn config_of(certificate: &Certificate) -> Result<ServerConfig, CertificateError
     let policy = certificate.security_policy;
     let versions: &[&SupportedProtocolVersion] =
         if policy.allows_tls12() { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider(policy)))
+    let provider = Arc::new(provider(policy));
+    let http3 = certificate.http3.then(|| CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider));
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(unusable)?
         .with_no_client_auth()
@@ -109,7 +131,8 @@ fn config_of(certificate: &Certificate) -> Result<ServerConfig, CertificateError
         if certificate.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     config.ticketer = ring::Ticketer::new().map_err(unusable)?;
     config.send_tls13_tickets = 1;
-    Ok(config)
+    let http3 = http3.transpose().map_err(unusable)?.map(Arc::new);
+    Ok(Ready { config: Arc::new(config), security_policy: policy, http3 })
 }
 
 /// What `policy` allows of what the library can.
@@ -169,22 +192,73 @@ impl fmt::Display for TlsSession {
     }
 }
 
+/// Who is asked for in one handshake of QUIC, and what is agreed on there.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    table: Arc<Table>,
+    secure: OnceLock<Secure>,
+}
+
+impl Chosen {
+    /// What the handshake said, once it has been shaken.
+    pub(crate) fn secure(&self) -> Option<Secure> {
+        self.secure.get().cloned()
+    }
+}
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
+        let ready = self.table.find(name)?;
+        let key = ready.http3.as_ref()?;
+        // The library takes the first of our suites that the client offers, and does not say which that was.
+        let offered = |suite: &CipherSuite| suite.is_tls13() && hello.cipher_suites().contains(&code_of(*suite));
+        let suite = CipherSuite::ALL.into_iter().find(offered).filter(|suite| ready.security_policy.allows(*suite))?;
+        let session = TlsSession { protocol: "TLSv1.3", cipher: suite.openssl_name(), is_resumed: false };
+        let _ = self.secure.set(Secure { name: name.map(Into::into), session });
+        Some(Arc::clone(key))
+    }
+}
+
 /// Everything that TLS connections share.
 #[derive(Debug)]
 pub(crate) struct Tls {
     table: ArcSwap<Table>,
+    /// For QUIC, without anybody's certificate.
+    quic: ServerConfig,
     handshake_timeout: Duration,
 }
 
 impl Tls {
     pub(crate) fn new(certificates: &[Certificate], handshake_timeout: Duration) -> Result<Self, CertificateError> {
-        Ok(Self { table: ArcSwap::from_pointee(Table::new(certificates)?), handshake_timeout })
+        let table = Table::new(certificates)?;
+        let nobody = Arc::new(Chosen { table: Arc::default(), secure: OnceLock::new() });
+        let unusable =
+            |error: rustls::Error| CertificateError::Unusable { name: "HTTP/3".into(), why: error.to_string() };
+        let mut quic = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(nobody);
+        quic.ignore_client_order = true;
+        quic.alpn_protocols = vec![b"h3".to_vec()];
+        quic.send_tls13_tickets = 0;
+        Ok(Self { table: ArcSwap::from_pointee(table), quic, handshake_timeout })
     }
 
     /// Replaces all certificates, or none where one cannot be used.
     pub(crate) fn set(&self, certificates: &[Certificate]) -> Result<(), CertificateError> {
         self.table.store(Arc::new(Table::new(certificates)?));
         Ok(())
+    }
+
+    /// What one handshake of QUIC is shaken with, and what will be known of it. No session is resumed: without early data
+    /// that would save no round trip.
+    pub(crate) fn quic(&self) -> Result<(Arc<QuicServerConfig>, Arc<Chosen>), NoInitialCipherSuite> {
+        let chosen = Arc::new(Chosen { table: self.table.load_full(), secure: OnceLock::new() });
+        let mut config = ServerConfig::clone(&self.quic);
+        config.cert_resolver = Arc::clone(&chosen) as _;
+        Ok((Arc::new(config.try_into()?), chosen))
     }
 
     /// Shakes hands on `io`, and says which name the viewer asked for. `None` where it comes to nothing; why is counted.
@@ -219,7 +293,7 @@ impl Tls {
     ) -> io::Result<(TlsStream<T>, Option<Arc<str>>)> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
         let name: Option<Arc<str>> = start.client_hello().server_name().map(Into::into);
-        let config = self.table.load().find(name.as_deref()).cloned();
+        let config = self.table.load().find(name.as_deref()).map(|ready| Arc::clone(&ready.config));
         // CloudFront drops the connection where it has no certificate for the name.
         let config = config.ok_or_else(|| io::Error::other(format!("no certificate for {name:?}")))?;
         Ok((start.into_stream(config).await?, name))

@@ -46,7 +46,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     for address in frame.plan.addresses.https() {
         https.push(ipv6::listen(address).with_context(|| format!("cannot listen on {address}"))?);
     }
-    let listeners = Listeners { http: listeners, https };
+    let listeners = Listeners { http: listeners, https, quic: vec![] };
     let (edge, handle) = Edge::build(config(&frame)?, listeners, edge_node::boxed(dialer))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],

@@ -62,7 +62,7 @@ pub(crate) fn serve(options: Options) {
     runtime.block_on(async {
         let listener = std::net::TcpListener::bind(options.address).expect("the port is free");
         let listeners = match options.tls {
-            true => Listeners { http: vec![], https: vec![listener] },
+            true => Listeners { https: vec![listener], ..Listeners::default() },
             false => Listeners::from(vec![listener]),
         };
         let (edge, handle) = Edge::build(config, listeners, edge_node::tcp()).expect("a node");
@@ -134,6 +134,7 @@ fn https() -> HttpsConfig {
         key_pem: read("leaf.key"),
         security_policy: SecurityPolicy::default(),
         http2: true,
+        http3: false,
     };
     HttpsConfig { certificates: vec![certificate], port: 443 }
 }

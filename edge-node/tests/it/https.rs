@@ -38,14 +38,21 @@ pub(crate) fn authority() -> &'static (rcgen::Certificate, Issuer<'static, KeyPa
     })
 }
 
-fn certificate(names: &[&str], security_policy: SecurityPolicy) -> Certificate {
+pub(crate) fn certificate(names: &[&str], security_policy: SecurityPolicy) -> Certificate {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names.clone()).unwrap().signed_by(&key, &authority().1).unwrap();
-    Certificate { names, chain_pem: leaf.pem(), key_pem: key.serialize_pem(), security_policy, http2: true }
+    Certificate {
+        names,
+        chain_pem: leaf.pem(),
+        key_pem: key.serialize_pem(),
+        security_policy,
+        http2: true,
+        http3: true,
+    }
 }
 
-fn client(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn client(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(authority().0.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -69,8 +76,19 @@ async fn ask(stream: &mut TlsStream<TcpStream>, host: &str, path: &str) -> Strin
     String::from_utf8(answer).unwrap()
 }
 
-/// A node with HTTP and HTTPS, and where the latter is.
-fn start(mut setup: Setup, certificates: Vec<Certificate>) -> (Running, SocketAddr) {
+/// What HTTPS and HTTP/3 listen on: one port, of TCP and of UDP.
+fn both_at_one_port() -> (std::net::TcpListener, std::net::UdpSocket) {
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Somebody else may have the same port of UDP.
+        if let Ok(socket) = std::net::UdpSocket::bind(listener.local_addr().unwrap()) {
+            return (listener, socket);
+        }
+    }
+}
+
+/// A node with HTTP, and where it has HTTPS and HTTP/3.
+pub(crate) fn start(mut setup: Setup, certificates: Vec<Certificate>) -> (Running, SocketAddr) {
     let mut distributions = vec![Arc::new(Distribution::new(setup.spec).unwrap())];
     let origins = [("app".to_owned(), Origin::new("app.test"))].into();
     let behavior = Behavior::new("app", policies::cache_policy("CachingOptimized").unwrap());
@@ -80,13 +98,13 @@ fn start(mut setup: Setup, certificates: Vec<Certificate>) -> (Running, SocketAd
     setup.config.distributions = distributions;
     setup.config.https = Some(HttpsConfig { certificates, port: 4443 });
     let listen = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listeners = Listeners { http: vec![listen()], https: vec![listen()] };
-    let address = listeners.http[0].local_addr().unwrap();
-    let https = listeners.https[0].local_addr().unwrap();
+    let (http, (https, quic)) = (listen(), both_at_one_port());
+    let (address, secure) = (http.local_addr().unwrap(), https.local_addr().unwrap());
+    let listeners = Listeners { http: vec![http], https: vec![https], quic: vec![quic] };
     let (edge, handle) = Edge::build(setup.config, listeners, edge_node::tcp()).unwrap();
     let stop = CancellationToken::new();
     let ended = Some(tokio::spawn(edge.serve(stop.clone())));
-    (Running { address, handle, stop, ended }, https)
+    (Running { address, handle, stop, ended }, secure)
 }
 
 const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];

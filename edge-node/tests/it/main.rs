@@ -10,6 +10,7 @@ mod functions;
 mod golden;
 mod hostile;
 mod http2;
+mod http3;
 mod https;
 mod https_origins;
 mod inflight;
