@@ -197,7 +197,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// The file system refuses.
-pub(crate) fn certificates(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<Vec<Certificate>> {
+pub(crate) fn certificates(world: &WorldDir, distributions: &[Arc<Distribution>]) -> anyhow::Result<Vec<Certificate>> {
     let dir = world.authority();
     let certificate = |distribution: &Arc<Distribution>| {
         Ok(Certificate {
@@ -205,11 +205,11 @@ pub(crate) fn certificates(world: &WorldDir, cluster: &Cluster) -> anyhow::Resul
             chain_pem: read(&dir.chain(distribution.id()))?,
             key_pem: read(&dir.key(distribution.id()))?,
             security_policy: distribution.security_policy(),
-            http2: distribution.http2(),
-            http3: false,
+            http2: distribution.http_version().http2(),
+            http3: distribution.http_version().http3(),
         })
     };
-    cluster.distributions.iter().map(certificate).collect()
+    distributions.iter().map(certificate).collect()
 }
 
 fn params(world: &str, key: &KeyPair) -> CertificateParams {

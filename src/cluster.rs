@@ -362,6 +362,7 @@ impl Cluster {
             };
             all.extend(node.addresses.viewer_facing().map(|address| (address, what, Transport::Tcp)));
             all.extend(node.addresses.https().map(|address| (address, "edges, HTTPS", Transport::Tcp)));
+            all.extend(node.addresses.https().map(|address| (address, "edges, HTTP/3", Transport::Udp)));
             all.extend(admin.map(|address| (address, "admin", Transport::Tcp)));
             if let Some(dns) = dns {
                 all.extend([(dns, "DNS", Transport::Udp), (dns, "DNS", Transport::Tcp)]);

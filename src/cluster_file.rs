@@ -224,7 +224,8 @@ pub(crate) struct DistributionFile {
     /// by name stand for the first. Default `TLSv1.2_2021`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) security_policy: Option<String>,
-    /// `http2` (and HTTP/1.1) or `http1.1` alone, over HTTPS. Default `http2`.
+    /// What is spoken over HTTPS beside HTTP/1.1, as in CloudFront: `http1.1` (nothing), `http2`, `http3`, `http2and3`.
+    /// Default `http2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http_version: Option<String>,
     /// Countries in which alone it is served (ISO 3166-1 alpha-2); viewers elsewhere get 403. Default: all.
@@ -506,8 +507,8 @@ pub(crate) struct DnsFile {
     /// hour. 1h to 36d. Default 1d.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookie_rollover: Option<Span>,
-    /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/1.1 and, by its `http_version`, HTTP/2 at the port
-    /// of HTTPS, with the addresses of the chosen edges as hints. Default true where edges speak HTTPS; browsers that see one use it.
+    /// Whether names of distributions have HTTPS records (RFC 9460): HTTP/1.1 and, by its `http_version`, HTTP/2 and HTTP/3 at
+    /// the port of HTTPS, with the addresses of the chosen edges as hints. Default true where edges speak HTTPS; browsers that see one use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) https_records: Option<bool>,
     /// Aliases (CNAME, DNAME) that one answer follows, 1 to 64. Default 16.

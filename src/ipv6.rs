@@ -6,7 +6,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket},
     pin::Pin,
 };
 
@@ -102,6 +102,22 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind_device(Some(LOOPBACK_DEVICE.as_bytes()))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Takes datagrams at `address`, over IPv6 as [`listen`] does.
+///
+/// # Errors
+/// Whatever the system says, usually that the port is taken.
+pub(crate) fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    if address.is_ipv4() {
+        return UdpSocket::bind(address);
+    }
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(true)?;
+    socket.set_freebind_v6(true)?;
+    socket.bind_device(Some(LOOPBACK_DEVICE.as_bytes()))?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use crate::ipv6;
@@ -117,7 +117,7 @@ pub(crate) fn check_free(addresses: &[(SocketAddr, &'static str, Transport)]) ->
     for &(address, what, transport) in addresses {
         let bound = match transport {
             Transport::Tcp => ipv6::listen(address).map(drop),
-            Transport::Udp => UdpSocket::bind(address).map(drop),
+            Transport::Udp => ipv6::datagrams(address).map(drop),
         };
         if let Err(error) = bound {
             let owner = owner_of(address.port(), transport);

@@ -17,6 +17,7 @@ use crate::{
     error_pages::ErrorPage,
     functions::Function,
     geo_restriction::GeoRestriction,
+    http_version::HttpVersion,
     origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
     response_headers::ResponseHeadersPolicy,
     security_policy::SecurityPolicy,
@@ -53,8 +54,8 @@ pub struct DistributionSpec {
     pub default_behavior: Behavior,
     /// What viewers may speak over HTTPS.
     pub security_policy: SecurityPolicy,
-    /// Whether viewers may speak HTTP/2 over HTTPS.
-    pub http2: bool,
+    /// What of HTTP viewers may speak over HTTPS.
+    pub http_version: HttpVersion,
     /// What viewers get in the place of errors, and for how long errors are kept.
     pub error_pages: Vec<ErrorPage>,
     /// In which countries it is served.
@@ -79,7 +80,7 @@ impl DistributionSpec {
             behaviors: Vec::new(),
             default_behavior,
             security_policy: SecurityPolicy::default(),
-            http2: true,
+            http_version: HttpVersion::default(),
             error_pages: Vec::new(),
             geo_restriction: GeoRestriction::default(),
             continuous_deployment: None,

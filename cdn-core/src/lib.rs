@@ -28,6 +28,7 @@ pub mod geo;
 pub mod geo_restriction;
 pub mod health;
 mod http_date;
+pub mod http_version;
 pub mod ids;
 pub mod invalidation;
 pub mod origin_group;

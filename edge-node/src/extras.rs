@@ -1,5 +1,5 @@
 //! What is put on a response beside CloudFront's own headers: the behavior's response headers policy, and cookies of the
-//! edge itself.
+//! edge itself, and that HTTP/3 is spoken.
 //!
 //! Decides nothing: [`cdn_core::response_headers`] does. A request has extras only where something asks for them, so that
 //! plain hits pay nothing.
@@ -24,23 +24,25 @@ pub(crate) fn draw_of(request_id: &HeaderValue) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extras {
     policy: Option<(Arc<ResponseHeadersPolicy>, Asking)>,
-    set_cookie: Option<HeaderValue>,
+    own: Own,
+}
+
+/// What the edge says by itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Own {
+    pub(crate) set_cookie: Option<HeaderValue>,
+    pub(crate) alt_svc: Option<HeaderValue>,
 }
 
 impl Extras {
     /// What responses to a request get that `behavior` serves; `None` for nothing.
-    pub(crate) fn of(
-        behavior: &CheckedBehavior,
-        method: &Method,
-        headers: &HeaderMap,
-        set_cookie: Option<HeaderValue>,
-    ) -> Option<Box<Self>> {
+    pub(crate) fn of(behavior: &CheckedBehavior, method: &Method, headers: &HeaderMap, own: Own) -> Option<Box<Self>> {
         let policy = behavior.response_headers();
-        if policy.is_none() && set_cookie.is_none() {
+        if policy.is_none() && own.set_cookie.is_none() && own.alt_svc.is_none() {
             return None;
         }
         let policy = policy.map(|policy| (Arc::clone(policy), Asking::of(method, headers)));
-        Some(Box::new(Self { policy, set_cookie }))
+        Some(Box::new(Self { policy, own }))
     }
 
     /// Puts them on a response that has no header of CloudFront's yet.
@@ -48,7 +50,10 @@ impl Extras {
         if let Some((policy, asking)) = &self.policy {
             policy.apply(asking, fields);
         }
-        if let Some(cookie) = &self.set_cookie {
+        if let Some(alt_svc) = &self.own.alt_svc {
+            fields.insert(header::ALT_SVC, alt_svc.clone());
+        }
+        if let Some(cookie) = &self.own.set_cookie {
             fields.append(header::SET_COOKIE, cookie.clone());
         }
     }

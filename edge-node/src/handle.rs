@@ -144,6 +144,11 @@ impl Handle {
         self.node.tls.as_ref().map_or(Ok(()), |tls| tls.set(certificates))
     }
 
+    /// What it serves at the moment.
+    pub fn distributions(&self) -> Vec<Arc<Distribution>> {
+        self.node.distributions.load().iter().cloned().collect()
+    }
+
     /// Replaces the keys of all key groups, at once and for whole requests. What is stored stays.
     ///
     /// # Errors

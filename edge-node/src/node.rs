@@ -16,6 +16,7 @@ use cdn_core::{
     distribution::{CheckedBehavior, Distribution, Distributions},
     forward::{self, Facts, Purge, Viewer},
     geo_restriction::{Country, GeoRestriction},
+    http_version,
     invalidation::InvalidationPattern,
     parent_debts::ParentDebts,
     parent_health::ParentHealth,
@@ -44,6 +45,30 @@ use crate::{
     store::Store,
     tls::Tls,
 };
+
+/// What viewers are told of HTTP/3, ready.
+#[derive(Debug)]
+pub(crate) struct AltSvc {
+    https_port: u16,
+    /// For those that something leads here.
+    usual: HeaderValue,
+    /// For those that wrote our port.
+    own: HeaderValue,
+}
+
+impl AltSvc {
+    fn new(https_port: u16) -> Self {
+        let value =
+            |port| HeaderValue::try_from(http_version::alt_svc(port)).unwrap_or(HeaderValue::from_static("clear"));
+        Self { https_port, usual: value(443), own: value(https_port) }
+    }
+
+    /// For whoever asks for `host`.
+    pub(crate) fn at(&self, host: &str) -> HeaderValue {
+        let own = http_version::port_of_viewer(host, self.https_port) == self.https_port;
+        if own { self.own.clone() } else { self.usual.clone() }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -77,6 +102,7 @@ pub(crate) struct Node {
     pub(crate) tls: Option<Tls>,
     /// The port that redirects to HTTPS name.
     pub(crate) https_port: u16,
+    pub(crate) alt_svc: AltSvc,
     pub(crate) pool: Pool,
     pub(crate) encoders: Encoders,
     pub(crate) pop_header: HeaderValue,
@@ -152,6 +178,7 @@ impl Node {
             disk,
             tls: tls.map_err(BuildError::Certificate)?,
             https_port: https.map_or(443, |https| https.port),
+            alt_svc: AltSvc::new(https.map_or(443, |https| https.port)),
             signatures: Signatures::new(KeySeed::new(random.random()), config.limits.verified_policies_max, wall),
             functions: Functions::new(functions, Arc::clone(&counters)),
             pool,

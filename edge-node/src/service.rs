@@ -37,7 +37,7 @@ use crate::{
     config::Tier,
     connection::{InFlight, Wire},
     error_pages::{self, Held, HeldBack, PageRequest},
-    extras::{Extras, draw_of},
+    extras::{Extras, Own, draw_of},
     functions::{self, After},
     node::Node,
     pass::is_error,
@@ -253,7 +253,9 @@ impl ViewerService {
         let place = by_edge.unwrap_or_else(|| distribution.place_for(path));
         let behavior = distribution.behavior_at(place);
         if node.tier == Tier::Edge {
-            case.extras = Extras::of(behavior, &parts.method, &parts.headers, set_cookie);
+            let told = viewer.https && distribution.http_version().http3();
+            let alt_svc = told.then(|| node.alt_svc.at(host.to_str().unwrap_or_default()));
+            case.extras = Extras::of(behavior, &parts.method, &parts.headers, Own { set_cookie, alt_svc });
             if way == Way::Long && distribution.error_pages().has_pages() {
                 let (distribution, host) = (Arc::clone(distribution), host.clone());
                 let (headers, viewer, secure) = (parts.headers.clone(), viewer.clone(), self.secure.clone());

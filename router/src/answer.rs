@@ -144,7 +144,7 @@ pub(crate) fn reply<'a>(published: &'a Published, question: Question<'_>, turn: 
     let https = HttpsEndpoint {
         // Nobody is told of a port where edges speak none.
         port: published.zones.routed_types().https.unwrap_or_default(),
-        http2: published.http2.get(host).copied().unwrap_or_default(),
+        http_version: published.http_versions.get(host).copied().unwrap_or_default(),
     };
     let routed = Routed { snapshot, subject, answer: chosen, https };
     if routed.addresses().next().is_none() {

@@ -12,6 +12,7 @@ use cdn_core::{
     dns_cookie::CookieSecrets,
     framing::HeadLimits,
     geo::GeoPrefix,
+    http_version::HttpVersion,
     response_rate::ResponseRateOptions,
     routing::{Host, KeptOptions, Pop, RoutingOptions},
     zone::{Conflict, InvalidDomainName, Name, Record},
@@ -111,8 +112,8 @@ pub struct DistributionNames {
     /// Alternate domain names; `*.` is allowed as the left-most label. Each lies in a zone that the router serves for
     /// it: the last two labels of the name, unless that is in the CDN's own zone.
     pub aliases: Vec<String>,
-    /// Whether its HTTPS records offer HTTP/2 beside HTTP/1.1.
-    pub http2: bool,
+    /// What its HTTPS records offer.
+    pub http_version: HttpVersion,
 }
 
 /// DNS cookies (RFC 7873).

@@ -20,6 +20,7 @@ use cdn_core::{
     estimate::BeaconRefused,
     geo::GeoMap,
     health::{HealthState, ProbeError, quorum::QuorumOptions},
+    http_version::HttpVersion,
     response_rate::{ResponseRate, ResponseRateOptions},
     routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot},
     zone::Zones,
@@ -39,8 +40,8 @@ use crate::{
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
     pub(crate) zones: Arc<Zones>,
-    /// Whether HTTPS records offer HTTP/2, by the position of the distribution.
-    pub(crate) http2: Arc<[bool]>,
+    /// What HTTPS records offer, by the position of the distribution.
+    pub(crate) http_versions: Arc<[HttpVersion]>,
     /// Of the snapshot's PoPs, in their order.
     pub(crate) tallies: Box<[Arc<PopTally>]>,
 }
@@ -125,8 +126,8 @@ impl Control {
         decisions.keep(&snapshot);
         let tally = Tally::default();
         let tallies = tally.of(snapshot.pops());
-        let http2: Arc<[bool]> = config.distributions.iter().map(|distribution| distribution.http2).collect();
-        let published = Published { snapshot, zones: Arc::clone(&zones), http2, tallies };
+        let http_versions = config.distributions.iter().map(|distribution| distribution.http_version).collect();
+        let published = Published { snapshot, zones: Arc::clone(&zones), http_versions, tallies };
         Ok(Self {
             counters,
             tally,
@@ -323,8 +324,8 @@ impl Control {
         self.counters.set(Counter::RouterEdgesBounded, snapshot.bounded_edges() as u64);
         self.counters.add(Counter::RouterSnapshotsForgotten, self.decisions().keep(&snapshot));
         let (zones, tallies) = (Arc::clone(&state.zones), self.tally.of(snapshot.pops()));
-        let http2 = Arc::clone(&self.published.load().http2);
-        self.published.store(Arc::new(Published { snapshot, zones, http2, tallies }));
+        let http_versions = Arc::clone(&self.published.load().http_versions);
+        self.published.store(Arc::new(Published { snapshot, zones, http_versions, tallies }));
     }
 
     /// What can be told again.

@@ -9,6 +9,7 @@ use cdn_core::{
     NodeId, Role,
     dns_cookie::{CookieSecret, CookieSecrets},
     geo::{GeoPrefix, Place, Point},
+    http_version::HttpVersion,
     routing::{EdgeSite, Pop},
 };
 
@@ -64,8 +65,11 @@ pub fn handle() -> Handle {
     };
     let zone = "cdn.test".parse().expect("a name");
     let mut config = Config::new(NodeId::new(Role::Router, "fuzz"), zone, Ipv4Addr::LOCALHOST);
-    config.distributions =
-        vec![DistributionNames { id: "demo".into(), aliases: vec!["www.demo.test".into()], http2: true }];
+    config.distributions = vec![DistributionNames {
+        id: "demo".into(),
+        aliases: vec!["www.demo.test".into()],
+        http_version: HttpVersion::Http2,
+    }];
     config.pops = vec![pop("FRA", 1, place(50.0, 8.6)), pop("NRT", 2, place(35.8, 140.4))];
     config.prefixes = vec![GeoPrefix { net: "198.18.3.0/24".parse().expect("a network"), place: place(34.7, 135.5) }];
     config.routing.explore_share = 0.0;

@@ -123,7 +123,7 @@ fn apex_of(name: &Name, cdn: &Name) -> Name {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use cdn_core::Role;
+    use cdn_core::{Role, http_version::HttpVersion};
 
     use super::*;
     use crate::config::DistributionNames;
@@ -136,7 +136,7 @@ mod tests {
             .map(|(id, aliases)| DistributionNames {
                 id: (*id).into(),
                 aliases: aliases.iter().map(|&alias| alias.into()).collect(),
-                http2: true,
+                http_version: HttpVersion::Http2,
             })
             .collect();
         config

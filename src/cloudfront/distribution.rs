@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use cdn_core::{
     distribution::{AllowedMethods, CachingRules, Distribution, Selection},
     geo_restriction::Country,
+    http_version::HttpVersion,
     policies,
     routing::PriceClass,
     security_policy::SecurityPolicy,
@@ -86,7 +87,7 @@ impl Importer<'_> {
             hosts: Some(self.aliases(&mut object, &mut carried)?),
             default_root_object: root_object(&mut object)?,
             price_class: price_class(&mut object)?,
-            http_version: self.http_version(&mut object, &mut carried)?,
+            http_version: self.http_version(&mut object)?,
             ..DistributionFile::default()
         };
         file.security_policy = self.viewer_certificate(&mut object, &file, &mut carried)?;
@@ -157,18 +158,13 @@ impl Importer<'_> {
         Ok(hosts)
     }
 
-    fn http_version(&mut self, object: &mut Object<'_>, carried: &mut Carried) -> Result<Option<String>, Refusal> {
+    fn http_version(&self, object: &mut Object<'_>) -> Result<Option<String>, Refusal> {
         let place = object.place("HttpVersion");
         let Some(version) = object.text("HttpVersion")? else { return Ok(None) };
-        match version.to_ascii_lowercase().as_str() {
-            "http2" => Ok(None),
-            "http1.1" => Ok(Some("http1.1".to_owned())),
-            three @ ("http3" | "http2and3") => {
-                self.report.remark(Kind::Approximated, "", &place, "HTTP/3 is not spoken; HTTP/2 is");
-                carried.insert("HttpVersion".into(), three.into());
-                Ok(None)
-            }
-            other => Err(place.refuse(INVALID_ARGUMENT, format!("there is no HttpVersion {other:?}"))),
+        match version.to_ascii_lowercase().parse() {
+            Ok(HttpVersion::Http2) => Ok(None),
+            Ok(other) => Ok(Some(other.to_string())),
+            Err(_) => Err(place.refuse(INVALID_ARGUMENT, format!("there is no HttpVersion {version:?}"))),
         }
     }
 
@@ -413,7 +409,7 @@ pub(crate) fn export(file: &ClusterFile, cluster: &Cluster, distribution: &Distr
         "ViewerCertificate": viewer_certificate_json(distribution, &mut carried, &mut notes),
         "Restrictions": { "GeoRestriction": geo_restriction_json(written) },
         "WebACLId": "",
-        "HttpVersion": http_version_of(distribution, &mut carried),
+        "HttpVersion": distribution.http_version().as_str(),
         "IsIPV6Enabled": true,
         "ContinuousDeploymentPolicyId": "",
         "Staging": false,
@@ -477,11 +473,6 @@ fn aliases_of(hosts: &[String], carried: &mut Carried) -> Vec<String> {
     let kept: Vec<&str> = kept.iter().filter_map(Json::as_array).flatten().filter_map(Json::as_str).collect();
     let real = |host: &String| kept.iter().find(|alias| host_for(alias) == *host).map(|alias| (*alias).to_owned());
     hosts.iter().map(|host| real(host).unwrap_or_else(|| host.clone())).collect()
-}
-
-fn http_version_of(distribution: &Distribution, carried: &mut Carried) -> Json {
-    let kept = carried.shift_remove("HttpVersion").filter(|_| distribution.http2());
-    kept.unwrap_or_else(|| if distribution.http2() { "http2" } else { "http1.1" }.into())
 }
 
 fn viewer_certificate_json(distribution: &Distribution, carried: &mut Carried, notes: &mut Vec<String>) -> Json {

@@ -102,7 +102,6 @@ fn remarks_name_their_lines() {
           ≈ approximated  origin bucket: assets-example.s3.us-east-1.amazonaws.com is simulated, in us-east-1   dist.json:106
           ≈ approximated  origin bucket: requests to the bucket are not signed (origin access control)   dist.json:122
           ≈ approximated  certificates are of the world's own authority   dist.json:388
-          ≈ approximated  HTTP/3 is not spoken; HTTP/2 is   dist.json:407
           ! risky         group ha: before failover viewers wait 3 × 10 s = 30 s for a primary that is not there, and 3 × 30 s = 90 s for one that says nothing   dist.json:144
           ! risky         default behavior, /private/*: no-store and private are overruled: the minimum TTL of CachingOptimized keeps every response for 1 s   dist.json:193
           ! risky         /private/*: no key of the key group 11111111-2222-3333-4444-555555555555 is known: everything is refused until [key_groups.11111111-2222-3333-4444-555555555555] names the file of one   dist.json:255"#]].assert_eq(&said);

@@ -8,6 +8,7 @@ use cdn_core::{
         FAILOVER_CODES_AWS, OriginGroup, TransportFailover,
     },
     functions::Function,
+    http_version::HttpVersion,
     policies::ORIGIN_CACHE_CONTROL,
     security_policy::SecurityPolicy,
     signing::TrustedKeys,
@@ -171,15 +172,8 @@ pub(super) fn distributions_of(
                  may speak what TLSv1.2_2021 allows"
             ));
         }
-        let http2 = match written.http_version.as_deref() {
-            None | Some("http2") => true,
-            Some("http1.1") => false,
-            Some(other) => {
-                let hint = nearest_or_all(other, ["http2", "http1.1"]);
-                let error = KeyError::new(&key("http_version"), format!("no HTTP version {other:?}"));
-                return Err(KeyError { hint, ..error });
-            }
-        };
+        let written_version = written.http_version.as_deref();
+        let http_version = choice(&key("http_version"), written_version, HttpVersion::ALL, HttpVersion::as_str)?;
         let spec = DistributionSpec {
             id: id.clone(),
             aliases: hosts,
@@ -187,7 +181,7 @@ pub(super) fn distributions_of(
             origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
             groups: groups.clone(),
             security_policy,
-            http2,
+            http_version,
             key_groups: key_groups.clone(),
             functions: functions.clone(),
             behaviors,

@@ -146,7 +146,7 @@ impl Cluster {
         let names = self.distributions.iter().map(|distribution| DistributionNames {
             id: distribution.id().to_string(),
             aliases: distribution.aliases().to_vec(),
-            http2: distribution.http2(),
+            http_version: distribution.http_version(),
         });
         config.distributions = names.collect();
         config.records.clone_from(&self.records);

@@ -46,7 +46,11 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
     for address in frame.plan.addresses.https() {
         https.push(ipv6::listen(address).with_context(|| format!("cannot listen on {address}"))?);
     }
-    let listeners = Listeners { http: listeners, https, quic: vec![] };
+    let mut quic = Vec::new();
+    for address in frame.plan.addresses.https() {
+        quic.push(ipv6::datagrams(address).with_context(|| format!("cannot take datagrams at {address}"))?);
+    }
+    let listeners = Listeners { http: listeners, https, quic };
     let (edge, handle) = Edge::build(config(&frame)?, listeners, edge_node::boxed(dialer))?;
     let common = Common {
         counters: vec![(Arc::clone(handle.counters()), &["edge"]), (wan_counters, &["wan"])],
@@ -116,9 +120,10 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     };
     // Caches behind speak to other nodes of ours alone.
     let https = match frame.plan.addresses.https_port {
-        Some(port) => {
-            Some(HttpsConfig { certificates: authority::certificates(&WorldDir::new(&frame.world)?, cluster)?, port })
-        }
+        Some(port) => Some(HttpsConfig {
+            certificates: authority::certificates(&WorldDir::new(&frame.world)?, &cluster.distributions)?,
+            port,
+        }),
         None => None,
     };
     let disk = match plan.disk {
@@ -196,12 +201,15 @@ struct EdgeState {
 }
 
 /// Reads the certificates again.
-async fn renew(State(EdgeState { handle, cluster, world, .. }): State<EdgeState>) -> Result<(), (StatusCode, String)> {
-    let renewed = WorldDir::new(&world).and_then(|dir| authority::certificates(&dir, &cluster)).and_then(|all| {
-        handle.set_certificates(&all)?;
-        Ok(())
-    });
-    renewed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
+async fn renew(State(EdgeState { handle, world, .. }): State<EdgeState>) -> Result<(), (StatusCode, String)> {
+    take_certificates(&handle, &world)
+}
+
+/// Has the node show what the authority has made, and speak there what its distributions say.
+fn take_certificates(handle: &Handle, world: &str) -> Result<(), (StatusCode, String)> {
+    let taken = WorldDir::new(world).and_then(|dir| authority::certificates(&dir, &handle.distributions()));
+    let taken = taken.and_then(|all| Ok(handle.set_certificates(&all)?));
+    taken.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")))
 }
 
 /// Trusts these keys and no others.
@@ -216,7 +224,7 @@ async fn set_key_groups(
 /// Serves as another cluster file says, as far as distributions go; as the node's own does where there is none. Names and
 /// origins stay: routers and links know no others.
 async fn configure(
-    State(EdgeState { handle, cluster, inputs, .. }): State<EdgeState>,
+    State(EdgeState { handle, cluster, inputs, world }): State<EdgeState>,
     Json(file): Json<Option<ClusterFile>>,
 ) -> Result<(), (StatusCode, String)> {
     let refuse = |why: String| (StatusCode::BAD_REQUEST, why);
@@ -236,7 +244,8 @@ async fn configure(
             changed.distributions.clone()
         }
     };
-    handle.set_distributions(all).map_err(|error| refuse(error.to_string()))
+    handle.set_distributions(all).map_err(|error| refuse(error.to_string()))?;
+    if cluster.edge.https { take_certificates(&handle, &world) } else { Ok(()) }
 }
 
 async fn invalidate(

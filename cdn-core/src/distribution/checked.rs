@@ -20,6 +20,7 @@ use crate::{
     forward::is_of_place,
     functions::Function,
     geo_restriction::GeoRestriction,
+    http_version::HttpVersion,
     invalidation::{InvalidationError, InvalidationPattern},
     path_pattern::{LookupPath, PathPattern, normalize_for_lookup},
     response_headers::ResponseHeadersPolicy,
@@ -39,7 +40,7 @@ pub struct Distribution {
     /// In order of the lookup; the last is the default behavior, whose pattern is `*`.
     behaviors: Vec<CheckedBehavior>,
     security_policy: SecurityPolicy,
-    http2: bool,
+    http_version: HttpVersion,
     error_pages: ErrorPages,
     geo_restriction: GeoRestriction,
     continuous_deployment: Option<ContinuousDeployment>,
@@ -116,7 +117,7 @@ impl Distribution {
             groups: spec.groups,
             behaviors,
             security_policy: spec.security_policy,
-            http2: spec.http2,
+            http_version: spec.http_version,
             error_pages: ErrorPages::new(spec.error_pages)?,
             geo_restriction: spec.geo_restriction,
             continuous_deployment: spec.continuous_deployment,
@@ -190,9 +191,9 @@ impl Distribution {
         self.security_policy
     }
 
-    /// Whether viewers may speak HTTP/2 over HTTPS.
-    pub const fn http2(&self) -> bool {
-        self.http2
+    /// What of HTTP viewers may speak over HTTPS.
+    pub const fn http_version(&self) -> HttpVersion {
+        self.http_version
     }
 
     /// What viewers get in the place of errors, and for how long errors are kept.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Name;
+use crate::http_version::HttpVersion;
 
 /// How a service is reached: the data of an SVCB or HTTPS record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub struct Svcb {
 pub struct HttpsEndpoint {
     /// The port.
     pub port: u16,
-    /// Whether HTTP/2 is, beside HTTP/1.1.
-    pub http2: bool,
+    /// Of which versions of HTTP.
+    pub http_version: HttpVersion,
 }
 
 impl Svcb {
@@ -82,8 +83,13 @@ impl Svcb {
     ) {
         const PORT_DEFAULT: u16 = 443;
         out.extend_from_slice(&[0, 1, 0]);
-        let HttpsEndpoint { port, http2 } = endpoint;
-        let protocols: &[u8] = if http2 { b"\x02h2\x08http/1.1" } else { b"\x08http/1.1" };
+        let HttpsEndpoint { port, http_version } = endpoint;
+        let protocols: &[u8] = match http_version {
+            HttpVersion::Http11 => b"\x08http/1.1",
+            HttpVersion::Http2 => b"\x02h2\x08http/1.1",
+            HttpVersion::Http3 => b"\x02h3\x08http/1.1",
+            HttpVersion::Http2And3 => b"\x02h3\x02h2\x08http/1.1",
+        };
         write_param(Self::ALPN, out, |out| out.extend_from_slice(protocols));
         if port != PORT_DEFAULT {
             write_param(Self::PORT, out, |out| out.extend_from_slice(&port.to_be_bytes()));
@@ -175,16 +181,19 @@ mod tests {
 
     #[test]
     fn what_is_written_for_edges_is_well_formed() {
-        for (port, http2, hints) in [(443, true, 0), (4480, false, 2)] {
+        for (http_version, (port, hints)) in
+            HttpVersion::ALL.into_iter().zip([(443, 0), (4480, 2), (443, 2), (4443, 0)])
+        {
             let mut out = vec![];
             let v6 = std::iter::repeat_n(Ipv6Addr::LOCALHOST, hints / 2);
             Svcb::write_https(
-                HttpsEndpoint { port, http2 },
+                HttpsEndpoint { port, http_version },
                 std::iter::repeat_n(Ipv4Addr::LOCALHOST, hints),
                 v6,
                 &mut out,
             );
-            assert_eq!(out.windows(3).any(|bytes| bytes == b"\x02h2"), http2);
+            let offers = |protocol: &[u8]| out.windows(3).any(|bytes| bytes == protocol);
+            assert_eq!((offers(b"\x02h2"), offers(b"\x02h3")), (http_version.http2(), http_version.http3()));
             let read = Svcb::from_wire(&out).unwrap();
             let mut again = vec![];
             read.write(&mut again);

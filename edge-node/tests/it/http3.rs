@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
-use cdn_core::{Counter, security_policy::SecurityPolicy};
+use cdn_core::{Counter, http_version::HttpVersion, security_policy::SecurityPolicy};
 use edge_node::Certificate;
 use h3::client::SendRequest;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -354,4 +354,24 @@ async fn a_client_that_takes_nothing_of_its_response_is_given_up() {
         Ok::<_, h3::error::StreamError>(())
     };
     assert!(timeout(DEADLINE, read).await.unwrap().is_err(), "what was cut does not look whole");
+}
+
+#[tokio::test]
+async fn viewers_by_https_hear_of_http3_where_the_distribution_speaks_it() {
+    let origin = Scripted::always(vec![ok("Alt-Svc: h2=\":9\"\r\nCache-Control: max-age=60\r\n", "x")]).await;
+    for (http_version, expected) in
+        [(HttpVersion::Http2And3, "h3=\":443\"; ma=86400"), (HttpVersion::Http2, "h2=\":9\"")]
+    {
+        let mut setup = Setup::new(origin.address);
+        setup.spec.http_version = http_version;
+        let (node, address) = start(setup, certificates());
+        let mut viewer = Viewer::connect(address, "www.demo.test").await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(viewer.get("/a").await.header("alt-svc"), expected);
+        }
+        assert_eq!(get(node.address, "/a").await.header("alt-svc"), "h2=\":9\"", "nobody hears of it in the open");
+        let with_port = Request::get("https://www.demo.test:4443/a").body(()).unwrap();
+        let told = viewer.ask(with_port, b"").await.unwrap();
+        assert_eq!(told.header("alt-svc"), expected.replace("443", "4443"), "at the port that it wrote");
+    }
 }

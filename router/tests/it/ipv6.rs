@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use cdn_core::{Counter, Reason};
+use cdn_core::{Counter, Reason, http_version::HttpVersion};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -128,18 +128,21 @@ fn https_records_hint_at_both_families() {
 }
 
 #[test]
-fn a_distribution_without_http_2_offers_none_in_its_https_record() {
-    for http2 in [true, false] {
+fn an_https_record_offers_what_the_distribution_speaks() {
+    for (http_version, expected) in [
+        (HttpVersion::Http11, &["http/1.1"][..]),
+        (HttpVersion::Http2, &["h2", "http/1.1"]),
+        (HttpVersion::Http2And3, &["h3", "h2", "http/1.1"]),
+    ] {
         let world = world_with(|config| {
             config.https_records = Some(4443);
-            config.distributions.iter_mut().for_each(|distribution| distribution.http2 = http2);
+            config.distributions.iter_mut().for_each(|distribution| distribution.http_version = http_version);
         })
         .healthy();
         let answer = world.ask(&with_edns(question("www.demo.test", RecordType::HTTPS)));
         let RData::HTTPS(https) = &answer.answers[0].data else { panic!("{answer:?}") };
         let alpn = https.svc_params.iter().find(|(key, _)| *key == SvcParamKey::Alpn).map(|(_, value)| value);
         let Some(SvcParamValue::Alpn(alpn)) = alpn else { panic!("{https:?}") };
-        let expected: &[&str] = if http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
         assert_eq!(alpn.0, expected);
     }
 }

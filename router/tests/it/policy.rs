@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::atomic::Ordering, time::Du
 
 use cdn_core::{
     PopCode, Reason,
+    http_version::HttpVersion,
     routing::{ExplainOptions, Host, KeptOptions, PolicyKind, SpillOptions},
 };
 use hickory_proto::{
@@ -36,7 +37,7 @@ fn a_switched_policy_answers_at_once_for_every_distribution_that_has_none_of_its
         config.distributions.push(DistributionNames {
             id: "own".into(),
             aliases: vec!["own.demo.test".into()],
-            http2: true,
+            http_version: HttpVersion::Http2,
         });
         config.routes = vec![Host { policy: Some(PolicyKind::Nearest), ..Host::new("own") }];
         config.routing.order = vec![pop("FRA")];

@@ -14,6 +14,7 @@ use std::{
 use cdn_core::{
     NodeId, Role, SourceNat,
     geo::{GeoPrefix, Place, Point},
+    http_version::HttpVersion,
     routing::{EdgeSite, Pop},
 };
 use hickory_proto::{
@@ -52,7 +53,7 @@ pub(crate) fn world_with(change: impl FnOnce(&mut Config)) -> World {
     config.distributions = vec![DistributionNames {
         id: "demo".into(),
         aliases: vec!["www.demo.test".into(), "*.shop.demo.test".into()],
-        http2: true,
+        http_version: HttpVersion::Http2,
     }];
     let sites = [("FRA", 50.03, 8.57), ("NRT", 35.76, 140.39)];
     config.pops = sites
