@@ -21,6 +21,9 @@ pub(crate) struct CurlArgs {
     /// Resolve and connect first; time the request alone.
     #[arg(long)]
     pub(crate) warm: bool,
+    /// Ask the edge by HTTP/3, which the viewer proxy speaks for curl. With curl's own arguments too.
+    #[arg(long)]
+    pub(crate) http3: bool,
     /// Where the resolver stands.
     #[arg(long, value_name = "PLACE")]
     pub(crate) resolver: Option<String>,

@@ -56,12 +56,18 @@ pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
     if args.ledger || cli.json {
         options.push("look-inside".to_owned());
     }
+    // Between curl and the proxy it could not be spoken, whatever this curl can.
+    let (of_http3, arguments): (Vec<_>, Vec<_>) =
+        args.args.iter().partition(|argument| ["--http3", "--http3-only"].contains(&argument.as_str()));
+    if args.http3 || !of_http3.is_empty() {
+        options.push("http3".to_owned());
+    }
     let user = proxy_user(&args.from, args.resolver.as_deref(), args.no_ecs, &options);
     let mut command = Command::new("curl");
     command
         // The place is ours to say, whatever the environment or a curlrc says of proxies.
         .args(["--proxy", &format!("http://{proxy}"), "--proxy-user", &format!("{user}:"), "--noproxy", ""])
-        .args(&args.args);
+        .args(arguments);
     // For this call only. What the user names himself comes later and wins.
     if let Some(certificate) = authority_of(cli) {
         command.env("CURL_CA_BUNDLE", certificate);

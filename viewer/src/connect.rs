@@ -22,7 +22,7 @@ use crate::{
     beacon::Beacons,
     clock,
     config::Limits,
-    net::{BoxIo, Net},
+    net::{BoxFuture, BoxIo, Net, Source},
     place::Standing,
 };
 
@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
     Reset,
     TimedOut,
     NoRoute,
+    /// By QUIC, of which TLS is a part.
+    NoHandshake,
     Failed(io::ErrorKind),
     /// Another attempt won.
     Overtaken,
@@ -59,8 +61,8 @@ pub(crate) struct Attempt {
 }
 
 /// A connection.
-pub(crate) struct Connected {
-    pub(crate) stream: BoxIo,
+pub(crate) struct Connected<T> {
+    pub(crate) stream: T,
     pub(crate) address: SocketAddr,
     pub(crate) attempts: Vec<Attempt>,
 }
@@ -86,15 +88,26 @@ impl Connector {
         self.dead().clear();
     }
 
-    /// Connects to the first of `addresses` that answers, in this order.
+    /// One attempt by TCP.
+    pub(crate) fn dial(&self, from: Source, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxIo>> {
+        self.net.connect(from, to)
+    }
+
+    /// The network that it connects through.
+    pub(crate) fn net(&self) -> Arc<dyn Net> {
+        Arc::clone(&self.net)
+    }
+
+    /// Connects to the first of `addresses` that answers, in this order; `open` is one attempt.
     ///
     /// # Errors
     /// None did; what happened at each.
-    pub(crate) async fn connect(
+    pub(crate) async fn connect<T>(
         &self,
         standing: &Standing,
         addresses: &[SocketAddr],
-    ) -> Result<Connected, Vec<Attempt>> {
+        open: impl Fn(Source, SocketAddr) -> BoxFuture<'static, io::Result<T>>,
+    ) -> Result<Connected<T>, Vec<Attempt>> {
         let limit = self.limits.connect_timeout;
         let options = RaceOptions { timeout: limit, attempt_delay: self.limits.connect_attempt_delay };
         let mut race = Race::new(clock::now(), addresses.to_vec(), options);
@@ -104,7 +117,7 @@ impl Connector {
             while let Some((at, address)) = race.poll_attempt(clock::now()) {
                 let started = Instant::now();
                 attempts.push(Attempt { address, outcome: Outcome::Overtaken, share: Duration::ZERO, started });
-                let connecting = self.net.connect(standing.viewer_source(), address);
+                let connecting = open(standing.viewer_source(), address);
                 racing.push(async move { (at, address, started, timeout(limit, connecting).await) });
             }
             // The time of each attempt is measured with it.
@@ -175,6 +188,7 @@ impl Outcome {
             io::ErrorKind::NotFound | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
                 Self::NoRoute
             }
+            io::ErrorKind::InvalidData => Self::NoHandshake,
             kind => Self::Failed(kind),
         }
     }
@@ -188,6 +202,9 @@ impl fmt::Display for Outcome {
             Self::Reset => f.write_str("reset"),
             Self::TimedOut => f.write_str("timed out"),
             Self::NoRoute => f.write_str("no way to it"),
+            Self::NoHandshake => f.write_str(
+                "came to no handshake: HTTP/3 is not spoken for this host, or its certificate does not hold",
+            ),
             Self::Failed(kind) => write!(f, "failed: {kind}"),
             Self::Overtaken => f.write_str("silent, the next address was tried beside it"),
         }

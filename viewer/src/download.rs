@@ -13,7 +13,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     ledger::{Ending, Recorder, Step},
     node::{Client, Node},
     pool::EdgeConnection,
+    sender::{EdgeBody, EdgeBodyError},
 };
 
 /// What has to be done when the response has ended.
@@ -40,7 +40,7 @@ pub(crate) struct AtEnd {
 
 /// A response body.
 pub(crate) struct Download {
-    incoming: Incoming,
+    incoming: EdgeBody,
     at_end: Option<Box<AtEnd>>,
     /// Since when the edge is silent, while it is.
     silent_since: Option<Instant>,
@@ -54,14 +54,14 @@ pub(crate) struct Download {
 pub(crate) enum DownloadError {
     /// The connection to the edge failed.
     #[error(transparent)]
-    Edge(#[from] hyper::Error),
+    Edge(#[from] EdgeBodyError),
     /// The edge stopped sending.
     #[error("the edge was silent in the middle of the body")]
     Silent,
 }
 
 impl Download {
-    pub(crate) fn new(incoming: Incoming, silence_max: Duration, at_end: AtEnd) -> Self {
+    pub(crate) fn new(incoming: EdgeBody, silence_max: Duration, at_end: AtEnd) -> Self {
         let mut download =
             Self { incoming, at_end: Some(Box::new(at_end)), silent_since: None, alarm: None, silence_max };
         if download.incoming.is_end_stream() {

@@ -26,10 +26,13 @@ use crate::{
     connect::{Attempt, Connected, Connector, Outcome},
     dns::{Located, ResolveError, Resolver},
     failure::Failure,
+    http3::Http3,
     ledger::{Entry, Recorder, Step},
-    net::BoxIo,
+    net::{BoxFuture, BoxIo, Source},
     place::Standing,
-    pool::{EdgeConnection, Owner, Pool, Upload},
+    pool::{EdgeConnection, Owner, Pool},
+    quic,
+    sender::{EdgeBody, Fault, SendFailure, Sender, Upload, deepest},
     target::Target,
     tls::{self, BothEnds},
 };
@@ -55,7 +58,7 @@ pub(crate) struct Fetcher {
 
 /// A response whose body is still to come.
 pub(crate) struct Fetched {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<EdgeBody>,
     /// What carried it; goes back to the pool when the body has come to its end.
     pub(crate) connection: EdgeConnection,
 }
@@ -106,15 +109,20 @@ impl Fetcher {
         // A client that has a connection to the host asks nobody where it is; a warm request does, off the clock.
         let mut kept = match who.owner {
             Owner::Client(_) | Owner::User { .. } => {
-                self.pool
-                    .checkout(who.owner, site, |kept| kept.host == target.host && kept.address.port() == target.port)
-                    .await
+                let is_same = |kept: &EdgeConnection| {
+                    kept.host == target.host
+                        && kept.address.port() == target.port
+                        && kept.sender.is_http3() == target.http3
+                };
+                self.pool.checkout(who.owner, site, is_same).await
             }
             Owner::Everybody => {
                 let found = self.locate(who, target, recorder).await?;
                 let first = found.left.first().copied();
                 addresses = Some(found);
-                let is_same = |kept: &EdgeConnection| target.tls.is_none() || kept.host == target.host;
+                let is_same = |kept: &EdgeConnection| {
+                    kept.sender.is_http3() == target.http3 && (target.tls.is_none() || kept.host == target.host)
+                };
                 self.pool.checkout(who.owner, site, |kept| Some(kept.address) == first && is_same(kept)).await
             }
         };
@@ -132,13 +140,13 @@ impl Fetcher {
                     if recorder.asked.is_none() {
                         recorder.asked = found.left.first().map(|first| (*first, Instant::now()));
                     }
-                    let connected = self.connect(who, &found.left, recorder, &mut story).await?;
-                    recorder.fell_back = Some(connected.address) != found.first;
+                    let connection = self.open(who, target, &found.left, recorder, &mut story).await?;
+                    recorder.fell_back = Some(connection.address) != found.first;
                     if recorder.fell_back {
                         self.counters.bump(Counter::ViewerFallbacks);
                     }
-                    found.left.retain(|address| *address != connected.address);
-                    (self.handshake(target, connected, recorder).await?, false)
+                    found.left.retain(|address| *address != connection.address);
+                    (connection, false)
                 }
             };
             if std::mem::take(&mut warm) {
@@ -154,8 +162,8 @@ impl Fetcher {
             let request = Request::from_parts(parts.clone(), upload);
             let place = &who.standing.place;
             recorder.wait_for(Step::Request, || format!("{place} → {}", self.config.edge_name(address.ip())));
-            let sent = timeout(self.config.limits.response_timeout, connection.sender.try_send_request(request)).await;
-            let mut error = match sent {
+            let sent = timeout(self.config.limits.response_timeout, connection.sender.send(request)).await;
+            let SendFailure { unsent, fault } = match sent {
                 Ok(Ok(mut response)) => {
                     let status = response.status();
                     let asked = parts.headers.get(header::UPGRADE);
@@ -164,27 +172,24 @@ impl Fetcher {
                         Err(doubt) => Err(Failure::Invalid(format!("{}: {doubt}", self.named(address)))),
                     };
                 }
-                Ok(Err(error)) => error,
+                Ok(Err(failure)) => failure,
                 Err(_elapsed) => {
                     self.record_request(recorder, address, "no response in time");
                     story.push(format!("{} did not answer in time", self.named(address)));
                     return Err(Failure::ResponseTimedOut(tell(recorder, target, &story)));
                 }
             };
-            let unsent = error.take_message();
             let was_sent = unsent.is_none();
             if let Some(request) = unsent {
                 body.take_back(request.into_body());
             }
-            let error = error.into_error();
             self.record_request(recorder, address, "connection ended before a response");
             let how = if reused { "a kept connection" } else { "the connection" };
-            story.push(format!("{how} to {} ended before a response ({error})", self.named(address)));
-            if error.is_user() {
-                return Err(broke_off(&error));
-            }
-            if error.is_parse() {
-                return Err(Failure::Invalid(tell(recorder, target, &story)));
+            story.push(format!("{how} to {} ended before a response ({fault})", self.named(address)));
+            match fault {
+                Fault::BrokeOff(why) => return Err(broke_off(&why)),
+                Fault::Invalid(_) => return Err(Failure::Invalid(tell(recorder, target, &story))),
+                Fault::Ended(_) => {}
             }
             if was_sent && !(parts.method.is_idempotent() && matches!(body, Body::Kept(_))) {
                 return Err(Failure::Reset(tell(recorder, target, &story)));
@@ -232,7 +237,7 @@ impl Fetcher {
             return Ok(Body::Streamed(Some(body)));
         }
         let collected = body.collect().await;
-        let whole = collected.map_err(|error| broke_off(&error))?;
+        let whole = collected.map_err(|error| broke_off(&deepest(&error)))?;
         Ok(Body::Kept(whole.to_bytes()))
     }
 
@@ -267,47 +272,107 @@ impl Fetcher {
         }
     }
 
+    /// A connection that takes requests to `target`.
+    async fn open(
+        &self,
+        who: &Viewpoint,
+        target: &Target,
+        addresses: &[SocketAddr],
+        recorder: &mut Recorder,
+        story: &mut Vec<String>,
+    ) -> Result<EdgeConnection, Failure> {
+        match &target.tls {
+            Some(tls) if target.http3 => self.open_http3(who, tls, target, addresses, recorder, story).await,
+            _ => {
+                let connected = self.connect(who, addresses, recorder, story).await?;
+                self.handshake(target, connected, recorder).await
+            }
+        }
+    }
+
+    /// By TCP.
     async fn connect(
         &self,
         who: &Viewpoint,
         addresses: &[SocketAddr],
         recorder: &mut Recorder,
         story: &mut Vec<String>,
-    ) -> Result<Connected, Failure> {
+    ) -> Result<Connected<BoxIo>, Failure> {
+        let open = |from: Source, to: SocketAddr| self.connector.dial(from, to);
+        self.race(who, addresses, Step::Connect, open, recorder, story).await
+    }
+
+    /// By QUIC, of whose handshake TLS is a part.
+    async fn open_http3(
+        &self,
+        who: &Viewpoint,
+        tls: &BothEnds,
+        target: &Target,
+        addresses: &[SocketAddr],
+        recorder: &mut Recorder,
+        story: &mut Vec<String>,
+    ) -> Result<EdgeConnection, Failure> {
+        let mut config = quinn::ClientConfig::new(Arc::clone(&tls.quic) as _);
+        config.transport_config(quic::transport(self.config.limits.body_idle_timeout));
+        let open = |from: Source, to: SocketAddr| -> BoxFuture<'static, io::Result<quinn::Connection>> {
+            let (net, host, config) = (self.connector.net(), target.host.clone(), config.clone());
+            Box::pin(async move { quic::connect(net, from, to, &host, config).await })
+        };
+        let Connected { stream, address, .. } = self.race(who, addresses, Step::Quic, open, recorder, story).await?;
+        let begun = Http3::begin(stream).await;
+        let sender = begun.map_err(|error| Failure::Reset(format!("{}: {error}", self.named(address))))?;
+        Ok(EdgeConnection { sender: Sender::Http3(sender), host: target.host.clone(), address })
+    }
+
+    /// Tries `addresses`, and tells of it as of `step`.
+    async fn race<T>(
+        &self,
+        who: &Viewpoint,
+        addresses: &[SocketAddr],
+        step: Step,
+        open: impl Fn(Source, SocketAddr) -> BoxFuture<'static, io::Result<T>>,
+        recorder: &mut Recorder,
+        story: &mut Vec<String>,
+    ) -> Result<Connected<T>, Failure> {
         let place = &who.standing.place;
-        recorder.wait_for(Step::Connect, || {
+        recorder.wait_for(step, || {
             let named: Vec<_> = addresses.iter().map(|address| self.config.edge_name(address.ip())).collect();
             format!("{place} → {}", named.join(" or "))
         });
-        let result = self.connector.connect(&who.standing, addresses).await;
+        let result = self.connector.connect(&who.standing, addresses, open).await;
         let attempts = match &result {
             Ok(connected) => &connected.attempts,
             Err(attempts) => attempts,
         };
-        recorder.steps(|| attempts.iter().map(|attempt| (self.entry(place, attempt), attempt.share)).collect());
+        recorder.steps(|| attempts.iter().map(|attempt| (self.entry(place, step, attempt), attempt.share)).collect());
         let failed = attempts.iter().filter(|attempt| attempt.outcome != Outcome::Connected);
         story.extend(failed.map(|attempt| format!("{} {}", self.named(attempt.address), attempt.outcome)));
         result.map_err(|attempts| {
             let told = format!("{place} could not connect: {}", story.join("; "));
             let silent = !attempts.is_empty() && attempts.iter().all(|attempt| attempt.outcome == Outcome::TimedOut);
-            if silent { Failure::ConnectTimedOut(told) } else { Failure::ConnectFailed(told) }
+            match attempts.last().map(|attempt| attempt.outcome) {
+                _ if silent => Failure::ConnectTimedOut(told),
+                Some(Outcome::NoHandshake) => Failure::TlsFailed(told),
+                _ => Failure::ConnectFailed(told),
+            }
         })
     }
 
-    fn entry(&self, place: &str, attempt: &Attempt) -> Entry {
+    fn entry(&self, place: &str, step: Step, attempt: &Attempt) -> Entry {
         let label = format!("{place} → {}", self.config.edge_name(attempt.address.ip()));
         let address = attempt.address;
+        let what = if step == Step::Quic { "quic and tls handshake" } else { "connect" };
         let detail = match attempt.outcome {
-            Outcome::Connected => format!("connect {address}"),
-            outcome => format!("connect {address} {outcome}"),
+            Outcome::Connected => format!("{what} {address}"),
+            outcome => format!("{what} {address} {outcome}"),
         };
-        Entry { step: Step::Connect, label, detail, duration_ms: 0.0 }
+        Entry { step, label, detail, duration_ms: 0.0 }
     }
 
     async fn handshake(
         &self,
         target: &Target,
-        connected: Connected,
+        connected: Connected<BoxIo>,
         recorder: &mut Recorder,
     ) -> Result<EdgeConnection, Failure> {
         let Connected { stream, address, .. } = connected;
@@ -322,7 +387,7 @@ impl Fetcher {
             // How a connection ended is told to whoever waits for its response.
             let _ = connection.with_upgrades().await;
         });
-        Ok(EdgeConnection { sender, host: target.host.clone(), address })
+        Ok(EdgeConnection { sender: Sender::Http1(sender), host: target.host.clone(), address })
     }
 
     /// Speaks TLS on a connection.
@@ -355,11 +420,10 @@ impl Fetcher {
     }
 }
 
-/// The client's body ended before its time. What hyper calls that is for programmers; what lies beneath is not.
-fn broke_off(error: &hyper::Error) -> Failure {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let cause = causes.last().map_or_else(String::new, |cause| format!(": {cause}"));
-    Failure::BadRequest(format!("the request body broke off{cause}"))
+/// The client's body ended before its time.
+fn broke_off(why: &str) -> Failure {
+    let colon = if why.is_empty() { "" } else { ": " };
+    Failure::BadRequest(format!("the request body broke off{colon}{why}"))
 }
 
 fn tell(recorder: &Recorder, target: &Target, story: &[String]) -> String {

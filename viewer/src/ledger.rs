@@ -25,6 +25,8 @@ pub enum Step {
     Connect,
     /// The TLS handshake.
     Tls,
+    /// One connection attempt by QUIC, whose handshake is that of TLS too.
+    Quic,
     /// The request's and the response head's way, or a request that got no answer.
     Request,
     /// The edge looked into its store.
@@ -219,6 +221,7 @@ impl Recorder {
             Step::Dns => "dns",
             Step::Connect => "connect",
             Step::Tls => "tls",
+            Step::Quic => "quic handshake",
             _ => "request",
         };
         self.step(step, label, format!("{what}, no answer yet"));

@@ -7,6 +7,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -49,11 +50,17 @@ pub trait Net: Send + Sync + 'static {
     fn wait_until(&self, at: Instant) -> BoxFuture<'static, ()>;
 }
 
-/// A connected datagram socket.
-pub trait Datagrams: Send + Sync {
-    /// Sends one datagram.
-    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>>;
+/// A connected datagram socket. One task may receive at a time.
+pub trait Datagrams: Send + Sync + 'static {
+    /// Sends one datagram. A network takes it at once, or loses it.
+    ///
+    /// # Errors
+    /// There is no way to the peer, or the socket is broken.
+    fn send(&self, datagram: &[u8]) -> io::Result<()>;
 
     /// Receives one datagram into `buffer`, cut to its size, and says how long it is.
-    fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>>;
+    ///
+    /// # Errors
+    /// The socket is broken.
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -48,18 +49,16 @@ struct Socket {
 }
 
 impl Datagrams for Socket {
-    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.socket.send_to(datagram, self.peer).map(drop) })
+    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send_to(datagram, self.peer).map(drop)
     }
 
-    fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>> {
-        Box::pin(async move {
-            loop {
-                let (length, sender) = self.socket.recv_from(buffer).await?;
-                if sender == self.peer {
-                    return Ok(length);
-                }
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let (length, sender) = ready!(self.socket.poll_recv_from(cx, buffer))?;
+            if sender == self.peer {
+                return Poll::Ready(Ok(length));
             }
-        })
+        }
     }
 }

@@ -11,18 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use tokio::time::timeout;
 use world::SiteId;
+
+use crate::sender::Sender;
 
 /// How long a kept connection may take to say that it is free: a poll or two, unless it still sends the body of a request
 /// that was answered early.
 const READY_WITHIN: Duration = Duration::from_millis(100);
-
-/// The body of a request to an edge: kept whole, or streamed through.
-pub(crate) type Upload = Either<Full<Bytes>, Incoming>;
 
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +38,7 @@ pub(crate) enum Owner {
 
 /// A connection to an edge.
 pub(crate) struct EdgeConnection {
-    pub(crate) sender: SendRequest<Upload>,
+    pub(crate) sender: Sender,
     pub(crate) host: String,
     pub(crate) address: SocketAddr,
 }
@@ -91,7 +87,7 @@ impl Pool {
             }
             let mut connection = taken.connection;
             // The response before may just have ended: the connection says so within a poll or two, or that it is gone.
-            if matches!(timeout(READY_WITHIN, connection.sender.ready()).await, Ok(Ok(()))) {
+            if timeout(READY_WITHIN, connection.sender.is_ready()).await == Ok(true) {
                 return Some(connection);
             }
         }

@@ -67,18 +67,23 @@ async fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Result<R
         Some(inside) => format!("https://{}{}", inside.authority, request.uri()),
         None => request.uri().to_string(),
     };
-    if is_connect && user.ledger.is_some() && user.look_inside {
+    if is_connect && (user.http3 || user.ledger.is_some() && user.look_inside) {
         let target = target(request.uri(), is_connect, client);
         if let Ok(target) = target
             && let Some(tls) = both_ends(client, &target)
         {
-            return look_inside(client, user, Target { tls: Some(tls), ..target }, &mut request);
+            let http3 = user.http3;
+            return look_inside(client, user, Target { tls: Some(tls), http3, ..target }, &mut request);
         }
     }
     let recorder = Recorder::start(&who.standing.place, request.method().as_str(), &url);
     let mut unanswered = Unanswered { node, recorder, ledger: user.ledger.clone() };
     let recorder = &mut unanswered.recorder;
     let result = match target(request.uri(), is_connect, client) {
+        Ok(target) if user.http3 && !target.http3 => Err(Failure::BadRequest(format!(
+            "HTTP/3 is spoken over HTTPS, with names of this world: ask for https://{}/",
+            target.host
+        ))),
         Ok(target) if is_connect => {
             open_tunnel(client, &who, &target, &mut request, recorder, user.ledger.as_deref()).await
         }

@@ -23,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) address: Option<IpAddr>,
     /// How to speak TLS with it, where the proxy does so by itself.
     pub(crate) tls: Option<Arc<BothEnds>>,
+    /// Whether it does so by HTTP/3.
+    pub(crate) http3: bool,
 }
 
 impl Target {
@@ -48,7 +50,7 @@ impl Target {
                 listed(&config.zones)
             )));
         }
-        Ok(Self { port: edge_port(&host, port, config)?, host, address: None, tls: None })
+        Ok(Self { port: edge_port(&host, port, config)?, host, address: None, tls: None, http3: false })
     }
 
     fn of_address(host: String, address: IpAddr, port: u16, config: &Config) -> Result<Self, Failure> {
@@ -65,7 +67,7 @@ impl Target {
                 listed(&config.zones)
             )));
         };
-        Ok(Self { host, port, address: Some(address), tls: None })
+        Ok(Self { host, port, address: Some(address), tls: None, http3: false })
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
@@ -86,6 +87,8 @@ fn client_config(authority_pem: &str, clock: &WallClock) -> io::Result<ClientCon
 pub(crate) struct BothEnds {
     accept: TlsAcceptor,
     connect: TlsConnector,
+    /// By QUIC, and with HTTP/3.
+    pub(crate) quic: Arc<QuicClientConfig>,
 }
 
 impl BothEnds {
@@ -101,7 +104,10 @@ impl BothEnds {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
         let mut accept = accept.map_err(io::Error::other)?;
         accept.alpn_protocols.clone_from(&connect.alpn_protocols);
-        Ok(Self { accept: Arc::new(accept).into(), connect: Arc::new(connect).into() })
+        let mut quic = connect.clone();
+        quic.alpn_protocols = vec![b"h3".to_vec()];
+        let quic = Arc::new(QuicClientConfig::try_from(quic).map_err(io::Error::other)?);
+        Ok(Self { accept: Arc::new(accept).into(), connect: Arc::new(connect).into(), quic })
     }
 
     pub(crate) async fn accept<T: AsyncRead + AsyncWrite + Unpin>(&self, io: T) -> io::Result<server::TlsStream<T>> {

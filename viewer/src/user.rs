@@ -1,6 +1,6 @@
 //! The proxy user: which place, and how to behave there.
 //!
-//! `tokyo`, or `tokyo+resolver=frankfurt+no-ecs+ledger=abc+warm+look-inside` (`;` separates as well); the password means nothing.
+//! `tokyo`, or `tokyo+resolver=frankfurt+no-ecs+ledger=abc+warm+look-inside+http3` (`;` separates as well); the password means nothing.
 //! Knows no map: whether the place exists is somebody else's question.
 
 use data_encoding::BASE64;
@@ -23,6 +23,8 @@ pub(crate) struct User {
     pub(crate) warm: bool,
     /// Speak TLS for the client, so that the ledger knows what is inside a tunnel to HTTPS.
     pub(crate) look_inside: bool,
+    /// Speak HTTP/3 for the client, which looks inside too.
+    pub(crate) http3: bool,
 }
 
 impl User {
@@ -52,6 +54,7 @@ impl User {
                 ("no-ecs", "") => user.no_ecs = true,
                 ("warm", "") => user.warm = true,
                 ("look-inside", "") => user.look_inside = true,
+                ("http3", "") => user.http3 = true,
                 ("ledger", id) if is_ledger_id(id) => user.ledger = Some(id.to_owned()),
                 ("ledger", _) => {
                     return Err(format!(
@@ -60,8 +63,8 @@ impl User {
                 }
                 _ => {
                     return Err(format!(
-                        "{option:?} is not an option of the proxy user; resolver=PLACE, no-ecs, warm, ledger=ID and \
-                         look-inside are"
+                        "{option:?} is not an option of the proxy user; resolver=PLACE, no-ecs, warm, ledger=ID, \
+                         look-inside and http3 are"
                     ));
                 }
             }
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn options_follow_a_plus_or_a_semicolon() {
-        let user = User::of_name("tokyo+resolver=frankfurt;no-ecs+ledger=a-1+warm+look-inside").unwrap();
+        let user = User::of_name("tokyo+resolver=frankfurt;no-ecs+ledger=a-1+warm+look-inside+http3").unwrap();
         let expected = User {
             place: Some("tokyo".into()),
             resolver: Some("frankfurt".into()),
@@ -97,6 +100,7 @@ mod tests {
             ledger: Some("a-1".into()),
             warm: true,
             look_inside: true,
+            http3: true,
         };
         assert_eq!(user, expected);
         assert_eq!(User::of_name("+warm").unwrap().place, None);

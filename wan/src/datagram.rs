@@ -118,10 +118,15 @@ impl WanUdp {
     ///
     /// Those of the socket.
     pub async fn recv_from(&self, target: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|context| self.poll_recv(context, target)).await
+        poll_fn(|context| self.poll_recv_from(context, target)).await
     }
 
-    fn poll_recv(&self, context: &Context<'_>, target: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+    /// The same for who polls.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn poll_recv_from(&self, context: &Context<'_>, target: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
         let core = &self.shared.core;
         let mut state = lock(&self.shared.state);
         let now = core.timer.now();

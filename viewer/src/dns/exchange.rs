@@ -5,6 +5,7 @@
 //! whole exchange, so that a late answer to an earlier try still counts. A truncated answer is asked again over TCP.
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -124,10 +125,11 @@ impl Upstream {
                 timeout_at(deadline, self.net.open_datagrams(self.from.clone(), server)).await.map_err(silent)??,
             ),
         };
-        timeout_at(deadline, socket.send(bytes)).await.map_err(silent)??;
+        socket.send(bytes)?;
         let mut buffer = [0; 4096];
         let reply = loop {
-            let length = timeout_at(deadline, socket.recv(&mut buffer)).await.map_err(silent)??;
+            let length =
+                timeout_at(deadline, poll_fn(|cx| socket.poll_recv(cx, &mut buffer))).await.map_err(silent)??;
             let datagram = buffer.get(..length).unwrap_or_default();
             if let Some(reply) = Reply::decode(datagram, id, question, server) {
                 break reply;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use cdn_core::content::Content;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use world::Integrity;
+
+use crate::sender::EdgeBody;
 
 /// Bytes that are compared at a time.
 const PIECE: usize = 1024;
@@ -32,7 +33,7 @@ pub(super) struct Expected {
 }
 
 /// Reads `body`; an edge may be silent for `silence_max`.
-pub(super) async fn receive(mut body: Incoming, silence_max: Duration, expected: Option<Expected>) -> Received {
+pub(super) async fn receive(mut body: EdgeBody, silence_max: Duration, expected: Option<Expected>) -> Received {
     let (mut bytes, mut right) = (0, true);
     let complete = loop {
         match timeout(silence_max, body.frame()).await {

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     task::JoinSet,
     time::timeout,
@@ -93,9 +94,11 @@ impl Net for TestNet {
 
     fn open_datagrams(&self, from: Source, to: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Datagrams>>> {
         Box::pin(async move {
-            let socket = UdpSocket::bind((from.address, 0)).await?;
-            socket.connect(to).await?;
-            Ok(Box::new(Udp(socket)) as Box<dyn Datagrams>)
+            let socket = std::net::UdpSocket::bind((from.address, 0))?;
+            socket.connect(to)?;
+            socket.set_nonblocking(true)?;
+            let receives = UdpSocket::from_std(socket.try_clone()?)?;
+            Ok(Box::new(Udp { sends: socket, receives }) as Box<dyn Datagrams>)
         })
     }
 
@@ -109,15 +112,21 @@ impl Net for TestNet {
     }
 }
 
-struct Udp(UdpSocket);
+/// One socket.
+struct Udp {
+    sends: std::net::UdpSocket,
+    receives: UdpSocket,
+}
 
 impl Datagrams for Udp {
-    fn send<'a>(&'a self, datagram: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.0.send(datagram).await.map(drop) })
+    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.sends.send(datagram).map(drop)
     }
 
-    fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<usize>> {
-        Box::pin(self.0.recv(buffer))
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(self.receives.poll_recv(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 
