@@ -20,8 +20,9 @@ mod risk;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod xml;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -38,6 +39,7 @@ pub(crate) use self::{
 use self::{
     origin::Target,
     read::{At, Object, without_nulls},
+    tree::Unreadable,
 };
 use crate::cluster_file::{ClusterFile, OriginFile};
 
@@ -88,12 +90,13 @@ struct Importer<'a> {
     patterns: Vec<(String, String)>,
 }
 
-/// Reads a distribution: what `get-distribution-config` or `get-distribution` prints, or the configuration alone.
+/// Reads a distribution: what `get-distribution-config` or `get-distribution` prints, the configuration alone, or either as
+/// the API's own XML.
 ///
 /// # Errors
 /// AWS would refuse it; or it is no distribution.
 pub(crate) fn import(text: &str, options: &Options) -> Result<Import, Refusal> {
-    let node = parse(text)?;
+    let node = read(text)?;
     let whole = At { node: &node, path: String::new() };
     let mut envelope = whole.object()?;
     let etag = envelope.text("ETag")?.map(str::to_owned);
@@ -129,15 +132,21 @@ pub(crate) fn import(text: &str, options: &Options) -> Result<Import, Refusal> {
 /// # Errors
 /// It is no JSON, or CloudFront would refuse a policy.
 pub(crate) fn read_policies(text: &str, into: &mut Foreign) -> Result<(), Refusal> {
-    let node = parse(text)?;
+    let node = read(text)?;
     into.read(&At { node: &node, path: String::new() })
 }
 
-fn parse(text: &str) -> Result<Node, Refusal> {
-    Node::parse(text).map_err(|error| {
-        let at: Range<usize> = error.at..error.at + 1;
-        Refusal { code: "InvalidJson", message: error.message, path: String::new(), at }
-    })
+/// Reads a document of CloudFront's, in JSON or XML.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn read(text: &str) -> Result<Node, Refusal> {
+    let is_xml = text.trim_start().starts_with('<');
+    let (node, code) = match is_xml {
+        true => (xml::parse(text), "MalformedXML"),
+        false => (Node::parse(text), "InvalidJson"),
+    };
+    node.map_err(|Unreadable { message, at }| Refusal { code, message, path: String::new(), at: at..at + 1 })
 }
 
 impl Importer<'_> {

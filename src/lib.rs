@@ -38,6 +38,14 @@ pub mod fuzzing {
     pub fn import(text: &str) {
         crate::cloudfront::fuzzing::survives(text);
     }
+
+    /// Reads a text as CloudFront's XML, and imports it.
+    ///
+    /// # Panics
+    /// A value or a refusal is about bytes that are not there.
+    pub fn xml(text: &str) {
+        crate::cloudfront::fuzzing::reads_xml(text);
+    }
 }
 
 use std::process::ExitCode;

@@ -23,7 +23,8 @@ pub(crate) enum ImportVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone.
+    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone; or either as
+    /// the XML of CloudFront's API.
     pub(crate) file: PathBuf,
     /// Write the cluster file here.
     #[arg(long, value_name = "FILE")]
@@ -69,7 +70,8 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone.
+    /// What `aws cloudfront get-distribution-config` or `get-distribution` printed, or the configuration alone; or either as
+    /// the XML of CloudFront's API.
     pub(crate) file: PathBuf,
     /// Compare with this cluster file; with the running world without it.
     #[arg(long, value_name = "FILE")]

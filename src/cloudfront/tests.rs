@@ -4,7 +4,11 @@ use expect_test::expect;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{fuzzing::survives, read::is_idle, *};
+use super::{
+    fuzzing::{reads_xml, survives},
+    read::is_idle,
+    *,
+};
 use crate::{
     cluster::Cluster,
     cluster_file::{BehaviorFile, CachePolicyFile, DistributionFile, ErrorPageFile, GroupFile, MethodsFile},
@@ -14,6 +18,9 @@ use crate::{
 
 /// A complete answer of `get-distribution-config`.
 const SAMPLE: &str = include_str!("../../examples/cloudfront/get-distribution-config.json");
+
+/// The same in the API's XML, as boto3 sends it.
+const XML: &str = include_str!("../../examples/cloudfront/distribution-config.xml");
 
 fn options() -> Options {
     Options { id: "dist".to_owned(), ..Options::default() }
@@ -86,6 +93,30 @@ fn all_three_documents_are_the_same_distribution() {
     assert_eq!((bare.etag.as_deref(), whole.id.as_str()), (None, "e2example"));
     assert_eq!(bare.file, enveloped.file);
     assert_eq!(whole.file.distributions["e2example"], enveloped.file.distributions["dist"]);
+}
+
+#[test]
+fn xml_says_what_json_says_and_is_refused_as_json_is() {
+    let [json, xml] = [SAMPLE, XML].map(|text| import(text, &options()).unwrap());
+    assert_eq!(xml.file, json.file);
+    let whole = format!("<?xml version=\"1.0\"?>\n<Distribution><Id>E2EXAMPLE</Id>{XML}</Distribution>");
+    let whole = import(&whole, &options()).unwrap();
+    assert_eq!(whole.file.distributions["e2example"], json.file.distributions["dist"]);
+    let broken = XML.replace("<TargetOriginId>ha<", "<TargetOriginId>ho<");
+    let refusal = import(&broken, &options()).unwrap_err();
+    let path = "DistributionConfig.DefaultCacheBehavior.TargetOriginId";
+    assert_eq!((refusal.code, refusal.path.as_str()), ("NoSuchOrigin", path));
+    assert_eq!(&broken[refusal.at], "<TargetOriginId>ho</TargetOriginId>");
+    for (from, to, code) in [
+        ("<HTTPPort>80<", "<HTTPPort>eighty<", "ParamValidation"),
+        ("<Enabled>true</Enabled><ViewerC", "<Enabled>yes</Enabled><ViewerC", "ParamValidation"),
+        ("<Quantity>4</Quantity><Items><Origin>", "<Quantity>5</Quantity><Items><Origin>", "InconsistentQuantities"),
+        ("</DistributionConfig>", "", "MalformedXML"),
+    ] {
+        let broken = XML.replacen(from, to, 1);
+        assert_ne!(broken, XML, "{from}");
+        assert_eq!(import(&broken, &options()).unwrap_err().code, code, "{from}");
+    }
 }
 
 #[test]
@@ -611,6 +642,12 @@ proptest! {
     fn a_file_with_a_hole_is_taken_or_refused(from in 0..SAMPLE.len(), length in 0_usize..200, with in "[\\[\\]{}\",:0-9a-z ]{0,6}") {
         let until = (from + length).min(SAMPLE.len());
         survives(&format!("{}{with}{}", &SAMPLE[..from], &SAMPLE[until..]));
+    }
+
+    #[test]
+    fn xml_with_a_hole_is_read_or_refused(from in 0..XML.len(), length in 0_usize..200, with in "[<>/&;!\\[\\]a-zé\"0-9 ]{0,6}") {
+        let until = (from + length).min(XML.len());
+        reads_xml(&format!("{}{with}{}", &XML[..from], &XML[until..]));
     }
 }
 

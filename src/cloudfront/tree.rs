@@ -1,4 +1,5 @@
-//! JSON in which every value knows where it stands in its text.
+//! JSON in which every value knows where it stands in its text; XML of CloudFront's is read into the same
+//! ([`super::xml`]).
 //!
 //! serde_json parses; this only follows its raw slices. Knows nothing of CloudFront.
 
@@ -11,7 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 /// Values inside values. CloudFront's documents are a dozen deep.
-const DEPTH_MAX: usize = 48;
+pub(super) const DEPTH_MAX: usize = 48;
 
 /// A value and the bytes it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +34,9 @@ pub(crate) enum Value {
     Object(Vec<(String, Node)>),
 }
 
-/// A text is not JSON.
+/// A text is neither JSON nor XML, or has more to it than is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NotJson {
+pub(crate) struct Unreadable {
     /// Why.
     pub(crate) message: String,
     /// Where.
@@ -47,18 +48,18 @@ impl Node {
     ///
     /// # Errors
     /// It is no JSON, or nested too deep.
-    pub(crate) fn parse(text: &str) -> Result<Self, NotJson> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Unreadable> {
         let raw: &RawValue = serde_json::from_str(text).map_err(|error| refused(&error, text, 0))?;
         Self::follow(raw, text, 0)
     }
 
-    fn follow(raw: &RawValue, whole: &str, depth: usize) -> Result<Self, NotJson> {
+    fn follow(raw: &RawValue, whole: &str, depth: usize) -> Result<Self, Unreadable> {
         let text = raw.get();
         // `text` is a slice of `whole`: raw values are borrowed.
         let start = (text.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         let at = start..start + text.len();
         if depth > DEPTH_MAX {
-            return Err(NotJson { message: format!("values are nested more than {DEPTH_MAX} deep"), at: start });
+            return Err(Unreadable { message: format!("values are nested more than {DEPTH_MAX} deep"), at: start });
         }
         let refused = |error: serde_json::Error| refused(&error, text, start);
         let value = match text.as_bytes().first() {
@@ -130,12 +131,12 @@ impl Node {
     }
 }
 
-fn refused(error: &serde_json::Error, text: &str, start: usize) -> NotJson {
+fn refused(error: &serde_json::Error, text: &str, start: usize) -> Unreadable {
     let lines_before = error.line().saturating_sub(1);
     let line: usize = text.split_inclusive('\n').take(lines_before).map(str::len).sum();
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-    NotJson { message, at: start + (line + error.column().saturating_sub(1)).min(text.len()) }
+    Unreadable { message, at: start + (line + error.column().saturating_sub(1)).min(text.len()) }
 }
 
 /// The members of an object, unread.

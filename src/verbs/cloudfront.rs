@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     args::{Cli, DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
-    cloudfront::{Change, Export, Import, Node, changes, export},
+    cloudfront::{Change, Export, Import, changes, export, read},
     cluster::{Cluster, Inputs},
     cluster_file::ClusterFile,
     diagnose::{Source, nearest_or_all},
@@ -192,7 +192,7 @@ pub(super) fn diff(cli: &Cli, args: &DiffArgs) -> Result<(), VerbError> {
 
 /// The line of each change in their file, or of what stands right above it.
 fn lines_of(source: &Source, imported: &Import, changes: &[Change]) -> Vec<usize> {
-    let Ok(node) = Node::parse(&source.text) else { return vec![1; changes.len()] };
+    let Ok(node) = read(&source.text) else { return vec![1; changes.len()] };
     let config = node.nearest(&imported.root);
     changes.iter().map(|change| imported.report.line_of(&config.nearest(&change.path).at)).collect()
 }

@@ -10,9 +10,10 @@ use std::{
 use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
-const RUN: [&str; 10] = [
+const RUN: [&str; 11] = [
     "app/README.md",                           // own_app: its commands are the test's
     "app/server.py",                           // own_app
+    "cloudfront/distribution-config.xml",      // import.rs
     "cloudfront/get-distribution-config.json", // import.rs
     "functions/event.json",                    // rewrite
     "functions/rewrite.js",                    // rewrite

@@ -68,6 +68,8 @@ fn an_import_becomes_a_cluster_file_that_says_the_same() {
     let said = world.ok(&["import", "cloudfront", &example(), "--out", &out]);
     assert!(said.contains("4 origins, 1 origin group, 4 behaviors") && said.contains("! risky"), "{said}");
     assert_eq!(world.iso(&["config", "diff", &example(), "--config", &out]).status.code(), Some(0));
+    let xml = root().join("examples/cloudfront/distribution-config.xml").to_string_lossy().into_owned();
+    assert_eq!(world.iso(&["config", "diff", &xml, "--config", &out]).status.code(), Some(0), "the same as XML");
     let again = world.iso(&["import", "cloudfront", &example(), "--out", &out]);
     assert_eq!(again.status.code(), Some(2), "a file that is there stays");
 }
