@@ -22,7 +22,7 @@ mod tests;
 mod tree;
 mod xml;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -30,6 +30,7 @@ use serde_json::Value as Json;
 pub(crate) use self::{
     diff::{Change, changes},
     distribution::{Export, export},
+    names::id_for,
     origin::ImportedOrigin,
     policy::Foreign,
     read::Refusal,
@@ -59,6 +60,12 @@ pub(crate) struct Options {
     pub(crate) maps: BTreeMap<String, OriginFile>,
     /// Policies that are not CloudFront's own.
     pub(crate) foreign: Foreign,
+    /// What there is already that behaviors may name: policies, key groups and functions.
+    pub(crate) file: ClusterFile,
+    /// Public keys, in files, of every key group of which no keys are known.
+    pub(crate) public_keys: IndexMap<String, PathBuf>,
+    /// Ids of origins and groups that are there already, by CloudFront's.
+    pub(crate) ids: BTreeMap<String, String>,
 }
 
 /// A distribution that was read.
@@ -113,7 +120,7 @@ pub(crate) fn import(text: &str, options: &Options) -> Result<Import, Refusal> {
     };
     let mut importer = Importer {
         options,
-        file: ClusterFile::default(),
+        file: options.file.clone(),
         report: Report::new(text),
         targets: BTreeMap::new(),
         imported: Vec::new(),
@@ -122,7 +129,7 @@ pub(crate) fn import(text: &str, options: &Options) -> Result<Import, Refusal> {
     let distribution = importer.distribution(&config)?;
     let Importer { mut file, report, imported: origins, .. } = importer;
     file.shield.get_or_insert_with(|| "none".to_owned());
-    let id = names::id_for(&id.unwrap_or_else(|| options.id.clone()), |_| false);
+    let id = id_for(&id.unwrap_or_else(|| options.id.clone()), |_| false);
     file.distributions.insert(id.clone(), distribution);
     Ok(Import { file, id, etag, origins, report, root: config.path })
 }

@@ -37,7 +37,7 @@ pub(crate) struct ImportArgs {
 }
 
 /// What an import is told beside the file.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct ImportOptions {
     /// Policies that are not CloudFront's own: what `get-cache-policy`, `list-cache-policies` and the like printed, for
     /// cache, origin request and response headers policies.
@@ -47,6 +47,13 @@ pub(crate) struct ImportOptions {
     /// ID=sim@SITE for a simulated one. Without @SITE it stands in the region that its address tells, or in us-east-1.
     #[arg(long = "map", value_name = "ID=WHAT@SITE")]
     pub(crate) maps: Vec<String>,
+    /// The code of a function that behaviors name, which then runs as a viewer function.
+    #[arg(long = "function", value_name = "NAME=FILE")]
+    pub(crate) functions: Vec<String>,
+    /// A public key, in PEM, of a key group that behaviors trust; without GROUP of all of them, as the file does not say
+    /// which keys a group has.
+    #[arg(long = "public-key", value_name = "[GROUP/]ID=FILE")]
+    pub(crate) public_keys: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -82,7 +82,7 @@ impl Importer<'_> {
             ..BehaviorFile::default()
         };
         let policies = self.policies(&mut object, &subject, &target, &mut file, &mut carried)?;
-        self.functions(&mut object, &subject, &mut carried)?;
+        self.functions(&mut object, &subject, &mut file, &mut carried)?;
         self.response_headers_policy(&mut object, &subject, &mut file, &mut carried)?;
         self.trusted_keys(&mut object, &subject, &mut file, &mut carried)?;
         self.carry(&object, &mut carried, &subject, MEMBERS);
@@ -188,6 +188,8 @@ impl Importer<'_> {
             let policy = checked(cache_policy_of(&name, &name, written), at)?;
             self.file.cache_policies.insert(name.clone(), written.clone());
             (name, policy)
+        } else if let Some(own) = own_cache_policy(id) {
+            (own.name.clone(), own)
         } else {
             let message = format!(
                 "the cache policy {id} is not known, and {STAND_IN} stands in: give the output of \
@@ -236,8 +238,14 @@ impl Importer<'_> {
         Ok(policy)
     }
 
-    /// Names the functions, whose code stands elsewhere.
-    fn functions(&mut self, object: &mut Object<'_>, subject: &str, carried: &mut Carried) -> Result<(), Refusal> {
+    /// Names the functions whose code is known, and says which are not.
+    fn functions(
+        &mut self,
+        object: &mut Object<'_>,
+        subject: &str,
+        file: &mut BehaviorFile,
+        carried: &mut Carried,
+    ) -> Result<(), Refusal> {
         let mut taken: Vec<&str> = Vec::new();
         for (member, arn, events, code) in FUNCTIONS {
             let place = object.place(member);
@@ -251,10 +259,20 @@ impl Importer<'_> {
                     return Err(event_at.refuse(code, format!("{event:?} is no event here, or has a function already")));
                 }
                 taken.push(event);
-                let name = arn.rsplit_once("function/").or_else(|| arn.rsplit_once("function:"));
-                let name = name.map_or(arn, |(_, name)| name);
-                let message = format!("the function {name} does not run at {event}: its code is not in this file");
-                self.report.remark(Kind::Ignored, subject, at, message);
+                let name = name_of_function(arn);
+                let own = own_function(name, &self.file).filter(|_| member == FUNCTIONS[0].0);
+                match (own, event) {
+                    (Some(own), "viewer-request") => file.viewer_request = Some(own),
+                    (Some(own), _) => file.viewer_response = Some(own),
+                    (None, _) => {
+                        let message =
+                            format!("the function {name} does not run at {event}: its code is not in this file");
+                        self.report.remark(Kind::Ignored, subject, at, message);
+                    }
+                }
+            }
+            if file.viewer_request.is_some() || file.viewer_response.is_some() {
+                self.report.simulated("viewer functions");
             }
             if !associations.is_empty() {
                 carried.insert(member.into(), super::read::without_nulls(&place.node.to_json()));
@@ -359,12 +377,15 @@ impl Importer<'_> {
                 return Err(place.refuse("TrustedKeyGroupDoesNotExist", format!("{group:?} is no id of a key group")));
             }
             if !self.file.key_groups.contains_key(group) {
-                self.file.key_groups.insert(group.clone(), indexmap::IndexMap::new());
-                let message = format!(
-                    "no key of the key group {group} is known: everything is refused until [key_groups.{group}] names \
-                     the file of one"
-                );
-                self.report.remark(Kind::Risky, subject, &place, message);
+                let keys = self.options.public_keys.clone();
+                if keys.is_empty() {
+                    let message = format!(
+                        "no key of the key group {group} is known: everything is refused until [key_groups.{group}] names \
+                         the file of one"
+                    );
+                    self.report.remark(Kind::Risky, subject, &place, message);
+                }
+                self.file.key_groups.insert(group.clone(), keys);
             }
             self.report.simulated("signed URLs and cookies");
         }
@@ -404,6 +425,12 @@ fn methods(object: &mut Object<'_>) -> Result<(MethodsFile, bool), Refusal> {
         },
     };
     Ok((methods, caches_options))
+}
+
+/// The cache policy that CloudFront does not have and every world has, by the id that an export gives it.
+fn own_cache_policy(id: &str) -> Option<CachePolicy> {
+    let name = policies::cache_policy_names().find(|name| id_of_policy(PolicyKind::Cache, name, None) == id)?;
+    policies::cache_policy(name)
 }
 
 /// A policy that CloudFront would refuse too, told of at `at`.
@@ -463,7 +490,8 @@ pub(super) fn behavior_json(
     json["SmoothStreaming"] = false.into();
     json["Compress"] = behavior.compress.into();
     json["LambdaFunctionAssociations"] = list::<Json>(&[]);
-    json["FunctionAssociations"] = list::<Json>(&[]);
+    let functions = functions_json(behavior, carried.shift_remove("FunctionAssociations"), file);
+    json["FunctionAssociations"] = list(&functions);
     json["FieldLevelEncryptionId"] = "".into();
     put_policies(&mut json, behavior, &mut carried, file);
     // One that an import could not resolve is named until another takes its place.
@@ -483,6 +511,41 @@ pub(super) fn behavior_json(
         json[name] = value;
     }
     json
+}
+
+/// The name in an ARN of a function.
+fn name_of_function(arn: &str) -> &str {
+    let name = arn.rsplit_once("function/").or_else(|| arn.rsplit_once("function:"));
+    name.map_or(arn, |(_, name)| name)
+}
+
+/// The function of a cluster file that CloudFront calls so.
+fn own_function(name: &str, file: &ClusterFile) -> Option<String> {
+    let is_there = |id: &String| file.functions.contains_key(id);
+    Some(name.to_owned()).filter(is_there).or_else(|| Some(super::names::id_for(name, |_| false)).filter(is_there))
+}
+
+/// The viewer functions, by the ARNs that they came with; and those that a world does not have, for as long as it has no
+/// other in their place.
+fn functions_json(behavior: &Behavior, carried: Option<Json>, file: &ClusterFile) -> Vec<Json> {
+    let mut carried: Vec<Json> =
+        carried.as_ref().and_then(|carried| carried["Items"].as_array()).cloned().unwrap_or_default();
+    for (event, own) in [("viewer-request", &behavior.viewer_request), ("viewer-response", &behavior.viewer_response)] {
+        let came = carried.iter().position(|item| item["EventType"] == event);
+        let arn = came.and_then(|at| carried[at]["FunctionARN"].as_str());
+        let came_as = arn.and_then(|arn| own_function(name_of_function(arn), file));
+        if came_as == *own {
+            continue;
+        }
+        if let Some(at) = came {
+            carried.remove(at);
+        }
+        if let Some(name) = own {
+            let arn = format!("arn:aws:cloudfront::000000000000:function/{name}");
+            carried.push(json!({ "FunctionARN": arn, "EventType": event }));
+        }
+    }
+    carried
 }
 
 /// Names the policies; legacy settings and ids that an import could not resolve stay what they were for as long as the

@@ -6,7 +6,7 @@ use world::Atlas;
 const ID_MAX: usize = 40;
 
 /// An id for `name` that a cluster file can have and that `is_taken` does not know.
-pub(super) fn id_for(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn id_for(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let mut id = String::new();
     for c in name.chars().map(|c| c.to_ascii_lowercase()) {
         match c {

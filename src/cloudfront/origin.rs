@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use cdn_core::distribution::{FAILOVER_CODES_AWS, Origin, OriginGroup, accepts_custom_header};
+use cdn_core::{
+    distribution::{FAILOVER_CODES_AWS, Origin, OriginGroup, accepts_custom_header},
+    origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
+};
 use http::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -16,6 +19,7 @@ use super::{
     report::Kind,
 };
 use crate::{
+    cluster::AppUrl,
     cluster_file::{GroupFile, OriginFile},
     quantity::Span,
 };
@@ -72,7 +76,7 @@ impl Importer<'_> {
             if id.is_empty() || self.targets.contains_key(id) {
                 return Err(id_at.refuse(INVALID_ARGUMENT, format!("the origin id {id:?} is empty or used twice")));
             }
-            let own = id_for(id, |id| self.file.origins.contains_key(id));
+            let own = self.own_id(id, |id| self.file.origins.contains_key(id));
             let mut carried = Carried::new();
             if own != id {
                 carried.insert("Id".into(), id.into());
@@ -84,6 +88,11 @@ impl Importer<'_> {
         }
         self.report.simulated("origins");
         Ok(())
+    }
+
+    /// The id of an origin or a group in the cluster file.
+    fn own_id(&self, id: &str, is_taken: impl Fn(&str) -> bool) -> String {
+        self.options.ids.get(id).cloned().unwrap_or_else(|| id_for(id, is_taken))
     }
 
     fn imported_origin(&mut self, id: &str, own: &str, domain: &str, origin: &OriginFile, at: &At<'_>) {
@@ -184,26 +193,31 @@ impl Importer<'_> {
                 self.report.remark(Kind::Approximated, &subject, &at, message);
             }
             _ => {
-                for port in ["HTTPPort", "HTTPSPort"] {
-                    let port = config.required(port)?;
-                    if !matches!(port.number()?, 80 | 443 | 1024..=65535) {
-                        return Err(port.refuse(INVALID_ARGUMENT, "a port of an origin is 80, 443 or 1024 to 65535"));
-                    }
+                let mut ports = [80, 443];
+                for (name, into) in ["HTTPPort", "HTTPSPort"].into_iter().zip(&mut ports) {
+                    let port = config.required(name)?;
+                    let number = u16::try_from(port.number()?).ok().filter(|port| matches!(port, 80 | 443 | 1024..));
+                    *into = number.ok_or_else(|| {
+                        port.refuse(INVALID_ARGUMENT, "a port of an origin is 80, 443 or 1024 to 65535")
+                    })?;
                 }
-                let policy = config.required("OriginProtocolPolicy")?;
-                if !["http-only", "https-only", "match-viewer"].contains(&policy.text()?) {
+                let policy_at = config.required("OriginProtocolPolicy")?;
+                let policy =
+                    OriginProtocolPolicy::ALL.iter().find(|policy| policy_at.node.text() == Some(policy.as_str()));
+                let policy = *policy.ok_or_else(|| {
                     let message = "OriginProtocolPolicy is http-only, https-only or match-viewer";
-                    return Err(policy.refuse(INVALID_ARGUMENT, message));
-                }
+                    policy_at.refuse(INVALID_ARGUMENT, message)
+                })?;
+                let mut protocols = Vec::new();
                 for protocol in config.list("OriginSslProtocols")? {
                     if !["SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2"].contains(&protocol.text()?) {
                         let message = "OriginSslProtocols are SSLv3, TLSv1, TLSv1.1 and TLSv1.2";
                         return Err(protocol.refuse(INVALID_ARGUMENT, message));
                     }
+                    protocols.push(protocol.text()?.to_owned());
                 }
-                if policy.text()? != "http-only" {
-                    let message = format!("{} to the origin is http here", policy.text()?);
-                    self.report.remark(Kind::Approximated, &subject, &policy, message);
+                if let Some(message) = protocol_of(origin, policy, ports, protocols) {
+                    self.report.remark(Kind::Approximated, &subject, &policy_at, message);
                 }
             }
         }
@@ -278,7 +292,7 @@ impl Importer<'_> {
             }
             let codes = self.failover_codes(&mut object, id)?;
             let taken = |id: &str| self.file.origins.contains_key(id) || self.file.groups.contains_key(id);
-            let own = id_for(id, taken);
+            let own = self.own_id(id, taken);
             let mut carried = Carried::new();
             if own != id {
                 carried.insert("Id".into(), id.into());
@@ -350,6 +364,39 @@ impl Importer<'_> {
     }
 }
 
+/// Has edges speak with an origin as AWS would, as far as what answers in its place lets them. Returns what is otherwise.
+fn protocol_of(
+    origin: &mut OriginFile,
+    policy: OriginProtocolPolicy,
+    [http_port, https_port]: [u16; 2],
+    ssl_protocols: Vec<String>,
+) -> Option<String> {
+    use OriginProtocolPolicy::{HttpOnly, HttpsOnly, MatchViewer};
+    let app = origin.url.as_deref().and_then(|url| AppUrl::parse(url).ok());
+    let protocol = match (&app, policy) {
+        (Some(app), _) if app.https => {
+            if !app.says_port {
+                origin.url = Some(AppUrl { port: https_port, ..app.clone() }.url());
+            }
+            HttpsOnly
+        }
+        // Ports that say that they are the app's own.
+        (Some(app), MatchViewer) if app.port == http_port && http_port >= 1024 => {
+            origin.protocol = Some(MatchViewer.as_str().to_owned());
+            origin.https_port = Some(https_port);
+            MatchViewer
+        }
+        _ => HttpOnly,
+    };
+    if protocol != HttpOnly && !ssl_protocols.is_empty() {
+        origin.ssl_protocols = Some(ssl_protocols);
+    }
+    (policy != protocol).then(|| {
+        let here = if protocol == HttpsOnly { "https" } else { "http" };
+        format!("{policy} to the origin is {here} here")
+    })
+}
+
 fn custom_headers(object: &mut Object<'_>) -> Result<IndexMap<String, String>, Refusal> {
     let mut headers = IndexMap::new();
     for at in object.list("CustomHeaders")? {
@@ -397,9 +444,24 @@ pub(super) fn origin_json(id: &str, origin: &Origin, written: Option<&OriginFile
     });
     let kind = KINDS.into_iter().find(|kind| carried.contains_key(*kind)).unwrap_or("CustomOriginConfig");
     let mut config = carried.shift_remove(kind).filter(Json::is_object).unwrap_or_else(|| {
-        let protocols = list(&["TLSv1.2"]);
-        let (http, policy) = (port.unwrap_or(80), "http-only");
-        json!({ "HTTPPort": http, "HTTPSPort": 443, "OriginProtocolPolicy": policy, "OriginSslProtocols": protocols })
+        // TLS 1.3 is always spoken there, and has no name.
+        let spoken = origin.ssl_protocols.iter().filter(|protocol| **protocol != OriginSslProtocol::TLSv1_3);
+        let mut protocols: Vec<&str> = spoken.map(|protocol| protocol.as_str()).collect();
+        if protocols.is_empty() {
+            protocols.push(OriginSslProtocol::TLSv1_2.as_str());
+        }
+        let policy = origin.protocol;
+        // The port in a name is that of the scheme that is spoken, HTTP's where both are.
+        let (http, https) = match policy {
+            OriginProtocolPolicy::HttpsOnly => (None, port),
+            _ => (port, written.and_then(|written| written.https_port)),
+        };
+        json!({
+            "HTTPPort": http.unwrap_or(80),
+            "HTTPSPort": https.unwrap_or(443),
+            "OriginProtocolPolicy": policy.as_str(),
+            "OriginSslProtocols": list(&protocols),
+        })
     });
     let response_timeout = origin.response_timeout.as_secs();
     if kind == "S3OriginConfig" {

@@ -468,6 +468,84 @@ fn a_mapped_origin_is_an_app_that_still_hears_its_own_name() {
     assert!(imported.origins.iter().all(|origin| origin.mapped == (origin.id == "api")));
 }
 
+#[test]
+fn an_app_of_https_is_spoken_to_as_the_file_says() {
+    let import_with = |url: &str, policy: &str, ports: [u16; 2]| {
+        let mut document = sample();
+        let config = &mut document["DistributionConfig"]["Origins"]["Items"][2]["CustomOriginConfig"];
+        config["OriginProtocolPolicy"] = policy.into();
+        (config["HTTPPort"], config["HTTPSPort"]) = (ports[0].into(), ports[1].into());
+        let mut options = options();
+        options.maps.insert("api".into(), OriginFile { url: Some(url.into()), ..Default::default() });
+        let imported = import(&document.to_string(), &options).unwrap();
+        let says = imported
+            .report
+            .remarks()
+            .into_iter()
+            .find(|remark| remark.message.ends_with(" here"))
+            .map(|remark| remark.message.clone());
+        let ours = exported(&imported);
+        assert_eq!(changes(&document["DistributionConfig"], &ours.config), [], "{url}");
+        let plan = checked(&imported).origins["api"].clone();
+        (plan.address.port(), plan.https.map(|https| https.address.port()), says)
+    };
+    let said = |text: &str| Some(text.to_owned());
+    for (url, policy, ports, expected) in [
+        ("https://127.0.0.1:3443", "https-only", [80, 443], (3443, Some(3443), None)),
+        ("https://127.0.0.1", "https-only", [80, 8443], (8443, Some(8443), None)),
+        (
+            "https://127.0.0.1:3443",
+            "http-only",
+            [80, 443],
+            (3443, Some(3443), said("http-only to the origin is https here")),
+        ),
+        ("http://127.0.0.1:3000", "match-viewer", [3000, 3443], (3000, Some(3443), None)),
+        (
+            "http://127.0.0.1:3000",
+            "match-viewer",
+            [80, 443],
+            (3000, None, said("match-viewer to the origin is http here")),
+        ),
+        ("http://127.0.0.1:3000", "http-only", [80, 443], (3000, None, None)),
+    ] {
+        assert_eq!(import_with(url, policy, ports), expected, "{url} {policy}");
+    }
+}
+
+#[test]
+fn functions_whose_code_is_known_run_and_all_are_exported_as_they_came() {
+    let mut document = sample();
+    let function = |name: &str, event: &str| json!({ "FunctionARN": format!("arn:aws:cloudfront::1:function/{name}"), "EventType": event });
+    let associations = json!({ "Quantity": 2, "Items": [function("Rewrite", "viewer-request"), function("other", "viewer-response")] });
+    document["DistributionConfig"]["CacheBehaviors"]["Items"][0]["FunctionAssociations"] = associations;
+    let mut options = options();
+    options.file.functions.insert("rewrite".into(), crate::cluster_file::FunctionFile::default());
+    let mut imported = import(&document.to_string(), &options).unwrap();
+    let code = "function handler(event) { return event.request; }".to_owned();
+    let text = crate::cluster::FunctionText { code, key_values: None };
+    let inputs = crate::cluster::Inputs { functions: [("rewrite".to_owned(), text)].into(), ..Default::default() };
+    let functions = |imported: &Import| {
+        let cluster = Cluster::check(&imported.file, &inputs).unwrap_or_else(|error| panic!("{}", error.message));
+        let ours = export(&imported.file, &cluster, &cluster.distributions[0]).config;
+        (
+            changes(&document["DistributionConfig"], &ours),
+            ours["CacheBehaviors"]["Items"][0]["FunctionAssociations"].clone(),
+        )
+    };
+    let behavior = &imported.file.distributions["dist"].behaviors[0];
+    assert_eq!((behavior.viewer_request.as_deref(), behavior.viewer_response.as_deref()), (Some("rewrite"), None));
+    assert_eq!(functions(&imported).0, []);
+    let unknown =
+        imported.report.remarks().into_iter().filter(|remark| remark.message.contains("does not run")).count();
+    assert_eq!(unknown, 1);
+    // What a world then runs is what it says.
+    let behavior = &mut imported.file.distributions["dist"].behaviors[0];
+    (behavior.viewer_request, behavior.viewer_response) = (None, Some("rewrite".into()));
+    let made =
+        json!({ "FunctionARN": "arn:aws:cloudfront::000000000000:function/rewrite", "EventType": "viewer-response" });
+    assert_eq!(functions(&imported).1, json!({ "Quantity": 1, "Items": [made] }));
+}
+
 fn names(pattern: &'static str) -> impl Strategy<Value = Vec<String>> {
     prop::collection::btree_set(pattern, 0..4).prop_map(|names| names.into_iter().collect())
 }

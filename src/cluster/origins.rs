@@ -283,6 +283,8 @@ pub(crate) struct AppUrl {
     pub(crate) host: String,
     /// Port.
     pub(crate) port: u16,
+    /// Whether that was written.
+    pub(crate) says_port: bool,
     /// Empty, or starts with a slash and does not end with one.
     pub(crate) path: String,
 }
@@ -309,7 +311,14 @@ impl AppUrl {
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         let port = authority.port_u16().unwrap_or_else(|| Self::default_port(https));
-        Ok(Self { https, host, port, path })
+        Ok(Self { https, host, port, says_port: authority.port_u16().is_some(), path })
+    }
+
+    /// The URL again, with its port.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{scheme}://{host}:{}{}", self.port, self.path)
     }
 
     const fn default_port(https: bool) -> u16 {

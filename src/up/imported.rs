@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     args::ImportOptions,
-    cloudfront::{Foreign, Import, Options, Refusal, import, read_policies},
-    cluster_file::ClusterFile,
+    cloudfront::{Foreign, Import, Options, Refusal, id_for, import, read_policies},
+    cluster_file::{ClusterFile, FunctionFile},
     diagnose::{Complaint, KeyError, Source, nearest_or_all, read_source},
     talk::VerbError,
 };
@@ -21,6 +21,23 @@ pub(crate) fn read_import(path: &Path, written: &ImportOptions) -> Result<(Sourc
         let (id, origin) = super::plan::origin_of("--map", text).map_err(of_command_line)?;
         options.maps.insert(id, origin);
     }
+    for text in &written.functions {
+        let (name, file) = named_file("function", text).map_err(of_command_line)?;
+        let function = FunctionFile { file, key_values: None };
+        options.file.functions.insert(id_for(name, |_| false), function);
+    }
+    for text in &written.public_keys {
+        let (name, file) = named_file("public-key", text).map_err(of_command_line)?;
+        let keys = match name.split_once('/') {
+            Some((group, id)) => {
+                options.file.key_groups.entry(group.to_owned()).or_default().insert(id.to_owned(), file)
+            }
+            None => options.public_keys.insert(name.to_owned(), file),
+        };
+        if keys.is_some() {
+            return Err(of_command_line(KeyError::new("public-key", format!("--public-key {text:?}: named twice"))));
+        }
+    }
     let imported = import(&source.text, &options).map_err(|refusal| complain(refused(&source, refusal)))?;
     for id in options.maps.keys() {
         if !imported.origins.iter().any(|origin| origin.id == *id) {
@@ -29,7 +46,30 @@ pub(crate) fn read_import(path: &Path, written: &ImportOptions) -> Result<(Sourc
             return Err(of_command_line(KeyError { hint, ..error }));
         }
     }
+    let trusted: Vec<&String> = imported
+        .file
+        .distributions
+        .values()
+        .flat_map(|distribution| distribution.behaviors.iter().chain([&distribution.default]))
+        .flat_map(|behavior| &behavior.trusted_key_groups)
+        .collect();
+    if let Some(group) = options.file.key_groups.keys().find(|group| !trusted.contains(group)) {
+        let hint = nearest_or_all(group, trusted.iter().map(|group| group.as_str()));
+        let error = KeyError::new("public-key", format!("--public-key: no behavior trusts a key group {group:?}"));
+        return Err(of_command_line(KeyError { hint, ..error }));
+    }
     Ok((source, imported))
+}
+
+/// Reads `NAME=FILE` of an option; the file as this directory has it.
+fn named_file<'a>(option: &str, text: &'a str) -> Result<(&'a str, PathBuf), KeyError> {
+    let wrong = |why: &str| KeyError::new(option, format!("--{option} {text:?}: {why}"));
+    let (name, file) = text
+        .split_once('=')
+        .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+        .ok_or_else(|| wrong("something is missing").hint(format!("--{option} NAME=FILE")))?;
+    let here = std::env::current_dir().map_err(|error| wrong(&error.to_string()))?;
+    Ok((name, here.join(file)))
 }
 
 /// Reads files of policies.
@@ -63,7 +103,7 @@ pub(super) fn lay_in(file: &mut ClusterFile, imported: ClusterFile) -> Result<()
             }
         )*};
     }
-    lay!(origins, groups, cache_policies, origin_request_policies, response_headers_policies, distributions);
+    lay!(origins, groups, cache_policies, origin_request_policies, response_headers_policies, functions, distributions);
     for (id, keys) in imported.key_groups {
         file.key_groups.entry(id).or_insert(keys);
     }

@@ -12,7 +12,7 @@ use ipnet::Ipv6Net;
 use router::PrefixFile;
 
 use crate::{
-    args::UpArgs,
+    args::{ImportOptions, UpArgs},
     cloudfront::Kind,
     cluster::{AppUrl, Cluster, FunctionText, Inputs, ipv6_of},
     cluster_file::{ClusterFile, DEMO, DistributionFile, FunctionFile, GroupFile, OriginFile},
@@ -49,8 +49,9 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Plan, VerbError> {
         None => (command_line(), PathBuf::new(), ClusterFile::default()),
     };
     let Some(path) = &args.import else {
-        if !args.import_options.maps.is_empty() || !args.import_options.policies.is_empty() {
-            let error = KeyError::new("import", "--map and --policies go with --import FILE");
+        if args.import_options != ImportOptions::default() {
+            let message = "--map, --policies, --function and --public-key go with --import FILE";
+            let error = KeyError::new("import", message);
             return Err(config(command_line().complaint(error)));
         }
         return plan_of(file, &source, &dir, args);
@@ -118,6 +119,14 @@ pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpA
     let cluster = Cluster::check(&file, &inputs).map_err(&complain)?;
     warnings.extend(cluster.warnings.iter().cloned());
     Ok(Plan { file, inputs, cluster, warnings })
+}
+
+/// The keys and functions that stand in files of their own.
+///
+/// # Errors
+/// One of them cannot be read.
+pub(crate) fn read_beside(file: &ClusterFile) -> Result<Inputs, KeyError> {
+    Ok(Inputs { keys: keys_of(file)?, functions: functions_of(file)?, ..Inputs::default() })
 }
 
 /// The first port of a block in which all that `cluster` listens on is free.

@@ -9,11 +9,11 @@ use serde_json::{Value as Json, json};
 use crate::{
     args::{Cli, DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
     cloudfront::{Change, Export, Import, changes, export, read},
-    cluster::{Cluster, Inputs},
+    cluster::Cluster,
     cluster_file::ClusterFile,
     diagnose::{Source, nearest_or_all},
     talk::{VerbError, tell},
-    up::{check_file, read_import},
+    up::{check_file, read_beside, read_import},
     verbs::{api, print, say},
 };
 
@@ -68,7 +68,9 @@ fn text(source: &Source, imported: &Import, options: &ImportOptions, out: Option
     let mut lines = vec![format!("{}: {}", imported.id, read.join(", ")), imported.report.text(&source.name)];
     let unmapped: Vec<_> = imported.origins.iter().filter(|origin| !origin.mapped).collect();
     let more = options.policies.iter().map(|path| format!(" --policies {}", path.display()));
-    let more: String = more.chain(options.maps.iter().map(|map| format!(" --map {map}"))).collect();
+    let said = [("map", &options.maps), ("function", &options.functions), ("public-key", &options.public_keys)];
+    let said = said.into_iter().flat_map(|(name, all)| all.iter().map(move |text| format!(" --{name} {text}")));
+    let more: String = more.chain(said).collect();
     match out {
         Some(out) => lines.push(format!("wrote {0}; start it with `iso up --config {0}`", out.display())),
         None => {
@@ -89,14 +91,14 @@ fn text(source: &Source, imported: &Import, options: &ImportOptions, out: Option
 }
 
 fn checked(source: &Source, imported: &Import) -> Result<Cluster, VerbError> {
-    let inputs = Inputs::default();
     // Apps are looked for when the world starts.
     let mut file = imported.file.clone();
     for origin in file.origins.values_mut() {
-        (origin.url, origin.dir) = (None, None);
+        (origin.url, origin.dir, origin.protocol, origin.https_port) = (None, None, None, None);
     }
     let nowhere = Source { name: source.name.clone(), text: String::new() };
-    Cluster::check(&file, &inputs).map_err(|error| VerbError::Config(Box::new(nowhere.complaint(error))))
+    let checked = read_beside(&file).and_then(|inputs| Cluster::check(&file, &inputs));
+    checked.map_err(|error| VerbError::Config(Box::new(nowhere.complaint(error))))
 }
 
 fn write_cluster(source: &Source, imported: &Import, out: &Path, force: bool) -> Result<(), VerbError> {
@@ -163,7 +165,7 @@ pub(super) fn export_verb(cli: &Cli, verb: &ExportVerb) -> Result<(), VerbError>
 
 /// Says what would have to change in the cloud for it to be as the world is.
 pub(super) fn diff(cli: &Cli, args: &DiffArgs) -> Result<(), VerbError> {
-    let options = ImportOptions { policies: args.policies.clone(), maps: Vec::new() };
+    let options = ImportOptions { policies: args.policies.clone(), ..ImportOptions::default() };
     let (source, imported) = read_import(&args.file, &options)?;
     let theirs = checked(&source, &imported)?;
     let theirs = export(&imported.file, &theirs, distribution(&theirs, Some(&imported.id))?);

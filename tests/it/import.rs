@@ -73,3 +73,37 @@ fn an_import_becomes_a_cluster_file_that_says_the_same() {
     let again = world.iso(&["import", "cloudfront", &example(), "--out", &out]);
     assert_eq!(again.status.code(), Some(2), "a file that is there stays");
 }
+
+#[test]
+fn functions_and_keys_of_an_import_come_from_files_of_their_own() {
+    let world = World::none();
+    let mut document: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(example()).unwrap()).unwrap();
+    let behavior = &mut document["DistributionConfig"]["CacheBehaviors"]["Items"][1];
+    assert_eq!(behavior["PathPattern"], "/private/*");
+    behavior["ViewerProtocolPolicy"] = "allow-all".into();
+    behavior["FunctionAssociations"] = serde_json::json!({ "Quantity": 1, "Items": [
+        { "FunctionARN": "arn:aws:cloudfront::1:function/Rewrite", "EventType": "viewer-request" },
+    ] });
+    let file = world.home().join("dist.json").to_string_lossy().into_owned();
+    std::fs::write(&file, document.to_string()).unwrap();
+    let dir = world.home().to_string_lossy().into_owned();
+    let made = world.json(&["keys", "new", "unused", "--kind", "ecdsa", "--dir", &dir]);
+    let [id, private, public] = ["key_pair_id", "private", "public"].map(|key| made[key].as_str().unwrap());
+    let code = root().join("examples/functions/rewrite.js");
+    let function = format!("Rewrite={}", code.display());
+    let wrong = world.iso(&["import", "cloudfront", &file, "--public-key", &format!("team/{id}={public}")]);
+    assert!(text(&wrong.stderr).contains("no behavior trusts a key group \"team\""), "{}", text(&wrong.stderr));
+    let key = format!("{id}={public}");
+    let beside = ["--function", &function, "--public-key", &key];
+    let said = world.ok(&[&["import", "cloudfront", &file][..], &beside].concat());
+    assert!(said.contains("viewer functions") && !said.contains("no key of the key group"), "{said}");
+    let world = world.up(&[&["--preset", "tiny", "--import", &file][..], &beside].concat());
+    let url = "http://cdn.example.test/private/";
+    let status = |url: &str| world.curl("berlin", &["-o", "/dev/null", "-w", "%{http_code}", url]);
+    assert_eq!(status(url), "403");
+    let signed = world.ok(&["sign", "url", url, "--key", private, "--hash", "sha256"]);
+    assert_eq!(status(signed.trim()), "200");
+    let exported: serde_json::Value = serde_json::from_str(&world.ok(&["export", "cloudfront"])).unwrap();
+    let ours = &exported["CacheBehaviors"]["Items"][1]["FunctionAssociations"];
+    assert_eq!(*ours, document["DistributionConfig"]["CacheBehaviors"]["Items"][1]["FunctionAssociations"]);
+}
