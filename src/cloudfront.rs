@@ -20,6 +20,7 @@ mod risk;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod update;
 mod xml;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -36,6 +37,7 @@ pub(crate) use self::{
     read::Refusal,
     report::{Kind, Report},
     tree::Node,
+    update::{described, update},
 };
 use self::{
     origin::Target,

@@ -14,6 +14,7 @@ mod geo_restriction;
 mod keys;
 mod origins;
 mod policies;
+mod reconfigure;
 mod records;
 mod response_headers;
 mod routers;
@@ -53,6 +54,7 @@ pub(crate) use self::{
     keys::trusted_keys_of,
     origins::{AppUrl, OriginKind, OriginPlan, own_name},
     policies::{cache_policy_of, origin_request_policy_of},
+    reconfigure::with_key_groups,
     records::geo_place,
     response_headers::response_headers_policy_of,
     routing::RoutingPlan,

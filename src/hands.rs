@@ -24,17 +24,19 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use http_body_util::Full;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use wan::Wan;
 
 use crate::{
-    cluster::{Cluster, NodePlan},
+    cloudfront::{self, Refusal},
+    cluster::{Cluster, Inputs, NodePlan, with_key_groups},
+    cluster_file::ClusterFile,
     lines::Lines,
     links,
-    node::wire::{DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire, PoliciesAsk},
+    node::wire::{ConfigureAsk, DrainedAsk, FaultSet, InvalidateAsk, LinkWire, NodeWire, PoliciesAsk},
     state::WorldDir,
     supervisor::{ProcessError, Supervisor},
 };
@@ -42,6 +44,8 @@ use crate::{
 /// Everything the control plane may do to a world.
 pub(crate) struct RootHands {
     pub(crate) cluster: Arc<Cluster>,
+    /// The world as written, and what was found out around it.
+    written: (ClusterFile, Inputs),
     pub(crate) supervisor: Supervisor,
     pub(crate) admin: Admin,
     /// Links from where the control plane stands.
@@ -71,13 +75,32 @@ struct Desired {
 impl RootHands {
     pub(crate) fn new(
         cluster: Arc<Cluster>,
+        written: (ClusterFile, Inputs),
         supervisor: Supervisor,
         admin: Admin,
         wan: Wan,
         stop: CancellationToken,
         dir: WorldDir,
     ) -> Self {
-        Self { cluster, supervisor, admin, wan, stop, dir, desired: Mutex::default() }
+        Self { cluster, written, supervisor, admin, wan, stop, dir, desired: Mutex::default() }
+    }
+
+    /// What a cache is told to serve.
+    fn configure_ask(&self, config: Option<&Value>) -> Result<ConfigureAsk, HandsError> {
+        let file = config.map(ClusterFile::deserialize).transpose();
+        let file = file.map_err(|error| HandsError::Invalid(format!("this is no cluster file: {error}")))?;
+        Ok(ConfigureAsk { file, key_groups: self.desired(|desired| desired.key_groups.clone()) })
+    }
+
+    /// The world as its caches serve it where they serve as `config` says.
+    fn world_of(&self, config: Option<&Value>) -> Result<(ClusterFile, Inputs), HandsError> {
+        let ConfigureAsk { file, key_groups } = self.configure_ask(config)?;
+        let (written, mut inputs) = self.written.clone();
+        let mut file = file.unwrap_or(written);
+        if let Some(groups) = &key_groups {
+            with_key_groups(&mut file, &mut inputs, groups);
+        }
+        Ok((file, inputs))
     }
 
     /// Tells a node that was away what holds at the moment.
@@ -97,10 +120,14 @@ impl RootHands {
         {
             tracing::warn!(%node, %error, "could not be told the routing policies");
         }
-        if let Some(config) = configs.get(node)
-            && let Err(error) = self.admin.tell(&self.cluster, node, "/config", &Some(config)).await
-        {
-            tracing::warn!(%node, %error, "could not be told its configuration");
+        if let Some(config) = configs.get(node) {
+            let told = match self.configure_ask(Some(config)) {
+                Ok(ask) => self.admin.tell(&self.cluster, node, "/config", &ask).await.map(drop),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = told {
+                tracing::warn!(%node, %error, "could not be told its configuration");
+            }
         }
         if node.role() == Role::Edge
             && let Some(groups) = key_groups
@@ -277,7 +304,8 @@ impl Hands for RootHands {
     fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()> {
         Box::pin(async move {
             if self.supervisor.is_running(node) && !self.supervisor.is_paused(node) {
-                let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/config", &config).await;
+                let ask = self.configure_ask(config)?;
+                let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/config", &ask).await;
                 told.map_err(HandsError::Failed)?;
             }
             self.desired(|desired| match config {
@@ -285,6 +313,41 @@ impl Hands for RootHands {
                 None => drop(desired.configs.remove(node)),
             });
             Ok(())
+        })
+    }
+
+    fn distributions<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, BTreeMap<String, Value>> {
+        Box::pin(async move {
+            let (file, inputs) = self.world_of(config)?;
+            let running = Arc::clone(&self.cluster);
+            beside(move || {
+                let cluster = running.reconfigured(&file, &inputs).map_err(HandsError::Invalid)?;
+                Ok(cloudfront::described(&file, &cluster).collect())
+            })
+            .await
+        })
+    }
+
+    fn update_distribution<'a>(
+        &'a self,
+        config: Option<&'a Value>,
+        distribution: &'a str,
+        wanted: &'a str,
+    ) -> HandsFuture<'a, Value> {
+        Box::pin(async move {
+            let (file, inputs) = self.world_of(config)?;
+            let running = Arc::clone(&self.cluster);
+            let (id, wanted) = (distribution.to_owned(), wanted.to_owned());
+            beside(move || {
+                let changed = cloudfront::update(&running, &file, &inputs, &id, &wanted);
+                let changed = changed.map_err(|Refusal { code, message, path, .. }| HandsError::Refused {
+                    // The other code is for what clients refuse by themselves.
+                    code: if code == "ParamValidation" { "InvalidArgument" } else { code },
+                    message: if path.is_empty() { message } else { format!("{message} ({path})") },
+                })?;
+                serde_json::to_value(&changed).map_err(|error| HandsError::Failed(error.to_string()))
+            })
+            .await
         })
     }
 
@@ -439,6 +502,14 @@ impl Hands for RootHands {
         self.stop.cancel();
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Does what takes a while on a thread beside the one that watches processes and answers requests.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HandsError> + Send + 'static,
+) -> Result<T, HandsError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(HandsError::Failed(error.to_string())))
 }
 
 /// A decision, with the router that made it.

@@ -89,6 +89,7 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
     let (wan, _) = links::wan_of(&cluster, "control", None)?;
     let hands = Arc::new(RootHands::new(
         Arc::clone(&cluster),
+        (file.clone(), inputs.clone()),
         supervisor.clone(),
         admin.clone(),
         wan,

@@ -309,6 +309,7 @@ counters! {
     ControlStreamsFull, "control", "control_streams_full_total", Counter, "streams refused because as many as allowed are open";
     ControlInvalidations, "control", "control_invalidations_total", Counter, "invalidations accepted";
     ControlInvalidationsFull, "control", "control_invalidations_full_total", Counter, "invalidations refused because too many paths are in progress";
+    ControlKeysFull, "control", "control_keys_full_total", Counter, "public keys and key groups refused because as many as allowed are there";
     ControlInvalidationRetries, "control", "control_invalidation_retries_total", Counter, "deliveries of an invalidation to a node that were tried again";
     ControlHandsFailed, "control", "control_hands_failed_total", Counter, "actions on nodes that failed";
     ControlMetricsFailed, "control", "control_metrics_failed_total", Counter, "nodes whose metrics could not be read for a roll-up";

@@ -28,7 +28,7 @@ use crate::{
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
     hosts::{DistributionConflict, Distributions},
-    rules::{DistributionError, DistributionWarning, accepts_custom_header},
+    rules::{DistributionError, DistributionWarning, KEYS_MAX, accepts_custom_header},
 };
 
 /// A distribution as written. See [`Distribution`].

@@ -1,11 +1,15 @@
-//! The small part of CloudFront's own API that scripts use: invalidations, and what distributions there are.
+//! The small part of CloudFront's own API that scripts use: distributions and their configurations, invalidations, public
+//! keys and key groups.
 //!
 //! REST-XML under `/2020-05-31`, as botocore and the AWS command line speak it. Requests must be signed (SigV4), as theirs
 //! always are, and whose key signed them is not looked at: it is the header that no page of a browser can send here
 //! without being asked first, and this API never says yes to that.
 
+mod distributions;
 mod documents;
 mod error;
+mod keys;
+mod xml;
 
 use std::{
     sync::Arc,
@@ -24,14 +28,12 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::{
-    documents::{
-        Aliases, Distribution, DistributionList, DistributionSummaries, DistributionSummary, Invalidation,
-        InvalidationBatch, InvalidationList, InvalidationSummaries, InvalidationSummary, NAMESPACE,
-    },
+    distributions::info_of,
+    documents::{Invalidation, InvalidationBatch, InvalidationList, InvalidationSummaries, InvalidationSummary},
     error::AwsError,
+    xml::NAMESPACE,
 };
 use crate::{
-    config::DistributionInfo,
     extract::read,
     plane::Plane,
     routes::begin_invalidation,
@@ -53,14 +55,30 @@ const ITEMS: usize = 100;
 
 type Shared = State<Arc<Plane>>;
 
+/// A `DistributionConfig`, which is JSON here, in XML: as `GetDistributionConfig` answers it.
+pub fn distribution_xml(config: &serde_json::Value) -> String {
+    xml::write("DistributionConfig", config)
+}
+
 /// The routes.
 pub(crate) fn router(plane: &Arc<Plane>) -> Router<Arc<Plane>> {
     let one = format!("{PREFIX}/distribution/{{id}}");
+    let key = format!("{PREFIX}/public-key/{{id}}");
+    let group = format!("{PREFIX}/key-group/{{id}}");
     Router::new()
-        .route(&format!("{PREFIX}/distribution"), get(list_distributions))
-        .route(&one, get(distribution))
+        .route(&format!("{PREFIX}/distribution"), get(distributions::list))
+        .route(&one, get(distributions::get))
+        .route(&format!("{one}/config"), get(distributions::get_config).put(distributions::update))
         .route(&format!("{one}/invalidation"), get(list_invalidations).post(create_invalidation))
         .route(&format!("{one}/invalidation/{{invalidation}}"), get(invalidation))
+        .route(&format!("{PREFIX}/public-key"), get(keys::list_public_keys).post(keys::create_public_key))
+        .route(&key, get(keys::get_public_key).delete(keys::delete_public_key))
+        .route(&format!("{key}/config"), get(keys::get_public_key_config).put(keys::update_public_key))
+        .route(&format!("{PREFIX}/key-group"), get(keys::list_key_groups).post(keys::create_key_group))
+        .route(&group, get(keys::get_key_group).put(keys::update_key_group).delete(keys::delete_key_group))
+        .route(&format!("{group}/config"), get(keys::get_key_group_config))
+        // What is there in part is refused as what is not there at all.
+        .method_not_allowed_fallback(async || AwsError::NotImplemented)
         .route(&format!("{PREFIX}/{{*rest}}"), axum::routing::any(async || AwsError::NotImplemented))
         .route_layer(middleware::from_fn_with_state(Arc::clone(plane), require_signature))
 }
@@ -77,7 +95,11 @@ async fn require_signature(State(plane): Shared, request: Request, next: Next) -
         plane.counters.bump(Counter::ControlUnauthorized);
         AwsError::NotSigned.into_response()
     };
-    response.headers_mut().entry(X_AMZN_REQUEST_ID).or_insert_with(|| request_id(&plane));
+    let id = request_id(&plane);
+    if let Some(error) = response.extensions_mut().remove::<AwsError>() {
+        *response.body_mut() = error.document(id.to_str().unwrap_or_default()).into();
+    }
+    response.headers_mut().insert(X_AMZN_REQUEST_ID, id);
     response
 }
 
@@ -127,40 +149,12 @@ impl Page {
     }
 }
 
-async fn list_distributions(State(plane): Shared, Query(page): Query<Page>) -> Result<Response, AwsError> {
-    let all = plane.config.distributions.iter().collect();
-    let Cut { items, marker, max_items, next_marker } = page.cut(all, |info: &&DistributionInfo| info.id.clone())?;
-    let rows: Vec<_> = items.into_iter().map(|info| summary(&plane, info)).collect();
-    let list = DistributionList {
-        xmlns: NAMESPACE,
-        marker,
-        is_truncated: next_marker.is_some(),
-        next_marker,
-        max_items,
-        quantity: rows.len(),
-        items: DistributionSummaries { distribution_summary: rows },
-    };
-    xml(StatusCode::OK, "DistributionList", &list)
-}
-
-async fn distribution(State(plane): Shared, Path(id): Path<String>) -> Result<Response, AwsError> {
-    let info = distribution_of(&plane, &id)?;
-    let is_done = |row: &wire::Invalidation| row.status == InvalidationStatus::Completed;
-    let in_progress = plane.state().propagation.rows(&info.id).filter(|row| !is_done(row)).count();
-    let document = Distribution {
-        xmlns: NAMESPACE,
-        in_progress_invalidation_batches: in_progress,
-        summary: summary(&plane, info),
-    };
-    xml(StatusCode::OK, "Distribution", &document)
-}
-
 async fn list_invalidations(
     State(plane): Shared,
     Path(id): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Response, AwsError> {
-    let info = distribution_of(&plane, &id)?;
+    let info = info_of(&plane, &id)?;
     // The newest first, as CloudFront lists them.
     let mut all: Vec<wire::Invalidation> = plane.state().propagation.rows(&info.id).collect();
     all.reverse();
@@ -182,7 +176,7 @@ async fn list_invalidations(
         quantity: rows.len(),
         items: InvalidationSummaries { invalidation_summary: rows },
     };
-    xml(StatusCode::OK, "InvalidationList", &list)
+    serialized(StatusCode::OK, "InvalidationList", &list)
 }
 
 async fn create_invalidation(
@@ -190,7 +184,7 @@ async fn create_invalidation(
     Path(id): Path<String>,
     Xml(batch): Xml<InvalidationBatch>,
 ) -> Result<Response, AwsError> {
-    let info = distribution_of(&plane, &id)?;
+    let info = info_of(&plane, &id)?;
     let paths = batch.paths.items.map(|items| items.path).unwrap_or_default();
     if paths.len() != batch.paths.quantity {
         return Err(AwsError::InconsistentQuantities { said: batch.paths.quantity, found: paths.len() });
@@ -202,7 +196,7 @@ async fn create_invalidation(
     }
     let location = format!("{PREFIX}/distribution/{}/invalidation/{}", info.id, row.id);
     let document = invalidation_of(&plane, row, batch.caller_reference);
-    let mut response = xml(StatusCode::CREATED, "Invalidation", &document)?;
+    let mut response = serialized(StatusCode::CREATED, "Invalidation", &document)?;
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -213,7 +207,7 @@ async fn invalidation(
     State(plane): Shared,
     Path((id, invalidation)): Path<(String, String)>,
 ) -> Result<Response, AwsError> {
-    let info = distribution_of(&plane, &id)?;
+    let info = info_of(&plane, &id)?;
     let find = || {
         let state = plane.state();
         let row = state.propagation.row(&invalidation)?;
@@ -225,29 +219,9 @@ async fn invalidation(
     loop {
         let (row, reference) = find().ok_or_else(|| AwsError::NoSuchInvalidation(invalidation.clone()))?;
         if row.status != InvalidationStatus::InProgress || tokio::time::Instant::now() >= deadline {
-            return xml(StatusCode::OK, "Invalidation", &invalidation_of(&plane, row, reference));
+            return serialized(StatusCode::OK, "Invalidation", &invalidation_of(&plane, row, reference));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn distribution_of<'a>(plane: &'a Plane, id: &str) -> Result<&'a DistributionInfo, AwsError> {
-    let found = plane.config.distributions.iter().find(|info| info.id == id);
-    found.ok_or_else(|| AwsError::NoSuchDistribution(id.to_owned()))
-}
-
-fn summary(plane: &Plane, info: &DistributionInfo) -> DistributionSummary {
-    let own = info.own_name();
-    let aliases: Vec<String> = info.hosts.iter().filter(|host| **host != own).cloned().collect();
-    DistributionSummary {
-        id: info.id.clone(),
-        arn: format!("arn:aws:cloudfront::000000000000:distribution/{}", info.id),
-        status: "Deployed",
-        last_modified_time: time_of(plane, 0),
-        domain_name: own,
-        aliases: Aliases::of(aliases),
-        comment: String::new(),
-        enabled: true,
     }
 }
 
@@ -278,10 +252,27 @@ fn time_of(plane: &Plane, t_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", micros / 1000)
 }
 
-fn xml(status: StatusCode, root: &str, document: &impl Serialize) -> Result<Response, AwsError> {
+fn serialized(status: StatusCode, root: &str, document: &impl Serialize) -> Result<Response, AwsError> {
     let body = quick_xml::se::to_string_with_root(root, document).map_err(|_| AwsError::Internal)?;
     let head = [(header::CONTENT_TYPE, "text/xml")];
     Ok((status, head, format!("<?xml version=\"1.0\"?>\n{body}")).into_response())
+}
+
+fn xml(status: StatusCode, root: &str, document: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/xml")], xml::write(root, document)).into_response()
+}
+
+/// A body that is text, and not empty.
+struct Text(String);
+
+impl FromRequest<Arc<Plane>> for Text {
+    type Rejection = AwsError;
+
+    async fn from_request(request: Request, plane: &Arc<Plane>) -> Result<Self, AwsError> {
+        let body = read(request.into_body(), plane).await?;
+        let text = String::from_utf8(body).map_err(|_| AwsError::MalformedXml("it is not UTF-8".into()))?;
+        if text.trim().is_empty() { Err(AwsError::MissingBody) } else { Ok(Self(text)) }
+    }
 }
 
 /// A body in XML.
@@ -291,11 +282,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Plane>> for Xml<T> {
     type Rejection = AwsError;
 
     async fn from_request(request: Request, plane: &Arc<Plane>) -> Result<Self, AwsError> {
-        let body = read(request.into_body(), plane).await?;
-        let text = str::from_utf8(&body).map_err(|_| AwsError::MalformedXml("it is not UTF-8".into()))?;
-        if text.trim().is_empty() {
-            return Err(AwsError::MissingBody);
-        }
-        quick_xml::de::from_str(text).map(Self).map_err(|error| AwsError::MalformedXml(error.to_string()))
+        let Text(text) = Text::from_request(request, plane).await?;
+        quick_xml::de::from_str(&text).map(Self).map_err(|error| AwsError::MalformedXml(error.to_string()))
     }
 }

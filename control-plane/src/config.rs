@@ -122,6 +122,10 @@ pub struct Limits {
     pub invalidation_paths_max: usize,
     /// Wildcard paths of invalidations that are in progress, per distribution (CloudFront's quota). Default 15.
     pub invalidation_wildcards_max: usize,
+    /// Public keys, beyond which CloudFront's API makes none. Default 100.
+    pub public_keys_max: usize,
+    /// Key groups, likewise. Default 100.
+    pub key_groups_max: usize,
     /// Time for one delivery of an invalidation to one node. Default 5 s.
     pub invalidation_attempt_timeout: Duration,
     /// How long an invalidation is tried before a node is given up. Default 10 min.
@@ -152,6 +156,8 @@ impl Default for Limits {
             invalidations_kept: 256,
             invalidation_paths_max: 3000,
             invalidation_wildcards_max: 15,
+            public_keys_max: 100,
+            key_groups_max: 100,
             invalidation_attempt_timeout: Duration::from_secs(5),
             invalidation_timeout: Duration::from_secs(600),
             hand_timeout: Duration::from_secs(20),

@@ -8,6 +8,7 @@
 //! directions of a link gives way to a change of one of them in that direction only.
 
 mod fault;
+mod keys;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,10 @@ use cdn_core::{Instant, NodeId, PopCode, routing::PolicyKind};
 use serde_json::Value;
 use world::SiteId;
 
-pub use self::fault::{Fault, LinkFault, NodeFault, Stop};
+pub use self::{
+    fault::{Fault, LinkFault, NodeFault, Stop},
+    keys::{KeyGroup, Keys, KeysError, PublicKey},
+};
 
 /// The number of a fault; counts up, never used twice in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,8 +120,9 @@ pub struct Desired {
     active: BTreeMap<FaultId, Active>,
     drained: BTreeSet<PopCode>,
     policies: Policies,
-    key_groups: KeyGroups,
+    keys: Keys,
     configs: BTreeMap<NodeId, Value>,
+    whole: Option<Value>,
     last: u64,
     faults_max: usize,
 }
@@ -129,8 +134,9 @@ impl Desired {
             active: BTreeMap::new(),
             drained: BTreeSet::new(),
             policies: Policies::default(),
-            key_groups: KeyGroups::new(),
+            keys: Keys::default(),
             configs: BTreeMap::new(),
+            whole: None,
             last: 0,
             faults_max,
         }
@@ -274,18 +280,28 @@ impl Desired {
     /// Puts a key into a group, or with `None` takes it out. Returns the groups before, if that changed anything; a group
     /// that is not there is not made.
     pub fn set_key(&mut self, group: &str, id: &str, pem: Option<String>) -> Option<KeyGroups> {
-        let before = self.key_groups.clone();
-        let keys = self.key_groups.get_mut(group)?;
+        let before = self.keys.trusted().clone();
+        let keys = self.keys.trusted_mut().get_mut(group)?;
         match pem {
             Some(pem) => keys.insert(id.to_owned(), pem),
             None => keys.remove(id),
         };
-        (self.key_groups != before).then_some(before)
+        (*self.keys.trusted() != before).then_some(before)
     }
 
     /// Trusts the keys of `groups`: those that a world begins with, or that were before a [`Desired::set_key`].
     pub fn set_key_groups(&mut self, groups: KeyGroups) {
-        self.key_groups = groups;
+        *self.keys.trusted_mut() = groups;
+    }
+
+    /// Public keys and key groups, with what is said of them.
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Makes these the public keys and key groups; returns those before.
+    pub fn set_keys(&mut self, keys: Keys) -> Keys {
+        std::mem::replace(&mut self.keys, keys)
     }
 
     /// Has `node` serve as `config` says, or as it was started.
@@ -296,6 +312,20 @@ impl Desired {
         }
     }
 
+    /// Has the whole world serve as `config` says, or as it was started, beginning with `caches`.
+    pub fn set_whole(&mut self, caches: &[NodeId], config: Option<Value>) {
+        for node in caches {
+            self.set_config(node.clone(), config.clone());
+        }
+        self.whole = config;
+    }
+
+    /// What the whole world is to serve, some caches that were configured by themselves excepted; `None` for what it was
+    /// started with.
+    pub const fn whole(&self) -> Option<&Value> {
+        self.whole.as_ref()
+    }
+
     /// What caches serve that serve something else than they were started with.
     pub const fn configs(&self) -> &BTreeMap<NodeId, Value> {
         &self.configs
@@ -303,7 +333,7 @@ impl Desired {
 
     /// The key groups.
     pub const fn key_groups(&self) -> &KeyGroups {
-        &self.key_groups
+        self.keys.trusted()
     }
 
     fn insert(&mut self, fault: Fault, ends_at: Option<Instant>) -> FaultId {

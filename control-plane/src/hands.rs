@@ -3,7 +3,7 @@
 //! This crate decides what should be; whoever builds it owns the processes and sockets and does it. Every call has a
 //! deadline (`Limits::hand_timeout`), may be repeated, and is never made twice at the same time for the same node.
 
-use std::{future::Future, pin::Pin};
+use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 use cdn_core::{NodeId, PopCode};
 use futures_util::stream::BoxStream;
@@ -38,6 +38,14 @@ pub enum HandsError {
     /// The question makes no sense: 400.
     #[error("{0}")]
     Invalid(String),
+    /// CloudFront's API would refuse it, in its words: 400, or what goes with its code.
+    #[error("{code}: {message}")]
+    Refused {
+        /// The code, such as `IllegalUpdate`.
+        code: &'static str,
+        /// What is wrong, and where.
+        message: String,
+    },
     /// No answer in time: 504.
     #[error("no answer in time")]
     TimedOut,
@@ -91,6 +99,20 @@ pub trait Hands: Send + Sync + 'static {
     /// Has `node`, a cache, serve as this configuration says; as it was started with if `None`. One that does not run is
     /// told when it starts.
     fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()>;
+
+    /// Every distribution, by id, as CloudFront's `DistributionConfig` says it in JSON, in a world whose caches serve as
+    /// `config` says; as they were started with if `None`.
+    fn distributions<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, BTreeMap<String, Value>>;
+
+    /// What caches would have to serve for a distribution to be what `wanted`, a `DistributionConfig` in XML, says, where
+    /// they serve as `config` says. Nothing is done yet. `Refused` if AWS would refuse it, or if it wants what a running
+    /// world cannot change.
+    fn update_distribution<'a>(
+        &'a self,
+        config: Option<&'a Value>,
+        distribution: &'a str,
+        wanted: &'a str,
+    ) -> HandsFuture<'a, Value>;
 
     /// Forgets what `node` stores under `patterns` of `distribution` (of every one if `None`), over the network of the
     /// world; answers how many objects that were.

@@ -27,6 +27,7 @@ mod routes;
 mod serve;
 
 pub use crate::{
+    aws::distribution_xml,
     config::{BuildError, Config, DistributionInfo, Limits, NodeInfo, SiteInfo},
     dashboard::LAND,
     desired::{KeyGroups, LinkFault, NodeFault, Policies},

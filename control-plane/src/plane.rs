@@ -4,6 +4,8 @@
 //! everything that is wanted at that moment: whoever comes last applies the newest state. What cannot be made so is
 //! taken back.
 
+mod rollout;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -18,9 +20,10 @@ use cdn_core::{Counter, Counters, Instant, NodeId, routing::PolicyKind};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::rollout::{Described, Rollout, check_version, digest_of, etag_of, trusted_key_groups};
 use crate::{
     config::{Config, DistributionInfo},
-    desired::{Active, Added, Desired, Drain, Fault, Heal, Policies, Stop},
+    desired::{Active, Added, Desired, Drain, Fault, Heal, Keys, Policies, Stop},
     events::Events,
     hands::{Hands, HandsError},
     propagation::Propagation,
@@ -59,6 +62,7 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     pub(crate) propagation: Propagation,
     pub(crate) links: Option<LinksReport>,
+    pub(crate) rollout: Rollout,
     /// When everything must be applied again: a node started, or it did not work the last time.
     apply_at: Option<Instant>,
 }
@@ -110,6 +114,7 @@ impl Plane {
             registry: Registry::new(&config),
             propagation: Propagation::new(config.seed, &config.limits),
             links: None,
+            rollout: Rollout::default(),
             apply_at: None,
         };
         Self {
@@ -314,6 +319,27 @@ impl Plane {
         Ok(self.key_groups())
     }
 
+    /// Changes public keys and key groups, all of it or nothing.
+    pub(crate) async fn change_keys<T, E: From<Refusal>>(
+        &self,
+        change: impl FnOnce(&mut Keys, Instant) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _acting = self.acting.lock().await;
+        let touched = Touched { key_groups: true, ..Touched::default() };
+        let mut keys = self.state().desired.keys().clone();
+        let done = change(&mut keys, self.now())?;
+        let is_trusted_anew = keys.trusted() != self.state().desired.key_groups();
+        let before = self.state().desired.set_keys(keys);
+        if is_trusted_anew && let Err(error) = self.apply(touched).await {
+            self.state().desired.set_keys(before);
+            if let Err(error) = self.apply(touched).await {
+                self.apply_later(&error);
+            }
+            return Err(Refusal::from(error).into());
+        }
+        Ok(done)
+    }
+
     /// Routes a distribution, or the world, by `policy`; `None` gives a distribution the world's.
     pub(crate) async fn set_policy(
         &self,
@@ -423,21 +449,29 @@ impl Plane {
         result
     }
 
-    /// Has caches serve as another configuration says, or as they were started.
+    /// Has caches serve as another configuration says, or as they were started; all of them where `whole`.
     pub(crate) async fn configure(
         &self,
         nodes: Vec<NodeId>,
         config: Option<serde_json::Value>,
+        whole: bool,
     ) -> Result<Vec<NodeOutcome>, Refusal> {
+        let _acting = self.acting.lock().await;
         let shown = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let outcomes = self
             .each(nodes, async |node| {
                 self.act(self.hands.configure(&node, config.as_ref())).await?;
                 // What it has refused it is not told again.
-                self.state().desired.set_config(node, config.clone());
+                self.state().desired.set_config(node.clone(), config.clone());
+                self.cache_told(&node);
                 Ok(())
             })
             .await?;
+        if whole {
+            let mut state = self.state();
+            state.desired.set_whole(&[], config);
+            state.rollout.forget();
+        }
         self.apply(Touched { key_groups: true, ..Touched::default() }).await?;
         self.tell("config", None, format!("configured anew: {shown}"));
         Ok(outcomes)
@@ -645,8 +679,10 @@ impl Plane {
         if let Some(policies) = policies {
             result = result.and(self.act(self.hands.set_policies(&policies)).await);
         }
-        for (node, config) in configs.unwrap_or_default() {
-            result = result.and(self.act(self.hands.configure(&node, Some(&config))).await);
+        let configs = configs.unwrap_or_default();
+        let told = configs.iter().map(async |(node, config)| self.act(self.hands.configure(node, Some(config))).await);
+        for told in futures_util::future::join_all(told).await {
+            result = result.and(told);
         }
         // After configurations, which bring the keys that they were checked with.
         if let Some(groups) = key_groups {

@@ -63,7 +63,7 @@ impl Refusal {
             Self::Hands(error) => match error {
                 HandsError::NotFound { .. } => StatusCode::NOT_FOUND,
                 HandsError::NotRunning(_) | HandsError::Conflict(_) => StatusCode::CONFLICT,
-                HandsError::Invalid(_) => StatusCode::BAD_REQUEST,
+                HandsError::Invalid(_) | HandsError::Refused { .. } => StatusCode::BAD_REQUEST,
                 HandsError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                 HandsError::Failed(_) => StatusCode::BAD_GATEWAY,
             },
@@ -88,7 +88,7 @@ impl Refusal {
                 HandsError::NotFound { .. } => "not_found",
                 HandsError::NotRunning(_) => "not_running",
                 HandsError::Conflict(_) => "conflict",
-                HandsError::Invalid(_) => "invalid",
+                HandsError::Invalid(_) | HandsError::Refused { .. } => "invalid",
                 HandsError::TimedOut => "timed_out",
                 HandsError::Failed(_) => "failed",
             },

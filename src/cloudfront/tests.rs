@@ -709,6 +709,8 @@ proptest! {
         read_policies(&Json::Array(written.policies).to_string(), &mut options.foreign).unwrap();
         let again = import(&written.config.to_string(), &options)
             .unwrap_or_else(|refusal| panic!("{refusal:?} of {:#}", written.config));
+        let xml = import(&control_plane::distribution_xml(&written.config), &options);
+        prop_assert_eq!(xml.map(|xml| xml.file), Ok(again.file.clone()), "the same in XML");
         prop_assert_eq!(meaning(&checked(&again)), meaning(&cluster));
         let class = |file: &ClusterFile| file.distributions["dist"].price_class.clone();
         let all = || "PriceClass_All".to_owned();

@@ -1,7 +1,7 @@
 //! An edge, a regional cache or the shield, as a process.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -19,13 +19,12 @@ use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     authority,
-    cluster::{Cluster, Inputs, OriginKind, trusted_keys_of},
-    cluster_file::ClusterFile,
+    cluster::{Cluster, Inputs, OriginKind, trusted_keys_of, with_key_groups},
     ipv6, links,
     node::{
         Common, Frame, cache, origin,
         router::worlds_own,
-        wire::{FaultSet, InvalidateAsk},
+        wire::{ConfigureAsk, FaultSet, InvalidateAsk},
     },
     state::WorldDir,
 };
@@ -221,27 +220,20 @@ async fn set_key_groups(
     handle.set_key_groups(&groups).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-/// Serves as another cluster file says, as far as distributions go; as the node's own does where there is none. Names and
-/// origins stay: routers and links know no others.
+/// Serves as another cluster file says, as far as distributions go; as the node's own does where there is none.
 async fn configure(
     State(EdgeState { handle, cluster, inputs, world }): State<EdgeState>,
-    Json(file): Json<Option<ClusterFile>>,
+    Json(ConfigureAsk { file, key_groups }): Json<ConfigureAsk>,
 ) -> Result<(), (StatusCode, String)> {
     let refuse = |why: String| (StatusCode::BAD_REQUEST, why);
     let all = match file {
         None => cluster.distributions.clone(),
-        Some(file) => {
-            let changed = Cluster::check(&file, &inputs).map_err(|error| refuse(error.to_string()))?;
-            let names = |cluster: &Cluster| -> BTreeSet<String> {
-                cluster.distributions.iter().flat_map(|distribution| distribution.names()).collect()
-            };
-            if names(&changed) != names(&cluster) {
-                return Err(refuse("the names of distributions stay while a world runs".into()));
+        Some(mut file) => {
+            let mut inputs = Inputs::clone(&inputs);
+            if let Some(groups) = &key_groups {
+                with_key_groups(&mut file, &mut inputs, groups);
             }
-            if changed.origins.keys().ne(cluster.origins.keys()) {
-                return Err(refuse("origins stay while a world runs".into()));
-            }
-            changed.distributions.clone()
+            cluster.reconfigured(&file, &inputs).map_err(refuse)?.distributions
         }
     };
     handle.set_distributions(all).map_err(|error| refuse(error.to_string()))?;

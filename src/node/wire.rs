@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cdn_core::NodeId;
-use control_plane::{LinkFault, NodeFault, Policies};
+use control_plane::{KeyGroups, LinkFault, NodeFault, Policies};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use world::{Effect, LinkChange};
@@ -241,6 +241,15 @@ pub(crate) struct InvalidateAsk {
     pub(crate) distribution: Option<String>,
     /// Patterns.
     pub(crate) patterns: Vec<String>,
+}
+
+/// `PUT /config`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ConfigureAsk {
+    /// What a cache is to serve; what it was started with if `None`.
+    pub(crate) file: Option<ClusterFile>,
+    /// The key groups of the world, where they are not those that it was started with.
+    pub(crate) key_groups: Option<KeyGroups>,
 }
 
 /// `PUT /drained`.

@@ -23,8 +23,9 @@ const BEHAVIORS_MAX: usize = 1_000;
 const ORIGINS_MAX: usize = 100;
 /// Origin groups per distribution (CloudFront's quota).
 const GROUPS_MAX: usize = 10;
-/// Public keys per key group, and key groups per behavior (CloudFront's quotas).
-const KEYS_MAX: usize = 5;
+/// Public keys per key group (CloudFront's quota).
+pub const KEYS_MAX: usize = 5;
+/// Key groups per behavior (CloudFront's quota).
 const KEY_GROUPS_MAX: usize = 4;
 /// Aliases per distribution (CloudFront's quota).
 const ALIASES_MAX: usize = 100;

@@ -1,9 +1,6 @@
-//! The documents of CloudFront's API that are spoken here, by the names of its service model (2020-05-31).
+//! Invalidations and errors as CloudFront's API has them, by the names of its service model (2020-05-31).
 
 use serde::{Deserialize, Serialize};
-
-/// The namespace of every root element.
-pub(super) const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -74,75 +71,11 @@ pub(super) struct InvalidationSummary {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct DistributionList {
-    #[serde(rename = "@xmlns")]
-    pub(super) xmlns: &'static str,
-    pub(super) marker: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_marker: Option<String>,
-    pub(super) max_items: usize,
-    pub(super) is_truncated: bool,
-    pub(super) quantity: usize,
-    pub(super) items: DistributionSummaries,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DistributionSummaries {
-    pub(super) distribution_summary: Vec<DistributionSummary>,
-}
-
-/// A distribution as far as the control plane knows it: its names, and that it is deployed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct DistributionSummary {
-    pub(super) id: String,
-    #[serde(rename = "ARN")]
-    pub(super) arn: String,
-    pub(super) status: &'static str,
-    pub(super) last_modified_time: String,
-    pub(super) domain_name: String,
-    pub(super) aliases: Aliases,
-    pub(super) comment: String,
-    pub(super) enabled: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Aliases {
-    pub(super) quantity: usize,
-    pub(super) items: AliasItems,
-}
-
-impl Aliases {
-    pub(super) fn of(cname: Vec<String>) -> Self {
-        Self { quantity: cname.len(), items: AliasItems { cname } }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct AliasItems {
-    #[serde(rename = "CNAME")]
-    pub(super) cname: Vec<String>,
-}
-
-/// What `GetDistribution` answers, without the configuration.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Distribution {
-    #[serde(rename = "@xmlns")]
-    pub(super) xmlns: &'static str,
-    pub(super) in_progress_invalidation_batches: usize,
-    #[serde(flatten)]
-    pub(super) summary: DistributionSummary,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
 pub(super) struct ErrorResponse {
     #[serde(rename = "@xmlns")]
     pub(super) xmlns: &'static str,
     pub(super) error: ErrorItem,
+    pub(super) request_id: String,
 }
 
 #[derive(Debug, Serialize)]

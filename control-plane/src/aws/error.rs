@@ -3,8 +3,11 @@
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
-use super::documents::{ErrorItem, ErrorResponse, NAMESPACE};
-use crate::respond::Refusal;
+use super::{
+    documents::{ErrorItem, ErrorResponse},
+    xml::NAMESPACE,
+};
+use crate::{hands::HandsError, respond::Refusal};
 
 /// Why a request is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +16,9 @@ pub(super) enum AwsError {
     NotSigned,
     /// An operation that there is not.
     NotImplemented,
-    NoSuchDistribution(String),
     NoSuchInvalidation(String),
+    /// Whatever AWS has a code for, and what there is to say.
+    Code(&'static str, String),
     InvalidArgument(String),
     MissingBody,
     /// The body is no XML, or other XML.
@@ -36,11 +40,16 @@ impl From<Refusal> for AwsError {
 }
 
 impl AwsError {
-    const fn parts(&self) -> (StatusCode, &'static str) {
+    fn parts(&self) -> (StatusCode, &'static str) {
         match self {
+            Self::Code(code, _) | Self::Refused(Refusal::Hands(HandsError::Refused { code, .. })) => {
+                (status_of(code), code)
+            }
+            Self::Refused(Refusal::Hands(HandsError::TimedOut | HandsError::Failed(_))) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            }
             Self::NotSigned => (StatusCode::FORBIDDEN, "MissingAuthenticationToken"),
             Self::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplemented"),
-            Self::NoSuchDistribution(_) => (StatusCode::NOT_FOUND, "NoSuchDistribution"),
             Self::NoSuchInvalidation(_) => (StatusCode::NOT_FOUND, "NoSuchInvalidation"),
             Self::MissingBody => (StatusCode::BAD_REQUEST, "MissingBody"),
             Self::MalformedXml(_) => (StatusCode::BAD_REQUEST, "MalformedXML"),
@@ -60,9 +69,11 @@ impl AwsError {
                 "The request is not signed. Any key will do here, such as AWS_ACCESS_KEY_ID=local.".into()
             }
             Self::NotImplemented => {
-                "Isochrone has no such operation. Distributions of a world are those of its cluster file.".into()
+                "Isochrone has no such operation. A world has the distributions that it was started with.".into()
             }
-            Self::NoSuchDistribution(id) => format!("The specified distribution does not exist: {id}"),
+            Self::Code(_, message) | Self::Refused(Refusal::Hands(HandsError::Refused { message, .. })) => {
+                message.clone()
+            }
             Self::NoSuchInvalidation(id) => format!("The specified invalidation does not exist: {id}"),
             Self::InvalidArgument(what) => what.clone(),
             Self::MissingBody => "This operation requires a body.".into(),
@@ -74,12 +85,33 @@ impl AwsError {
     }
 }
 
-impl IntoResponse for AwsError {
-    fn into_response(self) -> Response {
+/// The status that goes with a code; 400 for most.
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "PreconditionFailed" => StatusCode::PRECONDITION_FAILED,
+        "PublicKeyInUse" | "ResourceInUse" => StatusCode::CONFLICT,
+        code if code.starts_with("NoSuch") => StatusCode::NOT_FOUND,
+        code if code.ends_with("AlreadyExists") => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl AwsError {
+    /// The document, for the request of this id.
+    pub(super) fn document(&self, request_id: &str) -> String {
         let (status, code) = self.parts();
         let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
-        let document = ErrorResponse { xmlns: NAMESPACE, error: ErrorItem { kind, code, message: self.message() } };
+        let error = ErrorItem { kind, code, message: self.message() };
+        let document = ErrorResponse { xmlns: NAMESPACE, error, request_id: request_id.to_owned() };
         let body = quick_xml::se::to_string_with_root("ErrorResponse", &document).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "text/xml")], format!("<?xml version=\"1.0\"?>\n{body}")).into_response()
+        format!("<?xml version=\"1.0\"?>\n{body}")
+    }
+}
+
+/// Without a document: whoever gives replies their ids writes it, and finds the error among the extensions.
+impl IntoResponse for AwsError {
+    fn into_response(self) -> Response {
+        let (status, _) = self.parts();
+        (status, [(header::CONTENT_TYPE, "text/xml")], axum::Extension(self)).into_response()
     }
 }

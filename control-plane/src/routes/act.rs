@@ -184,7 +184,8 @@ pub(super) async fn handle_configure(
         }
         if named.is_empty() { caches } else { nodes }
     };
-    let nodes = carry_out(async move { plane.configure(nodes, config).await }).await?;
+    let whole = named.is_empty();
+    let nodes = carry_out(async move { plane.configure(nodes, config, whole).await }).await?;
     Ok(Reply(Acted { nodes, ends_in_ms: None }))
 }
 

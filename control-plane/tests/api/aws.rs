@@ -1,8 +1,13 @@
 //! CloudFront's own API, asked in the words that boto3 and the AWS command line send.
 
-use reqwest::{Method, RequestBuilder};
+use std::collections::BTreeMap;
 
-use crate::support::{TOKEN, World, wait_until};
+use control_plane::HandsError;
+use quick_xml::{Reader, events::Event};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+
+use crate::support::{KEY, TOKEN, World, wait_until};
 
 /// What boto3 sends beside the body; the key and the signature are not looked at.
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20261122/us-east-1/cloudfront/aws4_request, \
@@ -87,16 +92,327 @@ async fn lists_are_cut_into_pages_the_newest_first() {
 }
 
 #[tokio::test]
-async fn distributions_are_listed_with_their_names() {
+async fn distributions_are_listed_with_their_configurations() {
     let world = World::up().await;
     let (status, list) = answer(ask(&world, Method::GET, "distribution")).await;
     assert_eq!((status, element(&list, "Quantity")), (200, "1"));
-    let names = "<DomainName>e2demo.cdn.test</DomainName><Aliases><Quantity>1</Quantity><Items>\
-                 <CNAME>www.demo.test</CNAME></Items></Aliases>";
-    assert!(list.contains(names), "{list}");
+    assert!(list.contains("<DomainName>e2demo.cdn.test</DomainName>"), "{list}");
+    assert!(
+        list.contains("<Items><CNAME>cdn.example.test</CNAME><CNAME>*.assets.example.test</CNAME></Items>"),
+        "{list}"
+    );
     let (status, one) = answer(ask(&world, Method::GET, "distribution/E2DEMO")).await;
-    assert_eq!((status, element(&one, "Status")), (200, "Deployed"));
-    assert!(one.contains(names), "{one}");
+    assert_eq!(
+        (status, element(&one, "Status"), element(&one, "Comment")),
+        (200, "Deployed", "sample for the local emulator")
+    );
+    let described = world.hands.did().into_iter().filter(|did| did == "describe").count();
+    assert_eq!(described, 1, "who asks again is told what is known");
+}
+
+/// The version that a response names.
+fn etag(response: &Response) -> String {
+    response.headers()["etag"].to_str().unwrap().to_owned()
+}
+
+async fn update(world: &World, version: Option<&str>, comment: &str) -> Response {
+    let request = ask(world, Method::PUT, "distribution/E2DEMO/config");
+    let request = version.into_iter().fold(request, |request, version| request.header("if-match", version));
+    request.body(format!("<DistributionConfig><Comment>{comment}</Comment></DistributionConfig>")).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_update_is_in_progress_until_every_cache_has_it() {
+    let world = World::up().await;
+    let config = ask(&world, Method::GET, "distribution/E2DEMO/config").send().await.unwrap();
+    let first = etag(&config);
+    world.hands.fail("configure edge.fra", HandsError::Failed("no answer".into()));
+    let updated = update(&world, Some(&first), "new").await;
+    let second = etag(&updated);
+    assert!(updated.status() == 200 && second != first);
+    let said = updated.text().await.unwrap();
+    assert_eq!((element(&said, "Status"), element(&said, "Comment")), ("InProgress", "new"));
+    let told = |world: &World, node: &str| {
+        let what = format!("configure {node}: ");
+        world.hands.did().iter().filter(|did| did.starts_with(&what) && did.contains("\"new\"")).count()
+    };
+    wait_until("every cache is told", async || {
+        ["edge.fra", "edge.iad", "shield.iad"].map(|node| told(&world, node)) == [1; 3]
+    })
+    .await;
+    let (_, list) = answer(ask(&world, Method::GET, "distribution")).await;
+    assert_eq!(element(&list, "Status"), "InProgress", "one could not be told");
+    world.hands.recover();
+    wait_until("the last has it", async || {
+        let (_, one) = answer(ask(&world, Method::GET, "distribution/E2DEMO")).await;
+        element(&one, "Status") == "Deployed"
+    })
+    .await;
+    assert_eq!((told(&world, "edge.fra"), told(&world, "edge.iad")), (2, 1), "only who is behind is told again");
+    assert_eq!(etag(&ask(&world, Method::GET, "distribution/E2DEMO/config").send().await.unwrap()), second);
+}
+
+#[tokio::test]
+async fn an_update_of_another_version_or_one_that_is_refused_changes_nothing() {
+    let world = World::up().await;
+    let etag = etag(&ask(&world, Method::GET, "distribution/E2DEMO/config").send().await.unwrap());
+    world.hands.fail("update E2DEMO: bad", HandsError::Refused { code: "IllegalUpdate", message: "no".into() });
+    for (version, comment, status, code) in [
+        (None, "new", 400, "InvalidIfMatchVersion"),
+        (Some("E2QWRUHEXAMPLE"), "new", 412, "PreconditionFailed"),
+        (Some(etag.as_str()), "bad", 400, "IllegalUpdate"),
+    ] {
+        let response = update(&world, version, comment).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(element(&response.text().await.unwrap(), "Code"), code);
+    }
+    assert!(!world.hands.did().iter().any(|did| did.starts_with("configure")), "{:?}", world.hands.did());
+}
+
+#[tokio::test]
+async fn a_configuration_of_the_whole_world_is_another_version() {
+    let world = World::up().await;
+    let config = async || etag(&ask(&world, Method::GET, "distribution/E2DEMO/config").send().await.unwrap());
+    let first = config().await;
+    let applied = |comment: &str| serde_json::json!({ "E2DEMO": { "Comment": comment } });
+    world.post("/v1/config", serde_json::json!({ "nodes": ["edge.fra"], "config": applied("one") })).await;
+    assert_eq!(config().await, first, "one cache is not the world");
+    world.post("/v1/config", serde_json::json!({ "config": applied("all") })).await;
+    assert_ne!(config().await, first);
+}
+
+fn key_config(comment: &str) -> String {
+    format!(
+        "<PublicKeyConfig><CallerReference>pk-1</CallerReference><Name>my-key</Name><EncodedKey>{KEY}</EncodedKey>\
+         <Comment>{comment}</Comment></PublicKeyConfig>"
+    )
+}
+
+fn group_config(key: &str) -> String {
+    format!("<KeyGroupConfig><Name>kg</Name><Items><PublicKey>{key}</PublicKey></Items></KeyGroupConfig>")
+}
+
+#[tokio::test]
+async fn keys_and_key_groups_are_made_changed_and_removed_and_edges_trust_them() {
+    let world = World::up().await;
+    let send = async |method: Method, path: &str, version: &str, body: String| {
+        let response = ask(&world, method, path).header("if-match", version).body(body).send().await.unwrap();
+        let etag = response.headers().get("etag").map(|etag| etag.to_str().unwrap().to_owned());
+        (response.status().as_u16(), etag.unwrap_or_default(), response.text().await.unwrap())
+    };
+    let (status, key_etag, made) = send(Method::POST, "public-key", "", key_config("a")).await;
+    assert_eq!(status, 201, "{made}");
+    let key = element(&made, "Id").to_owned();
+    assert_eq!(element(&made, "EncodedKey").trim(), KEY.trim());
+    let (status, _, again) = send(Method::POST, "public-key", "", key_config("a")).await;
+    assert_eq!((status, element(&again, "Code")), (409, "PublicKeyAlreadyExists"));
+    assert!(!world.hands.did().iter().any(|did| did.contains(&key)), "no group has it yet");
+
+    let (status, group_etag, made) = send(Method::POST, "key-group", "", group_config(&key)).await;
+    assert_eq!(status, 201, "{made}");
+    let group = element(&made, "Id").to_owned();
+    assert!(world.hands.did().contains(&format!("keys [{group}: {key}, team: K1]")), "{:?}", world.hands.did());
+    let (status, _, used) = send(Method::DELETE, &format!("public-key/{key}"), &key_etag, String::new()).await;
+    assert_eq!((status, element(&used, "Code")), (409, "PublicKeyInUse"));
+    let both = group_config(&key).replace("</PublicKey>", "</PublicKey><PublicKey>K1</PublicKey>");
+    let (status, _, other) = send(Method::PUT, &format!("key-group/{group}"), "E1", both.clone()).await;
+    assert_eq!((status, element(&other, "Code")), (412, "PreconditionFailed"));
+    let (status, group_etag, _) = send(Method::PUT, &format!("key-group/{group}"), &group_etag, both).await;
+    assert_eq!(status, 200);
+    let (_, config_etag, config) = send(Method::GET, &format!("key-group/{group}/config"), "", String::new()).await;
+    assert!(config_etag == group_etag && config.contains("<PublicKey>K1</PublicKey>"), "{config}");
+    let listed = world.get("/v1/key-groups").await;
+    assert_eq!(listed["groups"].as_array().unwrap().len(), 2, "iso keys sees it: {listed}");
+
+    let path = format!("public-key/{key}/config");
+    let (status, key_etag, _) = send(Method::PUT, &path, &key_etag, key_config("b")).await;
+    assert_eq!(status, 200);
+    let (status, _, fixed) = send(Method::PUT, &path, &key_etag, key_config("b").replace("my-key", "other")).await;
+    assert_eq!((status, element(&fixed, "Code")), (400, "CannotChangeImmutablePublicKeyFields"));
+    let (status, ..) = send(Method::DELETE, &format!("key-group/{group}"), &group_etag, String::new()).await;
+    assert_eq!(status, 204);
+    let (status, ..) = send(Method::DELETE, &format!("public-key/{key}"), &key_etag, String::new()).await;
+    assert_eq!(status, 204);
+    let (status, _, gone) = send(Method::GET, &format!("public-key/{key}"), "", String::new()).await;
+    assert_eq!((status, element(&gone, "Code")), (404, "NoSuchPublicKey"));
+    let (_, _, keys) = send(Method::GET, "public-key", "", String::new()).await;
+    assert_eq!((element(&keys, "Quantity"), element(&keys, "Name")), ("1", "K1"), "that of the cluster file");
+}
+
+#[tokio::test]
+async fn keys_that_edges_refuse_and_groups_that_behaviors_trust_stay_as_they_were() {
+    let world = World::with(|config| {
+        let keys = BTreeMap::from([("K1".to_owned(), KEY.to_owned())]);
+        config.key_groups.insert("11111111-2222-3333-4444-555555555555".into(), keys);
+        config.limits.public_keys_max = 2;
+    })
+    .await;
+    let path = "key-group/11111111-2222-3333-4444-555555555555";
+    let trusted = ask(&world, Method::GET, path).send().await.unwrap();
+    let (status, said) = answer(ask(&world, Method::DELETE, path).header("if-match", etag(&trusted))).await;
+    assert_eq!((status, element(&said, "Code")), (409, "ResourceInUse"));
+    world.hands.fail("keys [", HandsError::Failed("no answer".into()));
+    let (status, said) = answer(ask(&world, Method::POST, "key-group").body(group_config("K1"))).await;
+    assert_eq!((status, element(&said, "Code"), element(&said, "Type")), (503, "ServiceUnavailable", "Receiver"));
+    let (_, groups) = answer(ask(&world, Method::GET, "key-group")).await;
+    assert_eq!(element(&groups, "Quantity"), "2");
+    let (status, _) = answer(ask(&world, Method::POST, "public-key").body(key_config("a"))).await;
+    assert_eq!(status, 201);
+    let third = key_config("a").replace("pk-1", "pk-2").replace("my-key", "third");
+    let (status, said) = answer(ask(&world, Method::POST, "public-key").body(third)).await;
+    assert_eq!((status, element(&said, "Code")), (400, "TooManyPublicKeys"));
+    let metrics = world.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains("control_keys_full_total 1") || metrics.contains("control_keys_full_total{} 1"),
+        "{metrics}"
+    );
+}
+
+/// Every element that says something, as its path and its text.
+fn facts(document: &str) -> Vec<String> {
+    let mut reader = Reader::from_str(document);
+    let (mut path, mut text, mut facts) = (Vec::new(), String::new(), Vec::new());
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(tag) => {
+                path.push(tag.name().as_ref().to_owned());
+                text.clear();
+            }
+            Event::Text(said) => text.push_str(&said.xml10_content()),
+            Event::End(_) => {
+                if !text.trim().is_empty() {
+                    facts.push(format!("{}={}", path.join("/"), text.trim()));
+                }
+                text.clear();
+                path.pop();
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    facts.sort_unstable();
+    facts
+}
+
+fn vectors(text: &str) -> Vec<Value> {
+    serde_json::from_str::<Value>(text).unwrap()["cases"].as_array().unwrap().clone()
+}
+
+/// Where a case of `vectors/` is at home, here.
+async fn our_own(world: &World) -> Vec<(&'static str, String)> {
+    let (_, invalidation) = create(world, BY_BOTO3).await;
+    let (_, key) = answer(ask(world, Method::POST, "public-key").body(key_config("c"))).await;
+    let (_, group) = answer(ask(world, Method::POST, "key-group").body(group_config(element(&key, "Id")))).await;
+    let config = ask(world, Method::GET, "distribution/E2DEMO/config").send().await.unwrap();
+    vec![
+        ("EDFDVBD6EXAMPLE", "E2DEMO".to_owned()),
+        ("I2J0I21PCUYOIK", element(&invalidation, "Id").to_owned()),
+        ("K2JCJMDEHXQW5F", element(&key, "Id").to_owned()),
+        ("kgid", element(&group, "Id").to_owned()),
+        ("E2QWRUHEXAMPLE", etag(&config)),
+        // What the vectors have in its place is no key.
+        ("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n", KEY.to_owned()),
+        ("<Name>kg</Name>", "<Name>other</Name>".to_owned()),
+        ("<Name>my-key</Name>", "<Name>other</Name>".to_owned()),
+        ("pk-1", "pk-2".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn what_boto3_sends_is_understood_and_what_is_not_done_is_said_to_be_so() {
+    let world = World::up().await;
+    let ours = our_own(&world).await;
+    let here = |text: &str| ours.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours));
+    let mut done = Vec::new();
+    for case in vectors(include_str!("vectors/requests.json")) {
+        let text = |member: &str| here(case[member].as_str().unwrap_or_default());
+        let method = text("method").parse().unwrap();
+        let body = match case["body_file"].as_str() {
+            Some(_) => include_str!("../../../examples/cloudfront/distribution-config.xml").to_owned(),
+            None => text("body"),
+        };
+        let mut request = ask(&world, method, text("path").trim_start_matches("/2020-05-31/")).body(body);
+        for (name, value) in case["headers"].as_object().into_iter().flatten() {
+            request = request.header(name, here(value.as_str().unwrap()));
+        }
+        let (status, said) = answer(request).await;
+        match status {
+            200 | 201 => done.push(case["operation"].as_str().unwrap().to_owned()),
+            501 => assert_eq!(element(&said, "Code"), "NotImplemented"),
+            _ => panic!("{status} {said} of {case}"),
+        }
+    }
+    let all = "create_invalidation get_invalidation list_invalidations list_distributions get_distribution \
+               get_distribution_config update_distribution create_public_key create_key_group list_public_keys \
+               list_key_groups get_key_group";
+    assert_eq!(done.join(" "), all);
+}
+
+#[tokio::test]
+async fn replies_say_what_the_service_model_says() {
+    let world = World::up_with(|config| {
+        let keys = BTreeMap::from([("K2JCJMDEHXQW5F".to_owned(), KEY.to_owned())]);
+        config.key_groups = [("11111111-2222-3333-4444-555555555555".to_owned(), keys)].into();
+    })
+    .await;
+    let batch = BY_BOTO3.replace("<Quantity>2", "<Quantity>1").replace("<Path>/images/*</Path>", "");
+    let (_, invalidation) = create(&world, &batch.replace("/index.html", "/*")).await;
+    let id = element(&invalidation, "Id");
+    let (_, asked) = answer(ask(&world, Method::GET, &format!("distribution/E2DEMO/invalidation/{id}"))).await;
+    assert_eq!(element(&asked, "Status"), "Completed");
+    // Times, ids, names and keys are a world's own.
+    let theirs = [
+        "Id",
+        "ARN",
+        "ETag",
+        "LastModifiedTime",
+        "CreateTime",
+        "CreatedTime",
+        "DomainName",
+        "EncodedKey",
+        "Name",
+        "CallerReference",
+        "Comment",
+        "RequestId",
+        "Message",
+        "PublicKey",
+    ];
+    let is_worlds = |fact: &str| {
+        let (path, _) = fact.split_once('=').unwrap();
+        // Whatever a configuration says is to come back as it was.
+        theirs.contains(&path.rsplit('/').next().unwrap()) && !path.contains("Distribution/DistributionConfig/")
+    };
+    for case in vectors(include_str!("vectors/responses.json")) {
+        let (method, path, body) = match case["operation"].as_str().unwrap() {
+            "ListDistributions" => (Method::GET, "distribution".to_owned(), String::new()),
+            "GetDistribution" => (Method::GET, "distribution/E2DEMO".to_owned(), String::new()),
+            "GetInvalidation" => (Method::GET, format!("distribution/E2DEMO/invalidation/{id}"), String::new()),
+            "ListInvalidations" => (Method::GET, "distribution/E2DEMO/invalidation".to_owned(), String::new()),
+            "CreatePublicKey" => (Method::POST, "public-key".to_owned(), key_config("")),
+            "CreateKeyGroup" => (Method::POST, "key-group".to_owned(), group_config("K2JCJMDEHXQW5F")),
+            "(error)" => (Method::DELETE, "public-key/K2JCJMDEHXQW5F".to_owned(), String::new()),
+            // Made before, or not done.
+            "CreateInvalidation" | "ListPublicKeys" | "ListKeyGroups" | "ListTagsForResource" | "GetCachePolicy" => {
+                continue;
+            }
+            other => panic!("{other} is not held to anything"),
+        };
+        let response = ask(&world, method, &path).header("if-match", "E1").body(body).send().await.unwrap();
+        assert_eq!(response.status(), u16::try_from(case["status"].as_u64().unwrap()).unwrap(), "{path}");
+        for header in case["headers"].as_object().unwrap().keys() {
+            assert!(response.headers().contains_key(header), "{path} has no {header}");
+        }
+        let said = response.text().await.unwrap();
+        let expected = case["body"].as_str().unwrap();
+        let masked = |document: &str| {
+            let mask = |fact: String| match is_worlds(&fact) {
+                true => fact.split_once('=').unwrap().0.to_owned(),
+                false => fact,
+            };
+            facts(document).into_iter().map(mask).collect::<Vec<_>>()
+        };
+        assert_eq!(masked(&said), masked(expected), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -118,7 +434,13 @@ async fn refusals_are_aws_errors() {
     for (method, path, status, code) in [
         (Method::GET, "distribution/E0NONE", 404, "NoSuchDistribution"),
         (Method::GET, "distribution/E2DEMO/invalidation/I0", 404, "NoSuchInvalidation"),
-        (Method::PUT, "distribution/E2DEMO/config", 501, "NotImplemented"),
+        (Method::GET, "distribution/E0NONE/config", 404, "NoSuchDistribution"),
+        (Method::PUT, "distribution/E2DEMO/config", 400, "MissingBody"),
+        (Method::GET, "key-group/none", 404, "NoSuchResource"),
+        (Method::DELETE, "public-key/K1", 400, "InvalidIfMatchVersion"),
+        (Method::POST, "distribution", 501, "NotImplemented"),
+        (Method::DELETE, "distribution/E2DEMO", 501, "NotImplemented"),
+        (Method::GET, "tagging?Resource=x", 501, "NotImplemented"),
     ] {
         let (found, said) = answer(ask(&world, method, path)).await;
         assert_eq!((found, element(&said, "Code")), (status, code), "{path}");

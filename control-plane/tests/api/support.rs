@@ -108,6 +108,20 @@ impl Hands for Fake {
         self.answer(format!("configure {node}: {config}"), ())
     }
 
+    fn distributions<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, BTreeMap<String, Value>> {
+        let config = config.map_or_else(distribution_config, |config| config["E2DEMO"].clone());
+        self.answer("describe".into(), BTreeMap::from([("E2DEMO".to_owned(), config)]))
+    }
+
+    /// Knows of comments alone.
+    fn update_distribution<'a>(&'a self, _: Option<&'a Value>, id: &'a str, wanted: &'a str) -> HandsFuture<'a, Value> {
+        let comment =
+            wanted.split_once("<Comment>").and_then(|(_, rest)| rest.split_once('<')).map(|(comment, _)| comment);
+        let mut config = distribution_config();
+        config["Comment"] = comment.into();
+        self.answer(format!("update {id}: {}", comment.unwrap_or_default()), json!({ "E2DEMO": config }))
+    }
+
     fn invalidate<'a>(
         &'a self,
         node: &'a NodeId,
@@ -172,6 +186,12 @@ impl Hands for Fake {
     }
 }
 
+/// A distribution as `get-distribution-config` prints it.
+pub(crate) fn distribution_config() -> Value {
+    let printed = include_str!("../../../examples/cloudfront/get-distribution-config.json");
+    serde_json::from_str::<Value>(printed).unwrap()["DistributionConfig"].take()
+}
+
 pub(crate) fn links() -> LinksReport {
     let link = LinkMeasure { from: "fra".into(), to: "iad".into(), asked_ms: 90.0, measured_ms: 90.5, error_ms: 0.5 };
     LinksReport { links: vec![link], unmeasured: Vec::new() }
@@ -204,7 +224,12 @@ impl World {
 
     /// Every node runs and is up.
     pub(crate) async fn up() -> Self {
-        let world = Self::with(|_| {}).await;
+        Self::up_with(|_| {}).await
+    }
+
+    /// The same in a world that is another one.
+    pub(crate) async fn up_with(change: impl FnOnce(&mut Config)) -> Self {
+        let world = Self::with(change).await;
         for (pid, info) in (1000..).zip(config().nodes) {
             world.start(&info.id.to_string(), pid);
         }
