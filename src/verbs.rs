@@ -15,6 +15,7 @@ mod keys;
 mod load;
 pub(crate) mod paint;
 mod route;
+mod served;
 mod sign;
 mod stand;
 mod study;
@@ -100,7 +101,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
     }
 }
 
-fn block_on(verb: impl Future<Output = Result<(), VerbError>>) -> Result<(), VerbError> {
+fn block_on<T>(verb: impl Future<Output = Result<T, VerbError>>) -> Result<T, VerbError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(verb)
 }

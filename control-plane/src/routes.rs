@@ -246,6 +246,10 @@ pub(crate) const ROUTES: &[Route] = &[
     })
     .takes::<ask::KeyAsk>()
     .gives::<wire::KeyGroupsReport>(),
+    Route::get("/v1/config", "config", "What the world serves, where that is not what it was started with", || {
+        get(read::handle_config)
+    })
+    .gives::<wire::ConfigReport>(),
     Route::post("/v1/config", "configure", "Serve as another configuration says, everywhere or at some caches", || {
         post(act::handle_configure)
     })

@@ -181,6 +181,14 @@ pub struct Drained {
     pub drained: Vec<String>,
 }
 
+/// What the whole world serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigReport {
+    /// A cluster file as JSON; `null` where it is what the world was started with. Caches that were configured by themselves
+    /// serve something else.
+    pub config: Option<Value>,
+}
+
 /// Which keys behaviors may trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyGroupsReport {

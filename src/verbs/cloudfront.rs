@@ -14,7 +14,7 @@ use crate::{
     diagnose::{Source, nearest_or_all},
     talk::{VerbError, tell},
     up::{check_file, read_beside, read_import},
-    verbs::{api, print, say},
+    verbs::{block_on, print, say, served::served},
 };
 
 /// Characters of a value in a line of a comparison.
@@ -129,10 +129,7 @@ fn world(cli: &Cli, config: Option<&Path>) -> Result<(ClusterFile, Cluster), Ver
         let plan = check_file(path)?;
         return Ok((plan.file, plan.cluster));
     }
-    let record = api(cli)?.record;
-    let cluster = Cluster::check(&record.file, &record.inputs)
-        .map_err(|error| VerbError::Failed(anyhow::anyhow!("the running world cannot be read again: {error}")))?;
-    Ok((record.file, cluster))
+    block_on(served(cli))
 }
 
 fn distribution<'a>(cluster: &'a Cluster, id: Option<&str>) -> Result<&'a Arc<Distribution>, VerbError> {

@@ -4,7 +4,6 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,7 +11,7 @@ use anyhow::Context as _;
 use cdn_core::{
     WallTime,
     cache_key::KeySeed,
-    distribution::{DistributionError, Distributions},
+    distribution::Distributions,
     signing::{
         Check, Claim, Credentials, Hash, Policy, Refusal, SignedRequest, Source, TrustedKeys, encoding, policy,
         resource::UrlParts,
@@ -25,11 +24,10 @@ use serde_json::json;
 
 use crate::{
     args::{Cli, ExplainSignArgs, HashArg, SignArgs, SignVerb},
-    cluster::{Cluster, trusted_keys_of},
+    cluster::Cluster,
     private_key::PrivateKey,
-    state::WorldDir,
     talk::VerbError,
-    verbs::{keys, paint::Paint, print},
+    verbs::{paint::Paint, print, served::served},
 };
 
 /// What signing a URL gives.
@@ -177,23 +175,14 @@ impl Question {
 
 /// Why a signature passes, or does not.
 pub(super) async fn explain(cli: &Cli, args: &ExplainSignArgs) -> Result<(), VerbError> {
-    let settings = WorldDir::new(&cli.world)?.settings();
-    let (file, inputs) =
-        settings.ok_or_else(|| VerbError::NotRunning(format!("no world {:?} is running", cli.world)))?;
-    let cluster = Cluster::check(&file, &inputs).map_err(|error| VerbError::Usage(error.to_string()))?;
-    // Keys may have come and gone since.
-    let keys = trusted_keys_of(&keys::of_world(cli).await?).map_err(VerbError::Usage)?;
-    let distributions =
-        cluster.distributions.iter().map(|distribution| Ok(Arc::new(distribution.with_key_groups(&keys)?)));
-    let distributions: Result<_, DistributionError> = distributions.collect();
+    let (_, cluster) = served(cli).await?;
     let (scheme, rest) = args.url.split_once("://").unwrap_or(("", ""));
     let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !matches!(scheme, "http" | "https") || host.is_empty() {
         return Err(VerbError::Usage(format!("{:?} is not a URL; write http://www.demo.test/a", args.url)));
     }
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let all = Distributions::new(distributions.map_err(|error| VerbError::Usage(error.to_string()))?)
-        .map_err(|error| VerbError::Usage(error.to_string()))?;
+    let all = Distributions::new(cluster.distributions.clone()).map_err(|error| VerbError::Usage(error.to_string()))?;
     let distribution =
         all.by_host(host).ok_or_else(|| VerbError::Usage(format!("no distribution answers to {host}")))?;
     let path = target.split('?').next().unwrap_or_default();

@@ -21,8 +21,8 @@ use crate::{
     plane::Plane,
     respond::Refusal,
     wire::{
-        Accepted, CacheReport, CacheStats, Faults, Health, KeyGroupsReport, Node, NodeCache, NodeStoreStats, Routing,
-        Status,
+        Accepted, CacheReport, CacheStats, ConfigReport, Faults, Health, KeyGroupsReport, Node, NodeCache,
+        NodeStoreStats, Routing, Status,
     },
 };
 
@@ -160,6 +160,10 @@ pub(super) async fn handle_routing(State(plane): Shared) -> Reply<Routing> {
 
 pub(super) async fn handle_key_groups(State(plane): Shared) -> Reply<KeyGroupsReport> {
     Reply(plane.key_groups())
+}
+
+pub(super) async fn handle_config(State(plane): Shared) -> Reply<ConfigReport> {
+    Reply(ConfigReport { config: plane.state().desired.whole().cloned() })
 }
 
 pub(super) async fn handle_dig(State(plane): Shared, Asked(ask): Asked<DigAsk>) -> Result<Reply<Value>, Refusal> {

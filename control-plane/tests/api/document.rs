@@ -34,6 +34,7 @@ fn samples() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("routing", "/v1/routing", None),
         ("key_groups", "/v1/key-groups", None),
         ("set_key", "/v1/key-groups", Some(json!({ "group": "team", "id": "K2", "pem": crate::support::KEY }))),
+        ("config", "/v1/config", None),
         ("configure", "/v1/config", Some(json!({ "nodes": ["edge.fra"], "config": { "seed": 1 } }))),
         ("set_routing", "/v1/routing", Some(json!({ "policy": "geo", "distribution": "E2DEMO" }))),
         ("dig", "/v1/dig?from=tokyo&name=www.demo.test&type=A", None),
