@@ -7,6 +7,7 @@
 
 mod app;
 mod ask;
+mod aws;
 mod break_it;
 mod browse;
 mod chaos;
