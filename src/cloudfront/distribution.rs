@@ -371,7 +371,7 @@ pub(crate) fn export(file: &ClusterFile, cluster: &Cluster, distribution: &Distr
     };
     let used = used_by(cluster, distribution);
     let origins: Vec<Json> = (cluster.origins.iter().filter(|(id, _)| used.contains(id.as_str())))
-        .map(|(id, plan)| origin_json(id, &plan.origin, file.origins.get(id)))
+        .map(|(id, plan)| origin_json(id, plan, file.origins.get(id)))
         .collect();
     for (id, plan) in cluster.origins.iter().filter(|(id, _)| used.contains(id.as_str())) {
         // What was imported has its real address.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use cdn_core::{
-    distribution::{FAILOVER_CODES_AWS, Origin, OriginGroup, accepts_custom_header},
+    distribution::{FAILOVER_CODES_AWS, OriginGroup, accepts_custom_header},
     origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
 };
 use http::{HeaderName, HeaderValue};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
-use world::Atlas;
+use world::{Atlas, Place};
 
 use super::{
     Carried, Importer, Known,
@@ -19,7 +19,7 @@ use super::{
     report::Kind,
 };
 use crate::{
-    cluster::AppUrl,
+    cluster::{AppUrl, OriginPlan},
     cluster_file::{GroupFile, OriginFile},
     quantity::Span,
 };
@@ -256,7 +256,7 @@ impl Importer<'_> {
         origin.shield = Some(true);
         self.report.simulated("origin shield");
         let nearest = world::nearest(found.place.coordinates, atlas.pops().iter().map(|pop| &pop.place));
-        let pop = nearest.and_then(world::Place::pop_code).map(|code| code.to_string());
+        let pop = nearest.and_then(Place::pop_code).map(|code| code.to_string());
         let first = self.file.shield.get_or_insert_with(|| pop.clone().unwrap_or_else(|| "none".into())).clone();
         if pop.as_ref() != Some(&first) {
             let message = format!("a world has one shield: this origin is shielded at {first} too");
@@ -423,7 +423,8 @@ const fn seconds(secs: u64) -> Span {
 }
 
 /// An origin as CloudFront writes it.
-pub(super) fn origin_json(id: &str, origin: &Origin, written: Option<&OriginFile>) -> Json {
+pub(super) fn origin_json(id: &str, plan: &OriginPlan, written: Option<&OriginFile>) -> Json {
+    let origin = &plan.origin;
     let nothing = Carried::new();
     let mut carried = written.map_or(&nothing, |written| &written.cloudfront).clone();
     let own_id = carried.shift_remove("Id").unwrap_or_else(|| id.into());
@@ -480,7 +481,7 @@ pub(super) fn origin_json(id: &str, origin: &Origin, written: Option<&OriginFile
     let region = carried.shift_remove("OriginShieldRegion");
     json["OriginShield"] = match (origin.shield, region) {
         (true, Some(region)) => json!({ "Enabled": true, "OriginShieldRegion": region }),
-        (true, None) => json!({ "Enabled": true, "OriginShieldRegion": shield_region(written) }),
+        (true, None) => json!({ "Enabled": true, "OriginShieldRegion": shield_region(&plan.place) }),
         (false, _) => json!({ "Enabled": false }),
     };
     json["OriginAccessControlId"] = "".into();
@@ -490,14 +491,10 @@ pub(super) fn origin_json(id: &str, origin: &Origin, written: Option<&OriginFile
     json
 }
 
-/// The region nearest to where the origin stands.
-fn shield_region(written: Option<&OriginFile>) -> String {
-    let atlas = Atlas::embedded();
-    let site = written.and_then(|written| written.site.as_deref()).unwrap_or(SITE);
-    let near = atlas
-        .place(site)
-        .ok()
-        .and_then(|place| world::nearest(place.coordinates, atlas.regions().iter().map(|region| &region.place)));
+/// The region nearest to where an origin stands.
+fn shield_region(place: &Place) -> String {
+    let regions = Atlas::embedded().regions().iter().map(|region| &region.place);
+    let near = world::nearest(place.coordinates, regions);
     near.map_or_else(|| SITE.to_owned(), |region| region.id.as_str().to_owned())
 }
 
