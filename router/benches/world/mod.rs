@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use cdn_core::{
     NodeId, Role,
     geo::{GeoPrefix, Place, Point},
+    http_version::HttpVersion,
     routing::{EdgeSite, Pop},
 };
 use hickory_proto::{
@@ -32,7 +33,8 @@ pub(crate) fn config() -> Config {
     };
     let zone = "cdn.test".parse().expect("a name");
     let mut config = Config::new(NodeId::new(Role::Router, "bench"), zone, Ipv4Addr::LOCALHOST);
-    config.distributions = vec![DistributionNames { id: "demo".into(), aliases: vec![NAME.into()], http2: true }];
+    config.distributions =
+        vec![DistributionNames { id: "demo".into(), aliases: vec![NAME.into()], http_version: HttpVersion::Http2 }];
     config.pops = (0..18u8)
         .map(|at| Pop {
             code: format!("P{}{}", char::from(b'A' + at / 26), char::from(b'A' + at % 26)).parse().expect("a code"),
