@@ -3,7 +3,7 @@
 //! What is wanted is imported as any file is. What of it says what the world says already stays as it was written; the rest
 //! takes its place. What a running world cannot change is refused, because a script that was told "done" would go on.
 
-use cdn_core::{distribution::Distribution, routing::PriceClass};
+use cdn_core::{distribution::Distribution, http_version::HttpVersion, routing::PriceClass};
 use serde_json::Value as Json;
 
 use super::{
@@ -255,7 +255,8 @@ fn check_distribution(
     if class(written) != class(change) {
         return impossible("PriceClass", &format!("{STAYS}: routers read it when they start"));
     }
-    if distribution.http2() == (change.http_version.as_deref() == Some("http1.1")) {
+    let version = change.http_version.as_deref().unwrap_or(HttpVersion::default().as_str());
+    if version != distribution.http_version().as_str() {
         return impossible("HttpVersion", &format!("{STAYS}: it goes with the certificate and with DNS"));
     }
     if change.security_policy.as_deref().is_some_and(|policy| policy != distribution.security_policy().as_str()) {
