@@ -239,7 +239,8 @@ mod tests {
         let date = noon.http_date();
         let headers = headers(&[("age", "30"), ("date", date.to_str().unwrap())]);
         let at = |secs: u64| Instant::from_nanos(secs * 1_000_000_000);
-        let initial = initial_age(&headers, at(4), at(6), noon + Duration::from_secs(6));
+        let said = Said::of(&headers, CachingRules::Origin);
+        let initial = initial_age(&said, at(4), at(6), noon + Duration::from_secs(6));
         assert_eq!(initial + at(186).saturating_since(at(6)), Duration::from_secs(212));
     }
 
@@ -248,7 +249,8 @@ mod tests {
         let age = |secs: u64| {
             let date = NOW.http_date();
             let headers = headers(&[("date", date.to_str().unwrap())]);
-            initial_age(&headers, Instant::ZERO, Instant::ZERO, NOW + Duration::from_secs(secs)).as_secs()
+            let said = Said::of(&headers, CachingRules::Origin);
+            initial_age(&said, Instant::ZERO, Instant::ZERO, NOW + Duration::from_secs(secs)).as_secs()
         };
         assert_eq!([age(0), age(1), age(2), age(100)], [0, 0, 2, 100]);
     }
