@@ -51,7 +51,8 @@ pub(crate) struct ClusterFile {
     /// Origin groups by id. Default: `main`, of `primary` and `secondary`, where no origins are written either.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) groups: IndexMap<String, GroupFile>,
-    /// Key groups by id: ids of public keys (`Key-Pair-Id`), each with the file of the key in PEM. Default none.
+    /// Key groups by id: ids of public keys (`Key-Pair-Id`), each with the file of the key in PEM, or the
+    /// key itself. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) key_groups: IndexMap<String, IndexMap<String, PathBuf>>,
     /// Cache policies by name, beside CloudFront's managed ones. Default none.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use cdn_core::signing::{Hash, PublicKey};
 use clap::ValueEnum;
 use p256::ecdsa::{DerSignature, SigningKey, signature::hazmat::PrehashSigner as _};
+use rand_chacha::ChaCha8Rng;
 use rsa::{
     pkcs1::DecodeRsaPrivateKey as _,
     pkcs1v15,
@@ -43,34 +44,52 @@ impl PrivateKey {
         })
     }
 
+    /// One of ECDSA that `random` draws: for scenarios that are to be the same again, and for nothing that is private.
+    pub(crate) fn drawn(random: &mut ChaCha8Rng) -> Self {
+        Self::P256(p256::elliptic_curve::Generate::generate_from_rng(random))
+    }
+
     /// Reads PEM: PKCS #8, and what openssl writes by itself (PKCS #1 for RSA, SEC 1 for ECDSA).
     ///
     /// # Errors
     /// It is none of these.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let rsa =
-            || rsa::PrivateKey::from_pkcs8_pem(&text).ok().or_else(|| rsa::PrivateKey::from_pkcs1_pem(&text).ok());
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// The same of a text that is called `name`.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub(crate) fn parse(text: &str, name: &str) -> anyhow::Result<Self> {
+        let rsa = || rsa::PrivateKey::from_pkcs8_pem(text).ok().or_else(|| rsa::PrivateKey::from_pkcs1_pem(text).ok());
         let p256 = || {
-            let secret = p256::SecretKey::from_pkcs8_pem(&text).ok();
-            secret.or_else(|| p256::SecretKey::from_sec1_pem(&text).ok()).map(SigningKey::from)
+            let secret = p256::SecretKey::from_pkcs8_pem(text).ok();
+            secret.or_else(|| p256::SecretKey::from_sec1_pem(text).ok()).map(SigningKey::from)
         };
         let key = rsa().map(|key| Self::Rsa(Box::new(key))).or_else(|| p256().map(Self::P256));
         key.with_context(|| {
             let what = if text.contains("ENCRYPTED") { "an encrypted key" } else { "no private key of RSA or P-256" };
-            format!("{}: this is {what}; a private key in PEM is needed", path.display())
+            format!("{name}: this is {what}; a private key in PEM is needed")
         })
     }
 
     /// Writes it to a new file, readable by the user alone.
     pub(crate) fn write_new(&self, path: &Path) -> anyhow::Result<()> {
-        let pem = match self {
-            Self::Rsa(key) => key.to_pkcs8_pem(LineEnding::LF).context("a private key")?,
-            Self::P256(key) => p256::SecretKey::from(key).to_pkcs8_pem(LineEnding::LF).context("a private key")?,
-        };
+        let pem = self.private_pem()?;
         let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
         let mut file = file.with_context(|| format!("cannot create {}", path.display()))?;
         file.write_all(pem.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// All of it in PEM.
+    pub(crate) fn private_pem(&self) -> anyhow::Result<String> {
+        let pem = match self {
+            Self::Rsa(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Self::P256(key) => p256::SecretKey::from(key).to_pkcs8_pem(LineEnding::LF),
+        };
+        Ok(pem.context("a private key")?.to_string())
     }
 
     /// The public half in PEM.

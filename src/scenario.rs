@@ -7,6 +7,7 @@ mod expect;
 mod file;
 mod load;
 mod names;
+mod sign;
 mod steps;
 mod write;
 
@@ -107,7 +108,9 @@ pub(crate) fn stage(
     let mut loads = Vec::new();
     for (at, load) in file.load.0.iter().enumerate() {
         let key = if is_one && file.load.0.len() == 1 { "load".to_owned() } else { format!("load.{at}") };
-        loads.push(load::load_of(&key, load, &names, dir).map_err(complain)?);
+        let mut checked = load::load_of(&key, load, &names, dir).map_err(complain)?;
+        checked.signing = sign::signing_of(&key, load, &checked, &plan, dir).map_err(complain)?;
+        loads.push(checked);
     }
     let mut tables = Vec::new();
     let mut steps: Vec<(usize, Step)> = Vec::new();

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     daemon::wait_ready,
     imported::read_import,
-    plan::{Plan, check_file, free_ports, plan, plan_of, read_beside},
+    plan::{Plan, check_file, free_ports, pem_of, plan, plan_of, read_beside},
 };
 use crate::{
     args::{Cli, UpArgs},

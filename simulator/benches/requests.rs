@@ -113,6 +113,7 @@ fn scenario(seconds: f64, rps: f64) -> Scenario {
             distribution: "demo".into(),
             method: "GET".into(),
             users: (rps / USER_RPS).ceil() as u32,
+            signing: None,
         }],
         steps: Vec::new(),
         expectations: Vec::new(),

@@ -202,6 +202,17 @@ impl Sim<'_> {
         if !known.is_allowed {
             return self.refuse(cache, asker, StatusCode::FORBIDDEN, Reason::MethodNotAllowed);
         }
+        if head.behavior.trusted_keys().is_some()
+            && !has_waited
+            && let Asker::Viewer(key) = asker
+            && let Some(node) = self.caches.get(cache).map(|host| host.node)
+            && let Err(reason) = self.admit(node, key)
+        {
+            if let Some(host) = self.caches.get(cache) {
+                host.counters.bump(Counter::EdgeSignaturesRefused);
+            }
+            return self.refuse(cache, asker, StatusCode::FORBIDDEN, reason);
+        }
         if let Err(reason) = known.class {
             return self.start_pass(cache, asker, revision, entry, reason);
         }

@@ -430,6 +430,11 @@ impl<'a> Sim<'a> {
         WallTime::from_unix_nanos(self.plan.date.unix_nanos() + i128::from(self.now.as_nanos()) + i128::from(skew))
     }
 
+    /// The date at a moment, by clocks that are right.
+    pub(crate) fn wall_of_viewers(&self, at: Instant) -> WallTime {
+        WallTime::from_unix_nanos(self.plan.date.unix_nanos() + i128::from(at.as_nanos()))
+    }
+
     /// Whether the node of a connection has ended since it was opened.
     pub(crate) fn is_broken(&self, conn: &Conn) -> bool {
         self.nodes.get(conn.node as usize).is_none_or(|node| node.is_dead || node.epoch != conn.epoch)

@@ -6,6 +6,7 @@
 //! [`run`] plays a [`Scenario`] over a [`Plan`] of its world; [`studies`] ask smaller questions of the same code. Refuses to know sockets, clocks, files and ambient
 //! randomness: time and seeds are arguments.
 
+mod admission;
 mod ahead;
 mod caches;
 mod catalog;

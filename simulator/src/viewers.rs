@@ -633,6 +633,7 @@ impl Sim<'_> {
             load: request.intended.load,
             object: request.intended.object,
             made: if is_answered { answer.made } else { None },
+            signature: self.workload.signature(&request.intended),
         });
     }
 

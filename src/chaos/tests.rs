@@ -43,6 +43,7 @@ fn played() -> Played {
             load: 0,
             object: 1,
             made: None,
+            signature: world::Signature::Unasked,
         });
     }
     Played {

@@ -234,6 +234,7 @@ mod tests {
             load: 0,
             object: 1,
             made: None,
+            signature: world::Signature::Unasked,
         }
     }
 

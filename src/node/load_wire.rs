@@ -7,8 +7,10 @@ use std::time::Duration;
 use cdn_core::{Instant, PopCode, Reason};
 use serde::{Deserialize, Serialize};
 use world::{
-    CacheOutcome, Integrity, Observation, Outcome, SiteId,
-    scenario::{Connections, Diurnal, From as Origin, Load, Paths, Resolvers, Retry, Sizes, TraceRequest},
+    CacheOutcome, Integrity, Observation, Outcome, Signature, SiteId,
+    scenario::{
+        Connections, Diurnal, From as Origin, Load, Paths, PrivatePem, Resolvers, Retry, Signing, Sizes, TraceRequest,
+    },
 };
 
 /// `POST /load`.
@@ -74,7 +76,11 @@ pub(crate) struct LoadWire {
     pub(crate) distribution: String,
     method: String,
     users: u32,
+    signing: Option<SigningWire>,
 }
+
+/// Key, its private half in PEM, whether in cookies, lifetime, shares of expired, forged and missing ones.
+type SigningWire = (String, String, bool, Duration, [f64; 3]);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum PathsWire {
@@ -126,6 +132,10 @@ impl From<&Load> for LoadWire {
             distribution: load.distribution.clone(),
             method: load.method.clone(),
             users: load.users,
+            signing: load.signing.as_ref().map(|signing| {
+                let Signing { key_id, private_key, in_cookies, lifetime, expired, forged, unsigned } = signing.clone();
+                (key_id, private_key.0, in_cookies, lifetime, [expired, forged, unsigned])
+            }),
         }
     }
 }
@@ -160,6 +170,10 @@ impl From<LoadWire> for Load {
             distribution: wire.distribution,
             method: wire.method,
             users: wire.users,
+            signing: wire.signing.map(|(key_id, private_key, in_cookies, lifetime, [expired, forged, unsigned])| {
+                let private_key = PrivatePem(private_key);
+                Signing { key_id, private_key, in_cookies, lifetime, expired, forged, unsigned }
+            }),
         }
     }
 }
@@ -186,6 +200,8 @@ pub(crate) struct ObservationWire(
     u16,
     u64,
     Option<u64>,
+    /// Index into [`Signature::ALL`].
+    u8,
 );
 
 impl From<&Observation> for ObservationWire {
@@ -218,6 +234,7 @@ impl From<&Observation> for ObservationWire {
             seen.load,
             seen.object,
             seen.made.map(Instant::as_nanos),
+            Signature::ALL.iter().position(|kind| *kind == seen.signature).map_or(u8::MAX, |at| at as u8),
         )
     }
 }
@@ -244,6 +261,7 @@ impl TryFrom<ObservationWire> for Observation {
             load,
             object,
             made,
+            signature,
         ) = wire;
         let pop_of = |code: Option<String>| -> Result<Option<PopCode>, String> {
             code.map(|code| code.parse()).transpose().map_err(|_| "a PoP that is none".to_owned())
@@ -271,6 +289,7 @@ impl TryFrom<ObservationWire> for Observation {
             load,
             object,
             made: made.map(Instant::from_nanos),
+            signature: *Signature::ALL.get(usize::from(signature)).ok_or("what a request showed")?,
         })
     }
 }
@@ -305,6 +324,15 @@ mod tests {
             distribution: "demo".into(),
             method: "HEAD".into(),
             users: 77,
+            signing: Some(Signing {
+                key_id: "K1".into(),
+                private_key: PrivatePem("pem".into()),
+                in_cookies: true,
+                lifetime: Duration::from_secs(9),
+                expired: 0.1,
+                forged: 0.2,
+                unsigned: 0.3,
+            }),
         };
         let said = serde_json::to_string(&LoadWire::from(&load)).unwrap();
         assert_eq!(Load::from(serde_json::from_str::<LoadWire>(&said).unwrap()), load);
@@ -330,6 +358,7 @@ mod tests {
             load: 3,
             object: 9,
             made: Some(Instant::from_nanos(4)),
+            signature: Signature::Forged,
         };
         let failed = Observation {
             outcome: Outcome::Failed(Reason::ViewerGaveUp),

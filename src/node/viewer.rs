@@ -1,6 +1,6 @@
 //! The viewer proxy, as a process.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, fs, io, net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{
@@ -11,12 +11,14 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cdn_core::Role;
+use cdn_core::{Role, signing::Hash};
 use futures_util::stream;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::Value;
-use viewer::{Config, DigOptions, Handle, Identities, Identity, LoadNews, LoadPlan, LoadRun, RouterAddresses, Viewer};
+use viewer::{
+    Config, DigOptions, Handle, Identities, Identity, LoadNews, LoadPlan, LoadRun, RouterAddresses, Sign, Viewer,
+};
 use wan::RawDial;
 use world::{Atlas, scenario::Load};
 
@@ -28,6 +30,7 @@ use crate::{
         Common, Frame,
         load_wire::{LoadAsk, LoadEnd, LoadLine},
     },
+    private_key::PrivateKey,
     state::WorldDir,
 };
 
@@ -195,7 +198,9 @@ async fn load(
     let refuse = |what: String| (StatusCode::BAD_REQUEST, what);
     let loads: Vec<Load> = ask.loads.into_iter().map(Load::from).collect();
     let hosts = loads.iter().map(|load| host_of(&cluster, &load.distribution)).collect::<Option<Vec<_>>>();
+    let signers = loads.iter().map(signer_of).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
     let plan = LoadPlan {
+        signers,
         hosts: hosts.ok_or_else(|| refuse("no such distribution".into()))?,
         loads,
         warmup: ask.warmup,
@@ -223,6 +228,28 @@ async fn load(
         }
     });
     Ok(Body::from_stream(lines))
+}
+
+/// Who signs for a load, where it signs.
+fn signer_of(load: &Load) -> Result<Option<Arc<dyn Sign>>, String> {
+    let Some(signing) = &load.signing else { return Ok(None) };
+    let key = PrivateKey::parse(&signing.private_key.0, &signing.key_id).map_err(|error| format!("{error:#}"))?;
+    Ok(Some(Arc::new(Signer(key))))
+}
+
+/// A private key that signs policies with SHA-1, which is what CloudFront takes where nothing is said.
+struct Signer(PrivateKey);
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signer(..)")
+    }
+}
+
+impl Sign for Signer {
+    fn sign(&self, policy: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.sign(Hash::Sha1, policy).map_err(|error| format!("{error:#}"))
+    }
 }
 
 fn line(line: &LoadLine) -> Result<Bytes, serde_json::Error> {

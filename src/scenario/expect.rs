@@ -1,6 +1,6 @@
 //! Expectations: from what was typed to what must hold.
 
-use cdn_core::{Counter, counters::ROWS};
+use cdn_core::{Counter, Reason, counters::ROWS};
 use world::scenario::{Area, Expectation, Unit, What};
 
 use super::{
@@ -111,6 +111,13 @@ fn what_of(key: &str, word: &str) -> Result<What, KeyError> {
     if let Some(status) = word.strip_prefix("status.") {
         let status = status.parse().ok().filter(|status| (100..=599).contains(status));
         return status.map(What::Status).ok_or_else(|| KeyError::new(key, format!("{word:?} is no status")));
+    }
+    if let Some(name) = word.strip_prefix("reason.") {
+        return name.parse().map(What::Reason).map_err(|_| {
+            let hint = nearest_or_all(name, Reason::ALL.iter().map(|reason| reason.as_str()));
+            let hint = hint.map(|hint| hint.replacen('`', "`reason.", 1));
+            KeyError { hint, ..KeyError::new(key, format!("there is no reason {name:?}")) }
+        });
     }
     let percentile = word.strip_prefix('p').and_then(|number| number.parse::<f64>().ok());
     if let Some(percentile) = percentile {

@@ -468,6 +468,27 @@ pub(crate) struct LoadFile {
     /// Users. Default: ten for each request per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) users: Option<u32>,
+    /// `KEY_GROUP/KEY`: the key that signs what users show to be let in. Default: they show nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sign: Option<String>,
+    /// `url` or `cookies`. Default `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sign_by: Option<String>,
+    /// The private key's file, or the key itself. Default: `KEY.private.pem` beside the public one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sign_key: Option<PathBuf>,
+    /// How long a signature is good for. Default 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Span>,
+    /// Share of requests with a signature that has expired. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expired: Option<f64>,
+    /// Share of requests with a signature that the key has not made for what it says. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forged: Option<f64>,
+    /// Share of requests without one. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsigned: Option<f64>,
 }
 
 /// Whether nothing is written there.

@@ -100,6 +100,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
         },
         method: file.method.clone().unwrap_or_else(|| "GET".to_owned()),
         users,
+        signing: None,
     })
 }
 
@@ -212,6 +213,7 @@ mod tests {
             distribution: "demo".into(),
             method: "GET".into(),
             users: 1,
+            signing: None,
         };
         lay_in(&mut load, secs(20), &change);
         for (at, expected) in [(0, 1.0), (20, 1.2), (30, 13.0), (50, 15.0), (60, 1.6), (100, 2.0), (200, 2.0)] {

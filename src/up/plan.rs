@@ -178,7 +178,8 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     file.origins.values_mut().flat_map(|origin| origin.dir.iter_mut().chain(&mut origin.ca)).for_each(absolute);
     file.world.matrix.iter_mut().for_each(absolute);
     file.router.zones.iter_mut().for_each(absolute);
-    file.key_groups.values_mut().flat_map(IndexMap::values_mut).for_each(absolute);
+    let keys = file.key_groups.values_mut().flat_map(IndexMap::values_mut);
+    keys.filter(|path| pem_of(path).is_none()).for_each(absolute);
     let functions = file.functions.values_mut();
     functions.flat_map(|function| [&mut function.file].into_iter().chain(&mut function.key_values)).for_each(absolute);
     file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
@@ -273,10 +274,15 @@ fn zones_of(file: &ClusterFile, written: &ClusterFile) -> Result<Vec<Source>, Ke
     file.router.zones.iter().zip(&written.router.zones).enumerate().map(read).collect()
 }
 
+/// The key itself, where it is written in the place of its file.
+pub(crate) fn pem_of(written: &Path) -> Option<&str> {
+    written.to_str().filter(|text| text.starts_with("-----BEGIN "))
+}
+
 /// The texts of public keys, by key group and id.
 fn keys_of(file: &ClusterFile) -> Result<BTreeMap<String, BTreeMap<String, String>>, KeyError> {
     let read = |group: &str, id: &str, path: &Path| {
-        let text = std::fs::read_to_string(path);
+        let text = pem_of(path).map_or_else(|| std::fs::read_to_string(path), |text| Ok(text.to_owned()));
         text.map_err(|error| {
             KeyError::new(&format!("key_groups.{group}.{id}"), format!("cannot read {}: {error}", path.display()))
         })

@@ -131,6 +131,7 @@ fn load_of(args: &LoadArgs) -> Result<Load, VerbError> {
         distribution: args.distribution.clone().unwrap_or_default(),
         method: "GET".into(),
         users: args.users,
+        signing: None,
     })
 }
 

@@ -107,3 +107,33 @@ fn a_running_world_trusts_a_new_key_at_once_and_a_removed_one_no_longer() {
     let listed = world.ok(&["keys", "list"]);
     assert!(listed.contains(&first) && listed.contains(&second), "{listed}");
 }
+
+#[test]
+fn a_load_shows_good_and_bad_signatures_and_only_good_ones_are_let_in() {
+    let (world, _, id) = private_world("ecdsa");
+    let scenario = |sign_by: &str| {
+        format!(
+            "seed = 5\nlength = \"6s\"\nwarmup = \"1s\"\npops = [\"FRA\", \"NRT\"]\n\
+             at = [{{ t = \"4s\", clock = \"edge.*\", ahead = \"2h\" }}]\n\
+             expect = [\n\
+               {{ what = \"status.200\", before = \"3s\", min = 30 }},\n\
+               {{ what = \"reason.signature_expired\", before = \"3s\", min = 5 }},\n\
+               {{ what = \"reason.signature_invalid\", min = 5 }},\n\
+               {{ what = \"reason.signature_missing\", min = 5 }},\n\
+               {{ what = \"status.200\", after = \"5s\", equals = 0 }},\n\
+             ]\n\
+             [load]\nrps = 40\nsign = \"team/{id}\"\nsign_by = \"{sign_by}\"\nexpires = \"1h\"\n\
+             expired = 0.2\nforged = 0.1\nunsigned = 0.1\n\
+             [key_groups.team]\n{id} = \"keys/{id}.pem\"\n[[distributions.demo.behaviors]]\n\
+             path = \"/objects/*\"\ntrusted_key_groups = [\"team\"]\n"
+        )
+    };
+    let file = world.home().join("signed.toml");
+    for (sign_by, sim) in [("url", None), ("cookies", None), ("url", Some("--sim"))] {
+        std::fs::write(&file, scenario(sign_by)).unwrap();
+        let path = file.to_string_lossy();
+        let args: Vec<&str> = ["chaos", "run", &path].into_iter().chain(sim).collect();
+        let output = world.iso(&args);
+        assert_eq!(output.status.code(), Some(0), "{sign_by} {sim:?} {}{}", text(&output.stdout), text(&output.stderr));
+    }
+}

@@ -53,7 +53,7 @@ pub use crate::{
     config::{Config, Limits, RouterAddresses},
     dns::{DigError, DigOptions, DigRecord, DigReply, DigSubnet},
     ledger::{Entry, Ledger, Step},
-    load::{LoadError, LoadNews, LoadPlan, LoadRun, LoadSummary},
+    load::{LoadError, LoadNews, LoadPlan, LoadRun, LoadSummary, Sign},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
     place::{Places, Standing},
     tls::{Identities, Identity},

@@ -7,6 +7,7 @@
 mod body;
 mod reading;
 mod request;
+mod signatures;
 mod users;
 
 use std::{
@@ -25,7 +26,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use world::{Atlas, Habits, Observation, Workload, WorkloadError, scenario::Load, workload::RetryBudget};
 
-use self::users::Users;
+pub use self::signatures::Sign;
+use self::{signatures::Signatures, users::Users};
 use crate::{dns::Resolver, fetch::Fetcher, node::Node, place::Standing, pool::Pool, target::Target, tls::BothEnds};
 
 /// How often observations are handed on.
@@ -46,6 +48,8 @@ pub struct LoadPlan {
     pub loads: Vec<Load>,
     /// The host that each of them asks, by its index.
     pub hosts: Vec<String>,
+    /// Who signs for each of them, by its index; nobody needs to where a load does not sign.
+    pub signers: Vec<Option<Arc<dyn Sign>>>,
     /// Load before time zero.
     pub warmup: Duration,
     /// From time zero to the end.
@@ -107,6 +111,7 @@ struct Setup {
     target: Target,
     method: Method,
     headers: HeaderMap,
+    signatures: Option<Signatures>,
     retries: Mutex<RetryBudget>,
 }
 
@@ -141,7 +146,9 @@ struct Report {
 pub(crate) fn play(node: &Arc<Node>, plan: LoadPlan) -> Result<LoadRun, LoadError> {
     let end = plan.warmup + plan.length;
     let workload = Workload::new(&plan.loads, plan.warmup, end, Atlas::embedded(), plan.seed)?;
-    let setups = plan.loads.into_iter().zip(&plan.hosts).map(|(load, host)| Setup::new(load, host, node));
+    let signers = plan.signers.into_iter().chain(std::iter::repeat(None));
+    let setups = plan.loads.into_iter().zip(&plan.hosts).zip(signers);
+    let setups = setups.map(|((load, host), signer)| Setup::new(load, host, signer, node));
     let setups = setups.collect::<Result<Vec<_>, _>>()?;
     let limits = &node.config.limits;
     let per_user = setups.iter().map(|setup| setup.load.connections.per_user).collect();
@@ -230,16 +237,16 @@ async fn start_all(
         burst += 1;
         summary.intended += 1;
         counters.bump(Counter::ViewerLoadRequests);
-        let habits = workload.habits(&intended);
+        let (habits, signature) = (workload.habits(&intended), workload.signature(&intended));
         let Ok(permit) = Arc::clone(&run.node.load_room).try_acquire_owned() else {
             counters.bump(Counter::ViewerLoadFull);
-            run.tell(request::refused(run, &intended));
+            run.tell(request::refused(run, &intended, signature));
             continue;
         };
         counters.add(Counter::ViewerLoadInFlight, 1);
         let (run, stop) = (Arc::clone(run), stop.clone());
         requests.spawn(async move {
-            stop.run_until_cancelled(run.make(&intended, habits)).await;
+            stop.run_until_cancelled(run.make(&intended, habits, signature)).await;
             run.node.counters.sub(Counter::ViewerLoadInFlight, 1);
             drop(permit);
         });
@@ -248,7 +255,7 @@ async fn start_all(
 }
 
 impl Setup {
-    fn new(load: Load, host: &str, node: &Node) -> Result<Self, LoadError> {
+    fn new(load: Load, host: &str, signer: Option<Arc<dyn Sign>>, node: &Node) -> Result<Self, LoadError> {
         let invalid = |what: String| LoadError::Invalid(what);
         let authority: Authority = host.parse().map_err(|_| invalid(format!("{host:?} is no host")))?;
         let port = if load.connections.tls { 443 } else { 80 };
@@ -260,8 +267,13 @@ impl Setup {
         headers.insert(header::HOST, value(host)?);
         headers.insert(header::USER_AGENT, HeaderValue::from_static("isochrone-load"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        let signatures = match (&load.signing, signer) {
+            (None, _) => None,
+            (Some(signing), Some(signer)) => Some(Signatures::new(signing.clone(), signer, host)),
+            (Some(signing), None) => return Err(invalid(format!("nobody signs with {}", signing.key_id))),
+        };
         let retries = Mutex::new(RetryBudget::new(load.retry));
-        Ok(Self { load, target, method, headers, retries })
+        Ok(Self { load, target, method, headers, signatures, retries })
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::Instant;
+use cdn_core::{Instant, PopCode};
 
 use crate::{
-    observation::{Covered, Directory, Event, EventKind, Integrity, Observation, Outcome},
-    scenario::Scenario,
+    Effect,
+    observation::{Covered, Directory, Event, EventKind, Integrity, Observation, Outcome, Signature},
+    scenario::{Action, Scenario},
     verdict::healed_at,
 };
 
@@ -28,6 +29,8 @@ pub enum Law {
     RightBytes,
     /// No response that predates an invalidation which was complete when it was asked for.
     InvalidationHolds,
+    /// Nobody is let in with a signature that is expired, forged or missing.
+    SignaturesHold,
     /// Time goes on: nothing ends before it began.
     TimeGoesOn,
     /// Once everything has healed, and some time has passed, everybody is served.
@@ -42,6 +45,7 @@ impl Law {
         match self {
             Self::RightBytes => "no wrong bytes",
             Self::InvalidationHolds => "nothing that predates a completed invalidation",
+            Self::SignaturesHold => "nobody is let in without a good signature",
             Self::TimeGoesOn => "nothing ends before it began",
             Self::Recovers => "everybody is served once all faults have healed",
             Self::Forgotten => "no router calls a node down once all faults have healed",
@@ -78,6 +82,10 @@ pub struct Laws {
     down: BTreeSet<(u32, u32)>,
     /// From then on everybody must be served; never where something stays broken.
     recovered_from: Option<Instant>,
+    /// Whether it is known who must not be let in: configurations may come to ask for other keys, or for none.
+    signatures_known: bool,
+    /// PoPs whose edges have clocks that are behind, and from when on: for them what has expired is good.
+    behind: Vec<(PopCode, Instant)>,
 }
 
 impl Laws {
@@ -89,13 +97,32 @@ impl Laws {
             invalidations: BTreeMap::new(),
             down: BTreeSet::new(),
             recovered_from: healed.map(|healed| scenario.zero() + healed + RECOVERS_WITHIN),
+            signatures_known: !scenario.steps.iter().any(|step| matches!(step.action, Action::Config(_))),
+            behind: behind(scenario, directory),
         }
+    }
+
+    /// Whether an answer went to somebody who must not have it.
+    fn is_let_in_wrongly(&self, seen: &Observation) -> bool {
+        let is_bad = match seen.signature {
+            Signature::Unasked | Signature::Good => false,
+            Signature::Forged | Signature::Missing => true,
+            Signature::Expired => {
+                !self.behind.iter().any(|(pop, from)| seen.pop == Some(*pop) && seen.finished >= *from)
+            }
+        };
+        self.signatures_known && is_bad && matches!(seen.outcome, Outcome::Status(..400))
     }
 
     /// Takes in a request that is over.
     pub fn observe(&mut self, seen: &Observation) {
         if seen.integrity == Integrity::Wrong {
             self.breach(Law::RightBytes, seen.finished, || format!("object {}", seen.object));
+        }
+        if self.is_let_in_wrongly(seen) {
+            self.breach(Law::SignaturesHold, seen.finished, || {
+                format!("object {}, {:?} signature: {}", seen.object, seen.signature, seen.reason)
+            });
         }
         if seen.finished < seen.started || seen.started < seen.intended {
             let (intended, started) = (seen.intended, seen.started);
@@ -162,6 +189,20 @@ impl Laws {
     }
 }
 
+/// Where edges are made to take an earlier date for today's, and from when on.
+fn behind(scenario: &Scenario, directory: &Directory) -> Vec<(PopCode, Instant)> {
+    let pops_of = |action: &Action| -> Vec<PopCode> {
+        let Action::Fault { nodes, effects, .. } = action else { return Vec::new() };
+        if !effects.iter().any(|effect| matches!(effect, Effect::Clock { ahead_ns } if *ahead_ns < 0)) {
+            return Vec::new();
+        }
+        let hit = directory.nodes().iter().filter(|member| nodes.contains(&member.id));
+        hit.filter_map(|member| member.pop).collect()
+    };
+    let steps = scenario.steps.iter();
+    steps.flat_map(|step| pops_of(&step.action).into_iter().map(|pop| (pop, scenario.zero() + step.at))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use cdn_core::Reason;
@@ -195,11 +236,12 @@ mod tests {
             load: 0,
             object: 7,
             made: Some(at(made)),
+            signature: Signature::Unasked,
         }
     }
 
-    fn laws_after(steps: Vec<Step>) -> Laws {
-        let scenario = Scenario {
+    fn scenario(steps: Vec<Step>) -> Scenario {
+        Scenario {
             title: String::new(),
             about: String::new(),
             seed: 1,
@@ -208,8 +250,11 @@ mod tests {
             loads: Vec::new(),
             steps,
             expectations: Vec::new(),
-        };
-        Laws::new(&scenario, &Directory::default())
+        }
+    }
+
+    fn laws_after(steps: Vec<Step>) -> Laws {
+        Laws::new(&scenario(steps), &Directory::default())
     }
 
     fn kill(at: u64, span: Option<u64>) -> Step {
@@ -270,6 +315,39 @@ mod tests {
         laws.observe(&Observation { outcome: Outcome::Status(502), ..seen(115, 1) });
         let breach = Breach { law: Law::Recovers, at: at(115), times: 2, first: "502, hit".into() };
         assert_eq!(laws.finish(at(305)), [breach]);
+    }
+
+    #[test]
+    fn nobody_is_let_in_with_a_bad_signature_but_where_the_clock_says_that_it_is_good() {
+        let fra = "FRA".parse().unwrap();
+        let edge = cdn_core::NodeId::new(cdn_core::Role::Edge, "fra");
+        let slow = Action::Fault {
+            nodes: vec![edge.clone()],
+            effects: vec![Effect::Clock { ahead_ns: -1 }],
+            rate: 1.0,
+            path: None,
+            from: None,
+            span: None,
+        };
+        let directory = Directory::new(Vec::new(), vec![crate::observation::Member { id: edge, pop: Some(fra) }]);
+        let let_in = |signature, started, outcome, steps: &[(Duration, Action)]| {
+            let step = |(at, action): &(Duration, Action)| {
+                let (at, action) = (*at, action.clone());
+                Step { at, action, text: String::new(), line: 1 }
+            };
+            let scenario = scenario(steps.iter().map(step).collect());
+            let mut laws = Laws::new(&scenario, &directory);
+            laws.observe(&Observation { signature, outcome, pop: Some(fra), ..seen(started, 1) });
+            laws.finish(at(305)).iter().any(|breach| breach.law == Law::SignaturesHold)
+        };
+        let (ok, forbidden) = (Outcome::Status(200), Outcome::Status(403));
+        for signature in [Signature::Expired, Signature::Forged, Signature::Missing] {
+            assert!(let_in(signature, 20, ok, &[]) && !let_in(signature, 20, forbidden, &[]), "{signature:?}");
+        }
+        assert!(!let_in(Signature::Good, 20, ok, &[]) && !let_in(Signature::Unasked, 20, ok, &[]));
+        let slow = [(Duration::from_secs(30), slow)];
+        assert!(let_in(Signature::Expired, 20, ok, &slow) && let_in(Signature::Forged, 60, ok, &slow));
+        assert!(!let_in(Signature::Expired, 60, ok, &slow));
     }
 
     #[test]

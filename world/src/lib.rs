@@ -43,7 +43,9 @@ pub use crate::{
     matrix::{Matrix, MatrixError, MatrixFault},
     message::{Course, MessageFlow, Sent},
     model::{Endpoint, EndpointKind, fibre_rtt_ms},
-    observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Member, Observation, Outcome},
+    observation::{
+        CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Member, Observation, Outcome, Signature,
+    },
     path::{Jitter, PathSpec},
     scenario::Scenario,
     site::SiteId,

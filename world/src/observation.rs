@@ -97,6 +97,8 @@ pub struct Observation {
     pub object: u64,
     /// When the origin made what was answered, at the latest; `None` where that is not known.
     pub made: Option<Instant>,
+    /// What it showed to be let in.
+    pub signature: Signature,
 }
 
 impl Observation {
@@ -109,6 +111,27 @@ impl Observation {
     pub const fn is_served(&self) -> bool {
         matches!(self.outcome, Outcome::Status(..500))
     }
+}
+
+/// What a request shows to be let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signature {
+    /// Its load does not sign.
+    #[default]
+    Unasked,
+    /// A good one.
+    Good,
+    /// One that has ended.
+    Expired,
+    /// One that the key has not made for what it says.
+    Forged,
+    /// None, although its load signs.
+    Missing,
+}
+
+impl Signature {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 5] = [Self::Unasked, Self::Good, Self::Expired, Self::Forged, Self::Missing];
 }
 
 /// What came back.

@@ -7,9 +7,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use cdn_core::{Counter, Instant, NodeId, PopCode, routing::PolicyKind};
+use cdn_core::{Counter, Instant, NodeId, PopCode, Reason, routing::PolicyKind};
 
-use crate::{Continent, CountryCode, Effect, LinkChange, SiteId};
+use crate::{Continent, CountryCode, Effect, LinkChange, Signature, SiteId};
 
 /// A scripted run.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +215,54 @@ pub struct Load {
     pub method: String,
     /// Users that requests are spread over; each has connections of its own.
     pub users: u32,
+    /// What they show to be let in; nothing where it is absent.
+    pub signing: Option<Signing>,
+}
+
+/// How users prove that they may see what they ask for: most of them well, some of them badly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signing {
+    /// The id of the key that signs (`Key-Pair-Id`).
+    pub key_id: String,
+    /// Its private half.
+    pub private_key: PrivatePem,
+    /// Whether it stands in cookies, rather than in the URL.
+    pub in_cookies: bool,
+    /// How long a signature is good for. One that has expired ended so long ago.
+    pub lifetime: Duration,
+    /// The share of requests with a signature that has expired.
+    pub expired: f64,
+    /// The share of requests with a signature that the key has not made for what it says.
+    pub forged: f64,
+    /// The share of requests with none.
+    pub unsigned: f64,
+}
+
+impl Signing {
+    /// When what a request shows at `now` ends, as it says itself; both in Unix seconds. `None` where it shows nothing.
+    /// A good signature is made anew at the beginning of each half of a life; one that has expired ended a life before that,
+    /// and a forged one claims two.
+    pub fn ends_at(&self, now: i64, signature: Signature) -> Option<i64> {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX / 4).max(1);
+        let (life, half) = (seconds(self.lifetime), seconds(self.lifetime / 2));
+        let made_at = now - now.rem_euclid(half);
+        match signature {
+            Signature::Good => Some(made_at + life),
+            Signature::Expired => Some(made_at - life),
+            Signature::Forged => Some(made_at + 2 * life),
+            Signature::Unasked | Signature::Missing => None,
+        }
+    }
+}
+
+/// A private key in PEM, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivatePem(pub String);
+
+impl fmt::Debug for PrivatePem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivatePem(..)")
+    }
 }
 
 /// Where users are.
@@ -411,6 +459,8 @@ pub enum What {
     Requests,
     /// Answers with this status.
     Status(u16),
+    /// Requests with this reason, whether it is an answer's or that of a failure.
+    Reason(Reason),
     /// How much a counter grew, over nodes; of a gauge the highest value of any node.
     Counter(Counter),
 }
@@ -442,6 +492,7 @@ impl What {
             | Self::Errors
             | Self::Requests
             | Self::Status(_)
+            | Self::Reason(_)
             | Self::Counter(_) => Unit::Count,
         }
     }
@@ -467,6 +518,7 @@ impl fmt::Display for What {
             Self::Errors => f.write_str("errors"),
             Self::Requests => f.write_str("requests"),
             Self::Status(status) => write!(f, "status.{status}"),
+            Self::Reason(reason) => write!(f, "reason.{reason}"),
             Self::Counter(counter) => write!(f, "counter.{}", counter.row().name),
         }
     }
@@ -475,6 +527,27 @@ impl fmt::Display for What {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_good_signature_has_half_of_its_life_before_it_at_least_and_an_expired_one_none() {
+        let signing = |secs| Signing {
+            key_id: "K1".into(),
+            private_key: PrivatePem(String::new()),
+            in_cookies: false,
+            lifetime: Duration::from_secs(secs),
+            expired: 0.1,
+            forged: 0.1,
+            unsigned: 0.1,
+        };
+        for (life, now) in [(2, 0), (3, 1_800_000_000), (600, 1_800_000_299), (3600, 17), (10, -3)] {
+            let ends_at = |signature| signing(life).ends_at(now, signature);
+            let left = ends_at(Signature::Good).unwrap() - now;
+            assert!(left * 2 >= life as i64 && left <= life as i64, "{left} s left of {life}");
+            assert!(ends_at(Signature::Expired).unwrap() <= now - life as i64);
+            assert!(ends_at(Signature::Forged) > ends_at(Signature::Good));
+            assert_eq!(ends_at(Signature::Missing), None);
+        }
+    }
 
     #[test]
     fn quantiles_are_called_as_people_write_them() {

@@ -34,7 +34,7 @@ pub use self::{
     zipf::Zipf,
 };
 use crate::{
-    Atlas, UnknownPlace,
+    Atlas, Signature, UnknownPlace,
     scenario::{Load, Paths, Resolvers, Scenario, TraceRequest},
     stream::stream,
 };
@@ -141,6 +141,19 @@ impl Workload {
         self.streams.get(usize::from(load))?.objects.size_of(object)
     }
 
+    /// What a request shows to be let in.
+    pub fn signature(&self, request: &Intended) -> Signature {
+        let signing = self.streams.get(usize::from(request.load)).and_then(|stream| Some((stream, stream.signs?)));
+        let Some((stream, [expired, forged, unsigned])) = signing else { return Signature::Unasked };
+        let drawn = share(stream.seed ^ request.at.as_nanos() ^ u64::from(request.user).rotate_left(32), 3);
+        match drawn {
+            drawn if drawn < expired => Signature::Expired,
+            drawn if drawn < expired + forged => Signature::Forged,
+            drawn if drawn < expired + forged + unsigned => Signature::Missing,
+            _ => Signature::Good,
+        }
+    }
+
     /// How whoever makes a request finds an edge: the same for all requests of one user.
     pub fn habits(&self, request: &Intended) -> Habits {
         let Some(stream) = self.streams.get(usize::from(request.load)) else {
@@ -174,6 +187,8 @@ struct Stream {
     sessions: Option<Sessions>,
     day: Option<Clock>,
     resolvers: Resolvers,
+    /// Shares of what is shown badly: expired, forged, not at all. `None` where nothing is shown.
+    signs: Option<[f64; 3]>,
     /// Of what is decided per user, without a stream of its own.
     seed: u64,
     /// When the last request may start, in seconds.
@@ -247,6 +262,7 @@ impl Stream {
             sessions: load.connections.think.map(|think| Sessions::new(think, chance("sessions"))),
             day,
             resolvers: load.resolvers,
+            signs: load.signing.as_ref().map(|signing| [signing.expired, signing.forged, signing.unsigned]),
             seed: people.next_u64(),
             end_s: over.as_secs_f64(),
             arrivals: chance("arrivals"),

@@ -71,6 +71,7 @@ pub(crate) fn load(cities: &[&str], rps: f64, paths: Paths) -> Load {
         distribution: "demo".into(),
         method: "GET".into(),
         users: 200,
+        signing: None,
     }
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use cdn_core::{Counter, PopCode, Reason, content::Content};
 use http::{Method, Request, StatusCode, Uri, request::Parts};
 use tokio::time::timeout;
-use world::{CacheOutcome, Habits, Integrity, Intended, Observation, Outcome, scenario::Paths, workload::path_of};
+use world::{
+    CacheOutcome, Habits, Integrity, Intended, Observation, Outcome, Signature, scenario::Paths, workload::path_of,
+};
 
 use super::{
     Run, Setup, Viewpoint,
@@ -53,7 +55,14 @@ impl Attempt {
         matches!(self.outcome, Outcome::Failed(_) | Outcome::Status(500..))
     }
 
-    fn observed(self, run: &Run, intended: &Intended, started: Instant, attempts: u8) -> Observation {
+    fn observed(
+        self,
+        run: &Run,
+        intended: &Intended,
+        signature: Signature,
+        started: Instant,
+        attempts: u8,
+    ) -> Observation {
         Observation {
             intended: intended.at,
             started: run.since_begin(started),
@@ -72,23 +81,24 @@ impl Attempt {
             load: intended.load,
             object: intended.object,
             made: self.made.map(|made| run.since_begin(made)),
+            signature,
         }
     }
 }
 
 /// A request that is not made because as many as allowed are under way.
-pub(super) fn refused(run: &Run, intended: &Intended) -> Observation {
-    Attempt::failed(Reason::ViewerLoadFull).observed(run, intended, Instant::now(), 0)
+pub(super) fn refused(run: &Run, intended: &Intended, signature: Signature) -> Observation {
+    Attempt::failed(Reason::ViewerLoadFull).observed(run, intended, signature, Instant::now(), 0)
 }
 
 impl Run {
     /// Makes a request, again where its user would, and tells of it.
-    pub(super) async fn make(&self, intended: &Intended, habits: Habits) {
+    pub(super) async fn make(&self, intended: &Intended, habits: Habits, signature: Signature) {
         let started = Instant::now();
         let (Some(setup), Some(viewpoint)) =
             (self.setups.get(usize::from(intended.load)), self.viewpoint(intended.place, habits))
         else {
-            self.tell(Attempt::failed(Reason::ViewerUnknownPlace).observed(self, intended, started, 1));
+            self.tell(Attempt::failed(Reason::ViewerUnknownPlace).observed(self, intended, signature, started, 1));
             return;
         };
         let turn = self.users.turn(intended.load, intended.user).await;
@@ -98,7 +108,7 @@ impl Run {
         let last = loop {
             attempts += 1;
             let mut recorder = Recorder::without_ledger(&viewpoint.standing.place);
-            let attempt = timeout(patience, self.attempt(setup, intended, &viewpoint, &mut recorder)).await;
+            let attempt = timeout(patience, self.attempt(setup, intended, signature, &viewpoint, &mut recorder)).await;
             let attempt = attempt.unwrap_or_else(|_elapsed| Attempt {
                 asked: self.asked(&recorder),
                 ..Attempt::failed(Reason::ViewerGaveUp)
@@ -109,18 +119,21 @@ impl Run {
             tokio::time::sleep(pause).await;
         };
         drop(turn);
-        self.tell(last.observed(self, intended, started, attempts));
+        self.tell(last.observed(self, intended, signature, started, attempts));
     }
 
     async fn attempt(
         &self,
         setup: &Setup,
         intended: &Intended,
+        signature: Signature,
         viewpoint: &Viewpoint,
         recorder: &mut Recorder,
     ) -> Attempt {
         let path = path_of(&setup.load, intended.object, intended.size);
-        let Ok(uri) = Uri::try_from(path.as_ref()) else { return Attempt::failed(Reason::ViewerBadRequest) };
+        let Some(parts) = parts_of(setup, &path, signature) else {
+            return Attempt::failed(Reason::ViewerBadRequest);
+        };
         let who = fetch::Viewpoint {
             standing: viewpoint.standing.clone(),
             resolver: viewpoint.resolver.clone(),
@@ -128,8 +141,7 @@ impl Run {
             owner: Owner::User { load: intended.load, user: intended.user },
             warm: false,
         };
-        let fetched =
-            self.fetcher.fetch(&who, &setup.target, parts_of(setup, uri), Body::Kept(Bytes::new()), recorder).await;
+        let fetched = self.fetcher.fetch(&who, &setup.target, parts, Body::Kept(Bytes::new()), recorder).await;
         let asked = self.asked(recorder);
         let Fetched { response, connection } = match fetched {
             Ok(fetched) => fetched,
@@ -180,10 +192,19 @@ impl Run {
     }
 }
 
-fn parts_of(setup: &Setup, uri: Uri) -> Parts {
+/// A request for `path` that shows `signature`; `None` where that cannot be written.
+fn parts_of(setup: &Setup, path: &str, signature: Signature) -> Option<Parts> {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = setup.method.clone();
-    parts.uri = uri;
     parts.headers = setup.headers.clone();
-    parts
+    parts.uri = match &setup.signatures {
+        None => Uri::try_from(path).ok()?,
+        Some(signatures) => {
+            let mut path = path.to_owned();
+            let laid = signatures.lay_over(signature, &mut path, &mut parts.headers);
+            laid.inspect_err(|error| tracing::warn!(%error, "a request could not be signed")).ok()?;
+            Uri::try_from(path).ok()?
+        }
+    };
+    Some(parts)
 }

@@ -35,6 +35,7 @@ fn load(rps: f64) -> Load {
         distribution: "demo".into(),
         method: "GET".into(),
         users: 20,
+        signing: None,
     }
 }
 
@@ -60,6 +61,7 @@ async fn played(viewer: &TestViewer, load: Load, length: Duration) -> (Vec<Obser
     let plan = LoadPlan {
         loads: vec![load],
         hosts: vec!["www.demo.test".into()],
+        signers: Vec::new(),
         warmup: Duration::ZERO,
         length,
         seed: 1,
@@ -199,6 +201,7 @@ async fn a_load_ends_with_whoever_listens() {
     let plan = LoadPlan {
         loads: vec![load(200.0)],
         hosts: vec!["www.demo.test".into()],
+        signers: Vec::new(),
         warmup: Duration::ZERO,
         length: Duration::from_secs(3600),
         seed: 1,

@@ -217,6 +217,7 @@ mod tests {
                 load: 0,
                 object: 1,
                 made: None,
+                signature: crate::Signature::Unasked,
             });
         }
         sample

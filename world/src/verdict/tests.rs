@@ -101,6 +101,7 @@ fn request(seconds: f64) -> Observation {
         load: 0,
         object: 7,
         made: None,
+        signature: crate::Signature::Unasked,
     }
 }
 

@@ -104,7 +104,8 @@ impl Tracker {
             | What::StaleAfterInvalidation
             | What::Errors
             | What::Requests
-            | What::Status(_) => Sums::Tally { n: 0, by_node: BTreeMap::new() },
+            | What::Status(_)
+            | What::Reason(_) => Sums::Tally { n: 0, by_node: BTreeMap::new() },
         };
         Self { expectation: expectation.clone(), places, sums, offences: Offences::default() }
     }
@@ -176,6 +177,7 @@ impl Tracker {
                     What::Errors => !seen.served,
                     What::Requests => true,
                     What::Status(status) => observation.outcome == Outcome::Status(status),
+                    What::Reason(reason) => observation.reason == reason,
                     _ => false,
                 };
                 *n += u64::from(counts);

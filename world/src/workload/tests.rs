@@ -26,6 +26,7 @@ fn load(rps: f64) -> Load {
         distribution: "demo".into(),
         method: "GET".into(),
         users: 2000,
+        signing: None,
     }
 }
 
