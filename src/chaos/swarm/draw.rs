@@ -13,14 +13,16 @@ use world::{Access, Atlas, Place, invariant::RECOVERS_WITHIN};
 
 use crate::{
     chaos::Kind,
-    cluster::{Cluster, Inputs},
+    cluster::Cluster,
     cluster_file::{
         BehaviorFile, DistributionFile, EdgeFile, GroupFile, OriginFile, OriginRuleFile, RouterFile,
         TransportFailoverFile, ViewerFile, WorldFile,
     },
     diagnose::KeyError,
+    private_key::PrivateKey,
     quantity::{ByteCount, Span},
     scenario::{Bps, Figure, LoadFile, Many, ScenarioFile, StepFile},
+    up::read_beside,
 };
 
 /// How long it is watched that everybody is served, once that may be asked.
@@ -48,7 +50,9 @@ pub(super) fn draw(seed: u64, kind: Kind) -> Result<ScenarioFile, KeyError> {
     file.seed = Some(seed);
     file.length = Some(Span(healed + RECOVERS_WITHIN + WATCHED));
     file.load = Many(loads(&mut chance("load"), &file));
-    let cluster = Cluster::check(&file.world(), &Inputs::default())?;
+    signatures(&mut chance("signatures"), &mut file)?;
+    let written = file.world();
+    let cluster = Cluster::check(&written, &read_beside(&written)?)?;
     let mut faults =
         Faults { chance: chance("faults"), cluster: &cluster, kind, breaks, busy: Vec::new(), steps: Vec::new() };
     for _ in 0..faults.chance.of([1, 2, 3, 4, 6, 8, 12]) {
@@ -261,17 +265,38 @@ fn loads(chance: &mut Chance, file: &ScenarioFile) -> Vec<LoadFile> {
             ..LoadFile::default()
         });
     }
-    // What is seen of a run tells objects by their number: no number may stand for two paths.
-    if let [first, others @ ..] = drawn.as_mut_slice() {
-        for load in others {
-            load.sizes.clone_from(&first.sizes);
-            load.distribution.clone_from(&first.distribution);
-            if load.paths.as_ref().is_some_and(|paths| paths.starts_with('/')) {
-                load.paths = None;
-            }
-        }
-    }
     drawn
+}
+
+/// In some draws whatever a distribution has is for those alone who show a signature, and some of these are bad.
+fn signatures(chance: &mut Chance, file: &mut ScenarioFile) -> Result<(), KeyError> {
+    const GROUP: &str = "viewers";
+    const ID: &str = "KDRAWN";
+    if !chance.is(0.25) {
+        return Ok(());
+    }
+    let key = PrivateKey::drawn(&mut chance.0);
+    let (Ok(public), Ok(private)) = (key.public_pem(), key.private_pem()) else {
+        return Err(KeyError::new("key_groups", "a drawn key cannot be written"));
+    };
+    file.key_groups.insert(GROUP.to_owned(), IndexMap::from([(ID.to_owned(), public.into())]));
+    if file.distributions.is_empty() {
+        file.distributions.insert("demo".to_owned(), DistributionFile::default());
+    }
+    for distribution in file.distributions.values_mut() {
+        let behaviors = std::iter::once(&mut distribution.default).chain(&mut distribution.behaviors);
+        behaviors.for_each(|behavior| behavior.trusted_key_groups = vec![GROUP.to_owned()]);
+    }
+    for load in &mut file.load.0 {
+        load.sign = Some(format!("{GROUP}/{ID}"));
+        load.sign_key = Some(private.clone().into());
+        load.sign_by = chance.maybe(["url", "cookies"]).map(str::to_owned);
+        load.expires = chance.maybe([4000, 60_000, 7_200_000]).map(ms);
+        load.expired = chance.maybe([0.1, 0.3]);
+        load.forged = chance.maybe([0.1, 0.2]);
+        load.unsigned = chance.maybe([0.1, 0.2]);
+    }
+    Ok(())
 }
 
 /// What is already wrong with a node, from when to when.
@@ -546,10 +571,11 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_and_many_draw_every_verb() {
-        let mut verbs = std::collections::BTreeSet::new();
+        let (mut verbs, mut signed) = (std::collections::BTreeSet::new(), 0);
         for seed in 1..80 {
             let file = draw(seed, Kind::Virtual).unwrap();
             assert_eq!(draw(seed, Kind::Virtual).unwrap(), file);
+            signed += u32::from(file.load.0.iter().all(|load| load.sign.is_some()));
             let text = write(&file).unwrap();
             for verb in [
                 "kill",
@@ -573,5 +599,6 @@ mod tests {
             }
         }
         assert_eq!(verbs.len(), 14, "{verbs:?}");
+        assert!((10..40).contains(&signed), "{signed} of 79 sign");
     }
 }
