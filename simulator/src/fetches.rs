@@ -648,13 +648,15 @@ impl Sim<'_> {
     /// Removes a fetch that is resolved; its connection goes home. Returns who waited.
     fn fetch_is_over(&mut self, key: Key) -> Vec<Asker> {
         self.release_connection(key);
-        let Some(fetch) = self.fetches.remove(key) else { return Vec::new() };
+        let Some(fetch) = self.fetches.get_mut(key) else { return Vec::new() };
         if let Some((at, id)) = fetch.lead
             && let Some(host) = self.caches.get_mut(fetch.cache)
         {
             host.flights.remove(&(at, id));
         }
-        fetch.waiters
+        let waiters = std::mem::take(&mut fetch.waiters);
+        self.fetches.discard(key);
+        waiters
     }
 
     fn release_connection(&mut self, key: Key) {

@@ -70,6 +70,15 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Lets a thing go where it lies, which is cheaper than to move it out.
+    pub(crate) fn discard(&mut self, key: Key) {
+        let place = self.places.get_mut(key.place as usize);
+        if let Some(place) = place.filter(|place| matches!(place, Place::Taken { turn, .. } if *turn == key.turn)) {
+            *place = Place::Free { turn: key.turn.wrapping_add(1) };
+            self.free.push(key.place);
+        }
+    }
+
     /// All things, in the order of their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         (0..).zip(&self.places).filter_map(|(place, taken)| match taken {

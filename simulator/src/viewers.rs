@@ -609,12 +609,11 @@ impl Sim<'_> {
     }
 
     fn finish(&mut self, key: Key, outcome: Outcome) {
-        let Some(request) = self.requests.remove(key) else { return };
-        self.ledger.over += 1;
+        let Some(request) = self.requests.get(key) else { return };
         let pop = |node: u32| self.nodes.get(node as usize).and_then(|node| node.pop);
         let answer = &request.answer;
         let is_answered = matches!(outcome, Outcome::Status(_));
-        self.witness.observe(&Observation {
+        let observation = Observation {
             intended: request.intended.at,
             // Nobody is late here.
             started: request.intended.at,
@@ -634,7 +633,10 @@ impl Sim<'_> {
             object: request.intended.object,
             made: if is_answered { answer.made } else { None },
             signature: self.workload.signature(&request.intended),
-        });
+        };
+        self.ledger.over += 1;
+        self.requests.discard(key);
+        self.witness.observe(&observation);
     }
 
     /// An edge has ended: whoever had a connection to it hears of it.
