@@ -18,6 +18,7 @@ mod examples;
 mod functions;
 mod harness;
 mod hostile;
+mod http3;
 mod https;
 mod https_origins;
 mod import;
