@@ -42,6 +42,7 @@ impl Hop {
             "1.0" => Version::HTTP_10,
             "1.1" => Version::HTTP_11,
             "2.0" => Version::HTTP_2,
+            "3.0" => Version::HTTP_3,
             _ => return None,
         };
         let request_id = HeaderValue::from_str(words.next()?).ok()?;
@@ -62,6 +63,7 @@ impl Hop {
         let version = match *version {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => "2.0",
+            Version::HTTP_3 => "3.0",
             _ => "1.1",
         };
         let id = request_id.to_str().unwrap_or("-");
@@ -135,6 +137,17 @@ mod tests {
             let host = sent[header::HOST].to_str().unwrap();
             let received = RequestHead { host, headers: &sent, ..request };
             assert_eq!(received.key(KeySeed::new(1)), request.key(KeySeed::new(1)));
+        }
+    }
+
+    #[test]
+    fn a_cache_behind_hears_what_the_viewer_speaks() {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3] {
+            let mut hop = hop(None, None);
+            hop.viewer.version = version;
+            let mut headers = HeaderMap::new();
+            headers.insert(HOP_HEADER, hop.value());
+            assert_eq!(Hop::take(&mut headers), Some(hop), "{version:?}");
         }
     }
 
