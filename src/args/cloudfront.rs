@@ -11,6 +11,7 @@ Examples:
   aws cloudfront list-cache-policies --type custom > policies.json
   iso import cloudfront dist.json --policies policies.json --map api=http://localhost:8081 --out cluster.toml
   iso up --import dist.json --map api=http://localhost:8081@eu-central-1 --map assets=./public
+  iso up --import dist.json --function rewrite=rewrite.js --public-key K2JCJMDEHXQW5F=public.pem
 
 Exit codes: 0 it can be run, 2 AWS would refuse it too, or it cannot be read.";
 
