@@ -100,7 +100,7 @@ pub(super) async fn create_public_key(
             Ok::<_, AwsError>(key)
         })
         .await?;
-    Ok(created(&plane, "public-key", &id, "PublicKey", public_key(&plane, &id, &key)))
+    Ok(created("public-key", &id, "PublicKey", public_key(&plane, &id, &key)))
 }
 
 pub(super) async fn get_public_key(State(plane): Shared, Path(id): Path<String>) -> Result<Response, AwsError> {
@@ -172,7 +172,7 @@ pub(super) async fn create_key_group(
             group_of(keys, &id)
         })
         .await?;
-    Ok(created(&plane, "key-group", &id, "KeyGroup", key_group(&plane, &id, &group)))
+    Ok(created("key-group", &id, "KeyGroup", key_group(&plane, &id, &group)))
 }
 
 pub(super) async fn get_key_group(State(plane): Shared, Path(id): Path<String>) -> Result<Response, AwsError> {
@@ -286,7 +286,7 @@ fn key_group(plane: &Plane, id: &str, group: &(KeyGroup, Vec<String>)) -> Value 
     json!({ "Id": id, "LastModifiedTime": time(plane, group.0.modified), "KeyGroupConfig": group_config(group) })
 }
 
-fn created(_: &Plane, path: &str, id: &str, root: &str, document: Value) -> Response {
+fn created(path: &str, id: &str, root: &str, document: Value) -> Response {
     let config = document.get(format!("{root}Config")).cloned().unwrap_or_default();
     let mut response = tagged(xml(StatusCode::CREATED, root, &document), &etag_of(&config));
     if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/{path}/{id}")) {
