@@ -14,12 +14,9 @@ use cdn_core::{
 };
 use world::Signature;
 
-use crate::{
-    engine::{Sim, Witness},
-    slab::Key,
-};
+use crate::{engine::Sim, slab::Key};
 
-impl<W: Witness> Sim<'_, W> {
+impl Sim<'_> {
     /// Whether a viewer's request is let in by `node`, where only signed ones are.
     ///
     /// # Errors
