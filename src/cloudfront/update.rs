@@ -255,7 +255,7 @@ fn check_distribution(
     if class(written) != class(change) {
         return impossible("PriceClass", &format!("{STAYS}: routers read it when they start"));
     }
-    let version = change.http_version.as_deref().unwrap_or(HttpVersion::default().as_str());
+    let version = change.http_version.as_deref().unwrap_or_else(|| HttpVersion::default().as_str());
     if version != distribution.http_version().as_str() {
         return impossible("HttpVersion", &format!("{STAYS}: it goes with the certificate and with DNS"));
     }
