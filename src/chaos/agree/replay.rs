@@ -101,7 +101,7 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, admin: Admin, logs: PathBuf, o
         }
         for tail in &mut tails {
             let recorded = tail.read().unwrap_or_else(|error| {
-                replayed.first.get_or_insert(format!("{}: {error}", tail.path.display()));
+                replayed.first.get_or_insert_with(|| format!("{}: {error}", tail.path.display()));
                 Vec::new()
             });
             make_again(&cluster, &admin, &tail.router, &recorded, &mut known).await;
