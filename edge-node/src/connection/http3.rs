@@ -27,7 +27,7 @@ use h3::{
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use self::quic::{Inbound, Quic, Taken};
@@ -111,7 +111,7 @@ impl Listener {
             config.crypto = crypto;
             counters.add(Counter::EdgeConnections, 1);
             let open = Open(Arc::clone(counters));
-            let unproven = Unproven::new(&unproven);
+            let unproven = (!incoming.remote_address_validated()).then(|| Unproven::new(&unproven));
             let front = Arc::clone(&front);
             tasks.spawn(async move {
                 let peer = incoming.remote_address();
@@ -234,8 +234,8 @@ async fn drive(front: &Arc<Front>, connection: quinn::Connection, peer: SocketAd
             accepted = http3.accept() => match accepted {
                 Ok(Some(request)) => {
                     let taken = http3.inner.conn.taken();
-                    let (service, wire) = (service.clone(), Arc::clone(&wire));
-                    requests.spawn(async move { serve(service, wire, request, taken).await });
+                    let (service, wire, connection) = (service.clone(), Arc::clone(&wire), connection.clone());
+                    requests.spawn(async move { serve(service, wire, connection, request, taken).await });
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -249,10 +249,9 @@ async fn drive(front: &Arc<Front>, connection: quinn::Connection, peer: SocketAd
         }
     }
     if ending == Ending::Final {
-        let linger = LINGER.max(connection.rtt() * LINGER_ROUND_TRIPS);
         tokio::select! {
             _ = connection.closed() => {}
-            () = tokio::time::sleep(linger) => {}
+            () = sleep(linger(&connection)) => {}
             () = node.closing.cancelled() => {}
         }
     }
@@ -273,6 +272,23 @@ async fn announce(
     Ending::Announced { until: Instant::now() + connection.rtt() }
 }
 
+fn linger(connection: &quinn::Connection) -> Duration {
+    LINGER.max(connection.rtt() * LINGER_ROUND_TRIPS)
+}
+
+/// Ends once the node stops and nothing is heard from the client any more: one that has left without a word is not worth
+/// the rest of the grace.
+async fn silent_at_the_end(service: &ViewerService, connection: &quinn::Connection) {
+    service.node.stopping.cancelled().await;
+    loop {
+        let heard = connection.stats().udp_rx.datagrams;
+        sleep(linger(connection)).await;
+        if connection.stats().udp_rx.datagrams == heard {
+            return;
+        }
+    }
+}
+
 async fn until(ending: Ending) {
     if let Ending::Announced { until } = ending {
         sleep_until(until).await;
@@ -280,7 +296,13 @@ async fn until(ending: Ending) {
 }
 
 /// Reads a request and writes its response. A client that wants no more of it ends both.
-async fn serve(service: ViewerService, wire: Arc<Wire>, request: RequestResolver<Quic, Bytes>, taken: Option<Taken>) {
+async fn serve(
+    service: ViewerService,
+    wire: Arc<Wire>,
+    connection: quinn::Connection,
+    request: RequestResolver<Quic, Bytes>,
+    taken: Option<Taken>,
+) {
     let Some(mut taken) = taken else { return };
     let counters = &service.node.counters;
     let limits = &service.node.limits;
@@ -320,9 +342,16 @@ async fn serve(service: ViewerService, wire: Arc<Wire>, request: RequestResolver
         sent = send(download, &method, response, limits.write_timeout, counters) => sent,
         _ = &mut taken => return,
     };
-    // The connection must not end before the client has it all.
-    if sent && timeout(limits.write_timeout, taken).await.is_err() {
-        counters.bump(Counter::EdgeWriteTimeouts);
+    if sent {
+        // The connection must not end before the client has it all.
+        tokio::select! {
+            taken = timeout(limits.write_timeout, taken) => {
+                if taken.is_err() {
+                    counters.bump(Counter::EdgeWriteTimeouts);
+                }
+            }
+            () = silent_at_the_end(&service, &connection) => {}
+        }
     }
 }
 

@@ -286,6 +286,25 @@ async fn a_node_that_stops_finishes_what_it_has_begun_and_begins_no_more() {
 }
 
 #[tokio::test]
+async fn a_client_that_left_without_a_word_does_not_hold_a_node_that_stops() {
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let origin = Scripted::start(move |_, _| vec![Act::Gate(waiting.clone()), ok("", "too late")]).await;
+    let setup = Setup::new(origin.address)
+        .app(|app| app.response_timeout = Duration::from_secs(60))
+        .limits(|limits| limits.drain_grace = DEADLINE * 3);
+    let (mut node, address) = start(setup, certificates());
+    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    elsewhere.spawn(async move { Viewer::connect(address, "www.demo.test").await.unwrap().get("/a").await });
+    wait_until("the origin is asked", || origin.requests() == 1).await;
+    elsewhere.shutdown_background();
+    gate.open();
+    wait_until("it is answered", || node.count(Counter::EdgeBytesSent) == 8).await;
+    node.stop.cancel();
+    timeout(DEADLINE, node.ended.take().unwrap()).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn idle_connections_and_slow_heads_end_and_are_counted() {
     let origin = cacheable().await;
     let setup = Setup::new(origin.address).limits(|limits| {
