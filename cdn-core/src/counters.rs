@@ -210,6 +210,17 @@ counters! {
     RouterOpinionsUntold, "router", "router_opinions_untold_total", Counter, "times that another router could not be told";
     RouterOpinionsHeard, "router", "router_opinions_heard_total", Counter, "times that another router told its opinion of edges";
     RouterEdgesHealthy, "router", "router_edges_healthy", Gauge, "edges that viewers may be sent to";
+    RouterProgramRunning, "router", "router_program_running", Gauge, "1 while the policy program runs";
+    RouterProgramStarts, "router", "router_program_starts_total", Counter, "times that the policy program was started";
+    RouterProgramQuestions, "router", "router_program_questions_total", Counter, "questions put to the policy program";
+    RouterProgramAnswers, "router", "router_program_answers_total", Counter, "answers of the policy program that can be used";
+    RouterProgramLate, "router", "router_program_late_total", Counter, "answers of the policy program that took longer than the deadline";
+    RouterProgramNonsense, "router", "router_program_nonsense_total", Counter, "lines of the policy program that are no answer";
+    RouterProgramUnknownPop, "router", "router_program_unknown_pop_total", Counter, "answers of the policy program that name a PoP which is not there";
+    RouterProgramHung, "router", "router_program_hung_total", Counter, "times that the policy program was killed because it kept silent";
+    RouterProgramDied, "router", "router_program_died_total", Counter, "times that the policy program ended by itself";
+    RouterProgramNotStarted, "router", "router_program_not_started_total", Counter, "times that the policy program could not be started";
+    RouterProgramNetworksMax, "router", "router_program_networks_max_total", Counter, "client networks that the policy program was not asked about, because there are more than it is asked about";
     RouterFailOpen, "router", "router_fail_open", Gauge, "1 while too few edges are healthy, so that health is ignored";
     RouterPopsSpilling, "router", "router_pops_spilling", Gauge, "PoPs that send a share of their clients on, because of their load";
     RouterEdgesBounded, "router", "router_edges_bounded", Gauge, "edges that send a share of their clients on to others of their PoP, because of their load";

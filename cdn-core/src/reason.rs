@@ -120,6 +120,14 @@ reasons! {
     RouteRandom = "route_random", "a seeded draw among the eligible";
     RouteTurn = "route_turn", "the next in turn among the eligible";
     RouteStatic = "route_static", "the first of a stated order that is eligible";
+    RouteProgram = "route_program", "the first that the policy program named for this client network and that is eligible";
+    RouteProgramSilent = "route_program_silent", "the lowest estimate among the eligible: the policy program was not asked about this client network, or not yet";
+    RouteProgramLate = "route_program_late", "the lowest estimate among the eligible: the policy program answered too late";
+    RouteProgramNonsense = "route_program_nonsense", "the lowest estimate among the eligible: what the policy program said is no answer";
+    RouteProgramUnknownPop = "route_program_unknown_pop", "the lowest estimate among the eligible: the policy program named a PoP that is not there";
+    RouteProgramHung = "route_program_hung", "the lowest estimate among the eligible: the policy program hung, and was killed";
+    RouteProgramDied = "route_program_died", "the lowest estimate among the eligible: the policy program died";
+    RouteProgramNotStarted = "route_program_not_started", "the lowest estimate among the eligible: the policy program cannot be started";
     RouteSpilled = "route_spilled", "better candidates are at their capacity, so this client network's share goes on to the next";
     RouteRamping = "route_ramping", "a better candidate is back from being down, and this client network is not yet among those that it has taken back";
     RouteBounded = "route_bounded", "the edge of the PoP that this client network comes to first has much more load than the mean of the PoP's edges, so its share goes on to the next edge";
@@ -174,6 +182,21 @@ impl Reason {
                 | Self::OriginUnreachable
                 | Self::OriginCertificate
                 | Self::OriginTls
+        )
+    }
+
+    /// Whether it says what a policy program said, or why it said nothing.
+    pub const fn is_of_program(self) -> bool {
+        matches!(
+            self,
+            Self::RouteProgram
+                | Self::RouteProgramSilent
+                | Self::RouteProgramLate
+                | Self::RouteProgramNonsense
+                | Self::RouteProgramUnknownPop
+                | Self::RouteProgramHung
+                | Self::RouteProgramDied
+                | Self::RouteProgramNotStarted
         )
     }
 

@@ -25,6 +25,7 @@ mod planner;
 mod pops;
 mod price_class;
 mod priors;
+mod program;
 mod ramp;
 mod random;
 mod ranking;
@@ -32,6 +33,7 @@ mod round_robin;
 mod scoring;
 mod snapshot;
 mod table;
+mod told;
 mod weighted;
 
 use std::{fmt::Debug, str::FromStr, sync::Arc, time::Duration};
@@ -51,6 +53,7 @@ pub use self::{
     planner::{EdgeHealth, EdgeKey, Planner, Probe},
     pops::{EdgeSite, Pop, PopIndex},
     price_class::{PriceClass, UnknownPriceClass},
+    program::{Asked, ProgramOptions, Question, Restarts, Told, Word},
     ranking::Hysteresis,
     snapshot::{Answer, AnswerId, AskedBy, EdgeAddresses, Snapshot},
 };
@@ -63,6 +66,11 @@ pub trait Policy: Debug + Send + Sync {
 
     /// Why its first choice was chosen.
     fn reason(&self) -> Reason;
+
+    /// Whether `reason` says no more than that the policy's order was followed.
+    fn is_reason(&self, reason: Reason) -> bool {
+        reason == self.reason()
+    }
 
     /// How many different orders it has for one and the same client, to be answered in turn; 1 for a policy that
     /// always answers a client alike.
@@ -159,11 +167,26 @@ pub enum PolicyKind {
     RoundRobin,
     /// A stated order, then the rest as listed.
     Static,
+    /// What a program outside says.
+    Program,
 }
 
 impl PolicyKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Latency,
+        Self::Nearest,
+        Self::Geoproximity,
+        Self::Anycast,
+        Self::Weighted,
+        Self::Random,
+        Self::RoundRobin,
+        Self::Static,
+        Self::Program,
+    ];
+
+    /// Those that need nobody outside.
+    pub const BUILT_IN: [Self; 8] = [
         Self::Latency,
         Self::Nearest,
         Self::Geoproximity,
@@ -185,6 +208,7 @@ impl PolicyKind {
             Self::Random => "random",
             Self::RoundRobin => "round-robin",
             Self::Static => "static",
+            Self::Program => "program",
         }
     }
 
@@ -199,6 +223,7 @@ impl PolicyKind {
             Self::Random => Arc::new(random::Random),
             Self::RoundRobin => Arc::new(round_robin::RoundRobin),
             Self::Static => Arc::new(fixed::Fixed::new(options.order.clone())),
+            Self::Program => Arc::new(told::ByProgram),
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Facts {
     pub(super) ordered_anew: usize,
     /// Whether rows of the tables were ordered anew.
     pub(super) rows_anew: bool,
+    /// Whether a program said something else than before.
+    pub(super) told_anew: bool,
 }
 
 /// A table, and which of its candidates may be chosen at the moment.
@@ -73,14 +75,17 @@ pub(super) struct For {
     pub(super) key: u64,
     /// It is this block's turn to try the runner-up, and the runner-up might turn out better.
     pub(super) explores: bool,
+    /// The order is a program's word, who was told of loads and has the last say.
+    pub(super) is_told: bool,
 }
 
 impl Decision {
-    /// Why the first is the first. `order` is that of the decision, and `held` says whether hysteresis made it.
-    pub(super) fn reason(&self, policy: &dyn Policy, order: &[PopIndex], held: bool) -> Reason {
+    /// Why the first is the first. `order` is that of the decision, which it has for `of_order`, and `held` says whether
+    /// hysteresis made it.
+    pub(super) fn reason(&self, of_order: Reason, order: &[PopIndex], held: bool) -> Reason {
         let by_order = || {
             let is_held = held && order.first() == self.picks.first();
-            if is_held { Reason::RouteHeldByHysteresis } else { policy.reason() }
+            if is_held { Reason::RouteHeldByHysteresis } else { of_order }
         };
         self.because.unwrap_or_else(by_order)
     }
@@ -125,7 +130,9 @@ impl Facts {
         let of_pops = pops * (size_of::<Fitness>() + size_of::<PopLoad>() + size_of::<Option<Instant>>());
         let learned = if self.ordered_anew > 0 { self.estimates.bytes() + self.near.bytes() } else { 0 };
         let rows = if self.rows_anew { self.rows_bytes() } else { 0 };
-        size_of::<Self>() + of_pops + self.tables.iter().map(of_table).sum::<usize>() + learned + rows
+        let told =
+            self.tables.iter().map(|table| table.table.told_bytes()).sum::<usize>() * usize::from(self.told_anew);
+        size_of::<Self>() + of_pops + self.tables.iter().map(of_table).sum::<usize>() + learned + rows + told
     }
 
     /// How many bytes the rows of all tables take.
@@ -142,7 +149,7 @@ impl Facts {
         explores: bool,
     ) -> Decision {
         let (best, _) = table.table.order(&self.geo, block);
-        let asked = For { key: self.key(block), explores };
+        let asked = For { key: self.key(block), explores, is_told: table.table.is_told(block) };
         if best.len() < self.pops.len() && !self.is_enough(table, eligibility, best, asked.key) {
             return self.decide(table, eligibility, &self.whole_order(table, block), asked);
         }
@@ -185,7 +192,7 @@ impl Facts {
         let mut picks: Vec<_> = order.iter().copied().filter(is_eligible).collect();
         let best = picks.first().copied();
         // Who takes these clients comes before who does not. Where nobody does, the one with the most room is the first.
-        let accepts = |pop: PopIndex| lingers(pop) || self.accepts(pop, asked.key);
+        let accepts = |pop: PopIndex| asked.is_told || lingers(pop) || self.accepts(pop, asked.key);
         if picks.iter().any(|&pop| accepts(pop)) {
             picks.sort_by_key(|&pop| !accepts(pop));
         } else if let Some(at) = self.roomiest(&picks) {
@@ -307,6 +314,7 @@ impl Facts {
         table.policy().learns()
             && self.options.explore_share > 0.0
             && !eligibility.fail_open
+            && !table.table.is_told(block)
             && block
                 .is_some_and(|block| self.is_turn_to_explore(block) && self.is_explorable(table, eligibility, block))
     }

@@ -46,16 +46,18 @@ impl Snapshot {
             (facts.order_of_turn(table, turn).into(), turn)
         };
         let explores = facts.explores(table, eligibility, block);
-        let decision = facts.decide(table, eligibility, &order, For { key, explores });
+        let is_told = table.table.is_told(block);
+        let decision = facts.decide(table, eligibility, &order, For { key, explores, is_told });
         let held = table.table.order(&facts.geo, block).1;
         let around = facts.around();
         let distances_km = around.distances_km(around.place(block));
         let estimates = facts.estimates(block);
 
-        let first = decision.reason(policy, &order, held);
+        let first = decision.reason(table.table.reason(block), &order, held);
         let reason = |position: usize| if position == 0 { first } else { Reason::RouteSecondAddress };
         let rejected = |pop: PopIndex| match eligibility.rejected(pop) {
             Some(rejected) => rejected,
+            None if is_told => Reason::RejectedSlower,
             None if !facts.is_back(pop, key) => Reason::RejectedRamping,
             None if !facts.accepts(pop, key) => Reason::RejectedFull,
             None => Reason::RejectedSlower,
@@ -88,7 +90,7 @@ impl Snapshot {
             let Seat { site: edge, reason: edge_reason } =
                 edge_for(&facts.options.inside, site, &fitness.edges, host_id, cohort)?;
             let reason = reason(position);
-            let reason = Seat::reason_of_answer(reason, reason == policy.reason(), edge_reason);
+            let reason = Seat::reason_of_answer(reason, policy.is_reason(reason), edge_reason);
             let (address, address6) = (edge.address, edge.address6);
             Some(ChosenEdge { pop: site.code, edge: edge.id.clone(), address, address6, reason, edge_reason })
         });

@@ -13,7 +13,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot,
+    EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot, Told,
     decide::{Facts, TableFacts},
     lay::{LaidMap, Outline},
     load::{Loads, PopLoad, Serving},
@@ -108,6 +108,10 @@ pub struct Planner {
     fresh_regions: BTreeSet<Region>,
     /// Of the places that were ordered anew of late.
     priors: Priors,
+    /// What a program said last.
+    told: Told,
+    /// Whether that is news to the next snapshot.
+    told_anew: bool,
     /// By PoP: when it was last seen to stop serving, for as long as it does not.
     withdrawn_at: Vec<Option<Instant>>,
     /// By PoP: whether it served in the last snapshot.
@@ -152,6 +156,8 @@ impl Planner {
             fresh: BTreeSet::new(),
             fresh_regions: BTreeSet::new(),
             priors: Priors::default(),
+            told: Told::default(),
+            told_anew: false,
             withdrawn_at: vec![],
             announced: vec![],
             version: 0,
@@ -320,6 +326,15 @@ impl Planner {
             self.policy = policy;
             self.hosts = hosts.into();
             self.lay_tables();
+        }
+    }
+
+    /// A program that is asked about client networks says this, in place of all that it said before. What it says of
+    /// networks or PoPs that are not there counts for nothing.
+    pub fn set_told(&mut self, now: Instant, told: Told) {
+        if told != self.told {
+            self.told = told;
+            self.tell_tables(now);
         }
     }
 
@@ -492,6 +507,7 @@ impl Planner {
             withdrawn_at: self.withdrawn_at.clone(),
             ordered_anew,
             rows_anew,
+            told_anew: std::mem::take(&mut self.told_anew),
             fitness,
         }))
     }
@@ -611,8 +627,18 @@ impl Planner {
             table_of.push(at.unwrap_or(self.tables.len() - 1));
         }
         self.table_of = table_of.into();
+        self.tell_tables(self.published_at);
         self.fresh.extend(self.estimates.blocks());
         self.fresh_regions.extend(self.near.regions());
+        self.is_urgent = true;
+    }
+
+    /// Has the tables know what a program said.
+    fn tell_tables(&mut self, now: Instant) {
+        let Self { options, geo, pops, estimates, near, priors, .. } = self;
+        let around = Around { options, geo, pops, estimates, near, priors };
+        self.tables.iter_mut().for_each(|table| table.tell(now, around, &self.told));
+        self.told_anew = true;
         self.is_urgent = true;
     }
 

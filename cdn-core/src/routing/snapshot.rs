@@ -214,7 +214,7 @@ impl Snapshot {
         let (answer, _) = self.answer(host, client, turn);
         let of_edge = self.placed(host, answer).next().map(|first| first.reason);
         let policy = self.facts.tables[self.facts.table(host)].policy();
-        of_edge.map_or(reason, |of_edge| Seat::reason_of_answer(reason, reason == policy.reason(), of_edge))
+        of_edge.map_or(reason, |of_edge| Seat::reason_of_answer(reason, policy.is_reason(reason), of_edge))
     }
 
     fn reason_of_pop(&self, host: usize, client: IpAddr, turn: u64) -> Reason {
@@ -272,9 +272,10 @@ impl Answers {
     fn of(facts: &Facts, table: &TableFacts, answers: &mut Interned) -> Self {
         if !table.policy().is_tailored() {
             let by_turn = (0..facts.turns(table)).map(|turn| {
-                let (order, asked) = (facts.order_of_turn(table, turn), For { key: turn, explores: false });
+                let (order, asked) =
+                    (facts.order_of_turn(table, turn), For { key: turn, explores: false, is_told: false });
                 let decision = facts.decide(table, &table.eligibility, &order, asked);
-                let reason = decision.reason(table.policy(), &order, false);
+                let reason = decision.reason(table.policy().reason(), &order, false);
                 (answers.id(facts, decision.picks, turn), reason)
             });
             return Self::InTurn(by_turn.collect());
@@ -284,14 +285,14 @@ impl Answers {
         let mut by_slot: Vec<Option<(AnswerId, Reason)>> = vec![None; table.table.slots()];
         let mut answer = |block: Option<BlockId>| {
             let explores = facts.explores(table, &table.eligibility, block);
-            let is_shared = !differs && !explores && !block.is_some_and(|block| table.table.is_measured(block));
+            let is_shared = !differs && !explores && !block.is_some_and(|block| table.table.is_special(block));
             let known = if is_shared { by_slot.get_mut(table.table.slot(&facts.geo, block)) } else { None };
             if let Some(&mut Some(known)) = known {
                 return known;
             }
             let decision = facts.decide_for(table, &table.eligibility, block, explores);
             let (order, held) = table.table.order(&facts.geo, block);
-            let reason = decision.reason(table.policy(), order, held);
+            let reason = decision.reason(table.table.reason(block), order, held);
             let decided = (answers.id(facts, decision.picks, facts.key(block)), reason);
             if let Some(known) = known {
                 *known = Some(decided);

@@ -9,11 +9,12 @@ use super::{
     Policy, PolicyKind, Pop, PopIndex, RoutingOptions,
     orders::Orders,
     priors::{self, Priors},
+    program::{Told, ToldOrders, Word},
     ranking::{self, Ranking},
     scoring::{Scoring, block_key, distances_km},
 };
 use crate::{
-    Instant, Reason,
+    Instant, PopCode, Reason,
     estimate::{Estimate, Estimates, Neighbourhood, Prior},
     geo::{BlockId, GeoMap, PlaceId},
 };
@@ -40,6 +41,8 @@ pub(super) struct Table {
     orders: Orders,
     /// Of blocks that have been measured, where the policy learns from that.
     by_block: BTreeMap<BlockId, Arc<Ranking>>,
+    /// What a program said, where one is the policy.
+    told: Arc<ToldOrders>,
 }
 
 impl<'a> Around<'a> {
@@ -84,7 +87,8 @@ impl Table {
     pub(super) fn new(around: Around<'_>, kind: PolicyKind, rejected: Box<[Option<Reason>]>) -> Self {
         let around = Around { near: &Neighbourhood::default(), ..around };
         let (policy, orders) = (kind.build(around.options), Orders::default());
-        let mut table = Self { kind, policy, rejected, orders, by_block: BTreeMap::new() };
+        let (by_block, told) = (BTreeMap::new(), Arc::default());
+        let mut table = Self { kind, policy, rejected, orders, by_block, told };
         let is_per_block = table.policy.is_per_block();
         let slots = if is_per_block { around.geo.block_ids().len() } else { around.geo.place_ids().len() };
         let (mut blocks, mut places) = (around.geo.block_ids(), around.geo.place_ids());
@@ -101,8 +105,8 @@ impl Table {
     /// The policy and its candidates alone, without any order.
     pub(super) fn outline(&self) -> Self {
         let Self { kind, policy, rejected, .. } = self;
-        let orders = Orders::default();
-        Self { kind: *kind, policy: Arc::clone(policy), rejected: rejected.clone(), orders, by_block: BTreeMap::new() }
+        let (orders, by_block, told) = (Orders::default(), BTreeMap::new(), Arc::default());
+        Self { kind: *kind, policy: Arc::clone(policy), rejected: rejected.clone(), orders, by_block, told }
     }
 
     /// Orders the candidates of a block anew that has been measured.
@@ -111,7 +115,7 @@ impl Table {
             return;
         }
         let scores = self.scores(now, around, around.place(Some(block)), Some(block));
-        let previous = self.order(around.geo, Some(block)).0;
+        let previous = self.learned(around.geo, Some(block)).0;
         let (order, held) = ranking::order_after(&scores, previous, around.options.hysteresis, scores.len());
         self.by_block.insert(block, Arc::new(Ranking { order, held }));
     }
@@ -134,6 +138,14 @@ impl Table {
 
     /// The best candidates for clients of `block`, best first, and whether the first is only kept by the margin.
     pub(super) fn order(&self, geo: &GeoMap, block: Option<BlockId>) -> (&[PopIndex], bool) {
+        match block.and_then(|block| self.told.by_block.get(&block)) {
+            Some(Ok(order)) => (order, false),
+            _ => self.learned(geo, block),
+        }
+    }
+
+    /// The same, whatever a program said.
+    fn learned(&self, geo: &GeoMap, block: Option<BlockId>) -> (&[PopIndex], bool) {
         match block.and_then(|block| self.by_block.get(&block)) {
             Some(ranking) => (&ranking.order, ranking.held),
             None => self.orders.row(self.slot(geo, block)),
@@ -175,9 +187,61 @@ impl Table {
         self.orders.bytes()
     }
 
-    /// Whether `block` has an order of its own.
-    pub(super) fn is_measured(&self, block: BlockId) -> bool {
-        self.by_block.contains_key(&block)
+    /// How many bytes a program's word takes.
+    pub(super) fn told_bytes(&self) -> usize {
+        let orders = self.told.by_block.values().flatten().map(|order| size_of_val(&**order));
+        self.told.by_block.len() * size_of::<(BlockId, Result<Box<[PopIndex]>, Reason>)>() + orders.sum::<usize>()
+    }
+
+    /// Whether `block` has an order of its own, or a reason of its own for not having one.
+    pub(super) fn is_special(&self, block: BlockId) -> bool {
+        self.by_block.contains_key(&block) || self.told.by_block.contains_key(&block)
+    }
+
+    /// Whether the order for `block` is a program's word.
+    pub(super) fn is_told(&self, block: Option<BlockId>) -> bool {
+        block.is_some_and(|block| matches!(self.told.by_block.get(&block), Some(Ok(_))))
+    }
+
+    /// Why the order for `block` is what it is.
+    pub(super) fn reason(&self, block: Option<BlockId>) -> Reason {
+        if self.kind != PolicyKind::Program {
+            return self.policy.reason();
+        }
+        match block.and_then(|block| self.told.by_block.get(&block)) {
+            Some(Ok(_)) => Reason::RouteProgram,
+            Some(Err(fault)) => *fault,
+            None => self.told.otherwise,
+        }
+    }
+
+    /// Takes a program's word, in place of all that it said before.
+    pub(super) fn tell(&mut self, now: Instant, around: Around<'_>, told: &Told) {
+        if self.kind != PolicyKind::Program {
+            return;
+        }
+        // So that what is no longer said does not stay behind what is.
+        self.told = Arc::default();
+        let by_network = told.by_network.iter().filter_map(|(net, word)| {
+            let block = around.geo.block_of(net.addr()).filter(|&block| around.geo.block(block).net == *net)?;
+            let order = match word {
+                Word::Order(codes) => Ok(self.completed(now, around, block, codes)),
+                Word::Fault(fault) => Err(*fault),
+            };
+            Some((block, order))
+        });
+        self.told = Arc::new(ToldOrders { by_block: by_network.collect(), otherwise: told.otherwise });
+    }
+
+    /// All candidates: those of `codes`, each once, and then the others as they would come without a program.
+    fn completed(&self, now: Instant, around: Around<'_>, block: BlockId, codes: &[PopCode]) -> Box<[PopIndex]> {
+        let mut is_in = vec![false; around.pops.len()];
+        let named = codes.iter().filter_map(|code| {
+            let at = around.pops.iter().position(|pop| pop.code == *code)?;
+            Some(PopIndex::new(u16::try_from(at).ok()?))
+        });
+        let all = named.chain(self.whole_order(now, around, Some(block)));
+        all.filter(|pop| is_in.get_mut(pop.index()).is_some_and(|is_in| !std::mem::replace(is_in, true))).collect()
     }
 
     fn scores(&self, now: Instant, around: Around<'_>, place: Option<PlaceId>, block: Option<BlockId>) -> Vec<f64> {

@@ -1,5 +1,6 @@
 //! What policies answer, and what the default one does over time; the laws that hold for all are in `suite`.
 
+mod program;
 mod suite;
 
 use std::{

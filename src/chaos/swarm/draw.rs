@@ -132,7 +132,7 @@ fn world(chance: &mut Chance) -> ScenarioFile {
     distributions(chance, &mut file);
     file.router = RouterFile {
         sites: chance.is(0.3).then(|| chance.some(&codes, 2)),
-        policy: chance.is(0.5).then(|| chance.of(PolicyKind::ALL).as_str().to_owned()),
+        policy: chance.is(0.5).then(|| chance.of(PolicyKind::BUILT_IN).as_str().to_owned()),
         ttl: chance.maybe([1000, 5000, 20_000]).map(ms),
         answers: chance.maybe([1, 2, 3]),
         probe_interval: chance.maybe([500, 1000, 2000]).map(ms),
@@ -216,7 +216,7 @@ const POLICIES: [&str; 4] = ["CachingOptimized", "CachingDisabled", "OriginCache
 fn distributions(chance: &mut Chance, file: &mut ScenarioFile) {
     for id in ["demo", "shop"].into_iter().take(chance.of([0, 1, 1, 2])) {
         let policy = |chance: &mut Chance| chance.maybe(POLICIES).map(str::to_owned);
-        let routing = chance.is(0.2).then(|| chance.of(PolicyKind::ALL).as_str().to_owned());
+        let routing = chance.is(0.2).then(|| chance.of(PolicyKind::BUILT_IN).as_str().to_owned());
         let default = BehaviorFile { cache_policy: policy(chance), ..BehaviorFile::default() };
         let special = BehaviorFile {
             path: Some(chance.of(["/objects/1*", "/bytes/*", "/objects/*5"]).to_owned()),
@@ -345,7 +345,7 @@ impl Faults<'_> {
                 self.steps.push(StepFile { invalidate: one(patterns), distribution, ..at(from) });
             }
             6 => {
-                let policy = Some(self.chance.of(PolicyKind::ALL).as_str().to_owned());
+                let policy = Some(self.chance.of(PolicyKind::BUILT_IN).as_str().to_owned());
                 let distribution = self.distribution(file);
                 self.steps.push(StepFile { policy, distribution, ..at(from) });
             }
