@@ -19,7 +19,7 @@ use cdn_core::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::names;
+use crate::{names, program::Program};
 
 /// What a router is told at start.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct Config {
     pub cookies: Option<Cookies>,
     /// Where sampled questions are written; `None` for nowhere.
     pub query_log: Option<QueryLogOptions>,
+    /// What routes the hosts whose policy is `program`; where there is none they go by the lowest estimate.
+    pub program: Option<Program>,
     /// Limits.
     pub limits: Limits,
 }
@@ -89,6 +91,7 @@ impl Config {
             version: None,
             cookies: None,
             query_log: None,
+            program: None,
             limits: Limits::default(),
         }
     }

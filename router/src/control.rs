@@ -22,7 +22,7 @@ use cdn_core::{
     health::{HealthState, ProbeError, quorum::QuorumOptions},
     http_version::HttpVersion,
     response_rate::{ResponseRate, ResponseRateOptions},
-    routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot},
+    routing::{EdgeHealth, EdgeKey, Host, Planner, PolicyKind, Pop, Probe, Snapshot, Told},
     zone::Zones,
 };
 use tokio::sync::{Notify, watch};
@@ -264,6 +264,12 @@ impl Control {
 
     pub(crate) fn set_policies(&self, policy: PolicyKind, of_hosts: &BTreeMap<String, PolicyKind>) {
         self.tell(|planner, _| planner.set_policies(policy, of_hosts));
+        self.wake.notify_one();
+    }
+
+    /// The policy program said this.
+    pub(crate) fn set_told(&self, told: Told) {
+        self.tell(|planner, now| planner.set_told(now, told));
         self.wake.notify_one();
     }
 

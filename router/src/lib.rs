@@ -29,6 +29,7 @@ mod names;
 mod node;
 mod prefixes;
 mod prober;
+mod program;
 mod query_log;
 mod respond;
 mod screened;
@@ -47,4 +48,5 @@ pub use crate::{
     handle::{Asker, Explained, Handle, UnknownName},
     node::{Router, Sockets},
     prefixes::{PrefixFile, PrefixFileError, Stamp},
+    program::{Consultation, Program},
 };

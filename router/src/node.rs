@@ -19,7 +19,9 @@ use crate::{
     control::Control,
     gossip,
     handle::Handle,
-    http_routing, prober, tcp, udp,
+    http_routing, prober,
+    program::{self, Program},
+    tcp, udp,
 };
 
 /// The sockets that a router answers on.
@@ -79,6 +81,7 @@ pub struct Router {
     connect: BoxConnect,
     probe: ProbeOptions,
     peers: Vec<Peer>,
+    program: Option<Program>,
 }
 
 impl Router {
@@ -95,9 +98,10 @@ impl Router {
     {
         let probe = config.routing.probe.clone();
         let peers = config.peers.clone();
+        let program = config.program.clone();
         let control = Arc::new(Control::build(config)?);
         let handle = Handle { control: Arc::clone(&control) };
-        Ok((Self { control, sockets, connect: boxed(connect), probe, peers }, handle))
+        Ok((Self { control, sockets, connect: boxed(connect), probe, peers, program }, handle))
     }
 
     /// Where DNS is answered, over UDP and TCP.
@@ -121,7 +125,7 @@ impl Router {
     /// # Errors
     /// Where a socket cannot be used, before anything is served.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), BuildError> {
-        let Self { control, sockets, connect, probe, peers } = self;
+        let Self { control, sockets, connect, probe, peers, program } = self;
         // Stops the workers also where this future is dropped, or fails half way.
         let stop = stop.child_token();
         let guard = stop.clone().drop_guard();
@@ -134,6 +138,9 @@ impl Router {
         for socket in sockets.udp {
             workers.push(udp::spawn(Arc::clone(&control), socket, count, stop.clone())?);
         }
+        if let Some(program) = program {
+            workers.push(program::spawn(Arc::clone(&control), program, stop.clone())?);
+        }
         tokio::join!(
             prober::run(Arc::clone(&control), connect.clone(), probe, stop.clone()),
             gossip::run(Arc::clone(&control), connect, peers, stop.clone()),
@@ -144,7 +151,7 @@ impl Router {
         // They look at `stop` ten times a second; waiting for them must not block the runtime.
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
         if !joined.unwrap_or(false) {
-            tracing::error!("a DNS worker ended before its time");
+            tracing::error!("a worker ended before its time");
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod http;
 mod ipv6;
 mod malformed;
 mod policy;
+mod program;
 mod query_log;
 mod quorum;
 mod smuggling;
