@@ -143,7 +143,7 @@ fn exit_codes_are_those_of_the_contract() {
     }
     // A name that is none comes with those that there are, or with the nearest.
     for (args, says) in [
-        (&["up", "--preset", "huge"][..], "there are tiny, world-6, world-18"),
+        (&["up", "--preset", "huge"][..], "there are tiny, world-6, lab-12, world-18"),
         (&["up", "--pops", "IAD,tokyo"], "the PoP nearest to Tokyo is NRT"),
         (&["up", "--cache", "Nope"], "CachingOptimized"),
         (&["up", "--pops", "IAD", "--preset", "tiny"], "cannot be used with"),

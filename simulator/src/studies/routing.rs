@@ -6,7 +6,10 @@
 //! case: nobody refuses, and a client tries its second address as [`world::client::Race`] says.
 //!
 //! Left out: caches and origins (every request ends at its edge), bandwidth, losses, the time that questions take, and the
-//! way of reports to the router.
+//! way of reports to the router. A PoP with a capacity serves one request after the other, and turns away whom it would keep
+//! waiting for too long.
+
+mod crowds;
 
 use std::{
     cmp::Reverse,
@@ -20,7 +23,7 @@ use cdn_core::{
     Instant, NodeId, PopCode, Role,
     geo::{GeoMap, GeoPrefix},
     health::ProbeError,
-    routing::{EdgeSite, Host, Planner, PolicyKind, Pop, Probe, RoutingOptions, Snapshot},
+    routing::{EdgeSite, Host, Planner, PolicyKind, Pop, Probe, ProgramOptions, RoutingOptions, Snapshot, Told},
 };
 use hdrhistogram::Histogram;
 use ipnet::{IpNet, Ipv4Net};
@@ -29,6 +32,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use world::{Place, World, client::RaceOptions, stream};
 
+use self::crowds::Queues;
+pub use self::crowds::{Capacities, Surge};
 use super::paths::Paths;
 use crate::routers::geo_place;
 
@@ -56,6 +61,12 @@ impl Scheme {
             Self::OriginOnly => "origin-only",
         }
     }
+}
+
+/// A program that routes, asked while virtual time stands still.
+pub trait Program {
+    /// What it says of the client networks of `snapshot`.
+    fn round(&mut self, now: Instant, snapshot: &Snapshot) -> Told;
 }
 
 /// Which resolvers clients have.
@@ -93,6 +104,12 @@ pub struct RoutingStudy {
     pub routing: RoutingOptions,
     /// A PoP that falls silent, and when, counted from the end of the warm-up.
     pub kill: Option<(PopCode, Duration)>,
+    /// What PoPs can bear. What the router knows of it is in [`RoutingOptions::spill`].
+    pub capacities: Capacities,
+    /// More requests than usual, from some cities and for some time.
+    pub surge: Option<Surge>,
+    /// How often a program is asked. Default 1 s.
+    pub program_interval: Duration,
     /// How patient clients are.
     pub race: RaceOptions,
     /// How long a client tries an address that failed last. Default 5 s, as viewers do.
@@ -121,6 +138,9 @@ impl RoutingStudy {
             resolvers: Resolvers { client_subnet: true, ..Resolvers::default() },
             routing: RoutingOptions { learn_interval: Duration::from_secs(1), ..RoutingOptions::default() },
             kill: None,
+            capacities: Capacities::default(),
+            surge: None,
+            program_interval: ProgramOptions::default().interval,
             race: viewer.race,
             dead_for: viewer.dead_for,
             beacon_interval: viewer.beacon_interval,
@@ -145,6 +165,12 @@ pub struct Routed {
     pub on_best: u64,
     /// The sum of base round trips over the sum of the best ones.
     pub stretch: f64,
+    /// What requests would have taken in the mean, in milliseconds, had each gone to its best edge and nobody waited there.
+    pub ideal_ms: f64,
+    /// Requests that a PoP turned away, because it had too many. They are lost.
+    pub turned_away: u64,
+    /// For how long PoPs got more requests than they can bear, all of them together.
+    pub overload: Duration,
     /// Questions that reached the router.
     pub questions: u64,
     /// City by city.
@@ -263,7 +289,12 @@ impl Ground {
 
 /// Plays a study with one scheme. The same study and scheme come to the same result, whoever else runs.
 pub fn play(study: &RoutingStudy, ground: &Ground, scheme: Scheme) -> Routed {
-    Run::new(study, ground, scheme).play()
+    Run::new(study, ground, scheme, None).play()
+}
+
+/// Plays a study with clients routed by a program. Where it answers the same, the same comes out.
+pub fn play_program(study: &RoutingStudy, ground: &Ground, program: &mut dyn Program) -> Routed {
+    Run::new(study, ground, Scheme::Policy(PolicyKind::Program), Some(program)).play()
 }
 
 /// An answer as a resolver keeps it.
@@ -297,7 +328,7 @@ type Due = Reverse<(Instant, u64)>;
 struct Run<'a> {
     study: &'a RoutingStudy,
     ground: &'a Ground,
-    router: Option<Router>,
+    router: Option<Router<'a>>,
     resolvers: BTreeMap<(u32, bool), Resolver>,
     shared_address: Ipv4Addr,
     /// When the PoP dies, and which.
@@ -313,10 +344,14 @@ struct Run<'a> {
     routed: Routed,
     base_ms: f64,
     best_ms: f64,
+    ideal_ms: f64,
     stale: Vec<(u64, u64)>,
+    queues: Queues,
 }
 
-struct Router {
+struct Router<'a> {
+    /// And when it is asked next.
+    program: Option<(&'a mut dyn Program, Instant)>,
     /// It does something with reports.
     learns: bool,
     planner: Planner,
@@ -328,8 +363,8 @@ struct Router {
     turns: u64,
 }
 
-impl Router {
-    fn new(study: &RoutingStudy, policy: PolicyKind) -> Self {
+impl<'a> Router<'a> {
+    fn new(study: &RoutingStudy, policy: PolicyKind, program: Option<&'a mut dyn Program>) -> Self {
         let geo = GeoMap::build(study.cities.iter().zip(0..).filter_map(|(city, number)| {
             let net = Ipv4Net::new(network_of(number), 24).ok()?;
             Some(GeoPrefix { net: IpNet::V4(net), place: geo_place(city)? })
@@ -347,6 +382,7 @@ impl Router {
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let due = planner.poll_timeout();
         Self {
+            program: program.map(|program| (program, Instant::ZERO)),
             learns,
             planner,
             snapshot,
@@ -359,7 +395,18 @@ impl Router {
     }
 
     fn next_at(&self) -> Instant {
-        self.probes.peek().map_or(self.due, |Reverse((at, _))| self.due.min(*at))
+        let due = self.program.as_ref().map_or(self.due, |(_, at)| self.due.min(*at));
+        self.probes.peek().map_or(due, |Reverse((at, _))| due.min(*at))
+    }
+
+    /// Asks its program, if there is one and it is time.
+    fn consult(&mut self, now: Instant, interval: Duration) {
+        let Some((program, due)) = &mut self.program else { return };
+        if now >= *due {
+            *due = now + interval;
+            let told = program.round(now, &self.snapshot);
+            self.planner.set_told(now, told);
+        }
     }
 
     /// Takes what the planner has become after it was told something.
@@ -381,11 +428,12 @@ fn site_of(address: Ipv4Addr) -> u16 {
 }
 
 impl<'a> Run<'a> {
-    fn new(study: &'a RoutingStudy, ground: &'a Ground, scheme: Scheme) -> Self {
+    fn new(study: &'a RoutingStudy, ground: &'a Ground, scheme: Scheme, program: Option<&'a mut dyn Program>) -> Self {
         let router = match scheme {
-            Scheme::Policy(policy) => Some(Router::new(study, policy)),
+            Scheme::Policy(policy) => Some(Router::new(study, policy, program)),
             Scheme::OriginOnly => None,
         };
+        let router_is_there = router.is_some();
         let zero = Instant::ZERO + study.warmup;
         let position = |code: PopCode| study.pops.iter().position(|pop| pop.pop_code() == Some(code));
         let death = study.kill.and_then(|(code, at)| Some((u16::try_from(position(code)?).ok()?, zero + at)));
@@ -417,6 +465,9 @@ impl<'a> Run<'a> {
                 harmed: 0,
                 on_best: 0,
                 stretch: 0.0,
+                ideal_ms: 0.0,
+                turned_away: 0,
+                overload: Duration::ZERO,
                 questions: 0,
                 cities: vec![CityTally::default(); study.cities.len()],
                 by_site: vec![0; sites],
@@ -426,7 +477,9 @@ impl<'a> Run<'a> {
             },
             base_ms: 0.0,
             best_ms: 0.0,
+            ideal_ms: 0.0,
             stale: Vec::new(),
+            queues: Queues::new(&study.capacities, if router_is_there { &study.pops } else { &[] }),
         }
     }
 
@@ -436,18 +489,36 @@ impl<'a> Run<'a> {
         let rate = self.study.requests as f64 / self.study.span.as_secs_f64().max(1e-9);
         let mut now = Instant::ZERO;
         let clients = self.ground.clients.len();
+        let is_in = |client: &Client| {
+            let city = self.study.cities.get(usize::from(client.city));
+            self.study.surge.as_ref().zip(city).is_some_and(|(surge, city)| surge.holds(city))
+        };
+        let crowd: Vec<usize> =
+            self.ground.clients.iter().enumerate().filter(|(_, client)| is_in(client)).map(|(at, _)| at).collect();
         loop {
             let gap: f64 = Exp1.sample(&mut rng);
-            now += Duration::from_secs_f64((gap / rate).min(1e9));
+            let surge = self
+                .study
+                .surge
+                .as_ref()
+                .filter(|surge| surge.is_on(now.saturating_since(self.zero), now >= self.zero));
+            let more = surge.map_or(1.0, |surge| surge.times);
+            now += Duration::from_secs_f64((gap / (rate * more)).min(1e9));
             if now >= end || clients == 0 {
                 break;
             }
             // Drawn whether they are needed or not, so that all schemes meet the same chance.
-            let (client, noise): (usize, f64) = (rng.random_range(0..clients), StandardNormal.sample(&mut rng));
+            let (mut client, noise): (usize, f64) = (rng.random_range(0..clients), StandardNormal.sample(&mut rng));
+            // Those that come beside the usual ones.
+            if more > 1.0 && rng.random::<f64>() >= 1.0 / more && !crowd.is_empty() {
+                client = crowd.get(rng.random_range(0..crowd.len())).copied().unwrap_or(client);
+            }
             self.advance(now);
             self.request(now, client, noise);
         }
         self.advance(end);
+        self.routed.ideal_ms = self.ideal_ms / self.routed.requests.max(1) as f64;
+        self.routed.overload = self.queues.overload();
         self.routed.stretch = if self.best_ms > 0.0 { self.base_ms / self.best_ms } else { 0.0 };
         self.routed.stale_by_second =
             self.stale.iter().map(|&(stale, all)| if all == 0 { 0.0 } else { stale as f64 / all as f64 }).collect();
@@ -460,7 +531,7 @@ impl<'a> Run<'a> {
 
     /// Probes and snapshots up to `now`.
     fn advance(&mut self, now: Instant) {
-        let death = self.death;
+        let (death, queues, interval) = (self.death, &self.queues, self.study.program_interval);
         let Some(router) = &mut self.router else { return };
         while router.next_at() <= now {
             let at = router.next_at();
@@ -470,6 +541,10 @@ impl<'a> Run<'a> {
                 router.probes.pop();
                 if let Some((probe, outcome)) = router.outcomes.remove(&serial) {
                     router.planner.handle_probe(over, probe, outcome);
+                    // What an edge has served it says in its answers to probes.
+                    if let Some(total) = outcome.ok().and(queues.arrived(site_of(*probe.address.ip()))) {
+                        router.planner.handle_requests(over, probe.edge, total);
+                    }
                 }
             }
             while let Some(probe) = router.planner.poll_probe(at) {
@@ -492,6 +567,10 @@ impl<'a> Run<'a> {
                 self.routed.detected = Some(at.saturating_since(since));
             }
             router.settle(at);
+            if router.program.is_some() {
+                router.consult(at, interval);
+                router.settle(at);
+            }
         }
     }
 
@@ -537,6 +616,7 @@ impl<'a> Run<'a> {
         if self.router.is_none() {
             let base_ms = self.ground.to_origin.rtt_ms(city, 0);
             let ms = base_ms + access_ms + jitter_ms(&self.ground.to_origin, city, 0, noise);
+            self.idealise(now, city, access_ms, noise);
             return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, Meeting::default());
         }
         let Some(kept) = self.ask(now, client) else { return };
@@ -563,12 +643,30 @@ impl<'a> Run<'a> {
         } else {
             (first, Some(rtt_ms(first)), false)
         };
+        let wait = ms.and_then(|_| self.queues.join(now, site, now >= self.zero));
+        self.routed.turned_away += u64::from(ms.is_some() && wait.is_none() && now >= self.zero);
+        let ms = ms.zip(wait).map(|(ms, wait)| ms + wait.as_secs_f64() * 1000.0);
+        self.idealise(now, city, access_ms, noise);
         if ms.is_some() {
             self.report(now, client.city, site, rtt_ms(site));
             self.measure(now, client.city, kept, &rtt_ms);
         }
         let base_ms = self.ground.paths.rtt_ms(city, usize::from(site));
         self.count(now, city, site, ms, base_ms, Meeting { stale: self.is_dead(kept.first, now), harmed });
+    }
+
+    /// Adds what the request would have taken, had it gone to its best edge.
+    fn idealise(&mut self, now: Instant, city: usize, access_ms: f64, noise: f64) {
+        if now < self.zero {
+            return;
+        }
+        let dead = self.death.filter(|(_, at)| now >= *at).map(|(dead, _)| usize::from(dead));
+        let known = self.best.get(city).copied().unwrap_or_default();
+        let (site, best_ms) = match dead {
+            Some(dead) if dead == known.0 => self.ground.paths.best(city, |site| site != dead).unwrap_or(known),
+            _ => known,
+        };
+        self.ideal_ms += (best_ms + access_ms + jitter_ms(&self.ground.paths, city, site, noise)).max(0.1);
     }
 
     /// A viewer tells the router of a round trip, if it has not lately.
@@ -696,104 +794,4 @@ fn histogram() -> Histogram<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use world::{Atlas, WorldOptions};
-
-    use super::*;
-
-    fn study(pops: &[&str]) -> (World, RoutingStudy) {
-        let atlas = Atlas::embedded();
-        let place = |name: &str| atlas.place(name).unwrap().clone();
-        let world = World::new(atlas, WorldOptions { jitter: true, ..WorldOptions::default() });
-        let study = RoutingStudy {
-            pops: pops.iter().map(|pop| place(pop)).collect(),
-            cities: atlas.cities().iter().take(60).map(|city| city.place.clone()).collect(),
-            clients: 1000,
-            requests: 20_000,
-            warmup: Duration::from_secs(20),
-            span: Duration::from_secs(70),
-            ..RoutingStudy::new(place("us-east-1"))
-        };
-        (world, study)
-    }
-
-    const POPS: [&str; 6] = ["IAD", "FRA", "NRT", "SIN", "GRU", "SYD"];
-
-    fn of(study: &RoutingStudy, world: &World, policy: PolicyKind) -> Routed {
-        play(study, &Ground::new(world, study), Scheme::Policy(policy))
-    }
-
-    #[test]
-    fn who_measures_comes_closest_and_who_draws_lots_is_far_away() {
-        let (world, study) = study(&POPS);
-        let ground = Ground::new(&world, &study);
-        let mean = |scheme| play(&study, &ground, scheme).stretch;
-        let [latency, geo, anycast, random] =
-            [PolicyKind::Latency, PolicyKind::Nearest, PolicyKind::Anycast, PolicyKind::Random]
-                .map(|policy| mean(Scheme::Policy(policy)));
-        assert!((1.0..1.03).contains(&latency), "{latency}");
-        assert!(latency <= geo && geo < random && anycast < random, "{latency} {geo} {anycast} {random}");
-        let origin = play(&study, &ground, Scheme::OriginOnly);
-        assert_eq!(origin.questions, 0);
-        assert!(origin.stretch > 1.5, "{}", origin.stretch);
-    }
-
-    #[test]
-    fn every_request_is_counted_once_and_a_run_repeats() {
-        let (world, study) = study(&POPS);
-        let [once, again] = [(); 2].map(|()| of(&study, &world, PolicyKind::Latency));
-        assert_eq!(once.requests, once.latency_us.len() + once.lost);
-        assert_eq!(once.requests, once.cities.iter().map(|city| city.answered + city.lost).sum::<u64>());
-        assert_eq!(once.by_site.iter().sum::<u64>() + once.lost, once.requests);
-        assert!(once.requests.abs_diff(study.requests) < study.requests / 50, "{}", once.requests);
-        assert_eq!((once.latency_us, once.questions), (again.latency_us, again.questions));
-    }
-
-    #[test]
-    fn after_a_death_silence_lasts_for_detection_and_ttl() {
-        let (world, mut study) = study(&POPS);
-        study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(20)));
-        study.routing.ttl = Duration::from_secs(20);
-        let routed = of(&study, &world, PolicyKind::Latency);
-        let (detected, back) = (routed.detected.unwrap(), routed.back.unwrap());
-        assert!(detected <= study.routing.probe.interval * 3, "{detected:?}");
-        assert!(back <= detected + study.routing.ttl + Duration::from_millis(100), "{back:?}");
-        assert!(back > Duration::from_secs(10), "{back:?}");
-        // Answers are of any age when the PoP dies, so half a TTL is left of them in the mean.
-        let expected = detected + study.routing.ttl / 2;
-        let stale = routed.stale_span().unwrap();
-        assert!(stale.abs_diff(expected) < Duration::from_secs(2), "{stale:?}, expected {expected:?}");
-        // The second address is in another PoP, so nobody is lost.
-        assert_eq!(routed.lost, 0);
-        assert!(routed.harmed > 0);
-        // One address: whoever meets silence is lost.
-        study.routing.answers = 1;
-        let alone = of(&study, &world, PolicyKind::Latency);
-        assert_eq!(alone.lost, alone.harmed);
-        // Anycast has converged before most answers would have expired.
-        let anycast = of(&study, &world, PolicyKind::Anycast);
-        assert!(anycast.back.unwrap() <= detected + study.routing.anycast.convergence * 5 + Duration::from_secs(2));
-    }
-
-    #[test]
-    fn resolvers_that_stretch_answers_stretch_the_silence() {
-        let (world, mut study) = study(&POPS);
-        study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(10)));
-        study.routing.ttl = Duration::from_secs(10);
-        let plain = of(&study, &world, PolicyKind::Latency);
-        study.resolvers.stretch = Some((0.3, Duration::from_secs(60)));
-        let stretched = of(&study, &world, PolicyKind::Latency);
-        assert!(stretched.back > plain.back && stretched.harmed > plain.harmed);
-    }
-
-    #[test]
-    fn a_far_resolver_costs_its_clients_dear_unless_it_tells_whom_it_asks_for() {
-        let (world, mut study) = study(&POPS);
-        study.resolvers.shared = Some((Atlas::embedded().place("frankfurt").unwrap().clone(), 1.0));
-        let told = of(&study, &world, PolicyKind::Latency);
-        study.resolvers.client_subnet = false;
-        let untold = of(&study, &world, PolicyKind::Latency);
-        assert!(untold.stretch > 1.5 * told.stretch, "{} {}", untold.stretch, told.stretch);
-        assert!(untold.questions * 10 < told.questions, "{} {}", untold.questions, told.questions);
-    }
-}
+mod tests;

@@ -20,9 +20,13 @@ impl Preset {
 }
 
 /// All presets, smallest first.
-pub const PRESETS: [Preset; 4] = [
+pub const PRESETS: [Preset; 5] = [
     Preset { name: "tiny", codes: &["IAD", "FRA", "NRT"] },
     Preset { name: "world-6", codes: &["IAD", "FRA", "NRT", "SIN", "GRU", "SYD"] },
+    Preset {
+        name: "lab-12",
+        codes: &["IAD", "FRA", "NRT", "SIN", "GRU", "SYD", "LHR", "LAX", "MAD", "DXB", "BOM", "HKG"],
+    },
     Preset {
         name: "world-18",
         codes: &[
@@ -56,7 +60,7 @@ mod tests {
     fn presets_hold_as_many_cloudfront_pops_as_their_name_says_and_nest() {
         let atlas = Atlas::embedded();
         let mut smaller = BTreeSet::new();
-        for (preset, size) in PRESETS.iter().zip([3, 6, 18, 36]) {
+        for (preset, size) in PRESETS.iter().zip([3, 6, 12, 18, 36]) {
             let pops: BTreeSet<_> = preset.pops().collect();
             assert_eq!(pops.len(), size, "{}", preset.name);
             assert!(pops.is_superset(&smaller), "{}", preset.name);
