@@ -3,6 +3,7 @@
 mod cloudfront;
 mod explain;
 mod functions;
+mod run_policy;
 mod sign;
 mod stand;
 mod study;
@@ -16,6 +17,7 @@ pub(crate) use self::{
     cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
     explain::ExplainRequestArgs,
     functions::{FunctionsVerb, TestFunctionArgs},
+    run_policy::RunPolicyArgs,
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
     study::{
@@ -211,6 +213,9 @@ pub(crate) enum Verb {
     /// What `up` starts: one node, its config on stdin.
     #[command(hide = true)]
     Node(NodeProcessArgs),
+    /// What routers and studies start: a policy program, within limits.
+    #[command(name = "run-policy", hide = true)]
+    RunPolicy(RunPolicyArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -226,7 +231,7 @@ pub(crate) struct UpArgs {
     /// PoPs by metro code, comma separated, one edge each.
     #[arg(long, value_name = "CODES", value_delimiter = ',', env = "ISO_POPS", conflicts_with = "preset")]
     pub(crate) pops: Vec<String>,
-    /// A named set of PoPs: tiny, world-6, world-18.
+    /// A named set of PoPs: tiny, world-6, lab-12, world-18, world-36.
     #[arg(long, value_name = "NAME", env = "ISO_PRESET")]
     pub(crate) preset: Option<String>,
     /// An origin: ID=URL@SITE for your own app, ID=./DIR@SITE for a directory, ID=sim@SITE for a simulated one.
@@ -244,6 +249,9 @@ pub(crate) struct UpArgs {
     /// PoP of the shield, or none.
     #[arg(long, value_name = "POP")]
     pub(crate) shield: Option<String>,
+    /// A routing policy of your own: a program that is asked line by line on its stdin. See docs/policies.md.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) router: Option<String>,
     /// Seed of everything random.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

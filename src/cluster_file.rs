@@ -29,7 +29,7 @@ pub(crate) struct ClusterFile {
     /// Seed of everything random: pair noise, jitter, exploration. The same seed gives the same world. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
-    /// A named set of PoPs: `tiny`, `world-6`, `world-18`. Default `world-6`. `pops` replaces it.
+    /// A named set of PoPs: `tiny`, `world-6`, `lab-12`, `world-18`, `world-36`. Default `world-6`. `pops` replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) preset: Option<String>,
     /// PoPs by IATA metro code, with one edge each or as many as `edge.per_pop` says.
@@ -389,10 +389,30 @@ pub(crate) struct RouterFile {
     /// stands, else the first PoP, and the first PoP on another continent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sites: Option<Vec<String>>,
-    /// `latency`, `geo`, `geoproximity`, `anycast`, `weighted`, `random`, `round-robin` or `static` (in the order of
-    /// `pops`). Default `latency`.
+    /// `latency`, `geo`, `geoproximity`, `anycast`, `weighted`, `random`, `round-robin`, `static` (in the order of
+    /// `pops`) or `program`. Default `program` where there is one, else `latency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
+    /// A routing policy of your own: a command line for the shell. Every router starts one, asks it line by line about each
+    /// client network, and answers as it says. It runs with your rights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program: Option<String>,
+    /// Where it is started, relative to this file. Default: where this file is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_dir: Option<PathBuf>,
+    /// An answer of the program that takes longer is not used, 1ms to 10s. Default 5ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_deadline: Option<Span>,
+    /// A program that keeps silent for longer is killed and started again, 10ms to 1m. Default 1s; ten times as long for
+    /// its first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_patience: Option<Span>,
+    /// How often the program is asked about every client network, 50ms to 1h. Default 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_interval: Option<Span>,
+    /// Client networks that it is asked about; the others go by the lowest estimate. Default 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_networks: Option<usize>,
     /// How long resolvers may keep an answer. Default 60s, CloudFront's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<Span>,

@@ -188,7 +188,7 @@ async fn measure(
 
 /// Asks the kernel to kill this process when its parent dies, also while it is paused; where that cannot be asked, the
 /// end of stdin does it.
-fn tie_to_parent() {
+pub(crate) fn tie_to_parent() {
     #[cfg(target_os = "linux")]
     {
         let parent = rustix::process::getppid();

@@ -477,7 +477,7 @@ async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<(Child, C
 }
 
 /// The binary that runs, also when it was replaced on disk meanwhile.
-fn own_program() -> PathBuf {
+pub(crate) fn own_program() -> PathBuf {
     let linux = PathBuf::from("/proc/self/exe");
     if linux.exists() { linux } else { std::env::current_exe().unwrap_or_else(|_| PathBuf::from("iso")) }
 }

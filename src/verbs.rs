@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Cli, Explain, Verb},
-    chaos, node,
+    chaos, node, policy_program,
     talk::{Api, VerbError, error_document, tell},
     up,
 };
@@ -56,6 +56,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
     match &cli.verb {
         Verb::Up(args) => up::run(cli, args),
         Verb::Node(args) => node::run(args),
+        Verb::RunPolicy(args) => policy_program::exec(args),
         Verb::Config(verb) => config::run(cli, verb),
         Verb::Import(verb) => cloudfront::import(cli, verb),
         Verb::Export(verb) => cloudfront::export_verb(cli, verb),

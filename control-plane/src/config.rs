@@ -39,6 +39,8 @@ pub struct Config {
     pub distributions: Vec<DistributionInfo>,
     /// By which policies they are routed when the world begins.
     pub policies: Policies,
+    /// Whether routers have a program that may route.
+    pub has_program: bool,
     /// The key groups that behaviors may trust, when the world begins.
     pub key_groups: KeyGroups,
     /// The viewer proxy, as `ip:port`.
@@ -248,6 +250,7 @@ pub(crate) mod tests {
                 hosts: vec!["www.demo.test".into()],
                 pops: vec![],
             }],
+            has_program: false,
             policies: Policies::default(),
             key_groups: KeyGroups::new(),
             proxy: Some("127.0.0.1:4488".into()),

@@ -60,6 +60,8 @@ pub(crate) struct Registry {
     sites: BTreeMap<String, SiteId>,
     /// Every folded host name and id of a distribution.
     distributions: BTreeMap<String, String>,
+    /// A program may be the routing policy.
+    has_program: bool,
 }
 
 impl Registry {
@@ -81,7 +83,7 @@ impl Registry {
             sites.entry(fold(info.site.as_str())).or_insert_with(|| info.site.clone());
             nodes.insert(info.id.clone(), Entry::new(info.clone()));
         }
-        Self { nodes, sites, distributions }
+        Self { nodes, sites, distributions, has_program: config.has_program }
     }
 
     /// Every node, by role and name.
@@ -248,8 +250,10 @@ impl Registry {
 
     /// The routing policy called `name`.
     pub(crate) fn policy_called(&self, name: &str) -> Result<PolicyKind, UnknownName> {
-        let names = || PolicyKind::ALL.map(|kind| kind.as_str().to_owned());
-        name.trim().to_ascii_lowercase().parse().map_err(|_| self.unknown("routing policy", name, names()))
+        let may_be = |kind: &PolicyKind| self.has_program || *kind != PolicyKind::Program;
+        let names = || PolicyKind::ALL.into_iter().filter(may_be).map(|kind| kind.as_str().to_owned());
+        let named = name.trim().to_ascii_lowercase().parse().ok().filter(may_be);
+        named.ok_or_else(|| self.unknown("routing policy", name, names()))
     }
 
     fn node_called(&self, id: &str) -> Option<NodeId> {

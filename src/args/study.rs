@@ -11,6 +11,7 @@ Examples:
   iso study routing                                         five ways to an edge, the six PoPs of iso up
   iso study routing --preset world-18 --kill FRA@30s        and how long each takes to come back
   iso study routing --resolver frankfurt --ecs off          everybody asks one far resolver
+  iso study routing --cities 100 --router 'python3 router.py'   a policy of your own beside them
   iso study routing --preset cloudfront --seeds 20 --csv routing.csv --html routing.html";
 
 const SITES_EXAMPLES: &str = "\
@@ -84,7 +85,7 @@ pub(crate) struct GroundArgs {
     /// PoPs by metro code, comma separated.
     #[arg(long, value_name = "CODES", value_delimiter = ',', conflicts_with = "preset")]
     pub(crate) pops: Vec<String>,
-    /// A named set of PoPs: tiny, world-6, world-18, world-36; or the footprint of a CDN: cloudfront, cloudflare, google,
+    /// A named set of PoPs: tiny, world-6, lab-12, world-18, world-36; or the footprint of a CDN: cloudfront, cloudflare, google,
     /// fastly; or all.
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
@@ -112,7 +113,7 @@ pub(crate) struct GroundArgs {
 pub(crate) struct RoutingArgs {
     #[command(flatten)]
     pub(crate) ground: GroundArgs,
-    /// Routing policies, comma separated, or all; origin-only has no edges.
+    /// Routing policies, comma separated, or all; origin-only has no edges, program:COMMAND is one of your own.
     #[arg(
         long,
         value_name = "POLICIES",
@@ -120,6 +121,9 @@ pub(crate) struct RoutingArgs {
         default_values_t = ["latency", "geo", "anycast", "random", "origin-only"].map(str::to_owned)
     )]
     pub(crate) policies: Vec<String>,
+    /// A routing policy of your own beside them: a program that is asked line by line (docs/policies.md). May be repeated.
+    #[arg(long = "router", value_name = "COMMAND")]
+    pub(crate) routers: Vec<String>,
     /// Clients; each lives in a city, as many of them as it has users, with a last mile of its own.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) clients: u32,

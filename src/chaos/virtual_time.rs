@@ -4,7 +4,11 @@
 
 use std::sync::Arc;
 
-use cdn_core::{Role, routing::Host, store::StoreSettings};
+use cdn_core::{
+    Role,
+    routing::{Host, PolicyKind},
+    store::StoreSettings,
+};
 use origin_sim::Rule;
 use simulator::{Answers, Ledger, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
 use world::client::RaceOptions;
@@ -38,6 +42,13 @@ pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<(Out
 /// The world of a scenario, and the configurations that it goes over to.
 fn plan_of(staged: &Staged) -> Result<Plan, VerbError> {
     let cluster = &staged.plan.cluster;
+    let routed = || cluster.routing.hosts.iter().map(|host| host.policy.unwrap_or(cluster.routing.policy));
+    if cluster.router.program.is_some() && routed().any(|policy| policy == PolicyKind::Program) {
+        return Err(VerbError::Usage(
+            "in virtual time no scenario asks a policy program; play it without --sim, or see iso study routing --router"
+                .into(),
+        ));
+    }
     let mut plan = Plan::new((*cluster.world).clone(), cluster.control.clone());
     for node in &cluster.nodes {
         let parents = cluster.parents_of(node).into_iter();

@@ -42,7 +42,9 @@ const NUMBER_MAX: f64 = 1e9;
 
 pub(super) fn routing_of(file: &ClusterFile, pops: &[Place]) -> Result<RoutingPlan, KeyError> {
     let written = &file.router;
-    let policy = written.policy.as_deref().map(|name| policy_of("router.policy", name)).transpose()?;
+    let has_program = written.program.is_some();
+    let policy = written.policy.as_deref().map(|name| policy_of("router.policy", name, has_program)).transpose()?;
+    let default = if has_program { PolicyKind::Program } else { PolicyKind::default() };
     let bias = by_pop("router.bias", &written.bias, pops, |bias: i64| {
         let most = i64::from(BIAS_MAX);
         let fits = i8::try_from(bias).ok().filter(|_| (-most..=most).contains(&bias));
@@ -65,9 +67,10 @@ pub(super) fn routing_of(file: &ClusterFile, pops: &[Place]) -> Result<RoutingPl
     if files.is_empty() {
         files.insert(DEMO.into(), DistributionFile::default());
     }
-    let hosts: Result<Vec<Host>, KeyError> = files.iter().map(|(id, written)| host_of(id, written, pops)).collect();
+    let hosts: Result<Vec<Host>, KeyError> =
+        files.iter().map(|(id, written)| host_of(id, written, pops, has_program)).collect();
     Ok(RoutingPlan {
-        policy: policy.unwrap_or_default(),
+        policy: policy.unwrap_or(default),
         bias,
         weights,
         spill: SpillOptions { capacity, headroom, ..defaults },
@@ -77,8 +80,12 @@ pub(super) fn routing_of(file: &ClusterFile, pops: &[Place]) -> Result<RoutingPl
     })
 }
 
-fn policy_of(key: &str, name: &str) -> Result<PolicyKind, KeyError> {
-    name.parse().map_err(|_| {
+fn policy_of(key: &str, name: &str, has_program: bool) -> Result<PolicyKind, KeyError> {
+    let named = name.parse();
+    if named == Ok(PolicyKind::Program) && !has_program {
+        return Err(KeyError::new(key, "there is no program").hint("[router] program = \"python3 router.py\""));
+    }
+    named.map_err(|_| {
         let hint = nearest_or_all(name, PolicyKind::ALL.map(PolicyKind::as_str));
         KeyError { hint, ..KeyError::new(key, format!("no policy {name:?}")) }
     })
@@ -148,9 +155,9 @@ fn anycast_of(file: &ClusterFile) -> Result<AnycastOptions, KeyError> {
     Ok(options)
 }
 
-fn host_of(id: &str, written: &DistributionFile, pops: &[Place]) -> Result<Host, KeyError> {
+fn host_of(id: &str, written: &DistributionFile, pops: &[Place], has_program: bool) -> Result<Host, KeyError> {
     let key = |field: &str| format!("distributions.{id}.{field}");
-    let policy = written.routing.as_deref().map(|name| policy_of(&key("routing"), name)).transpose()?;
+    let policy = written.routing.as_deref().map(|name| policy_of(&key("routing"), name, has_program)).transpose()?;
     let price_class = match written.price_class.as_deref() {
         Some(name) => name.parse().map_err(|_| {
             let hint = nearest_or_all(name, PriceClass::ALL.map(PriceClass::as_str));
@@ -210,6 +217,15 @@ mod tests {
     }
 
     #[test]
+    fn a_program_routes_unless_something_else_is_said() {
+        let policy = |text: &str| plan(text).map(|plan| plan.policy);
+        assert_eq!(policy("[router]\nprogram = \"python3 router.py\"\n"), Ok(PolicyKind::Program));
+        let beside =
+            plan("[router]\nprogram = \"x\"\npolicy = \"geo\"\n[distributions.a]\nrouting = \"program\"\n").unwrap();
+        assert_eq!((beside.policy, beside.hosts[0].policy), (PolicyKind::Nearest, Some(PolicyKind::Program)));
+    }
+
+    #[test]
     fn distributions_narrow_their_pops() {
         let plan = plan(
             "[distributions.a]\nrouting = \"round-robin\"\nprice_class = \"PriceClass_100\"\n\
@@ -228,6 +244,9 @@ mod tests {
                 "[router]\npolicy = \"round_robin\"\n",
                 "router.policy: no policy \"round_robin\"; did you mean `round-robin`?",
             ),
+            ("[router]\npolicy = \"program\"\n", "router.policy: there is no program; [router] program = "),
+            ("[router]\nprogram = \" \"\n", "router.program: it is empty"),
+            ("[router]\nprogram = \"x\"\nprogram_deadline = \"1h\"\n", "router.program_deadline: 1h is not between"),
             ("[router.bias]\nFRB = 1\n", "router.bias.FRB: this world has no PoP \"FRB\"; did you mean `FRA`?"),
             ("[router.bias]\nFRA = 100\n", "router.bias.FRA: a bias is between -99 and 99"),
             ("[router.weights]\nFRA = -1\n", "router.weights.FRA: a weight is 0 or more"),

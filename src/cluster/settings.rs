@@ -1,9 +1,12 @@
 //! Settings of the router, of edges and of the outside, with their defaults and bounds.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use cdn_core::{
-    eviction::EvictionPolicy, health::quorum::QuorumOptions, routing::KeptOptions, store::admission::AdmissionPolicy,
+    eviction::EvictionPolicy,
+    health::quorum::QuorumOptions,
+    routing::{KeptOptions, ProgramOptions},
+    store::admission::AdmissionPolicy,
 };
 use edge_node::{Compression, FunctionLimits};
 use ipnet::Ipv6Net;
@@ -47,8 +50,21 @@ pub(crate) struct RouterPlan {
     pub(crate) sticky: Option<Duration>,
     /// What is kept of snapshots that were replaced.
     pub(crate) kept: KeptOptions,
+    /// A routing policy of the user's own.
+    pub(crate) program: Option<ProgramPlan>,
     /// Where client networks come from, beside the world's own.
     pub(crate) prefixes: Option<PrefixFile>,
+}
+
+/// A routing policy that is a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProgramPlan {
+    /// A command line for the shell.
+    pub(crate) line: String,
+    /// Where it is started; where we are if that is not said.
+    pub(crate) dir: Option<PathBuf>,
+    /// How it is asked.
+    pub(crate) options: ProgramOptions,
 }
 
 /// Settings of edges, with defaults.
@@ -162,6 +178,22 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
         (None, Some(path)) => Some(PrefixFile::Csv(path.clone())),
         (None, None) => None,
     };
+    let asked = ProgramOptions::default();
+    let program_options = ProgramOptions {
+        deadline: span("program_deadline", written.program_deadline, asked.deadline, ms(1), s(10))?,
+        patience: span("program_patience", written.program_patience, asked.patience, ms(10), s(60))?,
+        interval: span("program_interval", written.program_interval, asked.interval, ms(50), s(3600))?,
+        networks_max: written.program_networks.unwrap_or(asked.networks_max),
+        ..asked
+    };
+    let program = match &written.program {
+        Some(line) if line.trim().is_empty() => {
+            return Err(KeyError::new("router.program", "it is empty").hint("program = \"python3 router.py\""));
+        }
+        line => {
+            line.clone().map(|line| ProgramPlan { line, dir: written.program_dir.clone(), options: program_options })
+        }
+    };
     let mut kept = KeptOptions::default();
     kept.snapshots_max = written.replay_snapshots.unwrap_or(kept.snapshots_max);
     if kept.snapshots_max == 0 {
@@ -185,6 +217,7 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
             None => None,
         },
         kept,
+        program,
         prefixes,
     })
 }

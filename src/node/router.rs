@@ -20,7 +20,7 @@ use cdn_core::{
 };
 use ipnet::IpNet;
 use router::{
-    Asker, Config, Cookies, Explained, Handle, Peer, QueryLogOptions, Router, Sockets,
+    Asker, Config, Cookies, Explained, Handle, Peer, Program, QueryLogOptions, Router, Sockets,
     json::{EdgeHealthJson, ExplanationJson, OpinionsJson},
 };
 use serde::Deserialize;
@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use world::Atlas;
 
 use crate::{
-    cluster::{Cluster, CookiePolicy, QueryLogPlan, geo_place},
+    cluster::{Cluster, CookiePolicy, ProgramPlan, QueryLogPlan, geo_place},
     links,
     node::{
         Common, Frame,
@@ -37,6 +37,7 @@ use crate::{
         prefixes,
         wire::{DrainedAsk, EdgeSeen, PoliciesAsk},
     },
+    policy_program::{self, Rations},
     state::WorldDir,
 };
 
@@ -98,6 +99,10 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
     config.limits.kept = cluster.router.kept.clone();
+    if let Some(ProgramPlan { line, dir, options }) = &cluster.router.program {
+        let command = policy_program::command(line, dir.as_deref(), &Rations::default());
+        config.program = Some(Program { command, options: options.clone() });
+    }
     config.version.clone_from(&dns.version);
     let secrets = CookieSecrets::rolling(cookie_root(&frame.token), dns.cookie_rollover);
     config.cookies = match dns.cookies {

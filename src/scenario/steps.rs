@@ -352,6 +352,10 @@ impl Checked<'_> {
             let hint = nearest_or_all(&name, PolicyKind::ALL.map(PolicyKind::as_str));
             KeyError { hint, ..KeyError::new(&self.key("policy"), format!("no policy {name:?}")) }
         })?;
+        if policy == PolicyKind::Program && self.names.cluster.router.program.is_none() {
+            return Err(KeyError::new(&self.key("policy"), "there is no program")
+                .hint("[router] program = \"python3 router.py\""));
+        }
         Ok(Action::Policy { distribution: self.distribution()?, policy })
     }
 

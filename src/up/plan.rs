@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use cdn_core::routing::PolicyKind;
 use indexmap::IndexMap;
 use ipnet::Ipv6Net;
 use router::PrefixFile;
@@ -183,6 +184,9 @@ fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, Verb
     let functions = file.functions.values_mut();
     functions.flat_map(|function| [&mut function.file].into_iter().chain(&mut function.key_values)).for_each(absolute);
     file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
+    if file.router.program.is_some() {
+        absolute(file.router.program_dir.get_or_insert_default());
+    }
     Ok(file)
 }
 
@@ -199,6 +203,11 @@ fn lay_over(file: &mut ClusterFile, args: &UpArgs) -> Result<(), KeyError> {
     file.base_port = args.base_port.or(file.base_port);
     if let Some(shield) = &args.shield {
         file.shield = Some(shield.clone());
+    }
+    if let Some(line) = &args.router {
+        file.router.program = Some(line.clone());
+        file.router.program_dir = std::env::current_dir().ok();
+        file.router.policy = Some(PolicyKind::Program.as_str().to_owned());
     }
     for text in &args.origins {
         let (id, origin) = origin_of("--origin", text)?;

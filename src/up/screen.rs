@@ -141,6 +141,13 @@ pub(crate) fn first_screen(
     });
     text.push_str(&table(&["NODE", "PLACE", "ADDRESS", "HEALTH", &origin_head], rows));
     text.push('\n');
+    if let Some(program) = &cluster.router.program {
+        text.push_str(&format!("router: your program ({}) answers 1 question per line on stdin\n", program.line));
+        text.push_str(concat!(
+            r#"{"client":"198.18.63.0/24","city":"lagos","pops":[{"id":"fra","load":0.4,"healthy":true,"rtt_ms":101.0}, …]}"#,
+            "\n\n"
+        ));
+    }
     let host = cluster.first_name().unwrap_or_default();
     let dns = cluster.ports.dns();
     let world = match status.world.as_str() {

@@ -1,6 +1,7 @@
 //! `iso study`: what happens in virtual time, without a world that runs.
 
 mod cache;
+mod contestant;
 mod failover;
 mod ground;
 mod page;

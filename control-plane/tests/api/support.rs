@@ -337,6 +337,7 @@ fn config() -> Config {
             hosts: vec!["www.demo.test".into()],
             pops: vec![],
         }],
+        has_program: false,
         policies: Policies::default(),
         key_groups: KeyGroups::from([("team".to_owned(), BTreeMap::from([("K1".to_owned(), KEY.to_owned())]))]),
         proxy: Some("127.0.0.1:4488".into()),

@@ -56,7 +56,7 @@ pub(super) struct Map<'a> {
 
 impl<'a> Map<'a> {
     /// Of a routing policy.
-    pub(super) fn of(scheme: Scheme, study: &'a RoutingStudy, routed: &Routed) -> Self {
+    pub(super) fn of(title: &str, scheme: Scheme, study: &'a RoutingStudy, routed: &Routed) -> Self {
         let pops: Vec<&Place> = match scheme {
             Scheme::OriginOnly => vec![&study.origin],
             Scheme::Policy(_) => study.pops.iter().collect(),
@@ -64,7 +64,7 @@ impl<'a> Map<'a> {
         let spots = study.cities.iter().zip(&routed.cities).filter_map(|(place, tally)| {
             Some(Spot { place, mean_ms: tally.mean_ms()?, site: tally.site().map(usize::from) })
         });
-        Self { title: scheme.as_str().to_owned(), pops, spots: spots.collect() }
+        Self { title: title.to_owned(), pops, spots: spots.collect() }
     }
 
     /// Of a choice of PoPs.

@@ -7,11 +7,12 @@ use cdn_core::{
     routing::{PolicyKind, RoutingOptions},
 };
 use serde::Serialize;
-use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme, play};
+use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme};
 use world::Place;
 
 use super::{
     Prepared,
+    contestant::{Contestant, Played, contestants_of},
     ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, usage, world_of},
     page,
 };
@@ -19,6 +20,7 @@ use crate::{
     args::{Cli, RoutingArgs, Switch},
     cluster,
     diagnose::nearest_or_all,
+    policy_program::Outcomes,
     quantity::{Share, Span},
     talk::VerbError,
     verbs::{paint::table, print},
@@ -42,7 +44,7 @@ struct Report {
 /// One policy over all seeds.
 #[derive(Debug, Serialize)]
 struct Row {
-    policy: &'static str,
+    policy: String,
     mean_ms: Figure,
     p50_ms: Figure,
     p95_ms: Figure,
@@ -60,6 +62,9 @@ struct Row {
     back_s: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     harmed: Option<Figure>,
+    /// What came of a program, over all seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Outcomes>,
 }
 
 /// The city with the highest mean under the first seed.
@@ -74,7 +79,7 @@ struct WorstCity {
 struct Line<'a> {
     version: &'static str,
     seed: u64,
-    policy: &'static str,
+    policy: &'a str,
     pops: &'a str,
     cities: usize,
     clients: u32,
@@ -103,7 +108,7 @@ struct Line<'a> {
 /// A bake-off that is checked and can begin.
 pub(super) struct BakeOff<'a> {
     args: &'a RoutingArgs,
-    schemes: Vec<Scheme>,
+    contestants: Vec<Contestant>,
     study: RoutingStudy,
     seeds: Vec<u64>,
 }
@@ -111,27 +116,32 @@ pub(super) struct BakeOff<'a> {
 impl<'a> BakeOff<'a> {
     /// Checks what was typed.
     pub(super) fn of(args: &'a RoutingArgs) -> Result<Self, VerbError> {
-        Ok(Self { args, schemes: schemes_of(&args.policies)?, study: study_of(args)?, seeds: seeds_of(&args.ground)? })
+        Ok(Self {
+            args,
+            contestants: contestants_of(&args.policies, &args.routers)?,
+            study: study_of(args)?,
+            seeds: seeds_of(&args.ground)?,
+        })
     }
 
-    /// What came out, scheme by scheme and seed by seed.
-    fn play(&self, threads: Option<usize>) -> Vec<Vec<Routed>> {
-        let Self { schemes, study, seeds, .. } = self;
-        let mut outcomes: Vec<Vec<Routed>> = vec![Vec::new(); schemes.len()];
+    /// What came out, contestant by contestant and seed by seed.
+    fn play(&self, threads: Option<usize>) -> Vec<Vec<Played>> {
+        let Self { contestants, study, seeds, .. } = self;
+        let mut outcomes: Vec<Vec<Played>> = contestants.iter().map(|_| Vec::new()).collect();
         // A seed's tables are made once, and serve all schemes.
         if seeds.len() > 1 {
             let of_seed = each(threads, seeds, |&seed| {
                 let study = RoutingStudy { seed, ..study.clone() };
                 let ground = Ground::new(&world_of(seed), &study);
-                schemes.iter().map(|&scheme| play(&study, &ground, scheme)).collect::<Vec<_>>()
+                contestants.iter().map(|contestant| contestant.play(&study, &ground)).collect::<Vec<_>>()
             });
-            for routed in of_seed {
-                outcomes.iter_mut().zip(routed).for_each(|(outcomes, routed)| outcomes.push(routed));
+            for played in of_seed {
+                outcomes.iter_mut().zip(played).for_each(|(outcomes, played)| outcomes.push(played));
             }
         } else {
             let ground = Ground::new(&world_of(study.seed), study);
-            let of_scheme = each(threads, schemes, |&scheme| play(study, &ground, scheme));
-            outcomes.iter_mut().zip(of_scheme).for_each(|(outcomes, routed)| outcomes.push(routed));
+            let played = each(threads, contestants, |contestant| contestant.play(study, &ground));
+            outcomes.iter_mut().zip(played).for_each(|(outcomes, played)| outcomes.push(played));
         }
         outcomes
     }
@@ -152,8 +162,8 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
     if let Some(file) = csv {
         write_csv(file, &bake_off, &outcomes)?;
     }
-    let BakeOff { schemes, study, .. } = &bake_off;
-    let rows = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| row(*scheme, study, outcomes));
+    let BakeOff { contestants, study, .. } = &bake_off;
+    let rows = contestants.iter().zip(&outcomes).filter_map(|(contestant, played)| row(contestant, study, played));
     let report = Report {
         seed: args.ground.seed,
         seeds: args.ground.seeds,
@@ -164,8 +174,9 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
         rows: rows.collect(),
     };
     if let Some(file) = html {
-        let maps = schemes.iter().zip(&outcomes).filter_map(|(scheme, outcomes)| Some((*scheme, outcomes.first()?)));
-        let maps: Vec<page::Map<'_>> = maps.map(|(scheme, routed)| page::Map::of(scheme, study, routed)).collect();
+        let maps = contestants.iter().zip(&outcomes).filter_map(|(who, played)| Some((who, &played.first()?.routed)));
+        let maps: Vec<page::Map<'_>> =
+            maps.map(|(who, routed)| page::Map::of(who.label(), who.scheme(), study, routed)).collect();
         page::write(file, &title(&report), &head(study), &cells(&report), &maps)?;
     }
     print(cli, &report, |report| {
@@ -173,7 +184,10 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
         let head: Vec<&str> = head.iter().map(String::as_str).collect();
         let last = report.seed + u64::from(report.seeds) - 1;
         let seeds = if report.seeds > 1 { format!("s {} to {last}", report.seed) } else { format!(" {last}") };
-        format!("{}\n{}seed{seeds}: run again, get the same table\n", title(report), table(&head, cells(report)))
+        let programs = report.rows.iter().filter_map(|row| Some(row.program.as_ref()?.text(&row.policy) + "\n"));
+        let programs: String = programs.collect();
+        let table = table(&head, cells(report));
+        format!("{}\n{table}{programs}seed{seeds}: run again, get the same table\n", title(report))
     })
 }
 
@@ -209,7 +223,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
             .as_ref()
             .map_or_else(|| "–".to_owned(), |city| format!("{} {:.0} ms", city.name, city.mean_ms));
         let mut cells = vec![
-            row.policy.to_owned(),
+            row.policy.clone(),
             row.p50_ms.text(1),
             row.p95_ms.text(1),
             row.p99_ms.text(1),
@@ -232,20 +246,20 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
     report.rows.iter().map(of_row).collect()
 }
 
-fn row(scheme: Scheme, study: &RoutingStudy, outcomes: &[Routed]) -> Option<Row> {
-    let over = |of: &dyn Fn(&Routed) -> f64| Figure::of(outcomes.iter().map(of));
+fn row(contestant: &Contestant, study: &RoutingStudy, played: &[Played]) -> Option<Row> {
+    let outcomes = || played.iter().map(|played| &played.routed);
+    let over = |of: &dyn Fn(&Routed) -> f64| Figure::of(outcomes().map(of));
     let share = |part: u64, routed: &Routed| part as f64 / routed.requests.max(1) as f64;
-    let seconds = |of: &dyn Fn(&Routed) -> Option<Duration>| {
-        Figure::of(outcomes.iter().filter_map(of).map(|span| span.as_secs_f64()))
-    };
-    let first = outcomes.first()?;
+    let seconds =
+        |of: &dyn Fn(&Routed) -> Option<Duration>| Figure::of(outcomes().filter_map(of).map(|span| span.as_secs_f64()));
+    let first = outcomes().next()?;
     let worst = first.worst_city(WORST_CITY_ANSWERS_MIN).and_then(|at| {
         let (city, tally) = (study.cities.get(at)?, first.cities.get(at)?);
         Some(WorstCity { name: city.name.to_string(), mean_ms: tally.mean_ms()? })
     });
-    let is_routed = scheme != Scheme::OriginOnly;
+    let is_routed = contestant.scheme() != Scheme::OriginOnly;
     Some(Row {
-        policy: scheme.as_str(),
+        policy: contestant.label().to_owned(),
         mean_ms: over(&|routed| routed.latency_us.mean() / 1000.0)?,
         p50_ms: over(&|routed| routed.quantile_ms(0.5))?,
         p95_ms: over(&|routed| routed.quantile_ms(0.95))?,
@@ -259,6 +273,7 @@ fn row(scheme: Scheme, study: &RoutingStudy, outcomes: &[Routed]) -> Option<Row>
         detected_s: seconds(&|routed| routed.detected),
         back_s: seconds(&|routed| routed.back),
         harmed: (study.kill.is_some() && is_routed).then(|| over(&|routed| share(routed.harmed, routed))).flatten(),
+        program: played.iter().filter_map(|played| played.program.clone()).reduce(Outcomes::and),
     })
 }
 
@@ -325,7 +340,7 @@ pub(super) fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
 
 /// Policies by their names, each once, in the order in which they were named; `all` is all of them.
 pub(super) fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
-    let all: Vec<Scheme> = PolicyKind::ALL.into_iter().map(Scheme::Policy).chain([Scheme::OriginOnly]).collect();
+    let all: Vec<Scheme> = PolicyKind::BUILT_IN.into_iter().map(Scheme::Policy).chain([Scheme::OriginOnly]).collect();
     let (mut schemes, mut seen) = (Vec::new(), BTreeSet::new());
     for name in names {
         let name = name.trim().to_ascii_lowercase();
@@ -344,18 +359,18 @@ pub(super) fn create(path: &Path) -> Result<File, VerbError> {
     File::create(path).map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
 }
 
-fn write_csv(out: impl Write, bake_off: &BakeOff<'_>, outcomes: &[Vec<Routed>]) -> Result<(), VerbError> {
-    let BakeOff { args, schemes, study, seeds } = bake_off;
+fn write_csv(out: impl Write, bake_off: &BakeOff<'_>, outcomes: &[Vec<Played>]) -> Result<(), VerbError> {
+    let BakeOff { args, contestants, study, seeds } = bake_off;
     let mut writer = csv::Writer::from_writer(out);
     let pops: Vec<String> = study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect();
     let pops = pops.join(" ");
     let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
-    for (scheme, outcomes) in schemes.iter().zip(outcomes) {
-        for (&seed, routed) in seeds.iter().zip(outcomes) {
+    for (contestant, played) in contestants.iter().zip(outcomes) {
+        for (&seed, Played { routed, .. }) in seeds.iter().zip(played) {
             let line = Line {
                 version: env!("CARGO_PKG_VERSION"),
                 seed,
-                policy: scheme.as_str(),
+                policy: contestant.label(),
                 pops: &pops,
                 cities: study.cities.len(),
                 clients: study.clients,
@@ -395,7 +410,7 @@ mod tests {
         let names = |names: &[&str]| schemes_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
         let some = names(&["random", "latency", "random"]).unwrap();
         assert_eq!(some, [Scheme::Policy(PolicyKind::Random), Scheme::Policy(PolicyKind::Latency)]);
-        assert_eq!(names(&["all"]).unwrap().len(), PolicyKind::ALL.len() + 1);
+        assert_eq!(names(&["all"]).unwrap().len(), PolicyKind::BUILT_IN.len() + 1);
         let Err(VerbError::Usage(why)) = names(&["latncy"]) else { panic!("it was taken") };
         assert!(why.contains("latency"), "{why}");
     }

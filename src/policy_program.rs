@@ -1,0 +1,205 @@
+//! Policy programs as this package starts them: through a process of our own, which ties the program to the life of
+//! whoever asks it and sets its limits, and then becomes it.
+//!
+//! A program runs with the rights of whoever started `iso`. What is limited here keeps mistakes small; it is no sandbox.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Write as _,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cdn_core::{
+    Counter, Counters, Reason,
+    routing::{ProgramOptions, Snapshot, Told},
+};
+use router::{Consultation, Program};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::Serialize;
+
+use crate::{args::RunPolicyArgs, node::tie_to_parent, supervisor::own_program, talk::VerbError};
+
+/// What a program may use; nothing is limited that is not said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rations {
+    /// Time of a processor.
+    pub(crate) cpu: Option<Duration>,
+    /// Memory, and the size of a file that it writes.
+    pub(crate) memory_bytes: Option<u64>,
+    /// What it says on stderr is dropped.
+    pub(crate) is_quiet: bool,
+}
+
+/// What starts the command line `line` in `dir`.
+pub(crate) fn command(line: &str, dir: Option<&Path>, rations: &Rations) -> Vec<OsString> {
+    let mut command: Vec<OsString> = vec![own_program().into(), "run-policy".into()];
+    let mut option = |name: &str, value: OsString| command.extend([OsString::from(name), value]);
+    if let Some(dir) = dir {
+        option("--dir", dir.into());
+    }
+    if let Some(cpu) = rations.cpu {
+        option("--cpu-s", cpu.as_secs().max(1).to_string().into());
+    }
+    if let Some(bytes) = rations.memory_bytes {
+        option("--memory-bytes", bytes.to_string().into());
+    }
+    if rations.is_quiet {
+        command.push("--quiet".into());
+    }
+    command.extend(["--".into(), line.into()]);
+    command
+}
+
+/// Becomes the program; returns where that fails.
+///
+/// # Errors
+/// There is no shell, or no such directory.
+pub(crate) fn exec(args: &RunPolicyArgs) -> Result<(), VerbError> {
+    tie_to_parent();
+    let limit = |resource, most: Option<u64>| {
+        if most.is_some() {
+            let _ = setrlimit(resource, Rlimit { current: most, maximum: most });
+        }
+    };
+    limit(Resource::Core, Some(0));
+    limit(Resource::Cpu, args.cpu_s);
+    limit(Resource::As, args.memory_bytes);
+    limit(Resource::Fsize, args.memory_bytes);
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(&args.line);
+    if let Some(dir) = &args.dir {
+        shell.current_dir(dir);
+    }
+    if args.quiet {
+        shell.stderr(Stdio::null());
+    }
+    Err(VerbError::Failed(anyhow::Error::new(shell.exec()).context(format!("cannot start {:?}", args.line))))
+}
+
+/// A program that a study asks, with what came of it.
+#[derive(Debug)]
+pub(crate) struct Consulted {
+    consultation: Consultation,
+    counters: Arc<Counters>,
+    /// When it is asked no more; nor is it after it has hung, where there is such a time.
+    until: Option<Instant>,
+}
+
+/// What came of a program.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Outcomes {
+    pub(crate) questions: u64,
+    pub(crate) answers: u64,
+    pub(crate) nonsense: u64,
+    pub(crate) unknown_pop: u64,
+    pub(crate) hung: u64,
+    pub(crate) died: u64,
+    pub(crate) not_started: u64,
+    /// The first of each kind that went wrong.
+    pub(crate) first: BTreeMap<&'static str, String>,
+    /// How fast it is depends on the machine, and is no result.
+    #[serde(skip)]
+    pub(crate) late: u64,
+    #[serde(skip)]
+    pub(crate) slowest: Duration,
+}
+
+impl Consulted {
+    /// Asks `line`, which is started in `dir` when it is first needed. `time_max` is how long all its answers together may
+    /// take, for one that nobody vouches for: that is then not asked again after it has hung.
+    pub(crate) fn new(
+        line: &str,
+        dir: Option<PathBuf>,
+        rations: &Rations,
+        options: ProgramOptions,
+        time_max: Option<Duration>,
+    ) -> Self {
+        // Virtual time stands still while it thinks, so that a slow machine comes to the same result.
+        let options = ProgramOptions { uses_late: true, networks_max: usize::MAX, ..options };
+        let counters = Arc::<Counters>::default();
+        let program = Program { command: command(line, dir.as_deref(), rations), options };
+        let until = time_max.map(|most| Instant::now() + most);
+        Self { consultation: Consultation::new(program, Arc::clone(&counters)), counters, until }
+    }
+
+    /// What came of it so far.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        let value = |counter| self.counters.value(counter);
+        let first = self.consultation.faults().iter().filter(|(reason, _)| **reason != Reason::RouteProgramLate);
+        Outcomes {
+            questions: value(Counter::RouterProgramQuestions),
+            answers: value(Counter::RouterProgramAnswers),
+            nonsense: value(Counter::RouterProgramNonsense),
+            unknown_pop: value(Counter::RouterProgramUnknownPop),
+            hung: value(Counter::RouterProgramHung),
+            died: value(Counter::RouterProgramDied),
+            not_started: value(Counter::RouterProgramNotStarted),
+            first: first.map(|(reason, why)| (reason.as_str(), why.clone())).collect(),
+            late: value(Counter::RouterProgramLate),
+            slowest: self.consultation.slowest(),
+        }
+    }
+}
+
+impl simulator::studies::routing::Program for Consulted {
+    fn round(&mut self, now: cdn_core::Instant, snapshot: &Snapshot) -> Told {
+        let until = self.until;
+        let is_over = move || until.is_some_and(|until| Instant::now() >= until);
+        let has_hung = until.is_some() && self.counters.value(Counter::RouterProgramHung) > 0;
+        if has_hung || is_over() {
+            return Told { otherwise: Reason::RouteProgramHung, ..Told::default() };
+        }
+        self.consultation.round(now, snapshot, is_over)
+    }
+}
+
+impl Outcomes {
+    /// Both together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.questions += other.questions;
+        self.answers += other.answers;
+        self.nonsense += other.nonsense;
+        self.unknown_pop += other.unknown_pop;
+        self.hung += other.hung;
+        self.died += other.died;
+        self.not_started += other.not_started;
+        self.late += other.late;
+        self.slowest = self.slowest.max(other.slowest);
+        for (kind, why) in other.first {
+            self.first.entry(kind).or_insert(why);
+        }
+        self
+    }
+
+    /// Whether every question was answered with something that can be used.
+    pub(crate) fn is_good(&self) -> bool {
+        self.questions > 0 && self.answers == self.questions && self.not_started == 0
+    }
+
+    /// One line, of a program called `name`.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let mut text = format!("{name}: {} questions, ", self.questions);
+        if self.is_good() {
+            text.push_str("all answered");
+        } else {
+            let _ = write!(text, "{} answered; others went by the lowest estimate", self.answers);
+        }
+        let kinds = [
+            (self.nonsense, "lines that are no answer", Reason::RouteProgramNonsense),
+            (self.unknown_pop, "answers with a PoP that is not there", Reason::RouteProgramUnknownPop),
+            (self.hung, "times hung and was killed", Reason::RouteProgramHung),
+            (self.died, "times died", Reason::RouteProgramDied),
+            (self.not_started, "times not to be started", Reason::RouteProgramNotStarted),
+        ];
+        for (count, what, reason) in kinds.into_iter().filter(|(count, ..)| *count > 0) {
+            let why = self.first.get(reason.as_str()).map_or("", String::as_str);
+            let _ = write!(text, "; {count} {what} ({}: {why})", reason.as_str());
+        }
+        text
+    }
+}

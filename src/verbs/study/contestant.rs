@@ -1,0 +1,107 @@
+//! Who competes in a bake-off: policies of ours, and programs of others.
+
+use std::io::Write as _;
+
+use cdn_core::routing::{PolicyKind, ProgramOptions};
+use simulator::studies::routing::{Ground, Routed, RoutingStudy, Scheme, play, play_program};
+
+use super::routing::schemes_of;
+use crate::{
+    policy_program::{Consulted, Outcomes, Rations},
+    talk::VerbError,
+};
+
+/// Before the command line of a program.
+const PROGRAM: &str = "program:";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Contestant {
+    /// One of ours, or nobody.
+    Scheme(Scheme),
+    /// A program: how it was named, [`PROGRAM`] included.
+    Program(String),
+}
+
+/// What came out for one of them with one seed.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) routed: Routed,
+    /// What came of a program.
+    pub(super) program: Option<Outcomes>,
+}
+
+impl Contestant {
+    /// The name in tables.
+    pub(super) fn label(&self) -> &str {
+        match self {
+            Self::Scheme(scheme) => scheme.as_str(),
+            Self::Program(named) => named,
+        }
+    }
+
+    /// As what it is played.
+    pub(super) const fn scheme(&self) -> Scheme {
+        match self {
+            Self::Scheme(scheme) => *scheme,
+            Self::Program(_) => Scheme::Policy(PolicyKind::Program),
+        }
+    }
+
+    /// Plays the study with it.
+    pub(super) fn play(&self, study: &RoutingStudy, ground: &Ground) -> Played {
+        let Self::Program(named) = self else {
+            return Played { routed: play(study, ground, self.scheme()), program: None };
+        };
+        let line = named.strip_prefix(PROGRAM).unwrap_or(named);
+        let mut consulted = Consulted::new(line, None, &Rations::default(), ProgramOptions::default(), None);
+        let routed = play_program(study, ground, &mut consulted);
+        let outcomes = consulted.outcomes();
+        // How fast it is depends on the machine and is no result, so it stands beside them.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{named}: slowest answer {:.1} ms, {} of {} later than {:?}",
+            outcomes.slowest.as_secs_f64() * 1000.0,
+            outcomes.late,
+            outcomes.questions,
+            ProgramOptions::default().deadline
+        );
+        Played { routed, program: Some(outcomes) }
+    }
+}
+
+/// Policies by their names, `program:COMMAND` among them, and then the programs of `routers`; each once.
+pub(super) fn contestants_of(names: &[String], routers: &[String]) -> Result<Vec<Contestant>, VerbError> {
+    let mut contestants = Vec::new();
+    let mut add = |contestant: Contestant| {
+        if !contestants.contains(&contestant) {
+            contestants.push(contestant);
+        }
+    };
+    for name in names {
+        match name.trim().strip_prefix(PROGRAM) {
+            Some(line) if line.trim().is_empty() => {
+                return Err(VerbError::Usage(format!("{name:?} names no program; write {PROGRAM}'python3 router.py'")));
+            }
+            Some(_) => add(Contestant::Program(name.trim().to_owned())),
+            None => schemes_of(std::slice::from_ref(name))?.into_iter().map(Contestant::Scheme).for_each(&mut add),
+        }
+    }
+    routers.iter().map(|line| Contestant::Program(format!("{PROGRAM}{line}"))).for_each(add);
+    Ok(contestants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_stand_beside_policies_and_each_competes_once() {
+        let names = ["latency", "program:python3 a.py", "latency"].map(str::to_owned);
+        let all = contestants_of(&names, &["b".to_owned(), "python3 a.py".to_owned()]).unwrap();
+        let labels: Vec<&str> = all.iter().map(Contestant::label).collect();
+        assert_eq!(labels, ["latency", "program:python3 a.py", "program:b"]);
+        assert!(contestants_of(&["program: ".to_owned()], &[]).is_err());
+        assert!(contestants_of(&["latncy".to_owned()], &[]).is_err());
+    }
+}
