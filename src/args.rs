@@ -3,6 +3,7 @@
 mod cloudfront;
 mod explain;
 mod functions;
+mod lab;
 mod run_policy;
 mod sign;
 mod stand;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
     explain::ExplainRequestArgs,
     functions::{FunctionsVerb, TestFunctionArgs},
+    lab::{LabGradeArgs, LabStartArgs, LabSubmitArgs, LabTestArgs, LabVerb},
     run_policy::RunPolicyArgs,
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
@@ -29,6 +31,7 @@ pub(crate) use self::{
 use self::{
     explain::{EXPLAIN_CACHE_EXAMPLES, EXPLAIN_ORIGIN_EXAMPLES},
     functions::FUNCTIONS_EXAMPLES,
+    lab::LAB_EXAMPLES,
     sign::SIGN_EXAMPLES,
     stand::BROWSE_EXAMPLES,
     swarm::SWARM_EXAMPLES,
@@ -181,6 +184,9 @@ pub(crate) enum Verb {
     /// Studies in virtual time: nothing runs, no world is needed.
     #[command(subcommand)]
     Study(StudyVerb),
+    /// Exercises with a score: write a router, test it, hand it in, grade a class.
+    #[command(subcommand, after_help = LAB_EXAMPLES)]
+    Lab(LabVerb),
     /// Bring in a distribution that there is already.
     #[command(subcommand)]
     Import(ImportVerb),

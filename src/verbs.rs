@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod functions;
 mod keys;
+mod lab;
 mod load;
 pub(crate) mod paint;
 mod route;
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::Drill(args) => chaos::drill(cli, args),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),
         Verb::Study(verb) => study::run(cli, verb),
+        Verb::Lab(verb) => lab::run(cli, verb),
         Verb::Completions { shell } => config::completions(*shell),
         Verb::Man => config::manual(),
         Verb::Down => block_on(ask::down(cli)),

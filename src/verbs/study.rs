@@ -9,6 +9,11 @@ mod routing;
 mod sites;
 mod sweep;
 
+pub(super) use self::{
+    ground::{each, named, place_of, world_of},
+    routing::kill_of,
+};
+
 use std::{
     collections::BTreeSet,
     fs::File,

@@ -25,7 +25,7 @@ pub(super) fn usage(error: KeyError) -> VerbError {
 }
 
 /// The PoPs of a preset or of a footprint.
-pub(super) fn named(name: &str) -> Result<Vec<Place>, VerbError> {
+pub(in crate::verbs) fn named(name: &str) -> Result<Vec<Place>, VerbError> {
     let atlas = Atlas::embedded();
     if let Some(preset) = world::preset(name) {
         return Ok(preset.pops().filter_map(|code| atlas.pop(code)).map(|pop| pop.place.clone()).collect());
@@ -72,7 +72,7 @@ pub(super) fn cities_of(args: &GroundArgs) -> Result<Vec<Place>, VerbError> {
 }
 
 /// A place by its name.
-pub(super) fn place_of(name: &str) -> Result<Place, VerbError> {
+pub(in crate::verbs) fn place_of(name: &str) -> Result<Place, VerbError> {
     Atlas::embedded().place(name).cloned().map_err(|unknown| VerbError::Usage(unknown.to_string()))
 }
 
@@ -85,12 +85,16 @@ pub(super) fn seeds_of(args: &GroundArgs) -> Result<Vec<u64>, VerbError> {
 }
 
 /// The world of a seed, with jitter: what geography says, and what chance adds.
-pub(super) fn world_of(seed: u64) -> World {
+pub(in crate::verbs) fn world_of(seed: u64) -> World {
     World::new(Atlas::embedded(), WorldOptions { seed, jitter: true, ..WorldOptions::default() })
 }
 
 /// Does all jobs, several at a time, and gives their results in the order of the jobs, whoever was first.
-pub(super) fn each<J: Sync, R: Send>(threads: Option<usize>, jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+pub(in crate::verbs) fn each<J: Sync, R: Send>(
+    threads: Option<usize>,
+    jobs: &[J],
+    work: impl Fn(&J) -> R + Sync,
+) -> Vec<R> {
     let mut done = Vec::with_capacity(jobs.len());
     let Ok(()) = each_in_order(threads, jobs, work, |result| {
         done.push(result);

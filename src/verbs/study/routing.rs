@@ -309,7 +309,7 @@ fn study_of(args: &RoutingArgs) -> Result<RoutingStudy, VerbError> {
 }
 
 /// `FRA@30s`: one of the study's PoPs, and a time within it.
-pub(super) fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Duration), VerbError> {
+pub(in crate::verbs) fn kill_of(text: &str, pops: &[Place], span: Duration) -> Result<(PopCode, Duration), VerbError> {
     let (code, at) = text
         .split_once('@')
         .ok_or_else(|| VerbError::Usage(format!("--kill {text:?} is not a PoP and a time; write FRA@30s")))?;
