@@ -393,7 +393,7 @@ pub(crate) struct RouterFile {
     /// `pops`) or `program`. Default `program` where there is one, else `latency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy: Option<String>,
-    /// A routing policy of your own: a command line for the shell. Every router starts one, asks it line by line about each
+    /// A routing policy of your own: a command line for the shell, or `wasm:FILE`. Every router starts one, asks it line by line about each
     /// client network, and answers as it says. It runs with your rights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) program: Option<String>,
@@ -413,6 +413,12 @@ pub(crate) struct RouterFile {
     /// Client networks that it is asked about; the others go by the lowest estimate. Default 4096.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) program_networks: Option<usize>,
+    /// For a program that is WebAssembly (`wasm:FILE`): instructions, about, that each answer may take. Default 10000000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_fuel: Option<u64>,
+    /// And its memory. Default 64MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) program_memory: Option<ByteCount>,
     /// How long resolvers may keep an answer. Default 60s, CloudFront's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ttl: Option<Span>,

@@ -256,7 +256,7 @@ mod tests {
         check(
             "seed = 1\n[router]\nanswer = 2\n",
             expect![[r#"
-                cluster.toml:3:1: unknown field `answer`, expected one of `sites`, `policy`, `program`, `program_dir`, `program_deadline`, `program_patience`, `program_interval`, `program_networks`, `ttl`, `answers`, `probe_interval`, `probe_timeout`, `down_after`, `up_after`, `ramp`, `quorum`, `explore`, `bias`, `weights`, `capacity`, `headroom`, `dispersion`, `load_bound`, `sticky`, `replay_snapshots`, `replay_bytes`, `geoip`, `prefixes`, `anycast`, `dns`, `zones`, `records`
+                cluster.toml:3:1: unknown field `answer`, expected one of `sites`, `policy`, `program`, `program_dir`, `program_deadline`, `program_patience`, `program_interval`, `program_networks`, `program_fuel`, `program_memory`, `ttl`, `answers`, `probe_interval`, `probe_timeout`, `down_after`, `up_after`, `ramp`, `quorum`, `explore`, `bias`, `weights`, `capacity`, `headroom`, `dispersion`, `load_bound`, `sticky`, `replay_snapshots`, `replay_bytes`, `geoip`, `prefixes`, `anycast`, `dns`, `zones`, `records`
                   |
                 3 | answer = 2
                   | ^^^^^^

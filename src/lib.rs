@@ -28,6 +28,7 @@ mod supervisor;
 mod talk;
 mod up;
 mod verbs;
+mod wasm;
 
 /// The door by which fuzz targets (`fuzz/`) reach what is private here. Compiled for them alone.
 #[cfg(fuzzing)]

@@ -22,7 +22,14 @@ use router::{Consultation, Program};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Serialize;
 
-use crate::{args::RunPolicyArgs, node::tie_to_parent, supervisor::own_program, talk::VerbError};
+use crate::{
+    args::RunPolicyArgs,
+    cluster::WasmRations,
+    node::tie_to_parent,
+    supervisor::own_program,
+    talk::VerbError,
+    wasm::{self, WasmModule},
+};
 
 /// What a program may use; nothing is limited that is not said.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +40,20 @@ pub(crate) struct Rations {
     pub(crate) memory_bytes: Option<u64>,
     /// What it says on stderr is dropped.
     pub(crate) is_quiet: bool,
+    /// What it may use where it is WebAssembly.
+    pub(crate) wasm: WasmRations,
 }
 
-/// What starts the command line `line` in `dir`.
+/// Before the file of a policy in WebAssembly.
+pub(crate) const WASM: &str = "wasm:";
+
+/// The file of `line` where that is WebAssembly in `dir`.
+pub(crate) fn wasm_of(line: &str, dir: Option<&Path>) -> Option<PathBuf> {
+    let file = line.trim().strip_prefix(WASM)?;
+    Some(dir.map_or_else(|| PathBuf::from(file), |dir| dir.join(file)))
+}
+
+/// What starts the command line `line` in `dir`, or serves that module.
 pub(crate) fn command(line: &str, dir: Option<&Path>, rations: &Rations) -> Vec<OsString> {
     let mut command: Vec<OsString> = vec![own_program().into(), "run-policy".into()];
     let mut option = |name: &str, value: OsString| command.extend([OsString::from(name), value]);
@@ -51,7 +69,14 @@ pub(crate) fn command(line: &str, dir: Option<&Path>, rations: &Rations) -> Vec<
     if rations.is_quiet {
         command.push("--quiet".into());
     }
-    command.extend(["--".into(), line.into()]);
+    let Some(file) = wasm_of(line, dir) else {
+        command.extend(["--".into(), line.into()]);
+        return command;
+    };
+    let mut option = |name: &str, value: OsString| command.extend([OsString::from(name), value]);
+    option("--wasm", file.into());
+    option("--fuel", rations.wasm.fuel.to_string().into());
+    option("--wasm-memory-bytes", rations.wasm.memory_bytes.to_string().into());
     command
 }
 
@@ -70,15 +95,25 @@ pub(crate) fn exec(args: &RunPolicyArgs) -> Result<(), VerbError> {
     limit(Resource::Cpu, args.cpu_s);
     limit(Resource::As, args.memory_bytes);
     limit(Resource::Fsize, args.memory_bytes);
+    if let Some(file) = &args.wasm {
+        let defaults = WasmRations::default();
+        let rations = WasmRations {
+            fuel: args.fuel.unwrap_or(defaults.fuel),
+            memory_bytes: args.wasm_memory_bytes.unwrap_or(defaults.memory_bytes),
+        };
+        let served = WasmModule::read(file, rations).and_then(|module| wasm::serve(&module));
+        return served.map_err(|why| VerbError::Failed(anyhow::Error::msg(why)));
+    }
+    let line = args.line.as_deref().unwrap_or_default();
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(&args.line);
+    shell.arg("-c").arg(line);
     if let Some(dir) = &args.dir {
         shell.current_dir(dir);
     }
     if args.quiet {
         shell.stderr(Stdio::null());
     }
-    Err(VerbError::Failed(anyhow::Error::new(shell.exec()).context(format!("cannot start {:?}", args.line))))
+    Err(VerbError::Failed(anyhow::Error::new(shell.exec()).context(format!("cannot start {line:?}"))))
 }
 
 /// A program that a study asks, with what came of it.

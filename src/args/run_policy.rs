@@ -18,6 +18,16 @@ pub(crate) struct RunPolicyArgs {
     /// Drop what it says on stderr.
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// A module of WebAssembly, instead of a command line.
+    #[arg(long, value_name = "FILE", requires_all = ["fuel", "wasm_memory_bytes"])]
+    pub(crate) wasm: Option<PathBuf>,
+    /// What each of its answers may take.
+    #[arg(long, value_name = "N")]
+    pub(crate) fuel: Option<u64>,
+    /// And its memory.
+    #[arg(long, value_name = "N")]
+    pub(crate) wasm_memory_bytes: Option<u64>,
     /// A command line for the shell.
-    pub(crate) line: String,
+    #[arg(required_unless_present = "wasm")]
+    pub(crate) line: Option<String>,
 }

@@ -217,7 +217,7 @@ pub(crate) struct FailoverArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CacheStudyArgs {
-    /// Eviction policies, comma separated, or all.
+    /// Eviction policies, comma separated, or all; wasm:FILE is one of your own (docs/policies.md).
     #[arg(
         long = "policy",
         value_name = "POLICY",
@@ -303,7 +303,7 @@ pub(crate) struct ReplayArgs {
     /// The trace's format, where its name does not say it: oracleGeneral or csv.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
-    /// Eviction policies, comma separated, or all.
+    /// Eviction policies, comma separated, or all; wasm:FILE is one of your own (docs/policies.md).
     #[arg(long = "policy", value_name = "POLICY", value_delimiter = ',', required = true)]
     pub(crate) policies: Vec<String>,
     /// Bytes of the cache, comma separated, as 64MiB or 1GiB.

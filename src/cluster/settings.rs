@@ -59,12 +59,29 @@ pub(crate) struct RouterPlan {
 /// A routing policy that is a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProgramPlan {
-    /// A command line for the shell.
+    /// A command line for the shell, or `wasm:FILE`.
     pub(crate) line: String,
     /// Where it is started; where we are if that is not said.
     pub(crate) dir: Option<PathBuf>,
     /// How it is asked.
     pub(crate) options: ProgramOptions,
+    /// What it may use where it is WebAssembly.
+    pub(crate) wasm: WasmRations,
+}
+
+/// What a module of WebAssembly may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WasmRations {
+    /// Instructions of a call, about.
+    pub(crate) fuel: u64,
+    /// Memory.
+    pub(crate) memory_bytes: u64,
+}
+
+impl Default for WasmRations {
+    fn default() -> Self {
+        Self { fuel: 10_000_000, memory_bytes: 64 << 20 }
+    }
 }
 
 /// Settings of edges, with defaults.
@@ -191,7 +208,13 @@ pub(super) fn router_of(file: &ClusterFile) -> Result<RouterPlan, KeyError> {
             return Err(KeyError::new("router.program", "it is empty").hint("program = \"python3 router.py\""));
         }
         line => {
-            line.clone().map(|line| ProgramPlan { line, dir: written.program_dir.clone(), options: program_options })
+            let defaults = WasmRations::default();
+            let wasm = WasmRations {
+                fuel: written.program_fuel.unwrap_or(defaults.fuel),
+                memory_bytes: written.program_memory.map_or(defaults.memory_bytes, |bytes| bytes.0),
+            };
+            let dir = written.program_dir.clone();
+            line.clone().map(|line| ProgramPlan { line, dir, options: program_options, wasm })
         }
     };
     let mut kept = KeptOptions::default();

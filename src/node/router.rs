@@ -99,8 +99,8 @@ fn config(frame: &Frame, dns: SocketAddr) -> anyhow::Result<Config> {
     let dns = &cluster.dns;
     config.limits = dns.limits.clone();
     config.limits.kept = cluster.router.kept.clone();
-    if let Some(ProgramPlan { line, dir, options }) = &cluster.router.program {
-        let command = policy_program::command(line, dir.as_deref(), &Rations::default());
+    if let Some(ProgramPlan { line, dir, options, wasm }) = &cluster.router.program {
+        let command = policy_program::command(line, dir.as_deref(), &Rations { wasm: *wasm, ..Rations::default() });
         config.program = Some(Program { command, options: options.clone() });
     }
     config.version.clone_from(&dns.version);

@@ -15,13 +15,15 @@ use router::PrefixFile;
 use crate::{
     args::{ImportOptions, UpArgs},
     cloudfront::Kind,
-    cluster::{AppUrl, Cluster, FunctionText, Inputs, ipv6_of},
+    cluster::{AppUrl, Cluster, FunctionText, Inputs, WasmRations, ipv6_of},
     cluster_file::{ClusterFile, DEMO, DistributionFile, FunctionFile, GroupFile, OriginFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source},
     ipv6::{self, Ipv6Setting},
+    policy_program::wasm_of,
     ports,
     talk::VerbError,
     up::imported::{lay_in, read_import},
+    wasm::WasmModule,
 };
 
 /// A checked world, with what nodes need to check it again.
@@ -109,6 +111,12 @@ pub(crate) fn plan_of(file: ClusterFile, source: &Source, dir: &Path, args: &UpA
     for (key, prefixes) in prefixes.filter_map(|(key, prefixes)| Some((key, prefixes?))) {
         let key = format!("router.{key}");
         prefixes.load(&[]).map_err(|error| complain(KeyError::new(&key, error.to_string())))?;
+    }
+    if let Some(module) = &file.router.program
+        && let Some(module) = wasm_of(module, file.router.program_dir.as_deref())
+    {
+        let checked = WasmModule::read(&module, WasmRations::default()).and_then(|module| module.check_router());
+        checked.map_err(|why| complain(KeyError::new("router.program", why)))?;
     }
     if file.base_port == Some(0) {
         inputs.base_port = None;

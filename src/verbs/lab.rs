@@ -35,7 +35,7 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What a router may use while it is graded: enough for a thoughtful one, and no more.
 fn rations(time_max: Duration) -> Rations {
-    Rations { cpu: Some(time_max * 2), memory_bytes: Some(1 << 30), is_quiet: true }
+    Rations { cpu: Some(time_max * 2), memory_bytes: Some(1 << 30), is_quiet: true, ..Rations::default() }
 }
 
 pub(super) fn run(cli: &Cli, verb: &LabVerb) -> Result<(), VerbError> {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod contestant;
+mod evictor;
 mod failover;
 mod ground;
 mod page;
@@ -26,12 +27,14 @@ use std::{
 use anyhow::anyhow;
 use cdn_core::eviction::EvictionPolicy;
 use serde::Serialize;
-use simulator::replay::{Replay, Tally, replay};
+use simulator::replay::{Replay, Tally};
 use world::trace::{Record, TraceFormat, TraceReader};
 
+use self::evictor::Evictor;
 use crate::{
     args::{Cli, ReplayArgs, StudyVerb},
     diagnose::nearest_or_all,
+    policy_program::WASM,
     quantity::ByteCount,
     talk::VerbError,
     verbs::{paint::table, print},
@@ -64,7 +67,7 @@ struct Report {
 /// One cache.
 #[derive(Debug, Serialize)]
 struct Row {
-    policy: &'static str,
+    policy: String,
     bytes: u64,
     requests: u64,
     misses: u64,
@@ -76,8 +79,8 @@ struct Row {
 fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
     let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
     let sizes: BTreeSet<u64> = args.sizes.iter().map(|size| size.0).collect();
-    let caches: Vec<(EvictionPolicy, u64)> =
-        sizes.iter().flat_map(|&bytes| policies.iter().map(move |&policy| (policy, bytes))).collect();
+    let caches: Vec<(Evictor, u64)> =
+        sizes.iter().flat_map(|&bytes| policies.iter().map(move |policy| (policy.clone(), bytes))).collect();
     let format = format_of(args).map_err(VerbError::Usage)?;
     let trace = open(&args.trace)?;
     // A file that cannot be written is found out before the work, not after.
@@ -88,9 +91,10 @@ fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
     let mut csv = csv.transpose()?;
     let tallies = replay_all(&caches, trace, format)
         .map_err(|error| VerbError::Usage(format!("{}: {error:#}", args.trace.display())))?;
-    let rows = caches.iter().zip(tallies).map(|(&(policy, bytes), tally)| {
+    sound(&policies)?;
+    let rows = caches.iter().zip(tallies).map(|((policy, bytes), tally)| {
         let Tally { requests, misses, miss_bytes, .. } = tally;
-        Row { policy: policy.as_str(), bytes, requests, misses, miss_bytes, tally }
+        Row { policy: policy.as_str().to_owned(), bytes: *bytes, requests, misses, miss_bytes, tally }
     });
     let report = Report { rows: rows.collect() };
     if let Some(writer) = &mut csv {
@@ -102,7 +106,7 @@ fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
         let ratio = |ratio: f64| format!("{ratio:.4}");
         let lines = report.rows.iter().map(|row| {
             vec![
-                row.policy.to_owned(),
+                row.policy.clone(),
                 ByteCount(row.bytes).to_string(),
                 row.requests.to_string(),
                 row.misses.to_string(),
@@ -115,22 +119,34 @@ fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
     })
 }
 
-/// Policies by their names, each once; `all` is all of them.
-fn policies_of(names: &[String]) -> Result<Vec<EvictionPolicy>, String> {
+/// Fails where a policy of somebody else did.
+fn sound(policies: &[Evictor]) -> Result<(), VerbError> {
+    match policies.iter().find_map(Evictor::fault) {
+        Some(why) => Err(VerbError::Failed(anyhow!(why))),
+        None => Ok(()),
+    }
+}
+
+/// Policies by their names, each once; `all` is all of ours, `wasm:FILE` one of somebody else.
+fn policies_of(names: &[String]) -> Result<Vec<Evictor>, String> {
     let mut policies = Vec::new();
     for name in names {
+        if let Some(file) = name.trim().strip_prefix(WASM) {
+            policies.push(Evictor::wasm(file)?);
+            continue;
+        }
         let name = name.trim().to_ascii_lowercase();
         let named =
             EvictionPolicy::ALL.into_iter().filter(|policy| name == "all" || plain(policy.as_str()) == plain(&name));
         let before = policies.len();
-        policies.extend(named);
+        policies.extend(named.map(Evictor::Own));
         if policies.len() == before {
             let hint = nearest_or_all(&name, EvictionPolicy::ALL.iter().map(|policy| policy.as_str()).chain(["all"]));
             return Err(with_hint(format!("no policy {name:?}"), hint));
         }
     }
     let mut seen = BTreeSet::new();
-    policies.retain(|policy| seen.insert(*policy));
+    policies.retain(|policy| seen.insert(policy.as_str().to_owned()));
     Ok(policies)
 }
 
@@ -180,11 +196,7 @@ const PIECE_BYTES: usize = 768 << 10;
 const PIECES_AHEAD: usize = 4;
 
 /// Reads the trace once and plays it through all caches, spread over the cores. What they miss, in their order.
-fn replay_all(
-    caches: &[(EvictionPolicy, u64)],
-    mut trace: Box<dyn Read>,
-    format: TraceFormat,
-) -> anyhow::Result<Vec<Tally>> {
+fn replay_all(caches: &[(Evictor, u64)], mut trace: Box<dyn Read>, format: TraceFormat) -> anyhow::Result<Vec<Tally>> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(caches.len());
     thread::scope(|scope| {
@@ -194,7 +206,7 @@ fn replay_all(
             senders.push(sender);
             players.push(scope.spawn(move || {
                 let mine = caches.iter().skip(nth).step_by(threads);
-                let mut runs: Vec<Box<dyn Replay>> = mine.map(|&(policy, bytes)| replay(policy, bytes)).collect();
+                let mut runs: Vec<Box<dyn Replay>> = mine.map(|(policy, bytes)| policy.begin(*bytes)).collect();
                 for piece in pieces {
                     runs.iter_mut().for_each(|run| run.feed(&piece));
                 }
@@ -238,7 +250,10 @@ mod tests {
     #[test]
     fn policies_go_by_name_however_they_are_written_and_each_counts_once() {
         let named = |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(named(&["LRU", "s3fifo", "lru"]), Ok(vec![EvictionPolicy::Lru, EvictionPolicy::S3Fifo]));
+        assert_eq!(
+            named(&["LRU", "s3fifo", "lru"]),
+            Ok([EvictionPolicy::Lru, EvictionPolicy::S3Fifo].map(Evictor::Own).to_vec())
+        );
         assert_eq!(named(&["all", "lru"]).unwrap().len(), EvictionPolicy::ALL.len());
         assert_eq!(named(&["sive"]).unwrap_err(), "no policy \"sive\"; did you mean `sieve`?");
     }
@@ -246,12 +261,13 @@ mod tests {
     #[test]
     fn every_cache_gets_its_own_tally_whatever_the_number_of_threads() {
         let trace: String = (0..2_000_u64).map(|n| format!("{n},{},{}\n", n * n % 97, n % 97 % 5 + 1)).collect();
-        let caches: Vec<_> = EvictionPolicy::ALL.into_iter().flat_map(|policy| [(policy, 20), (policy, 60)]).collect();
+        let both = |policy| [(Evictor::Own(policy), 20), (Evictor::Own(policy), 60)];
+        let caches: Vec<_> = EvictionPolicy::ALL.into_iter().flat_map(both).collect();
         let got = replay_all(&caches, Box::new(io::Cursor::new(trace.clone())), TraceFormat::Csv).unwrap();
         let mut records = Vec::new();
         TraceReader::new(TraceFormat::Csv).feed(trace.as_bytes(), &mut records).unwrap();
-        let alone = caches.iter().map(|&(policy, bytes)| {
-            let mut run = replay(policy, bytes);
+        let alone = caches.iter().map(|(policy, bytes)| {
+            let mut run = policy.begin(*bytes);
             run.feed(&records);
             run.tally()
         });

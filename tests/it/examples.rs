@@ -10,7 +10,7 @@ use std::{
 use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
-const RUN: [&str; 14] = [
+const RUN: [&str; 16] = [
     "app/README.md",                           // own_app: its commands are the test's
     "app/server.py",                           // own_app
     "cloudfront/distribution-config.xml",      // import.rs
@@ -22,6 +22,8 @@ const RUN: [&str; 14] = [
     "labs/cdn-routing/router.py",              // lab.rs
     "matrix.csv",                              // slow_lines
     "own-app.toml",                            // own_app
+    "policies/fifo.wat",                       // lab.rs
+    "policies/nearest.wat",                    // lab.rs
     "slow-lines.toml",                         // slow_lines
     "sorry/index.html",                        // own_app
     "three-sites.toml",                        // three_sites

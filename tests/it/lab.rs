@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use crate::harness::{World, json_of, text};
+use crate::harness::{World, json_of, root, text};
 
 /// A router that answers with what `choose`, an expression over `pops`, says.
 fn router(choose: &str) -> String {
@@ -156,4 +156,103 @@ fn a_program_routes_a_world_that_runs() {
     let why = world.json(&["explain", "route", "--from", "berlin"]);
     assert_eq!(why["chosen"][0]["pop"], "FRA", "{why}");
     world.ok(&["route", "policy", "program"]);
+}
+
+#[test]
+fn a_module_of_webassembly_routes_as_a_program_of_its_kind_does() {
+    let world = World::none();
+    let nearest = root().join("examples/policies/nearest.wat");
+    let first = "pops[min(((p['rtt_ms'], i) for i, p in enumerate(pops) if p['healthy']), default=(0, 0))[1]]['id']";
+    let twin = write(&world.home().join("near.py"), &router(first));
+    let module = format!("wasm:{}", nearest.display());
+    let report = json_of(&world.iso(&[
+        "study",
+        "routing",
+        "--json",
+        "--cities",
+        "30",
+        "--requests",
+        "3000",
+        "--warmup",
+        "5s",
+        "--for",
+        "20s",
+        "--kill",
+        "FRA@5s",
+        "--policies",
+        "latency",
+        "--router",
+        &module,
+        "--router",
+        &twin,
+    ]));
+    let (wasm, python) = (&report["rows"][1], &report["rows"][2]);
+    assert_eq!(wasm["program"]["answers"], wasm["program"]["questions"], "{wasm}");
+    for figure in ["p50_ms", "p99_ms", "stretch", "imbalance"] {
+        assert_eq!(wasm[figure], python[figure], "{figure}");
+    }
+}
+
+#[test]
+fn a_module_of_webassembly_evicts_and_a_bad_one_is_one_clear_error() {
+    let world = World::none();
+    let fifo = format!("fifo,wasm:{}", root().join("examples/policies/fifo.wat").display());
+    let study = [
+        "study",
+        "cache",
+        "--workload",
+        "zipf:0.9:2000",
+        "--requests",
+        "5000",
+        "--size",
+        "5%",
+        "--edges",
+        "2",
+        "--shield",
+        "20%",
+    ];
+    let rows = json_of(&world.iso(&[&study[..], &["--json", "--policy", &fifo]].concat()));
+    let (ours, theirs) = (&rows["rows"][0], &rows["rows"][1]);
+    assert_eq!(
+        (&ours["edge_miss_ratio"], &ours["origin_ratio"]),
+        (&theirs["edge_miss_ratio"], &theirs["origin_ratio"])
+    );
+    let trace = world.home().join("t.csv");
+    fs::write(&trace, "time,id,size\n0,1,4\n1,2,4\n2,3,4\n3,1,4\n").unwrap();
+    let replayed =
+        world.json(&["study", "replay", "--trace", trace.to_str().unwrap(), "--policy", &fifo, "--size", "8"]);
+    assert_eq!(replayed["rows"][0]["misses"], replayed["rows"][1]["misses"]);
+
+    let bad = world.home().join("bad.wat");
+    for (text, study, said) in [
+        (
+            "(module (import \"env\" \"now\" (func)))",
+            "cache",
+            "imports env.now, and a policy is given nothing to import",
+        ),
+        ("(module)", "cache", "exports no function on_insert(i64, i64)"),
+        ("(module)", "routing", "it exports no memory"),
+        ("(module", "routing", "is no WebAssembly module"),
+    ] {
+        fs::write(&bad, text).unwrap();
+        let module = format!("wasm:{}", bad.display());
+        let args = match study {
+            "cache" => ["study", "cache", "--policy", &module],
+            _ => ["study", "routing", "--router", &module],
+        };
+        let output = world.iso(&args);
+        let stderr = text_of(&output);
+        assert!(stderr.contains(said) && stderr.lines().count() == 1, "{text}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+    }
+    fs::write(&bad, "(module (func (export \"on_insert\") (param i64 i64)) (func (export \"on_hit\") (param i64 i64)) (func (export \"evict\") (result i64) (loop br 0) i64.const 0))").unwrap();
+    let module = format!("wasm:{}", bad.display());
+    let output =
+        world.iso(&["study", "cache", "--policy", &module, "--requests", "5000", "--workload", "zipf:0.9:1000"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text_of(&output).contains("evict used up its 10000000 units of fuel"), "{}", text_of(&output));
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    text(&output.stderr)
 }

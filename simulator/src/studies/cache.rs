@@ -3,17 +3,14 @@
 //! All objects are of one byte, so that room is a number of objects. Edges share the requests by chance; what they miss is
 //! asked of a shield, where there is one.
 
-use cdn_core::eviction::EvictionPolicy;
 use rand::RngExt as _;
 use world::{stream, workload::Zipf};
 
-use crate::replay::{Replay, replay};
+use crate::replay::Replay;
 
 /// A tier of caches in front of another, or of the origin.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheStudy {
-    /// Who goes when a cache is full.
-    pub policy: EvictionPolicy,
     /// How many edges there are, at least one.
     pub edges: u32,
     /// Objects that fit into each.
@@ -51,12 +48,12 @@ impl Cached {
     }
 }
 
-/// Plays requests of `zipf` through the caches of a study.
-pub fn play(study: &CacheStudy, zipf: &Zipf) -> Cached {
+/// Plays requests of `zipf` through the caches of a study, each of which `begin` makes with so much room.
+pub fn play(study: &CacheStudy, zipf: &Zipf, begin: impl Fn(u64) -> Box<dyn Replay>) -> Cached {
     let mut rng = stream(study.seed, &["cache study"]);
     let count = study.edges.max(1) as usize;
-    let mut edges: Vec<Box<dyn Replay>> = (0..count).map(|_| replay(study.policy, study.room)).collect();
-    let mut shield = study.shield.map(|room| replay(study.policy, room));
+    let mut edges: Vec<Box<dyn Replay>> = (0..count).map(|_| begin(study.room)).collect();
+    let mut shield = study.shield.map(&begin);
     let mut cached = Cached::default();
     for nth in 0..study.warmup + study.requests {
         let object = u64::from(zipf.draw(&mut rng));
@@ -114,7 +111,10 @@ fn solve(wanted: f64, of: impl Fn(f64) -> f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use cdn_core::eviction::EvictionPolicy;
+
     use super::*;
+    use crate::replay::replay;
 
     #[test]
     fn closed_forms_fill_the_cache_and_lru_is_the_better_one() {
@@ -132,17 +132,10 @@ mod tests {
     #[test]
     fn what_a_shield_has_the_origin_is_not_asked_for() {
         let zipf = Zipf::new(1000, 0.8);
-        let study = CacheStudy {
-            policy: EvictionPolicy::Lru,
-            edges: 4,
-            room: 20,
-            shield: Some(1000),
-            warmup: 50_000,
-            requests: 20_000,
-            seed: 1,
-        };
-        let with = play(&study, &zipf);
-        let without = play(&CacheStudy { shield: None, ..study }, &zipf);
+        let study = CacheStudy { edges: 4, room: 20, shield: Some(1000), warmup: 50_000, requests: 20_000, seed: 1 };
+        let lru = |room| replay(EvictionPolicy::Lru, room);
+        let with = play(&study, &zipf, lru);
+        let without = play(&CacheStudy { shield: None, ..study }, &zipf, lru);
         assert_eq!(with.edge_misses, without.edge_misses);
         assert_eq!(without.origin, without.edge_misses);
         // The shield has room for all objects, and has seen nearly all.

@@ -9,9 +9,11 @@ use world::{scenario::Paths, workload::Zipf};
 
 use super::{
     Prepared,
+    evictor::Evictor,
     ground::{Figure, each},
     page, policies_of,
     routing::create,
+    sound,
 };
 use crate::{
     args::{CacheStudyArgs, Cli},
@@ -38,7 +40,7 @@ struct Report {
 /// One policy and size over all seeds.
 #[derive(Debug, Serialize)]
 struct Row {
-    policy: &'static str,
+    policy: String,
     size: u64,
     shield: Option<u64>,
     edge_miss_ratio: Figure,
@@ -54,10 +56,10 @@ struct Row {
 
 /// One policy and size with one seed.
 #[derive(Debug, Serialize)]
-struct Line {
+struct Line<'a> {
     version: &'static str,
     seed: u64,
-    policy: &'static str,
+    policy: &'a str,
     objects: u32,
     exponent: f64,
     edges: u32,
@@ -72,7 +74,7 @@ struct Line {
 pub(super) struct Caches {
     objects: u32,
     exponent: f64,
-    jobs: Vec<CacheStudy>,
+    jobs: Vec<(Evictor, CacheStudy)>,
 }
 
 impl Caches {
@@ -91,18 +93,24 @@ impl Caches {
             return Err(VerbError::Usage(format!("--{name} 0: one at least")));
         }
         let mut jobs = Vec::new();
-        for &policy in &policies {
+        for policy in &policies {
             for &size in &sizes {
                 for &shield in &shields {
-                    jobs.extend((0..u64::from(args.seeds)).map(|nth| CacheStudy {
-                        policy,
-                        edges: args.edges,
-                        room: size,
-                        shield,
-                        // Enough to fill every cache, in the mean, several times over.
-                        warmup: args.warmup.unwrap_or_else(|| args.requests.max(4 * size * u64::from(args.edges))),
-                        requests: args.requests,
-                        seed: args.seed.wrapping_add(nth),
+                    jobs.extend((0..u64::from(args.seeds)).map(|nth| {
+                        (
+                            policy.clone(),
+                            CacheStudy {
+                                edges: args.edges,
+                                room: size,
+                                shield,
+                                // Enough to fill every cache, in the mean, several times over.
+                                warmup: args
+                                    .warmup
+                                    .unwrap_or_else(|| args.requests.max(4 * size * u64::from(args.edges))),
+                                requests: args.requests,
+                                seed: args.seed.wrapping_add(nth),
+                            },
+                        )
                     }));
                 }
             }
@@ -110,17 +118,20 @@ impl Caches {
         Ok(Self { objects, exponent, jobs })
     }
 
-    fn play(&self, threads: Option<usize>, zipf: &Zipf) -> Vec<Cached> {
-        each(threads, &self.jobs, |study| play(study, zipf))
+    fn play(&self, threads: Option<usize>, zipf: &Zipf) -> Result<Vec<Cached>, VerbError> {
+        let cached = each(threads, &self.jobs, |(policy, study)| play(study, zipf, |room| policy.begin(room)));
+        let policies: Vec<Evictor> = self.jobs.iter().map(|(policy, _)| policy.clone()).collect();
+        sound(&policies)?;
+        Ok(cached)
     }
 
     fn write_csv(&self, out: impl Write, outcomes: &[Cached]) -> Result<(), VerbError> {
         let mut writer = csv::Writer::from_writer(out);
-        for (study, cached) in self.jobs.iter().zip(outcomes) {
+        for ((policy, study), cached) in self.jobs.iter().zip(outcomes) {
             let line = Line {
                 version: env!("CARGO_PKG_VERSION"),
                 seed: study.seed,
-                policy: study.policy.as_str(),
+                policy: policy.as_str(),
                 objects: self.objects,
                 exponent: self.exponent,
                 edges: study.edges,
@@ -138,7 +149,7 @@ impl Caches {
 
 impl Prepared for Caches {
     fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &self.play(Some(1), &Zipf::new(self.objects, self.exponent)))
+        self.write_csv(out, &self.play(Some(1), &Zipf::new(self.objects, self.exponent))?)
     }
 }
 
@@ -147,18 +158,18 @@ pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
     let csv = args.csv.as_deref().map(create).transpose()?;
     let html = args.html.as_deref().map(create).transpose()?;
     let zipf = Zipf::new(caches.objects, caches.exponent);
-    let outcomes = caches.play(args.threads, &zipf);
+    let outcomes = caches.play(args.threads, &zipf)?;
     if let Some(file) = csv {
         caches.write_csv(file, &outcomes)?;
     }
     let shares: Vec<f64> = zipf.shares().collect();
     let seeds = args.seeds as usize;
     let rows = caches.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(studies, outcomes)| {
-        let study = studies.first()?;
+        let (policy, study) = studies.first()?;
         let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
-        let expected = expected(&shares, study);
+        let expected = expected(&shares, policy, study);
         Some(Row {
-            policy: study.policy.as_str(),
+            policy: policy.as_str().to_owned(),
             size: study.room,
             shield: study.shield,
             edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
@@ -197,7 +208,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     let of_row = |row: &Row| {
         vec![
-            row.policy.to_owned(),
+            row.policy.clone(),
             row.size.to_string(),
             row.shield.map_or_else(|| "off".to_owned(), |room| room.to_string()),
             row.edge_miss_ratio.text(4),
@@ -211,10 +222,10 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
 }
 
 /// The hit ratios of edge and shield by the closed forms, where there are any for the policy.
-fn expected(shares: &[f64], study: &CacheStudy) -> Option<(f64, Option<f64>)> {
-    let there: fn(&[f64], f64) -> Vec<f64> = match study.policy {
-        EvictionPolicy::Lru => che,
-        EvictionPolicy::Fifo | EvictionPolicy::Random => fifo,
+fn expected(shares: &[f64], policy: &Evictor, study: &CacheStudy) -> Option<(f64, Option<f64>)> {
+    let there: fn(&[f64], f64) -> Vec<f64> = match policy {
+        Evictor::Own(EvictionPolicy::Lru) => che,
+        Evictor::Own(EvictionPolicy::Fifo | EvictionPolicy::Random) => fifo,
         _ => return None,
     };
     let at_edge = there(shares, study.room as f64);

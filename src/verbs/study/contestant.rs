@@ -7,8 +7,10 @@ use simulator::studies::routing::{Ground, Routed, RoutingStudy, Scheme, play, pl
 
 use super::routing::schemes_of;
 use crate::{
-    policy_program::{Consulted, Outcomes, Rations},
+    cluster::WasmRations,
+    policy_program::{Consulted, Outcomes, Rations, wasm_of},
     talk::VerbError,
+    wasm::WasmModule,
 };
 
 /// Before the command line of a program.
@@ -83,12 +85,21 @@ pub(super) fn contestants_of(names: &[String], routers: &[String]) -> Result<Vec
             Some(line) if line.trim().is_empty() => {
                 return Err(VerbError::Usage(format!("{name:?} names no program; write {PROGRAM}'python3 router.py'")));
             }
-            Some(_) => add(Contestant::Program(name.trim().to_owned())),
+            Some(line) => add(program(line)?),
             None => schemes_of(std::slice::from_ref(name))?.into_iter().map(Contestant::Scheme).for_each(&mut add),
         }
     }
-    routers.iter().map(|line| Contestant::Program(format!("{PROGRAM}{line}"))).for_each(add);
+    routers.iter().try_for_each(|line| program(line).map(&mut add))?;
     Ok(contestants)
+}
+
+/// A program. A module of WebAssembly is looked at before the work begins.
+fn program(line: &str) -> Result<Contestant, VerbError> {
+    if let Some(file) = wasm_of(line, None) {
+        let checked = WasmModule::read(&file, WasmRations::default()).and_then(|module| module.check_router());
+        checked.map_err(VerbError::Usage)?;
+    }
+    Ok(Contestant::Program(format!("{PROGRAM}{line}")))
 }
 
 #[cfg(test)]

@@ -88,7 +88,6 @@ fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
     close("the formula at the shield", shield_hits, 0.334, 0.01);
 
     let study = CacheStudy {
-        policy: EvictionPolicy::Lru,
         edges: EDGES,
         room: edge_room.into(),
         shield: Some(shield_room.into()),
@@ -96,7 +95,7 @@ fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
         requests: 1_000_000,
         seed: 1,
     };
-    let measured = play(&study, &zipf);
+    let measured = play(&study, &zipf, |room| replay(EvictionPolicy::Lru, room));
     close("hits at the edges", 1.0 - measured.edge_miss_ratio(), edge_hits, 0.005);
     close("hits at the shield", measured.shield_hit_ratio(), shield_hits, 0.01);
 }
