@@ -246,7 +246,7 @@ mod tests {
             ),
             ("[router]\npolicy = \"program\"\n", "router.policy: there is no program; [router] program = "),
             ("[router]\nprogram = \" \"\n", "router.program: it is empty"),
-            ("[router]\nprogram = \"x\"\nprogram_deadline = \"1h\"\n", "router.program_deadline: 1h is not between"),
+            ("[router]\nprogram = \"x\"\nprogram_deadline = \"1h\"\n", "router.program_deadline: 60m is not between"),
             ("[router.bias]\nFRB = 1\n", "router.bias.FRB: this world has no PoP \"FRB\"; did you mean `FRA`?"),
             ("[router.bias]\nFRA = 100\n", "router.bias.FRA: a bias is between -99 and 99"),
             ("[router.weights]\nFRA = -1\n", "router.weights.FRA: a weight is 0 or more"),

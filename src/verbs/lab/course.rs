@@ -167,7 +167,7 @@ mod tests {
         assert!(course.files.iter().all(|name| dir.path().join(name).exists()));
         let lab = dir.path().join("lab.toml");
         for (from, to, why) in
-            [("FRA@30s", "QQQ@30s", "QQQ"), ("times = 1.3", "times = 0.3", "surge"), ("seed", "sed", "sed")]
+            [("FRA@30s", "QQQ@30s", "QQQ"), ("times = 1.3", "times = 0.3", "surge"), ("\nseed = ", "\nsed = ", "sed")]
         {
             std::fs::write(&lab, LABS[0].files[2].1.replacen(from, to, 1)).unwrap();
             let said = Course::read(dir.path()).expect_err(to).to_string();
