@@ -29,6 +29,9 @@ use crate::control::Control;
 /// not late.
 const START_PATIENCE: u32 = 10;
 
+/// When a program is asked first, where it is not asked more often.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// How often a router's thread looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -234,7 +237,8 @@ pub(crate) fn spawn(control: Arc<Control>, program: Program, stop: CancellationT
     let follow = move || {
         let interval = program.options.interval;
         let mut consultation = Consultation::new(program, Arc::clone(&control.counters));
-        let mut next = control.now();
+        // Not before probes have come back: whoever asks about health sooner learns that nobody is known to live.
+        let mut next = control.now() + interval.min(FIRST);
         while !stop.is_cancelled() {
             let now = control.now();
             if now < next {

@@ -382,7 +382,8 @@ impl<'a> Router<'a> {
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let due = planner.poll_timeout();
         Self {
-            program: program.map(|program| (program, Instant::ZERO)),
+            // Not before probes have come back: whoever asks about health sooner learns that nobody is known to live.
+            program: program.map(|program| (program, Instant::ZERO + study.program_interval)),
             learns,
             planner,
             snapshot,
