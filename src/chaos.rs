@@ -26,7 +26,12 @@ use std::{
 use world::Judgement;
 
 use self::{agree::Outcome, live::Where, text::Screen};
-pub(crate) use self::{drill::drill, html::STYLE, report::escaped, svg::COLOURS};
+pub(crate) use self::{
+    drill::drill,
+    html::STYLE,
+    report::escaped,
+    svg::{COLOURS, DASHES},
+};
 use crate::{
     args::{ChaosRunArgs, ChaosVerb, Cli},
     parallel::Room,

@@ -18,6 +18,7 @@ mod links;
 mod load;
 mod node;
 mod parallel;
+mod picture;
 mod policy_program;
 mod ports;
 mod private_key;

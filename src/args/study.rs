@@ -1,9 +1,13 @@
 //! What was typed about studies.
 
+mod plot;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use self::plot::PLOT_EXAMPLES;
+pub(crate) use self::plot::{AxisName, PlotArgs};
 use crate::quantity::{ByteCount, Share, Span};
 
 const ROUTING_EXAMPLES: &str = "\
@@ -74,6 +78,9 @@ pub(crate) enum StudyVerb {
     Run(SweepArgs),
     /// Put the shards of a plan together.
     Merge(MergeArgs),
+    /// Draw rows: curves with 95 % intervals over seeds, as SVG or PNG.
+    #[command(after_help = PLOT_EXAMPLES)]
+    Plot(PlotArgs),
     /// Replay a trace of requests through caches, one per policy and size, and count what they miss.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),

@@ -10,7 +10,8 @@ use super::report::escaped;
 /// Okabe and Ito's colours, darkest contrasts first.
 pub(crate) const COLOURS: [&str; 8] =
     ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442"];
-const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
+/// Strokes that differ where colours do not.
+pub(crate) const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 210.0;

@@ -6,7 +6,9 @@ mod evictor;
 mod failover;
 mod ground;
 mod page;
+mod plot;
 mod routing;
+mod rows;
 mod sites;
 mod sweep;
 
@@ -48,6 +50,7 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
         StudyVerb::Cache(args) => cache::run(cli, args),
         StudyVerb::Run(args) => sweep::run(cli, args),
         StudyVerb::Merge(args) => sweep::merge(cli, args),
+        StudyVerb::Plot(args) => plot::run(cli, args),
         StudyVerb::Replay(args) => replay_trace(cli, args),
     }
 }

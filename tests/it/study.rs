@@ -252,3 +252,43 @@ fn a_sweep_comes_to_the_same_rows_in_one_piece_in_parts_and_after_a_stop() {
     let some = world.json(&["study", "merge", one, two, three, "--out", &merged, "--allow-missing"]);
     assert_eq!((some["runs"].as_u64(), some["missing"].as_u64()), (Some(6), Some(3)));
 }
+
+#[test]
+fn rows_are_drawn_as_a_plan_or_the_command_line_says() {
+    let world = World::none();
+    let path = |name: &str| world.home().join(name).to_str().unwrap().to_owned();
+    let (plan, rows, svg, png) = (path("plan.toml"), path("rows.csv"), path("picture.svg"), path("picture.png"));
+    let written = "study = \"cache\"\n[set]\nworkload = \"zipf:0.9:1000\"\nrequests = 2000\nseeds = 3\n\
+                [sweep]\nsize = [\"1%\", \"5%\", \"20%\"]\npolicy = [[\"lru\", \"sieve\"]]\n\
+                [plot]\nx = \"size\"\ny = \"edge_misses/requests\"\nby = \"policy\"\nlog = [\"x\"]\n\
+                title = \"Misses < all\"\nwhere = { edges = 1 }\n";
+    std::fs::write(&plan, written).unwrap();
+    world.ok(&["study", "run", &plan, "--out", &rows]);
+
+    let report = world.json(&["study", "plot", &plan, "--rows", &rows, "--out", &svg]);
+    let curves = report["curves"].as_array().unwrap();
+    assert_eq!((report["rows"].as_u64(), curves.len(), curves[0]["points"].as_u64()), (Some(18), 2, Some(3)));
+    let drawn = std::fs::read_to_string(&svg).unwrap();
+    assert!(drawn.contains("<title>Misses &lt; all</title>") && drawn.contains("Means of 3 seeds"), "{drawn}");
+    assert_eq!((drawn.matches("<polyline").count(), drawn.matches("<polygon class=\"interval\"").count()), (2, 2));
+
+    let typed =
+        ["study", "plot", &rows, "--x", "policy", "--y", "edge_misses", "--where", "size=10,50", "--by", "size"];
+    assert!(world.ok(&[&typed[..], &["--out", &png]].concat()).starts_with("12 rows, 2 curves of 4 points"));
+    assert!(std::fs::read(&png).unwrap().starts_with(b"\x89PNG"));
+
+    for (args, says) in [
+        (&["--x", "sise", "--y", "requests"][..], "rows.csv: no column \"sise\"; did you mean `size`?"),
+        (&["--x", "size", "--y", "edge_misses"], "they differ in policy"),
+        (
+            &["--x", "size", "--y", "edge_misses", "--where", "policy=fifo"],
+            "no row has policy=fifo; there are lru, sieve",
+        ),
+        (&["--x", "size"], "--x and --y"),
+    ] {
+        let output = world.iso(&[&["study", "plot", &rows, "--out", &svg], args].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}

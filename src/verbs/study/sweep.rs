@@ -16,7 +16,9 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::{Prepared, cache::Caches, failover::Failover, ground::each_in_order, routing::BakeOff, sites::Sites};
+use super::{
+    Prepared, cache::Caches, failover::Failover, ground::each_in_order, plot::PlotTable, routing::BakeOff, sites::Sites,
+};
 use crate::{
     args::{Cli, MergeArgs, StudyVerb, SweepArgs, study_of},
     diagnose::{KeyError, Source, nearest_or_all, read_source, refused},
@@ -32,12 +34,14 @@ const NOT_IN_PLANS: [&str; 4] = ["csv", "html", "threads", "json"];
 /// A plan as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PlanFile {
+pub(super) struct PlanFile {
     study: String,
     #[serde(default)]
     set: toml::Table,
     #[serde(default)]
     sweep: toml::Table,
+    /// How `iso study plot` draws the rows.
+    pub(super) plot: Option<PlotTable>,
 }
 
 /// A plan that is checked.
@@ -141,7 +145,7 @@ fn prepared(verb: &StudyVerb) -> Result<Box<dyn Prepared + '_>, VerbError> {
         StudyVerb::Sites(args) => Box::new(Sites::of(args)?),
         StudyVerb::Failover(args) => Box::new(Failover::of(args)?),
         StudyVerb::Cache(args) => Box::new(Caches::of(args)?),
-        StudyVerb::Run(_) | StudyVerb::Merge(_) | StudyVerb::Replay(_) => {
+        StudyVerb::Run(_) | StudyVerb::Merge(_) | StudyVerb::Plot(_) | StudyVerb::Replay(_) => {
             return Err(VerbError::Usage(format!("a plan's study is one of {}", STUDIES.join(", "))));
         }
     })
