@@ -6,10 +6,10 @@ use std::{
     num::NonZero,
     sync::{
         Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
         mpsc,
     },
-    thread,
+    thread::{self, Scope},
 };
 
 /// Memory that runs may take together, in bytes, where nobody says how much.
@@ -20,8 +20,55 @@ pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// Threads that have found nothing more to do, while others of their kind are still at work: they help with what is parallel
+/// within that work. Whoever comes last and has most to do would otherwise do it alone.
+static IDLE: AtomicI64 = AtomicI64::new(0);
+
+/// Takes one of the idle threads, if there is one.
+fn take_idle() -> bool {
+    IDLE.try_update(Ordering::Relaxed, Ordering::Relaxed, |idle| (idle > 0).then(|| idle - 1)).is_ok()
+}
+
+/// What is to be done, and what of it is begun.
+struct Crew<W> {
+    count: u64,
+    next: AtomicU64,
+    /// Of its threads, those that have become idle.
+    idle: AtomicI64,
+    work: W,
+}
+
+impl<W> Crew<W> {
+    /// Works until there is nothing more to begin, or nobody listens any more; where others are idle, they are called.
+    fn labour<'scope, 'env, T: Send + 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        sender: &mpsc::Sender<(u64, T)>,
+    ) where
+        W: Fn(u64) -> T + Sync,
+    {
+        loop {
+            let nth = self.next.fetch_add(1, Ordering::Relaxed);
+            if nth >= self.count {
+                return;
+            }
+            if nth + 1 < self.count && take_idle() {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    self.labour(scope, &sender);
+                    IDLE.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            if sender.send((nth, (self.work)(nth))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Does `work` for each number below `count` on `threads` threads, and hands what comes out to `take`, in the order of
-/// the numbers, as soon as everything before it is there.
+/// the numbers, as soon as everything before it is there. Within such work there may be more of it: that begins with the
+/// threads that it asks for, and gets those that have become idle around it.
 ///
 /// # Errors
 /// That of `take`; then no more work is begun.
@@ -31,20 +78,16 @@ pub(crate) fn in_order<T: Send, E>(
     work: impl Fn(u64) -> T + Sync,
     mut take: impl FnMut(u64, T) -> Result<(), E>,
 ) -> Result<(), E> {
-    let next = AtomicU64::new(0);
     let threads = u64::try_from(threads).unwrap_or(u64::MAX).clamp(1, count.max(1));
-    thread::scope(|scope| {
+    let crew = Crew { count, next: AtomicU64::new(0), idle: AtomicI64::new(0), work };
+    let outcome = thread::scope(|scope| {
         let (sender, done) = mpsc::channel();
         for _ in 0..threads {
-            let (sender, next, work) = (sender.clone(), &next, &work);
+            let (sender, crew) = (sender.clone(), &crew);
             scope.spawn(move || {
-                loop {
-                    let nth = next.fetch_add(1, Ordering::Relaxed);
-                    // Nobody listens any more where one could not be taken.
-                    if nth >= count || sender.send((nth, work(nth))).is_err() {
-                        return;
-                    }
-                }
+                crew.labour(scope, &sender);
+                crew.idle.fetch_add(1, Ordering::Relaxed);
+                IDLE.fetch_add(1, Ordering::Relaxed);
             });
         }
         drop(sender);
@@ -57,7 +100,10 @@ pub(crate) fn in_order<T: Send, E>(
             }
         }
         Ok(())
-    })
+    });
+    // They are gone.
+    IDLE.fetch_sub(crew.idle.into_inner(), Ordering::Relaxed);
+    outcome
 }
 
 /// Memory that runs share: one that finds too little waits until another has ended.
@@ -136,6 +182,36 @@ mod tests {
         let outcome = in_order(1_000_000, 1, work, |nth, _| if nth == 3 { Err("full") } else { Ok(()) });
         assert_eq!(outcome, Err("full"));
         assert!(begun.load(Ordering::Relaxed) < 1_000_000);
+    }
+
+    #[test]
+    fn whoever_has_nothing_to_do_helps_with_what_is_left() {
+        let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
+        let inner = |_| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Until somebody is idle, who is called by the next, or has come.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(2);
+            while IDLE.load(Ordering::Relaxed) <= 0
+                && most.load(Ordering::SeqCst) < 2
+                && std::time::Instant::now() < deadline
+            {
+                thread::yield_now();
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        };
+        // The first is done at once; the second has much to do, and begins alone.
+        let outer = |nth| {
+            if nth == 1 {
+                let mut order = Vec::new();
+                let Ok(()) = in_order(8, 1, inner, |nth, ()| {
+                    order.push(nth);
+                    Ok::<(), std::convert::Infallible>(())
+                });
+                assert_eq!(order, (0..8).collect::<Vec<u64>>());
+            }
+        };
+        assert_eq!(in_order(2, 2, outer, |_, ()| Ok::<(), ()>(())), Ok(()));
+        assert_eq!(most.load(Ordering::SeqCst), 2);
     }
 
     #[test]
