@@ -23,8 +23,8 @@ pub(crate) use self::{
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
     study::{
-        AxisName, CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, PlotArgs, ReplayArgs, RoutingArgs, SitesArgs,
-        StudyVerb, SweepArgs, Switch,
+        AxisName, CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, PlotArgs, ReplayArgs, RoutingArgs, RowOf,
+        SitesArgs, StudyVerb, SweepArgs, Switch,
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };

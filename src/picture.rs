@@ -277,15 +277,17 @@ impl Picture {
                 Some((end, _)) => format!("{}…", series.name.get(..end).unwrap_or_default()),
                 None => series.name.clone(),
             };
-            let _ = writeln!(
-                svg,
-                "<g><title>{}</title><line x1=\"{x:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{}\" {}/>",
-                escaped(&series.name),
-                x + LEGEND_SAMPLE - 8.0,
-                colour(series.style),
-                pen(series)
-            );
-            if !series.is_expected {
+            let _ = writeln!(svg, "<g><title>{}</title>", escaped(&series.name));
+            if self.x.names.is_empty() {
+                let _ = writeln!(
+                    svg,
+                    "<line x1=\"{x:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{}\" {}/>",
+                    x + LEGEND_SAMPLE - 8.0,
+                    colour(series.style),
+                    pen(series)
+                );
+            }
+            if !series.is_expected || !self.x.names.is_empty() {
                 let _ = writeln!(svg, "{}</path>", marker(series, x + LEGEND_SAMPLE / 2.0 - 4.0, y));
             }
             let _ = writeln!(
@@ -324,11 +326,13 @@ fn marker(series: &Series, x: f64, y: f64) -> String {
         4 => "m0 4.6l4.4-7.6h-8.8z",
         _ => "m-4-4l8 8m0-8l-8 8",
     };
-    let (colour, is_cross) = (colour(series.style), series.style % 6 == 5);
-    let (fill, edge) = if is_cross { ("none", colour) } else { (colour, "#fff") };
+    let colour = colour(series.style);
+    // What is expected is hollow.
+    let is_hollow = series.style % 6 == 5 || series.is_expected;
+    let (fill, edge) = if is_hollow { ("none", colour) } else { (colour, "#fff") };
     format!(
         "<path d=\"M{x:.1} {y:.1}{shape}\" fill=\"{fill}\" stroke=\"{edge}\" stroke-width=\"{}\">",
-        if is_cross { 1.8 } else { 0.8 }
+        if is_hollow { 1.8 } else { 0.8 }
     )
 }
 

@@ -26,7 +26,8 @@ Examples:
 
 const FAILOVER_EXAMPLES: &str = "\
 Examples:
-  iso study failover                                   FRA dies: DNS and anycast, three TTLs
+  iso study failover                                   FRA dies: DNS, anycast and both, three TTLs
+  iso study failover --probe-interval 10s --retry-interval 10s --down-after 1,3   probes that take their time
   iso study failover --kill IAD --ttl 20s,60s,5m --stretch 9%@5m
   iso study failover --probe-interval 500ms,1s,5s --seeds 20 --csv failover.csv";
 
@@ -194,12 +195,13 @@ pub(crate) struct FailoverArgs {
     /// The PoP that falls silent.
     #[arg(long, value_name = "POP", default_value = "FRA")]
     pub(crate) kill: String,
-    /// Routing policies, comma separated: latency stands for DNS, anycast for routes.
+    /// Routing policies, comma separated: latency stands for DNS, anycast for routes, hybrid for both: answers by latency, and
+    /// a prefix below that all PoPs announce.
     #[arg(
         long,
         value_name = "POLICIES",
         value_delimiter = ',',
-        default_values_t = ["latency", "anycast"].map(str::to_owned)
+        default_values_t = ["latency", "anycast", "hybrid"].map(str::to_owned)
     )]
     pub(crate) policies: Vec<String>,
     /// How long resolvers may keep an answer, comma separated.
@@ -208,6 +210,12 @@ pub(crate) struct FailoverArgs {
     /// Time between two probes of an edge, comma separated.
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_value = "1s")]
     pub(crate) probe_interval: Vec<Span>,
+    /// Probes in a row that must fail before an edge counts as down, comma separated.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "14")]
+    pub(crate) down_after: Vec<u32>,
+    /// Time between two probes once one has failed.
+    #[arg(long, value_name = "DURATION", default_value = "60ms")]
+    pub(crate) retry_interval: Span,
     /// Addresses per answer, each in another PoP.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) answers: usize,
@@ -220,6 +228,15 @@ pub(crate) struct FailoverArgs {
     /// Requests per second.
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) rps: u64,
+    /// What a row of --csv is about: a run, or each second after the death.
+    #[arg(long, value_enum, default_value_t = RowOf::Run)]
+    pub(crate) rows: RowOf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowOf {
+    Run,
+    Second,
 }
 
 #[derive(Debug, Args)]

@@ -53,7 +53,7 @@ impl Scale {
             (first..=last).flat_map(|decade| parts.iter().map(move |part| part * 10f64.powi(decade))).collect();
         // A little room, for what a power of ten rounds to.
         let from = all.iter().rposition(|tick| *tick <= low * 1.000_001).unwrap_or(0);
-        let to = all.iter().position(|tick| *tick >= high * 0.999_999).unwrap_or(all.len().saturating_sub(1));
+        let to = all.iter().position(|tick| *tick >= high * 0.999_999).unwrap_or_else(|| all.len().saturating_sub(1));
         let mut ticks = all.get(from..=to.max(from)).unwrap_or_default().to_vec();
         let (low, mut high) = (ticks.first().copied().unwrap_or(low), ticks.last().copied().unwrap_or(high));
         if high <= low {

@@ -116,6 +116,9 @@ fn a_bake_off_compares_policies_and_draws_where_their_clients_go() {
     assert!(of("origin-only").get("harmed").is_none());
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.matches("<circle").count() >= 5 * 30 && !page.contains("http"), "{} bytes", page.len());
+    // Before the death and after it; latency by percentile, and who is still sent there.
+    assert_eq!(page.matches("<figcaption class=\"dim\">before FRA dies</figcaption>").count(), 4 * 2);
+    assert_eq!(page.matches("class=\"curves\"").count(), 2);
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn caches_and_failovers_come_out_as_closed_forms_say() {
     ];
     let report = world.json(&failover);
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
     for row in rows {
         let (got, expected) = (&row["stale_s"]["mean"], &row["expected_stale_s"]["mean"]);
         assert!((got.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 3.0, "{row}");

@@ -10,6 +10,7 @@
 //! waiting for too long.
 
 mod crowds;
+mod outcome;
 
 use std::{
     cmp::Reverse,
@@ -23,17 +24,21 @@ use cdn_core::{
     Instant, NodeId, PopCode, Role,
     geo::{GeoMap, GeoPrefix},
     health::ProbeError,
-    routing::{EdgeSite, Host, Planner, PolicyKind, Pop, Probe, ProgramOptions, RoutingOptions, Snapshot, Told},
+    routing::{
+        EdgeSite, Host, Planner, Policy, PolicyKind, Pop, Probe, ProgramOptions, RoutingOptions, Snapshot, Told,
+    },
 };
-use hdrhistogram::Histogram;
 use ipnet::{IpNet, Ipv4Net};
 use rand::{RngExt as _, distr::weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use world::{Place, World, client::RaceOptions, stream};
 
-use self::crowds::Queues;
-pub use self::crowds::{Capacities, Surge};
+use self::{crowds::Queues, outcome::histogram};
+pub use self::{
+    crowds::{Capacities, Surge},
+    outcome::{CityTally, Routed},
+};
 use super::paths::Paths;
 use crate::routers::geo_place;
 
@@ -49,6 +54,10 @@ const SHARED: u32 = u32::MAX;
 pub enum Scheme {
     /// A policy of the router.
     Policy(PolicyKind),
+    /// DNS and routes: answers by latency, each PoP with a prefix of its own, and below them a prefix that all announce. Who
+    /// still has the address of a PoP that is gone comes out at another as soon as the routes have converged (Zhu et al., IMC
+    /// 2022).
+    Hybrid,
     /// Nobody: every client goes to the origin.
     OriginOnly,
 }
@@ -58,6 +67,7 @@ impl Scheme {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy(policy) => policy.as_str(),
+            Self::Hybrid => "hybrid",
             Self::OriginOnly => "origin-only",
         }
     }
@@ -147,93 +157,6 @@ impl RoutingStudy {
             measure_interval: viewer.measure_interval,
             seed: 0,
         }
-    }
-}
-
-/// What came out for one scheme.
-#[derive(Clone, Debug)]
-pub struct Routed {
-    /// Of requests that were answered, in microseconds.
-    pub latency_us: Histogram<u64>,
-    /// Requests.
-    pub requests: u64,
-    /// Requests that nobody answered.
-    pub lost: u64,
-    /// Requests that met a silent edge, answered or lost.
-    pub harmed: u64,
-    /// Requests that went to the edge with the client's shortest base round trip.
-    pub on_best: u64,
-    /// The sum of base round trips over the sum of the best ones.
-    pub stretch: f64,
-    /// What requests would have taken in the mean, in milliseconds, had each gone to its best edge and nobody waited there.
-    pub ideal_ms: f64,
-    /// Requests that a PoP turned away, because it had too many. They are lost.
-    pub turned_away: u64,
-    /// For how long PoPs got more requests than they can bear, all of them together.
-    pub overload: Duration,
-    /// Questions that reached the router.
-    pub questions: u64,
-    /// City by city.
-    pub cities: Vec<CityTally>,
-    /// Requests by PoP; of the origin alone where nobody chooses.
-    pub by_site: Vec<u64>,
-    /// From the death of the PoP until the router knew it.
-    pub detected: Option<Duration>,
-    /// From the death of the PoP until the last request that met silence.
-    pub back: Option<Duration>,
-    /// For each second after the death the share of requests whose first address was that of the dead PoP.
-    pub stale_by_second: Vec<f64>,
-}
-
-/// What the clients of one city saw.
-#[derive(Clone, Debug, Default)]
-pub struct CityTally {
-    /// Requests that were answered.
-    pub answered: u64,
-    /// Requests that nobody answered.
-    pub lost: u64,
-    /// The sum of their times, in milliseconds.
-    pub sum_ms: f64,
-    /// Requests by PoP, as far as any went there.
-    pub by_site: BTreeMap<u16, u64>,
-}
-
-impl CityTally {
-    /// The mean, in milliseconds.
-    pub fn mean_ms(&self) -> Option<f64> {
-        (self.answered > 0).then(|| self.sum_ms / self.answered as f64)
-    }
-
-    /// The site that most went to.
-    pub fn site(&self) -> Option<u16> {
-        self.by_site.iter().max_by_key(|(site, count)| (**count, Reverse(**site))).map(|(site, _)| *site)
-    }
-}
-
-impl Routed {
-    /// A quantile of the latency, in milliseconds.
-    pub fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.latency_us.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
-    /// How many times the mean the busiest PoP has.
-    pub fn imbalance(&self) -> f64 {
-        let (most, sum) = (self.by_site.iter().max().copied().unwrap_or(0), self.by_site.iter().sum::<u64>());
-        if sum == 0 { 0.0 } else { most as f64 * self.by_site.len() as f64 / sum as f64 }
-    }
-
-    /// For how long, in the mean, clients of the dead PoP were still sent there: the area under the curve of
-    /// [`stale_by_second`](Self::stale_by_second) over its height in the first second. None where nothing died.
-    pub fn stale_span(&self) -> Option<Duration> {
-        let at_first = self.stale_by_second.first().filter(|share| **share > 0.0)?;
-        Some(Duration::from_secs_f64(self.stale_by_second.iter().sum::<f64>() / at_first))
-    }
-
-    /// The city with the highest mean of those where at least `least` requests were answered, by its position.
-    pub fn worst_city(&self, least: u64) -> Option<usize> {
-        let busy = self.cities.iter().enumerate().filter(|(_, city)| city.answered >= least);
-        let means = busy.filter_map(|(at, city)| Some((at, city.mean_ms()?)));
-        means.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(at, _)| at)
     }
 }
 
@@ -329,6 +252,9 @@ struct Run<'a> {
     study: &'a RoutingStudy,
     ground: &'a Ground,
     router: Option<Router<'a>>,
+    /// The prefix that all announce but the PoP that is to die, where there is one, and how its routes converge.
+    covering: Option<Router<'a>>,
+    anycast: Option<Arc<dyn Policy>>,
     resolvers: BTreeMap<(u32, bool), Resolver>,
     shared_address: Ipv4Addr,
     /// When the PoP dies, and which.
@@ -417,6 +343,60 @@ impl<'a> Router<'a> {
         }
         self.due = self.planner.poll_timeout();
     }
+
+    /// Probes and snapshots up to `now`; `rtts` are those of probes, and `is_silent` says which site answers none that would
+    /// be over at a time, `arrived` how many requests a site has had. When an edge was first found ill.
+    fn advance(
+        &mut self,
+        now: Instant,
+        rtts: &[Duration],
+        is_silent: impl Fn(u16, Instant) -> bool,
+        arrived: impl Fn(u16) -> Option<u64>,
+        program_interval: Duration,
+    ) -> Option<Instant> {
+        let mut found = None;
+        while self.next_at() <= now {
+            let at = self.next_at();
+            while let Some(&Reverse((over, serial))) = self.probes.peek()
+                && over <= at
+            {
+                self.probes.pop();
+                if let Some((probe, outcome)) = self.outcomes.remove(&serial) {
+                    self.planner.handle_probe(over, probe, outcome);
+                    // What an edge has served it says in its answers to probes.
+                    if let Some(total) = outcome.ok().and(arrived(site_of(*probe.address.ip()))) {
+                        self.planner.handle_requests(over, probe.edge, total);
+                    }
+                }
+            }
+            while let Some(probe) = self.planner.poll_probe(at) {
+                let site = site_of(*probe.address.ip());
+                let timeout = self.planner.options().probe.timeout;
+                let rtt = rtts.get(usize::from(site)).copied().unwrap_or_default();
+                let is_lost = is_silent(site, at + rtt) || rtt > timeout;
+                let (took, outcome) = if is_lost { (timeout, Err(ProbeError::TimedOut)) } else { (rtt, Ok(rtt)) };
+                self.serial += 1;
+                self.probes.push(Reverse((at + took, self.serial)));
+                self.outcomes.insert(self.serial, (probe, outcome));
+            }
+            let changes = self.planner.poll_changes();
+            if found.is_none() && changes.iter().any(|(_, change)| !change.to.is_healthy()) {
+                found = Some(at);
+            }
+            self.settle(at);
+            if self.program.is_some() {
+                self.consult(at, program_interval);
+                self.settle(at);
+            }
+        }
+        found
+    }
+
+    /// Where a network is sent, the first of several.
+    fn first(&self, network: Ipv4Addr) -> Option<u16> {
+        let (answer, _) = self.snapshot.answer(0, IpAddr::V4(network), 0);
+        self.snapshot.addresses(0, answer).map(|address| site_of(*address.ip())).next()
+    }
 }
 
 /// The first address of a city's network.
@@ -432,8 +412,11 @@ impl<'a> Run<'a> {
     fn new(study: &'a RoutingStudy, ground: &'a Ground, scheme: Scheme, program: Option<&'a mut dyn Program>) -> Self {
         let router = match scheme {
             Scheme::Policy(policy) => Some(Router::new(study, policy, program)),
+            Scheme::Hybrid => Some(Router::new(study, PolicyKind::Latency, None)),
             Scheme::OriginOnly => None,
         };
+        let covering = (scheme == Scheme::Hybrid).then(|| Router::new(study, PolicyKind::Anycast, None));
+        let anycast = covering.is_some().then(|| PolicyKind::Anycast.build(&study.routing));
         let router_is_there = router.is_some();
         let zero = Instant::ZERO + study.warmup;
         let position = |code: PopCode| study.pops.iter().position(|pop| pop.pop_code() == Some(code));
@@ -450,6 +433,8 @@ impl<'a> Run<'a> {
             study,
             ground,
             router,
+            covering,
+            anycast,
             resolvers: BTreeMap::new(),
             shared_address: nearest.unwrap_or(Ipv4Addr::UNSPECIFIED),
             death,
@@ -471,6 +456,8 @@ impl<'a> Run<'a> {
                 overload: Duration::ZERO,
                 questions: 0,
                 cities: vec![CityTally::default(); study.cities.len()],
+                cities_before: vec![CityTally::default(); if death.is_some() { study.cities.len() } else { 0 }],
+                cities_after: vec![CityTally::default(); if death.is_some() { study.cities.len() } else { 0 }],
                 by_site: vec![0; sites],
                 detected: None,
                 back: None,
@@ -533,46 +520,34 @@ impl<'a> Run<'a> {
     /// Probes and snapshots up to `now`.
     fn advance(&mut self, now: Instant) {
         let (death, queues, interval) = (self.death, &self.queues, self.study.program_interval);
+        let rtts = &self.ground.probes;
         let Some(router) = &mut self.router else { return };
-        while router.next_at() <= now {
-            let at = router.next_at();
-            while let Some(&Reverse((over, serial))) = router.probes.peek()
-                && over <= at
-            {
-                router.probes.pop();
-                if let Some((probe, outcome)) = router.outcomes.remove(&serial) {
-                    router.planner.handle_probe(over, probe, outcome);
-                    // What an edge has served it says in its answers to probes.
-                    if let Some(total) = outcome.ok().and(queues.arrived(site_of(*probe.address.ip()))) {
-                        router.planner.handle_requests(over, probe.edge, total);
-                    }
-                }
-            }
-            while let Some(probe) = router.planner.poll_probe(at) {
-                let site = site_of(*probe.address.ip());
-                let timeout = router.planner.options().probe.timeout;
-                let rtt = self.ground.probes.get(usize::from(site)).copied().unwrap_or_default();
-                let is_dead = death.is_some_and(|(dead, since)| dead == site && at + rtt >= since);
-                let (took, outcome) =
-                    if is_dead || rtt > timeout { (timeout, Err(ProbeError::TimedOut)) } else { (rtt, Ok(rtt)) };
-                router.serial += 1;
-                router.probes.push(Reverse((at + took, router.serial)));
-                router.outcomes.insert(router.serial, (probe, outcome));
-            }
-            let changes = router.planner.poll_changes();
-            if let Some((_, since)) = death
-                && self.routed.detected.is_none()
-                && at >= since
-                && changes.iter().any(|(_, change)| !change.to.is_healthy())
-            {
-                self.routed.detected = Some(at.saturating_since(since));
-            }
-            router.settle(at);
-            if router.program.is_some() {
-                router.consult(at, interval);
-                router.settle(at);
-            }
+        let is_silent = |site, at| death.is_some_and(|(dead, since)| dead == site && at >= since);
+        let found = router.advance(now, rtts, is_silent, |site| queues.arrived(site), interval);
+        if let (Some((_, since)), Some(at), None) = (death, found, self.routed.detected) {
+            // One that is found ill before it dies is not the one that is waited for.
+            self.routed.detected = (at >= since).then(|| at.saturating_since(since));
         }
+        if let Some(covering) = &mut self.covering {
+            covering.advance(now, rtts, |site, _| death.is_some_and(|(dead, _)| dead == site), |_| None, interval);
+        }
+    }
+
+    /// Where the address of a PoP that is gone leads once a city's networks have heard of it: to whom the prefix below leads.
+    fn covered(&self, now: Instant, city: u16, kept: Kept) -> Kept {
+        let (Some(covering), Some((dead, since)), Some(detected)) = (&self.covering, self.death, self.routed.detected)
+        else {
+            return kept;
+        };
+        let heard = || {
+            let convergence =
+                self.anycast.as_ref().map(|policy| policy.convergence(self.study.seed, u64::from(city) + 1));
+            since + detected + convergence.unwrap_or_default()
+        };
+        if kept.first != dead || now < heard() {
+            return kept;
+        }
+        Kept { first: covering.first(network_of(u32::from(city))).unwrap_or(kept.first), ..kept }
     }
 
     /// What the client's resolver says: from its memory, or from the router.
@@ -621,6 +596,7 @@ impl<'a> Run<'a> {
             return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, Meeting::default());
         }
         let Some(kept) = self.ask(now, client) else { return };
+        let kept = self.covered(now, client.city, kept);
         let rtt_ms = |site: u16| {
             let paths = &self.ground.paths;
             let site = usize::from(site);
@@ -717,19 +693,23 @@ impl<'a> Run<'a> {
                 routed.back = Some(since);
             }
         }
-        let Some(tally) = routed.cities.get_mut(city) else { return };
+        let then = match self.death {
+            Some((_, at)) if now >= at => &mut routed.cities_after,
+            _ => &mut routed.cities_before,
+        };
+        for cities in [&mut routed.cities, then] {
+            if let Some(tally) = cities.get_mut(city) {
+                tally.count(site, ms);
+            }
+        }
         let Some(ms) = ms else {
             routed.lost += 1;
-            tally.lost += 1;
             return;
         };
         routed.latency_us.saturating_record((ms * 1000.0).round() as u64);
         if let Some(count) = routed.by_site.get_mut(usize::from(site)) {
             *count += 1;
         }
-        tally.answered += 1;
-        tally.sum_ms += ms;
-        *tally.by_site.entry(site).or_default() += 1;
         // Against the best of those that are there.
         let dead = self.death.filter(|(_, at)| now >= *at).map(|(dead, _)| usize::from(dead));
         let known = self.best.get(city).copied().unwrap_or_default();
@@ -787,11 +767,6 @@ fn jitter_ms(paths: &Paths, city: usize, site: usize, noise: f64) -> f64 {
 /// A network of `length` bits.
 const fn masked(address: u32, length: u8) -> u32 {
     if length == 0 { 0 } else { address & (u32::MAX << (32 - length)) }
-}
-
-/// Of microseconds, to a tenth of a percent, up to a minute.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("bounds and digits are in range"))
 }
 
 #[cfg(test)]

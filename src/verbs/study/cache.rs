@@ -10,14 +10,16 @@ use world::{scenario::Paths, workload::Zipf};
 use super::{
     Prepared,
     evictor::Evictor,
-    ground::{Figure, each},
-    page, policies_of,
+    ground::{Figure, each, repetitions},
+    page::{self, Part},
+    policies_of,
     routing::create,
     sound,
 };
 use crate::{
     args::{CacheStudyArgs, Cli},
     load::paths,
+    picture::{Axis, Picture, Series},
     talk::VerbError,
     verbs::{paint::table, print},
 };
@@ -68,6 +70,11 @@ struct Line<'a> {
     requests: u64,
     edge_misses: u64,
     origin_requests: u64,
+    edge_miss_ratio: f64,
+    /// By Che's approximation or the closed form, where there is one.
+    expected_edge_miss_ratio: Option<f64>,
+    /// What was measured, less what was expected.
+    edge_miss_ratio_error: Option<f64>,
 }
 
 /// A study that is checked and can begin.
@@ -75,6 +82,7 @@ pub(super) struct Caches {
     objects: u32,
     exponent: f64,
     jobs: Vec<(Evictor, CacheStudy)>,
+    seeds: usize,
 }
 
 impl Caches {
@@ -115,7 +123,7 @@ impl Caches {
                 }
             }
         }
-        Ok(Self { objects, exponent, jobs })
+        Ok(Self { objects, exponent, jobs, seeds: args.seeds as usize })
     }
 
     fn play(&self, threads: Option<usize>, zipf: &Zipf) -> Result<Vec<Cached>, VerbError> {
@@ -125,9 +133,22 @@ impl Caches {
         Ok(cached)
     }
 
-    fn write_csv(&self, out: impl Write, outcomes: &[Cached]) -> Result<(), VerbError> {
+    /// What the closed forms say of each policy and size, of which there are several seeds.
+    fn expected(&self, zipf: &Zipf) -> Vec<Option<(f64, Option<f64>)>> {
+        let shares: Vec<f64> = zipf.shares().collect();
+        let of_jobs = |jobs: &[(Evictor, CacheStudy)]| {
+            let (policy, study) = jobs.first()?;
+            expected(&shares, policy, study)
+        };
+        self.jobs.chunks(self.seeds).map(of_jobs).collect()
+    }
+
+    fn write_csv(&self, out: impl Write, outcomes: &[Cached], zipf: &Zipf) -> Result<(), VerbError> {
         let mut writer = csv::Writer::from_writer(out);
-        for ((policy, study), cached) in self.jobs.iter().zip(outcomes) {
+        let expected = self.expected(zipf);
+        for (at, ((policy, study), cached)) in self.jobs.iter().zip(outcomes).enumerate() {
+            let edge_miss_ratio = cached.edge_miss_ratio();
+            let expected = expected.get(at / self.seeds).copied().flatten().map(|(hits, _)| 1.0 - hits);
             let line = Line {
                 version: env!("CARGO_PKG_VERSION"),
                 seed: study.seed,
@@ -140,6 +161,9 @@ impl Caches {
                 requests: cached.requests,
                 edge_misses: cached.edge_misses,
                 origin_requests: cached.origin,
+                edge_miss_ratio,
+                expected_edge_miss_ratio: expected,
+                edge_miss_ratio_error: expected.map(|expected| edge_miss_ratio - expected),
             };
             writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
         }
@@ -149,7 +173,8 @@ impl Caches {
 
 impl Prepared for Caches {
     fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &self.play(Some(1), &Zipf::new(self.objects, self.exponent))?)
+        let zipf = Zipf::new(self.objects, self.exponent);
+        self.write_csv(out, &self.play(Some(1), &zipf)?, &zipf)
     }
 }
 
@@ -160,14 +185,14 @@ pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
     let zipf = Zipf::new(caches.objects, caches.exponent);
     let outcomes = caches.play(args.threads, &zipf)?;
     if let Some(file) = csv {
-        caches.write_csv(file, &outcomes)?;
+        caches.write_csv(file, &outcomes, &zipf)?;
     }
-    let shares: Vec<f64> = zipf.shares().collect();
-    let seeds = args.seeds as usize;
-    let rows = caches.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(studies, outcomes)| {
+    let seeds = caches.seeds;
+    let expected = caches.expected(&zipf);
+    let rows = caches.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).zip(expected);
+    let rows = rows.filter_map(|((studies, outcomes), expected)| {
         let (policy, study) = studies.first()?;
         let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
-        let expected = expected(&shares, policy, study);
         Some(Row {
             policy: policy.as_str().to_owned(),
             size: study.room,
@@ -199,9 +224,53 @@ pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
     let head = ["POLICY", "SIZE", "SHIELD", "EDGE MISSES", "EXPECTED", "SHIELD HITS", "EXPECTED", "ORIGIN"];
     if let Some(file) = html {
         let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &[])?;
+        page::write(file, &title, &head, &cells(&report), &[Part::Curves(curves(&report))])?;
     }
     print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+/// What edges miss: by size, or of each policy where there is one size; and what closed forms say of it.
+fn curves(report: &Report) -> Picture {
+    let mut sizes: Vec<u64> = report.rows.iter().map(|row| row.size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut names: Vec<String> = Vec::new();
+    let mut series: Vec<Series> = Vec::new();
+    // The shield changes nothing for edges.
+    let shield = report.rows.first().and_then(|row| row.shield);
+    for row in report.rows.iter().filter(|row| row.shield == shield) {
+        let position = names.iter().position(|name| *name == row.policy).unwrap_or_else(|| {
+            names.push(row.policy.clone());
+            names.len() - 1
+        });
+        let (name, style, x) = match sizes.len() {
+            1 => ("edge misses", 0, position as f64),
+            _ => (row.policy.as_str(), position, row.size as f64),
+        };
+        let closed = row.expected_edge_miss_ratio.map(|ratio| Figure { mean: ratio, ci95: None });
+        for (figure, is_expected) in [(Some(row.edge_miss_ratio), false), (closed, true)] {
+            let Some(point) = figure.map(|figure| figure.at(x)) else { continue };
+            let name = if is_expected { format!("{name}, expected") } else { name.to_owned() };
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => series.push(Series { name, style, is_expected, points: vec![point] }),
+            }
+        }
+    }
+    for series in &mut series {
+        series.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    let x = match sizes.len() {
+        1 => Axis { names, ..Axis::of("policy") },
+        _ => Axis { is_log: true, ..Axis::of("objects that fit into an edge") },
+    };
+    Picture {
+        title: "Misses at edges".into(),
+        description: repetitions(report.seeds as usize),
+        x,
+        y: Axis::of("miss ratio"),
+        series,
+    }
 }
 
 fn cells(report: &Report) -> Vec<Vec<String>> {

@@ -7,12 +7,13 @@ use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Schem
 
 use super::{
     Prepared,
-    ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, world_of},
-    page,
-    routing::{create, kill_of, schemes_of, stretch_of},
+    ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, world_of},
+    page::{self, Part},
+    routing::{create, kill_of, schemes_of, still_picture, still_sent, stretch_of},
 };
 use crate::{
-    args::{Cli, FailoverArgs},
+    args::{Cli, FailoverArgs, RowOf},
+    picture::{Axis, Picture, SERIES_MAX, Series},
     quantity::Span,
     talk::VerbError,
     verbs::{paint::table, print},
@@ -38,6 +39,7 @@ struct Row {
     policy: &'static str,
     ttl_s: f64,
     probe_interval_s: f64,
+    down_after: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     detected_s: Option<Figure>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +53,7 @@ struct Row {
     lost: Figure,
 }
 
-/// One run.
+/// One run, or one second of it.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     version: &'static str,
@@ -60,15 +62,24 @@ struct Line<'a> {
     kill: &'a str,
     ttl_s: f64,
     probe_interval_s: f64,
+    down_after: u32,
+    retry_interval_s: f64,
     answers: usize,
     stretch_share: f64,
     stretch_s: f64,
     clients: u32,
+    /// After the death, where the row is of a second.
+    second: Option<usize>,
+    /// The share of the dead PoP's clients who are still sent there in that second.
+    still_sent: Option<f64>,
     requests: u64,
     harmed: u64,
     lost: u64,
+    /// Requests that were lost, in seconds of what went to the PoP before.
+    lost_s: Option<f64>,
     detected_s: Option<f64>,
     stale_s: Option<f64>,
+    expected_stale_s: Option<f64>,
     back_s: Option<f64>,
 }
 
@@ -93,8 +104,9 @@ impl<'a> Failover<'a> {
         if schemes.contains(&Scheme::OriginOnly) {
             return Err(VerbError::Usage("--policies origin-only: there is no PoP that could die".into()));
         }
-        if args.rps == 0 || args.clients == 0 || args.answers == 0 {
-            return Err(VerbError::Usage("--rps, --clients and --answers must be more than nothing".into()));
+        if args.rps == 0 || args.clients == 0 || args.answers == 0 || args.down_after.contains(&0) {
+            let all = "--rps, --clients, --answers and --down-after must be more than nothing";
+            return Err(VerbError::Usage(all.into()));
         }
         let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
         let pops = pops_of(&args.ground, "world-6")?;
@@ -104,13 +116,17 @@ impl<'a> Failover<'a> {
         let mut jobs = Vec::new();
         for &scheme in &schemes {
             for ttl in &args.ttl {
-                for interval in &args.probe_interval {
-                    let longest = ttl.0.max(stretch.map_or(Duration::ZERO, |(_, least)| least));
-                    let span = BEFORE + interval.0 * 20 + longest + AFTER + plain.routing.anycast.convergence * 5;
+                let longest = ttl.0.max(stretch.map_or(Duration::ZERO, |(_, least)| least));
+                let health =
+                    args.probe_interval.iter().flat_map(|interval| args.down_after.iter().map(move |n| (interval, n)));
+                for (interval, &down_after) in health {
                     let mut routing = plain.routing.clone();
                     (routing.ttl, routing.answers) = (ttl.0, args.answers);
-                    routing.probe.interval = interval.0;
+                    (routing.probe.interval, routing.probe.retry_interval) = (interval.0, args.retry_interval.0);
+                    routing.probe.down_after = down_after;
                     routing.probe.timeout = routing.probe.timeout.min(interval.0);
+                    let detection = routing.probe.detection_bound(routing.probe.timeout).max(interval.0 * 20);
+                    let span = BEFORE + detection + longest + AFTER + plain.routing.anycast.convergence * 5;
                     jobs.extend(seeds.iter().map(|&seed| Job {
                         scheme,
                         study: RoutingStudy {
@@ -140,31 +156,61 @@ impl<'a> Failover<'a> {
 
     fn write_csv(&self, out: impl Write, outcomes: &[Routed]) -> Result<(), VerbError> {
         let mut writer = csv::Writer::from_writer(out);
-        for (Job { scheme, study }, routed) in self.jobs.iter().zip(outcomes) {
-            let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
-            let kill = study.kill.map(|(pop, _)| pop.to_string()).unwrap_or_default();
-            let line = Line {
-                version: env!("CARGO_PKG_VERSION"),
-                seed: study.seed,
-                policy: scheme.as_str(),
-                kill: &kill,
-                ttl_s: study.routing.ttl.as_secs_f64(),
-                probe_interval_s: study.routing.probe.interval.as_secs_f64(),
-                answers: study.routing.answers,
-                stretch_share,
-                stretch_s: stretch.as_secs_f64(),
-                clients: study.clients,
-                requests: routed.requests,
-                harmed: routed.harmed,
-                lost: routed.lost,
-                detected_s: routed.detected.map(|span| span.as_secs_f64()),
-                stale_s: routed.stale_span().map(|span| span.as_secs_f64()),
-                back_s: routed.back.map(|span| span.as_secs_f64()),
-            };
-            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+        let failed = |error: csv::Error| VerbError::Failed(error.into());
+        let kill = self.args.kill.to_ascii_uppercase();
+        for (job, routed) in self.jobs.iter().zip(outcomes) {
+            match self.args.rows {
+                RowOf::Run => writer.serialize(line(job, routed, &kill)).map_err(failed)?,
+                RowOf::Second => {
+                    for (second, still) in routed.still_by_second().into_iter().flatten().enumerate() {
+                        let (second, still_sent) = (Some(second), Some(still));
+                        writer.serialize(Line { second, still_sent, ..line(job, routed, &kill) }).map_err(failed)?;
+                    }
+                }
+            }
         }
         Ok(writer.flush()?)
     }
+}
+
+/// The row of a run.
+fn line<'a>(Job { scheme, study }: &Job, routed: &Routed, kill: &'a str) -> Line<'a> {
+    let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
+    let seconds = |span: Duration| span.as_secs_f64();
+    let probe = &study.routing.probe;
+    Line {
+        version: env!("CARGO_PKG_VERSION"),
+        seed: study.seed,
+        policy: scheme.as_str(),
+        kill,
+        ttl_s: seconds(study.routing.ttl),
+        probe_interval_s: seconds(probe.interval),
+        down_after: probe.down_after,
+        retry_interval_s: seconds(probe.retry_interval),
+        answers: study.routing.answers,
+        stretch_share,
+        stretch_s: seconds(stretch),
+        clients: study.clients,
+        second: None,
+        still_sent: None,
+        requests: routed.requests,
+        harmed: routed.harmed,
+        lost: routed.lost,
+        lost_s: before_per_s(study, routed).map(|per_s| routed.lost as f64 / per_s),
+        detected_s: routed.detected.map(seconds),
+        stale_s: routed.stale_span().map(seconds),
+        expected_stale_s: routed.detected.map(|detected| seconds(expected(*scheme, study, detected))),
+        back_s: routed.back.map(seconds),
+    }
+}
+
+/// Requests per second that went to the PoP before it died; none where there were none.
+fn before_per_s(study: &RoutingStudy, routed: &Routed) -> Option<f64> {
+    let (code, at) = study.kill?;
+    let dead = study.pops.iter().position(|pop| pop.pop_code() == Some(code))?;
+    let dead = u16::try_from(dead).ok()?;
+    let before: u64 = routed.cities_before.iter().filter_map(|city| city.by_site.get(&dead)).sum();
+    (before > 0).then(|| before as f64 / at.as_secs_f64())
 }
 
 impl Prepared for Failover<'_> {
@@ -195,12 +241,71 @@ pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
         "{} falls silent; {pops} PoPs, {} cities, {} requests/s",
         report.kill, failover.args.ground.cities, failover.args.rps
     );
-    let head = ["POLICY", "TTL s", "PROBES s", "DETECTED s", "STALE s", "EXPECTED s", "LAST s", "HARMED", "LOST"];
+    let head = [
+        "POLICY",
+        "TTL s",
+        "PROBES s",
+        "DOWN AFTER",
+        "DETECTED s",
+        "STALE s",
+        "EXPECTED s",
+        "LAST s",
+        "HARMED",
+        "LOST",
+    ];
     if let Some(file) = html {
         let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &[])?;
+        let parts: Vec<Part<'_>> = curves(&failover, &outcomes, &report).map(Part::Curves).collect();
+        page::write(file, &title, &head, &cells(&report), &parts)?;
     }
     print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+/// Who is still sent to the dead PoP, second by second, and for how long in the mean by the TTL.
+fn curves(failover: &Failover<'_>, outcomes: &[Routed], report: &Report) -> impl Iterator<Item = Picture> {
+    let Failover { args, jobs, seeds, .. } = failover;
+    let runs = jobs.chunks(*seeds).zip(outcomes.chunks(*seeds)).zip(&report.rows).take(SERIES_MAX);
+    let still = runs.enumerate().map(|(style, ((_, outcomes), row))| {
+        let mut name = format!("{}, TTL {} s", row.policy, row.ttl_s);
+        if args.probe_interval.len() > 1 {
+            name.push_str(&format!(", probes {} s", row.probe_interval_s));
+        }
+        if args.down_after.len() > 1 {
+            name.push_str(&format!(", {} probes", row.down_after));
+        }
+        still_sent(name, style, outcomes.iter())
+    });
+    let still = still.filter(|series| !series.points.is_empty()).collect();
+    still_picture(repetitions(*seeds), still).into_iter().chain(by_ttl(args, report))
+}
+
+/// For how long clients are sent to the dead PoP, and what is expected; none where there is one TTL.
+fn by_ttl(args: &FailoverArgs, report: &Report) -> Option<Picture> {
+    let mut series: Vec<Series> = Vec::new();
+    let first = report.rows.first()?;
+    let is_first = |row: &&Row| row.probe_interval_s == first.probe_interval_s && row.down_after == first.down_after;
+    for row in report.rows.iter().filter(is_first) {
+        let style =
+            series.iter().find(|series| series.name == row.policy).map_or(series.len() / 2, |series| series.style);
+        for (figure, is_expected) in [(row.stale_s, false), (row.expected_stale_s, true)] {
+            let Some(figure) = figure else { continue };
+            let name = if is_expected { format!("{}, expected", row.policy) } else { row.policy.to_owned() };
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(figure.at(row.ttl_s)),
+                None => series.push(Series { name, style, is_expected, points: vec![figure.at(row.ttl_s)] }),
+            }
+        }
+    }
+    for series in &mut series {
+        series.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    (args.ttl.len() > 1).then(|| Picture {
+        title: "For how long clients are sent to the dead PoP, in the mean".into(),
+        description: repetitions(report.seeds as usize),
+        x: Axis { is_log: true, ..Axis::of("TTL (s)") },
+        y: Axis::of("seconds"),
+        series,
+    })
 }
 
 fn cells(report: &Report) -> Vec<Vec<String>> {
@@ -214,6 +319,7 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
             row.policy.to_owned(),
             row.ttl_s.to_string(),
             row.probe_interval_s.to_string(),
+            row.down_after.to_string(),
             or_dash(row.detected_s),
             or_dash(row.stale_s),
             or_dash(row.expected_stale_s),
@@ -237,6 +343,7 @@ fn row(jobs: &[Job], outcomes: &[Routed]) -> Option<Row> {
         policy: scheme.as_str(),
         ttl_s: study.routing.ttl.as_secs_f64(),
         probe_interval_s: study.routing.probe.interval.as_secs_f64(),
+        down_after: study.routing.probe.down_after,
         detected_s: seconds(&|routed| routed.detected),
         stale_s: seconds(&Routed::stale_span),
         expected_stale_s: seconds(&|routed| Some(expected(*scheme, study, routed.detected?))),
@@ -248,17 +355,60 @@ fn row(jobs: &[Job], outcomes: &[Routed]) -> Option<Row> {
 
 /// For how long clients are still sent to the dead PoP, in the mean. By DNS: until it is detected, and then for what is left
 /// of an answer of any age, half its life. By routes: until their networks have heard of it, whose times are exponential
-/// with four fifths below the convergence, and for the second that an answer of such a policy holds, half of it.
+/// with four fifths below the convergence, and for the second that an answer of such a policy holds, half of it. By both:
+/// until the first of the two.
 fn expected(scheme: Scheme, study: &RoutingStudy, detected: Duration) -> Duration {
-    let life = |ttl: Duration| match study.resolvers.stretch {
-        Some((share, least)) => ttl.mul_f64(1.0 - share) + ttl.max(least).mul_f64(share),
-        None => ttl,
+    let convergence = study.routing.anycast.convergence.div_f64(5f64.ln());
+    // Over the lives of answers, which resolvers may stretch.
+    let over = |ttl: Duration, of: &dyn Fn(Duration) -> Duration| match study.resolvers.stretch {
+        Some((share, least)) => of(ttl).mul_f64(1.0 - share) + of(ttl.max(least)).mul_f64(share),
+        None => of(ttl),
     };
-    let Scheme::Policy(policy) = scheme else { return Duration::ZERO };
-    let policy = policy.build(&study.routing);
-    let convergence = match policy.convergence_max() {
-        Duration::ZERO => Duration::ZERO,
-        _ => study.routing.anycast.convergence.div_f64(5f64.ln()),
-    };
-    detected + convergence + life(study.routing.ttl.min(policy.ttl_max())) / 2
+    let half = |life: Duration| life / 2;
+    match scheme {
+        Scheme::OriginOnly => Duration::ZERO,
+        Scheme::Policy(policy) => {
+            let policy = policy.build(&study.routing);
+            let convergence = if policy.convergence_max().is_zero() { Duration::ZERO } else { convergence };
+            detected + convergence + over(study.routing.ttl.min(policy.ttl_max()), &half)
+        }
+        Scheme::Hybrid => detected + over(study.routing.ttl, &|life| sooner(life, convergence)),
+    }
+}
+
+/// The mean of the sooner of what is left of a life, evenly from nothing to all of it, and of an exponential time: the integral
+/// of `(1 - t / life) exp(-t / mean)` up to `life`, `mean - mean² / life (1 - exp(-life / mean))`.
+fn sooner(life: Duration, mean: Duration) -> Duration {
+    let (life, mean) = (life.as_secs_f64(), mean.as_secs_f64());
+    if life <= 0.0 || mean <= 0.0 {
+        return Duration::ZERO;
+    }
+    Duration::from_secs_f64((mean - mean * mean / life * -(-life / mean).exp_m1()).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use cdn_core::routing::PolicyKind;
+
+    use super::*;
+
+    #[test]
+    fn the_sooner_of_two_is_near_the_one_that_is_much_sooner() {
+        let of =
+            |life: f64, mean: f64| sooner(Duration::from_secs_f64(life), Duration::from_secs_f64(mean)).as_secs_f64();
+        assert!((of(1.0, 1e6) - 0.5).abs() < 1e-3 && (of(1e6, 3.0) - 3.0).abs() < 1e-3);
+        // 6.2133 - 6.2133² / 20 (1 - exp(-20 / 6.2133)).
+        assert!((of(20.0, 6.2133) - 4.3603).abs() < 1e-3, "{}", of(20.0, 6.2133));
+        assert_eq!(of(0.0, 1.0), 0.0);
+    }
+
+    #[test]
+    fn an_answer_by_dns_is_expected_to_last_for_half_its_life_after_detection() {
+        let mut study = RoutingStudy::new(place_of("us-east-1").unwrap());
+        study.routing.ttl = Duration::from_secs(60);
+        let of = |study: &RoutingStudy| expected(Scheme::Policy(PolicyKind::Latency), study, Duration::from_secs(2));
+        assert_eq!(of(&study), Duration::from_secs(32));
+        study.resolvers.stretch = Some((0.1, Duration::from_secs(300)));
+        assert_eq!(of(&study), Duration::from_secs(2 + 27 + 15));
+    }
 }

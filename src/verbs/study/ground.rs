@@ -10,6 +10,7 @@ use crate::{
     cluster,
     diagnose::{KeyError, nearest_or_all},
     parallel::{cores, in_order},
+    picture::Point,
     talk::VerbError,
 };
 
@@ -114,6 +115,14 @@ pub(super) fn each_in_order<J: Sync, R: Send, E>(
     in_order(jobs.len() as u64, threads.unwrap_or_else(cores), work, |_, result| result.map_or(Ok(()), &mut sink))
 }
 
+/// What is said below the title of curves over so many seeds.
+pub(super) fn repetitions(seeds: usize) -> String {
+    match seeds {
+        0 | 1 => "One seed.".to_owned(),
+        seeds => format!("Means of {seeds} seeds and their 95 % intervals."),
+    }
+}
+
 /// A figure over several seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Figure {
@@ -143,6 +152,11 @@ impl Figure {
             T_975.get(values.len() - 2).copied().unwrap_or(1.96) * (variance / n).sqrt()
         });
         Some(Self { mean, ci95 })
+    }
+
+    /// As a point of a curve.
+    pub(super) const fn at(self, x: f64) -> Point {
+        Point { x, y: self.mean, half: self.ci95 }
     }
 
     /// With so many digits after the point, and the interval where there is one.

@@ -13,7 +13,11 @@ use std::{
 use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 
-use super::{ground::Figure, rows::Rows, sweep::PlanFile};
+use super::{
+    ground::{Figure, repetitions},
+    rows::Rows,
+    sweep::PlanFile,
+};
 use crate::{
     args::{AxisName, Cli, PlotArgs},
     diagnose::{KeyError, nearest_or_all, read_source, refused},
@@ -262,7 +266,7 @@ fn drawn(wish: &Wish, rows: Rows) -> Result<(Picture, usize), String> {
         filters.push((column_of(&head, column)?, values, BTreeSet::new()));
     }
     // In the order in which rows name them, which is that of the plan.
-    let (mut groups, mut keys): (Vec<Group>, BTreeMap<(Vec<String>, usize), usize>) = (Vec::new(), BTreeMap::new());
+    let (mut groups, mut keys) = (Vec::<Group>::new(), BTreeMap::new());
     let (mut styles, mut x_names, mut count) = (BTreeMap::new(), Vec::new(), 0);
     for record in rows {
         let record = record?;
@@ -284,11 +288,9 @@ fn drawn(wish: &Wish, rows: Rows) -> Result<(Picture, usize), String> {
             let Some(y) = value.read(&record, name)? else { continue };
             let at = *keys.entry((key.clone(), nth)).or_insert_with(|| {
                 let is_expected = name.starts_with("expected_");
-                // What is expected looks like what it is expected of.
-                let of =
-                    ys.iter().position(|(other, _)| is_expected && name.ends_with(other.as_str()) && *other != name);
+                let style = (key.clone(), if is_expected { measured(&wish.y, name) } else { nth });
                 let next = styles.len();
-                let style = *styles.entry((key.clone(), of.unwrap_or(nth))).or_insert(next);
+                let style = *styles.entry(style).or_insert(next);
                 let name = name_of(&wish.by, &key, (ys.len() > 1).then_some(name.as_str()));
                 groups.push(Group { name, style, is_expected, points: BTreeMap::new() });
                 groups.len() - 1
@@ -337,6 +339,13 @@ fn drawn(wish: &Wish, rows: Rows) -> Result<(Picture, usize), String> {
         ));
     }
     Ok((picture(wish, groups, x_names, seed_at.is_some())?, count))
+}
+
+/// Which column it is that something is expected of: what is expected looks like what was measured.
+fn measured(ys: &[String], expected: &str) -> usize {
+    let is_measured = |name: &String| !name.starts_with("expected_");
+    let of = ys.iter().position(|name| is_measured(name) && expected.ends_with(name.as_str()));
+    of.or_else(|| ys.iter().position(is_measured)).unwrap_or(0)
 }
 
 /// Why rows with the same seed are no repetitions.
@@ -401,8 +410,8 @@ fn picture(wish: &Wish, groups: Vec<Group>, x_names: Vec<String>, has_seeds: boo
         .map(|group| {
             let points = group.points.iter().filter_map(|(name, samples)| {
                 (fewest, most) = (fewest.min(samples.values.len()), most.max(samples.values.len()));
-                let Figure { mean, ci95 } = Figure::of(samples.values.iter().copied())?;
-                Some(Point { x: position(name), y: mean, half: ci95 })
+                let figure = Figure::of(samples.values.iter().copied())?;
+                Some(figure.at(position(name)))
             });
             let mut points: Vec<Point> = points.collect();
             points.sort_by(|a, b| a.x.partial_cmp(&b.x).unwrap_or(Ordering::Equal));
@@ -423,9 +432,8 @@ fn picture(wish: &Wish, groups: Vec<Group>, x_names: Vec<String>, has_seeds: boo
     }
     let what = if has_seeds { "seeds" } else { "rows" };
     let description = match (fewest, most) {
-        (_, 0 | 1) if has_seeds => "One seed.".to_owned(),
+        (fewest, most) if has_seeds && fewest == most => repetitions(most),
         (_, 0 | 1) => String::new(),
-        (fewest, most) if fewest == most => format!("Means of {most} {what} and their 95 % intervals."),
         (fewest, most) => format!("Means of {fewest} to {most} {what} and their 95 % intervals."),
     };
     let ys: Vec<String> = wish.y.iter().map(|name| words(name)).collect();

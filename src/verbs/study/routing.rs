@@ -13,13 +13,14 @@ use world::Place;
 use super::{
     Prepared,
     contestant::{Contestant, Played, contestants_of},
-    ground::{Figure, cities_of, each, place_of, pops_of, seeds_of, usage, world_of},
-    page,
+    ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, usage, world_of},
+    page::{self, Part},
 };
 use crate::{
     args::{Cli, RoutingArgs, Switch},
     cluster,
     diagnose::nearest_or_all,
+    picture::{Axis, Picture, Point, Series},
     policy_program::Outcomes,
     quantity::{Share, Span},
     talk::VerbError,
@@ -175,9 +176,9 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
     };
     if let Some(file) = html {
         let maps = contestants.iter().zip(&outcomes).filter_map(|(who, played)| Some((who, &played.first()?.routed)));
-        let maps: Vec<page::Map<'_>> =
-            maps.map(|(who, routed)| page::Map::of(who.label(), who.scheme(), study, routed)).collect();
-        page::write(file, &title(&report), &head(study), &cells(&report), &maps)?;
+        let maps = maps.map(|(who, routed)| Part::Map(page::Map::of(who.label(), who.scheme(), study, routed)));
+        let parts: Vec<Part<'_>> = curves(contestants, &outcomes).map(Part::Curves).chain(maps).collect();
+        page::write(file, &title(&report), &head(study), &cells(&report), &parts)?;
     }
     print(cli, &report, |report| {
         let head = head(study);
@@ -188,6 +189,63 @@ pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
         let programs: String = programs.collect();
         let table = table(&head, cells(report));
         format!("{}\n{table}{programs}seed{seeds}: run again, get the same table\n", title(report))
+    })
+}
+
+/// Percentiles that are drawn.
+const PERCENTILES: [f64; 15] = [1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.9];
+
+/// What requests took, and, where a PoP dies, for how long its clients were still sent there.
+fn curves(contestants: &[Contestant], outcomes: &[Vec<Played>]) -> impl Iterator<Item = Picture> {
+    let seeds = repetitions(outcomes.first().map_or(0, Vec::len));
+    let all = || contestants.iter().zip(outcomes).enumerate();
+    let percentiles = |(style, (contestant, played)): (usize, (&Contestant, &Vec<Played>))| {
+        let points = PERCENTILES.iter().filter_map(|&percent| {
+            let of_seeds = played.iter().map(|played| played.routed.quantile_ms(percent / 100.0));
+            Some(Figure::of(of_seeds)?.at(percent))
+        });
+        Series { name: contestant.label().to_owned(), style, points: points.collect(), is_expected: false }
+    };
+    let latency = Picture {
+        title: "How long requests take".into(),
+        description: seeds.clone(),
+        x: Axis::of("percentile of requests"),
+        y: Axis { is_log: true, ..Axis::of("latency (ms)") },
+        series: all().map(percentiles).collect(),
+    };
+    let of_dead = all().map(|(style, (contestant, played))| {
+        still_sent(contestant.label().to_owned(), style, played.iter().map(|played| &played.routed))
+    });
+    let still = of_dead.filter(|series| !series.points.is_empty()).collect();
+    std::iter::once(latency).chain(still_picture(seeds, still))
+}
+
+/// For each second after the death of a PoP the share of its clients who are still sent there.
+pub(super) fn still_sent<'a>(name: String, style: usize, outcomes: impl Iterator<Item = &'a Routed>) -> Series {
+    let shares: Vec<(usize, Vec<f64>)> = outcomes
+        .map(|routed| (routed.stale_by_second.len(), routed.still_by_second().into_iter().flatten().collect()))
+        .collect();
+    let seconds = shares.iter().map(|(seconds, _)| *seconds).max().unwrap_or(0);
+    let shares: Vec<Vec<f64>> = shares.into_iter().map(|(_, shares)| shares).filter(|all| !all.is_empty()).collect();
+    let points = (0..seconds).filter_map(|second| {
+        let of_seeds = shares.iter().map(|shares| shares.get(second).copied().unwrap_or(0.0));
+        Some(Figure::of(of_seeds)?.at(second as f64))
+    });
+    let mut points: Vec<Point> = points.collect();
+    // What comes after the last one has left says nothing more.
+    let end = points.iter().rposition(|point| point.y > 0.0).map_or(0, |last| last + 2);
+    points.truncate(end);
+    Series { name, style, points, is_expected: false }
+}
+
+/// Those of several policies; none where nobody was sent to a dead PoP.
+pub(super) fn still_picture(seeds: String, series: Vec<Series>) -> Option<Picture> {
+    (!series.is_empty()).then(|| Picture {
+        title: "Clients of the dead PoP who are still sent there".into(),
+        description: seeds,
+        x: Axis::of("seconds since it died"),
+        y: Axis::of("share"),
+        series,
     })
 }
 
@@ -340,7 +398,8 @@ pub(super) fn stretch_of(text: &str) -> Result<(f64, Duration), VerbError> {
 
 /// Policies by their names, each once, in the order in which they were named; `all` is all of them.
 pub(super) fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
-    let all: Vec<Scheme> = PolicyKind::BUILT_IN.into_iter().map(Scheme::Policy).chain([Scheme::OriginOnly]).collect();
+    let more = [Scheme::Hybrid, Scheme::OriginOnly];
+    let all: Vec<Scheme> = PolicyKind::BUILT_IN.into_iter().map(Scheme::Policy).chain(more).collect();
     let (mut schemes, mut seen) = (Vec::new(), BTreeSet::new());
     for name in names {
         let name = name.trim().to_ascii_lowercase();
@@ -410,7 +469,7 @@ mod tests {
         let names = |names: &[&str]| schemes_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
         let some = names(&["random", "latency", "random"]).unwrap();
         assert_eq!(some, [Scheme::Policy(PolicyKind::Random), Scheme::Policy(PolicyKind::Latency)]);
-        assert_eq!(names(&["all"]).unwrap().len(), PolicyKind::BUILT_IN.len() + 1);
+        assert_eq!(names(&["all"]).unwrap().len(), PolicyKind::BUILT_IN.len() + 2);
         let Err(VerbError::Usage(why)) = names(&["latncy"]) else { panic!("it was taken") };
         assert!(why.contains("latency"), "{why}");
     }

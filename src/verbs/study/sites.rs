@@ -11,12 +11,13 @@ use world::Place;
 
 use super::{
     Prepared,
-    ground::{Figure, cities_of, each, named, pops_of, seeds_of, world_of},
-    page,
+    ground::{Figure, cities_of, each, named, pops_of, repetitions, seeds_of, world_of},
+    page::{self, Part},
     routing::create,
 };
 use crate::{
     args::{Cli, SitesArgs},
+    picture::{Axis, Picture, Series},
     talk::VerbError,
     verbs::{paint::table, print},
 };
@@ -183,12 +184,36 @@ pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
         let chosen: Vec<Place> = outcome.order.iter().filter_map(|&at| study.pops.get(at).cloned()).collect();
         let maps = of_seed.first().into_iter().flatten().map(|course| {
             let shown = if course.order == "random" { &[][..] } else { &chosen };
-            page::Map::of_reach(course.order, &study.cities, &course.best_ms, shown)
+            Part::Map(page::Map::of_reach(course.order, &study.cities, &course.best_ms, shown))
         });
+        let parts: Vec<Part<'_>> = curves(&report).map(Part::Curves).into_iter().chain(maps).collect();
         let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &maps.collect::<Vec<_>>())?;
+        page::write(file, &title, &head, &cells(&report), &parts)?;
     }
     print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+/// What users see against the number of PoPs; none where there is one number.
+fn curves(report: &Report) -> Option<Picture> {
+    let mut series: Vec<Series> = Vec::new();
+    for row in &report.rows {
+        for (what, figure) in [("mean", row.mean_ms), ("p95", row.p95_ms)] {
+            let name = format!("{} order, {what}", row.order);
+            let point = figure.at(row.sites as f64);
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => series.push(Series { style: series.len(), name, points: vec![point], is_expected: false }),
+            }
+        }
+    }
+    let numbers = series.first()?.points.len();
+    (numbers > 1).then(|| Picture {
+        title: "What users see with each PoP more".into(),
+        description: repetitions(report.seeds as usize),
+        x: Axis::of("PoPs"),
+        y: Axis::of("round trip (ms)"),
+        series,
+    })
 }
 
 fn cells(report: &Report) -> Vec<Vec<String>> {

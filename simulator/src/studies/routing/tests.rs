@@ -80,6 +80,28 @@ fn after_a_death_silence_lasts_for_detection_and_ttl() {
 }
 
 #[test]
+fn a_prefix_below_takes_the_clients_of_a_dead_pop_before_their_answers_expire() {
+    let (world, mut study) = study(&POPS);
+    study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(10)));
+    study.routing.ttl = Duration::from_secs(300);
+    study.routing.answers = 1;
+    let ground = Ground::new(&world, &study);
+    let [dns, hybrid] =
+        [Scheme::Policy(PolicyKind::Latency), Scheme::Hybrid].map(|scheme| play(&study, &ground, scheme));
+    // The same answers, so the same clients meet the dead one first.
+    assert_eq!(dns.questions, hybrid.questions);
+    assert_eq!(dns.stale_by_second.first(), hybrid.stale_by_second.first());
+    assert!(hybrid.lost * 3 < dns.lost, "{} {}", hybrid.lost, dns.lost);
+    let tail = hybrid.detected.unwrap() + study.routing.anycast.convergence * 5;
+    assert!(hybrid.back.unwrap() <= tail, "{:?}", hybrid.back);
+    // What cities saw before and after is all that they saw.
+    let sum = |cities: &[CityTally]| cities.iter().map(|city| city.answered + city.lost).sum::<u64>();
+    assert_eq!(sum(&hybrid.cities_before) + sum(&hybrid.cities_after), sum(&hybrid.cities));
+    let dead = hybrid.cities_after.iter().flat_map(|city| city.by_site.get(&1)).sum::<u64>();
+    assert!(hybrid.cities_before.iter().any(|city| city.site() == Some(1)) && dead == 0, "{dead}");
+}
+
+#[test]
 fn resolvers_that_stretch_answers_stretch_the_silence() {
     let (world, mut study) = study(&POPS);
     study.kill = Some(("FRA".parse().unwrap(), Duration::from_secs(10)));
