@@ -151,8 +151,10 @@ impl Picture {
         let letters = self.series.iter().map(|series| series.name.chars().count().min(NAME_MAX)).max().unwrap_or(0);
         let legend = LEGEND_GAP + LEGEND_SAMPLE + letters as f64 * LETTER + 8.0;
         let points = || self.series.iter().flat_map(|series| &series.points);
-        // An interval that reaches below nothing has no logarithm; it is cut at the edge.
-        let low = |point: &Point| Some(point.y - point.half?).filter(|low| !self.y.is_log || *low > 0.0);
+        // Of what is counted there is no less than nothing, whatever an interval says; and nothing has no logarithm. It is cut
+        // at the edge.
+        let least = if points().all(|point| point.y >= 0.0) { 0.0 } else { f64::NEG_INFINITY };
+        let low = |point: &Point| Some((point.y - point.half?).max(least)).filter(|low| !self.y.is_log || *low > 0.0);
         let ys = points()
             .flat_map(|point| [Some(point.y), low(point), point.half.map(|half| point.y + half)].into_iter().flatten());
         Frame {

@@ -144,15 +144,16 @@ impl<'a> Map<'a> {
         for view in &self.views {
             let when = escaped(&view.when);
             let label = escaped(&format!("{what} under {} {}", self.title, view.when));
-            let _ = writeln!(
-                page,
-                "<figure><svg class=\"map\" viewBox=\"0 6 360 144\" role=\"img\" aria-label=\"{}\"><use href=\"#land\" class=\"land\"/>",
-                label.trim_end()
-            );
-            draw(self, page, view);
+            page.push_str("<figure>\n");
             if is_pair {
                 let _ = writeln!(page, "<figcaption class=\"dim\">{when}</figcaption>");
             }
+            let _ = writeln!(
+                page,
+                "<svg class=\"map\" viewBox=\"0 6 360 144\" role=\"img\" aria-label=\"{}\"><use href=\"#land\" class=\"land\"/>",
+                label.trim_end()
+            );
+            draw(self, page, view);
             page.push_str("</figure>\n");
         }
         page.push_str(if is_pair { "</div>\n" } else { "" });
