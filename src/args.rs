@@ -23,8 +23,8 @@ pub(crate) use self::{
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
     study::{
-        AxisName, CacheStudyArgs, FailoverArgs, GroundArgs, MergeArgs, PlotArgs, ReplayArgs, RoutingArgs, RowOf,
-        SitesArgs, StudyVerb, SweepArgs, Switch,
+        AnycastArgs, AxisName, CacheStudyArgs, EstimatesArgs, FailoverArgs, GroundArgs, MappingArgs, MergeArgs,
+        PlotArgs, ReplayArgs, RoutingArgs, RowOf, SitesArgs, StudyVerb, SubnetsArgs, SweepArgs, Switch,
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };

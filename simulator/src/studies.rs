@@ -3,7 +3,14 @@
 //! A study is smaller than a scenario. It leaves out what its question does not touch, so that it can ask a thousand cities
 //! and a hundred PoPs in seconds; what decides is still the code that serves.
 
+pub mod anycast;
 pub mod cache;
+pub mod estimates;
+pub mod mapping;
+mod network;
 pub mod paths;
+pub mod population;
 pub mod routing;
 pub mod sites;
+pub mod subnets;
+pub mod weighted;

@@ -1,13 +1,28 @@
 //! What was typed about studies.
 
+mod anycast;
+mod estimates;
+mod mapping;
 mod plot;
+mod runs;
+mod subnets;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use self::plot::PLOT_EXAMPLES;
-pub(crate) use self::plot::{AxisName, PlotArgs};
+use self::{
+    anycast::ANYCAST_EXAMPLES, estimates::ESTIMATES_EXAMPLES, mapping::MAPPING_EXAMPLES, plot::PLOT_EXAMPLES,
+    subnets::SUBNETS_EXAMPLES,
+};
+pub(crate) use self::{
+    anycast::AnycastArgs,
+    estimates::EstimatesArgs,
+    mapping::MappingArgs,
+    plot::{AxisName, PlotArgs},
+    runs::RunsArgs,
+    subnets::SubnetsArgs,
+};
 use crate::quantity::{ByteCount, Share, Span};
 
 const ROUTING_EXAMPLES: &str = "\
@@ -38,8 +53,8 @@ Examples:
   iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
 
 const SWEEP_EXAMPLES: &str = "\
-A plan is a TOML file: study (routing, sites, failover or cache), [set] with its flags, and [sweep] with lists of them, of
-which all combinations are run:
+A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast or estimates),
+[set] with its flags, and [sweep] with lists of them, of which all combinations are run:
   study = \"failover\"
   [set]
   cities = 200
@@ -74,6 +89,18 @@ pub(crate) enum StudyVerb {
     /// Hit ratios of eviction policies by size, with a shield or without, and what closed forms say beside.
     #[command(after_help = CACHE_EXAMPLES)]
     Cache(CacheStudyArgs),
+    /// Whose round trip decides to which site a client is sent: the resolver's, its clients', or the client's own.
+    #[command(after_help = MAPPING_EXAMPLES)]
+    Mapping(MappingArgs),
+    /// How many more questions reach a name server when resolvers send client subnets, by popularity of the name.
+    #[command(after_help = SUBNETS_EXAMPLES)]
+    Subnets(SubnetsArgs),
+    /// How much slower anycast is than the best of some unicast sites, and whether yesterday's measurements choose better.
+    #[command(after_help = ANYCAST_EXAMPLES)]
+    Anycast(AnycastArgs),
+    /// A path becomes slower for hours: whether the router's estimate follows, and how often its routing changes.
+    #[command(after_help = ESTIMATES_EXAMPLES)]
+    Estimates(EstimatesArgs),
     /// Run a plan: a study over all combinations of ranges, several at a time.
     #[command(after_help = SWEEP_EXAMPLES)]
     Run(SweepArgs),

@@ -1,15 +1,20 @@
 //! `iso study`: what happens in virtual time, without a world that runs.
 
+mod anycast;
 mod cache;
 mod contestant;
+mod estimates;
 mod evictor;
 mod failover;
 mod ground;
+mod mapping;
 mod page;
 mod plot;
+mod repeat;
 mod routing;
 mod rows;
 mod sites;
+mod subnets;
 mod sweep;
 
 pub(super) use self::{
@@ -48,6 +53,10 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
         StudyVerb::Sites(args) => sites::run(cli, args),
         StudyVerb::Failover(args) => failover::run(cli, args),
         StudyVerb::Cache(args) => cache::run(cli, args),
+        StudyVerb::Mapping(args) => mapping::run(cli, args),
+        StudyVerb::Subnets(args) => subnets::run(cli, args),
+        StudyVerb::Anycast(args) => anycast::run(cli, args),
+        StudyVerb::Estimates(args) => estimates::run(cli, args),
         StudyVerb::Run(args) => sweep::run(cli, args),
         StudyVerb::Merge(args) => sweep::merge(cli, args),
         StudyVerb::Plot(args) => plot::run(cli, args),

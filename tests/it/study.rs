@@ -4,7 +4,7 @@ use std::{io::Write as _, process::Stdio};
 
 use serde_json::json;
 
-use crate::harness::{World, json_of, text};
+use crate::harness::{World, json_of, root, text};
 
 /// Requests as (seconds, id, bytes).
 const REQUESTS: [(u32, u64, u32); 8] =
@@ -206,6 +206,11 @@ fn a_study_that_cannot_be_is_refused_before_it_starts() {
         (&["cache", "--workload", "zipf:x"], "zipf:S:N"),
         (&["failover", "--policies", "origin-only"], "no PoP that could die"),
         (&["failover", "--stretch", "9%"], "9%@5m"),
+        (&["mapping", "--sites", "20,3000"], "numbers from 1 to 2642"),
+        (&["mapping", "--stretch", "0.9"], "no path is shorter than straight"),
+        (&["subnets", "--networks", "10", "--resolvers", "20"], "a network for each"),
+        (&["anycast", "--day-sigma", "-1"], "from 0 to 2"),
+        (&["estimates", "--window", "0s"], "more than nothing"),
     ] {
         let output = world.iso(&[&["study"], args].concat());
         let said = text(&output.stderr);
@@ -294,4 +299,71 @@ fn rows_are_drawn_as_a_plan_or_the_command_line_says() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(says), "{args:?}: {said}");
     }
+}
+
+/// How a published plan is played in a second or two: flags that replace its own.
+fn small(study: &str) -> &'static [(&'static str, &'static str)] {
+    match study {
+        "mapping" => &[
+            ("sites", "5,20"),
+            ("universe", "60"),
+            ("orders", "2"),
+            ("cities", "60"),
+            ("blocks", "120"),
+            ("resolvers", "40"),
+        ],
+        "subnets" => &[("resolvers", "200"), ("networks", "1000"), ("for", "40s")],
+        "anycast" => &[("cities", "60"), ("blocks", "100"), ("resolvers", "60"), ("beacons", "60")],
+        "estimates" => &[
+            ("preset", "world-6"),
+            ("cities", "3"),
+            ("around", "10m"),
+            ("for", "20m"),
+            ("beacon-interval", "20s"),
+            ("measure-interval", "40s"),
+        ],
+        other => panic!("how is {other} played small?"),
+    }
+}
+
+#[test]
+fn every_published_plan_runs_and_comes_to_the_same_rows_with_any_number_of_threads() {
+    let world = World::none();
+    let mut played = 0;
+    for entry in std::fs::read_dir(root().join("studies")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(folder.join("README.md").exists() && folder.join("raw.csv").exists(), "{name} says what came out");
+        let mut plan: toml::Table = std::fs::read_to_string(folder.join("plan.toml")).unwrap().parse().unwrap();
+        let flags = small(plan["study"].as_str().unwrap());
+        let sweep = plan.get_mut("sweep").and_then(toml::Value::as_table_mut).unwrap();
+        for (key, values) in &mut *sweep {
+            values.as_array_mut().unwrap().truncate(if key == "seed" { 2 } else { 3 });
+        }
+        flags.iter().for_each(|(key, _)| drop(sweep.remove(*key)));
+        let set = plan.get_mut("set").and_then(toml::Value::as_table_mut).unwrap();
+        if set.contains_key("seeds") {
+            set.insert("seeds".to_owned(), 2.into());
+        }
+        set.extend(flags.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())));
+        let path = |end: &str| world.home().join(format!("{name}.{end}")).to_str().unwrap().to_owned();
+        std::fs::write(path("toml"), toml::to_string(&plan).unwrap()).unwrap();
+        let rows = |threads: &str| {
+            let out = path(&format!("{threads}.csv"));
+            world.ok(&["study", "run", &path("toml"), "--out", &out, "--threads", threads]);
+            std::fs::read_to_string(out).unwrap()
+        };
+        let alone = rows("1");
+        assert!(alone.lines().count() > 2, "{name}: {alone}");
+        assert_eq!(alone, rows("3"), "{name}");
+        // Who plays it again finds every column that is published.
+        let published = std::fs::read_to_string(folder.join("raw.csv")).unwrap();
+        let columns: Vec<&str> = alone.lines().next().unwrap().split(',').collect();
+        assert!(
+            published.lines().next().unwrap().split(',').all(|column| columns.contains(&column)),
+            "{name}: play it again"
+        );
+        played += 1;
+    }
+    assert!(played > 0, "there are no plans");
 }

@@ -44,6 +44,17 @@ impl Paths {
         self.jitter.get(city * self.sites + site).copied().unwrap_or_default()
     }
 
+    /// What a packet takes on top in milliseconds, by a draw of a standard normal; a second at most. A lognormal whose mean is
+    /// the path's, which is `exp(mu + sigma^2 / 2)`.
+    pub fn jitter_ms(&self, city: usize, site: usize, noise: f64) -> f64 {
+        let jitter = self.jitter(city, site);
+        let mean_ms = jitter.mean.as_secs_f64() * 1000.0;
+        if mean_ms <= 0.0 {
+            return 0.0;
+        }
+        (mean_ms * (jitter.sigma_ln * noise - jitter.sigma_ln * jitter.sigma_ln / 2.0).exp()).min(1000.0)
+    }
+
     /// The shortest base round trip of a city among the sites that `may` be chosen, and whose it is.
     pub fn best(&self, city: usize, may: impl Fn(usize) -> bool) -> Option<(usize, f64)> {
         let sites = self.of_city(city).iter().enumerate().filter(|(site, _)| may(*site));

@@ -15,20 +15,16 @@ mod outcome;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
 
 use cdn_core::{
-    Instant, NodeId, PopCode, Role,
-    geo::{GeoMap, GeoPrefix},
+    Instant, PopCode,
     health::ProbeError,
-    routing::{
-        EdgeSite, Host, Planner, Policy, PolicyKind, Pop, Probe, ProgramOptions, RoutingOptions, Snapshot, Told,
-    },
+    routing::{Host, Planner, Policy, PolicyKind, Probe, ProgramOptions, RoutingOptions, Snapshot, Told},
 };
-use ipnet::{IpNet, Ipv4Net};
 use rand::{RngExt as _, distr::weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
@@ -39,13 +35,12 @@ pub use self::{
     crowds::{Capacities, Surge},
     outcome::{CityTally, Routed},
 };
-use super::paths::Paths;
+use super::{
+    network::{candidates, edge_of, network_of, prefixes, site_of},
+    paths::Paths,
+};
 use crate::routers::geo_place;
 
-/// Where client networks of a study are: city `n` has the `n`th /24 of 10.0.0.0/8.
-const NETWORKS: u32 = 0x0a00_0000;
-/// Where edges of a study are: the edge of PoP `n` is the `n`th address from here.
-const EDGES: u32 = 0x7f4d_0000;
 /// A client behind a resolver that everybody uses.
 const SHARED: u32 = u32::MAX;
 
@@ -291,20 +286,11 @@ struct Router<'a> {
 
 impl<'a> Router<'a> {
     fn new(study: &RoutingStudy, policy: PolicyKind, program: Option<&'a mut dyn Program>) -> Self {
-        let geo = GeoMap::build(study.cities.iter().zip(0..).filter_map(|(city, number)| {
-            let net = Ipv4Net::new(network_of(number), 24).ok()?;
-            Some(GeoPrefix { net: IpNet::V4(net), place: geo_place(city)? })
-        }));
-        let pops = study.pops.iter().zip(0..).filter_map(|(pop, number)| {
-            let code = pop.pop_code()?;
-            let address = SocketAddrV4::new(Ipv4Addr::from_bits(EDGES + number), 80);
-            let id = NodeId::new(Role::Edge, pop.id.as_str());
-            Some(Pop { code, place: geo_place(pop)?, edges: vec![EdgeSite { id, address, address6: None }] })
-        });
+        let geo = prefixes(study.cities.iter().map(geo_place));
         let options =
             RoutingOptions { policy, site: geo_place(&study.origin), seed: study.seed, ..study.routing.clone() };
         let learns = policy.build(&options).learns();
-        let mut planner = Planner::new(Instant::ZERO, options, geo, pops.collect(), vec![Host::new("study")]);
+        let mut planner = Planner::new(Instant::ZERO, options, geo, candidates(&study.pops), vec![Host::new("study")]);
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let due = planner.poll_timeout();
         Self {
@@ -397,15 +383,6 @@ impl<'a> Router<'a> {
         let (answer, _) = self.snapshot.answer(0, IpAddr::V4(network), 0);
         self.snapshot.addresses(0, answer).map(|address| site_of(*address.ip())).next()
     }
-}
-
-/// The first address of a city's network.
-fn network_of(city: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(NETWORKS + (city << 8))
-}
-
-fn site_of(address: Ipv4Addr) -> u16 {
-    u16::try_from(address.to_bits().wrapping_sub(EDGES)).unwrap_or(u16::MAX)
 }
 
 impl<'a> Run<'a> {
@@ -591,7 +568,7 @@ impl<'a> Run<'a> {
         let access_ms = f64::from(client.access_ms);
         if self.router.is_none() {
             let base_ms = self.ground.to_origin.rtt_ms(city, 0);
-            let ms = base_ms + access_ms + jitter_ms(&self.ground.to_origin, city, 0, noise);
+            let ms = base_ms + access_ms + self.ground.to_origin.jitter_ms(city, 0, noise);
             self.idealise(now, city, access_ms, noise);
             return self.count(now, city, 0, Some(ms.max(0.1)), base_ms, Meeting::default());
         }
@@ -600,7 +577,7 @@ impl<'a> Run<'a> {
         let rtt_ms = |site: u16| {
             let paths = &self.ground.paths;
             let site = usize::from(site);
-            (paths.rtt_ms(city, site) + access_ms + jitter_ms(paths, city, site, noise)).max(0.1)
+            (paths.rtt_ms(city, site) + access_ms + paths.jitter_ms(city, site, noise)).max(0.1)
         };
         let avoids = self.avoids.get(number).is_some_and(|until| now < *until);
         let (first, second) = match kept.second {
@@ -643,7 +620,7 @@ impl<'a> Run<'a> {
             Some(dead) if dead == known.0 => self.ground.paths.best(city, |site| site != dead).unwrap_or(known),
             _ => known,
         };
-        self.ideal_ms += (best_ms + access_ms + jitter_ms(&self.ground.paths, city, site, noise)).max(0.1);
+        self.ideal_ms += (best_ms + access_ms + self.ground.paths.jitter_ms(city, site, noise)).max(0.1);
     }
 
     /// A viewer tells the router of a round trip, if it has not lately.
@@ -657,10 +634,9 @@ impl<'a> Run<'a> {
         }
         *due = now + self.study.beacon_interval;
         let Some(router) = &mut self.router else { return };
-        let edge = IpAddr::V4(Ipv4Addr::from_bits(EDGES + u32::from(site)));
         let rtt = Duration::from_secs_f64(ms / 1000.0);
         // One that is refused is one that the router learns nothing from.
-        let _ = router.planner.handle_beacon(now, IpAddr::V4(network_of(u32::from(city))), edge, rtt);
+        let _ = router.planner.handle_beacon(now, IpAddr::V4(network_of(u32::from(city))), edge_of(site), rtt);
         router.settle(now);
     }
 
@@ -751,17 +727,6 @@ fn connect(
             return None;
         }
     }
-}
-
-/// A lognormal of the path's mean, of which `noise` is the logarithm's deviation. The mean of a lognormal is
-/// `exp(mu + sigma^2 / 2)`.
-fn jitter_ms(paths: &Paths, city: usize, site: usize, noise: f64) -> f64 {
-    let jitter = paths.jitter(city, site);
-    let mean_ms = jitter.mean.as_secs_f64() * 1000.0;
-    if mean_ms <= 0.0 {
-        return 0.0;
-    }
-    (mean_ms * (jitter.sigma_ln * noise - jitter.sigma_ln * jitter.sigma_ln / 2.0).exp()).min(1000.0)
 }
 
 /// A network of `length` bits.

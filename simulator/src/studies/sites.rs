@@ -6,7 +6,7 @@
 use rand::seq::SliceRandom as _;
 use world::stream;
 
-use super::paths::Paths;
+use super::{paths::Paths, weighted::Weighted};
 
 /// What the users of a set of sites see, weighted by users.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +21,15 @@ pub struct Reach {
     pub p95_ms: f64,
     /// 99th percentile over users.
     pub p99_ms: f64,
+}
+
+impl Reach {
+    /// Of round trips in milliseconds and the users who see them; none without users.
+    pub fn of(sites: usize, seen: impl IntoIterator<Item = (f32, f64)>) -> Option<Self> {
+        let seen = Weighted::new(seen)?;
+        let [p50_ms, p95_ms, p99_ms] = [0.5, 0.95, 0.99].map(|share| seen.quantile(share));
+        Some(Self { sites, mean_ms: seen.mean(), p50_ms, p95_ms, p99_ms })
+    }
 }
 
 /// The users of each city, and what the best of the sites chosen so far gives them.
@@ -73,23 +82,10 @@ impl<'a> Placement<'a> {
 
     /// What users see now; none without a site or without users.
     pub fn reach(&self) -> Option<Reach> {
-        let all: f64 = self.users.iter().sum();
-        if self.chosen.is_empty() || all <= 0.0 {
+        if self.chosen.is_empty() {
             return None;
         }
-        let mut seen: Vec<(f32, f64)> = self.best_ms.iter().copied().zip(self.users.iter().copied()).collect();
-        seen.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let quantile = |share: f64| {
-            let mut below = 0.0;
-            let reached = seen.iter().find(|(_, users)| {
-                below += users;
-                below >= share * all
-            });
-            reached.or_else(|| seen.last()).map_or(0.0, |(ms, _)| f64::from(*ms))
-        };
-        let mean_ms = seen.iter().map(|(ms, users)| f64::from(*ms) * users).sum::<f64>() / all;
-        let (p50_ms, p95_ms, p99_ms) = (quantile(0.5), quantile(0.95), quantile(0.99));
-        Some(Reach { sites: self.chosen.len(), mean_ms, p50_ms, p95_ms, p99_ms })
+        Reach::of(self.chosen.len(), self.best_ms.iter().copied().zip(self.users.iter().copied()))
     }
 }
 

@@ -65,11 +65,16 @@ pub(super) fn pops_of(args: &GroundArgs, otherwise: &str) -> Result<Vec<Place>, 
 
 /// The cities that were asked for, those with the most users first.
 pub(super) fn cities_of(args: &GroundArgs) -> Result<Vec<Place>, VerbError> {
+    some_cities(args.cities)
+}
+
+/// So many cities, those with the most users first.
+pub(super) fn some_cities(count: usize) -> Result<Vec<Place>, VerbError> {
     let all = Atlas::embedded().cities();
-    if args.cities == 0 || args.cities > all.len() {
-        return Err(VerbError::Usage(format!("--cities {}: the atlas has 1 to {} cities", args.cities, all.len())));
+    if count == 0 || count > all.len() {
+        return Err(VerbError::Usage(format!("--cities {count}: the atlas has 1 to {} cities", all.len())));
     }
-    Ok(all.iter().take(args.cities).map(|city| city.place.clone()).collect())
+    Ok(all.iter().take(count).map(|city| city.place.clone()).collect())
 }
 
 /// A place by its name.
@@ -79,10 +84,15 @@ pub(in crate::verbs) fn place_of(name: &str) -> Result<Place, VerbError> {
 
 /// The seeds of a study.
 pub(super) fn seeds_of(args: &GroundArgs) -> Result<Vec<u64>, VerbError> {
-    if args.seeds == 0 {
+    seeds_from(args.seed, args.seeds)
+}
+
+/// So many seeds from the first on.
+pub(super) fn seeds_from(first: u64, count: u32) -> Result<Vec<u64>, VerbError> {
+    if count == 0 {
         return Err(VerbError::Usage("--seeds 0: a study needs one seed at least".into()));
     }
-    Ok((0..u64::from(args.seeds)).map(|nth| args.seed.wrapping_add(nth)).collect())
+    Ok((0..u64::from(count)).map(|nth| first.wrapping_add(nth)).collect())
 }
 
 /// The world of a seed, with jitter: what geography says, and what chance adds.

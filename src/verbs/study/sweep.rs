@@ -17,7 +17,8 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prepared, cache::Caches, failover::Failover, ground::each_in_order, plot::PlotTable, routing::BakeOff, sites::Sites,
+    Prepared, anycast::Catchments, cache::Caches, estimates::Estimates, failover::Failover, ground::each_in_order,
+    mapping::Mapping, plot::PlotTable, routing::BakeOff, sites::Sites, subnets::Subnets,
 };
 use crate::{
     args::{Cli, MergeArgs, StudyVerb, SweepArgs, study_of},
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Studies that a plan may run.
-const STUDIES: [&str; 4] = ["routing", "sites", "failover", "cache"];
+const STUDIES: [&str; 8] = ["routing", "sites", "failover", "cache", "mapping", "subnets", "anycast", "estimates"];
 /// Flags that are the sweep's own business.
 const NOT_IN_PLANS: [&str; 4] = ["csv", "html", "threads", "json"];
 
@@ -145,6 +146,10 @@ fn prepared(verb: &StudyVerb) -> Result<Box<dyn Prepared + '_>, VerbError> {
         StudyVerb::Sites(args) => Box::new(Sites::of(args)?),
         StudyVerb::Failover(args) => Box::new(Failover::of(args)?),
         StudyVerb::Cache(args) => Box::new(Caches::of(args)?),
+        StudyVerb::Mapping(args) => Box::new(Mapping::of(args)?),
+        StudyVerb::Subnets(args) => Box::new(Subnets::of(args)?),
+        StudyVerb::Anycast(args) => Box::new(Catchments::of(args)?),
+        StudyVerb::Estimates(args) => Box::new(Estimates::of(args)?),
         StudyVerb::Run(_) | StudyVerb::Merge(_) | StudyVerb::Plot(_) | StudyVerb::Replay(_) => {
             return Err(VerbError::Usage(format!("a plan's study is one of {}", STUDIES.join(", "))));
         }

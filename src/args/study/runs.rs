@@ -1,0 +1,25 @@
+//! What studies without a map have in common: seeds, threads, and where results go.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// How often a study is played, and where its results go.
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Repeat with so many seeds, from --seed on, for means with 95 % intervals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: u32,
+    /// Threads; by default one per core. The result does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Write the rows of every seed to a file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the table as one page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
