@@ -23,8 +23,9 @@ pub(crate) use self::{
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
     study::{
-        AnycastArgs, AxisName, CacheStudyArgs, EstimatesArgs, FailoverArgs, GroundArgs, MappingArgs, MergeArgs,
-        PlotArgs, ReplayArgs, RoutingArgs, RowOf, SitesArgs, StudyVerb, SubnetsArgs, SweepArgs, Switch,
+        AnycastArgs, AxisName, BalanceArgs, CacheStudyArgs, CollapseArgs, EstimatesArgs, FailoverArgs, GroundArgs,
+        MappingArgs, MergeArgs, PlotArgs, ReplayArgs, RetriesArgs, RoutingArgs, RowOf, Shape, SitesArgs, StudyVerb,
+        SubnetsArgs, SweepArgs, Switch,
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };

@@ -4,12 +4,15 @@
 //! and a hundred PoPs in seconds; what decides is still the code that serves.
 
 pub mod anycast;
+pub mod balance;
 pub mod cache;
+pub mod collapse;
 pub mod estimates;
 pub mod mapping;
 mod network;
 pub mod paths;
 pub mod population;
+pub mod retries;
 pub mod routing;
 pub mod sites;
 pub mod subnets;

@@ -1,9 +1,12 @@
 //! What was typed about studies.
 
 mod anycast;
+mod balance;
+mod collapse;
 mod estimates;
 mod mapping;
 mod plot;
+mod retries;
 mod runs;
 mod subnets;
 
@@ -12,14 +15,17 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use self::{
-    anycast::ANYCAST_EXAMPLES, estimates::ESTIMATES_EXAMPLES, mapping::MAPPING_EXAMPLES, plot::PLOT_EXAMPLES,
-    subnets::SUBNETS_EXAMPLES,
+    anycast::ANYCAST_EXAMPLES, balance::BALANCE_EXAMPLES, collapse::COLLAPSE_EXAMPLES, estimates::ESTIMATES_EXAMPLES,
+    mapping::MAPPING_EXAMPLES, plot::PLOT_EXAMPLES, retries::RETRIES_EXAMPLES, subnets::SUBNETS_EXAMPLES,
 };
 pub(crate) use self::{
     anycast::AnycastArgs,
+    balance::{BalanceArgs, Shape},
+    collapse::CollapseArgs,
     estimates::EstimatesArgs,
     mapping::MappingArgs,
     plot::{AxisName, PlotArgs},
+    retries::RetriesArgs,
     runs::RunsArgs,
     subnets::SubnetsArgs,
 };
@@ -50,11 +56,12 @@ const CACHE_EXAMPLES: &str = "\
 Examples:
   iso study cache                                            four policies at 1 % and 10 % of a catalogue
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
-  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
+  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth
+  iso study cache --policy lru --admission all,second-request,by-size --size-decades 9 --workload zipf:0.9:10000";
 
 const SWEEP_EXAMPLES: &str = "\
-A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast or estimates),
-[set] with its flags, and [sweep] with lists of them, of which all combinations are run:
+A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast, estimates, collapse, balance or
+retries), [set] with its flags, and [sweep] with lists of them, of which all combinations are run:
   study = \"failover\"
   [set]
   cities = 200
@@ -101,6 +108,15 @@ pub(crate) enum StudyVerb {
     /// A path becomes slower for hours: whether the router's estimate follows, and how often its routing changes.
     #[command(after_help = ESTIMATES_EXAMPLES)]
     Estimates(EstimatesArgs),
+    /// What the end of an object's life costs: fetches and waiting, with collapsing and early expiry or without.
+    #[command(after_help = COLLAPSE_EXAMPLES)]
+    Collapse(CollapseArgs),
+    /// Latency and errors by load under balancing policies, beside antagonists, with the limit formula where it holds.
+    #[command(after_help = BALANCE_EXAMPLES)]
+    Balance(BalanceArgs),
+    /// The highest load that recovers from a cut, by retries, retry budget and load shedding.
+    #[command(after_help = RETRIES_EXAMPLES)]
+    Retries(RetriesArgs),
     /// Run a plan: a study over all combinations of ranges, several at a time.
     #[command(after_help = SWEEP_EXAMPLES)]
     Run(SweepArgs),

@@ -1,7 +1,9 @@
 //! `iso study`: what happens in virtual time, without a world that runs.
 
 mod anycast;
+mod balance;
 mod cache;
+mod collapse;
 mod contestant;
 mod estimates;
 mod evictor;
@@ -11,6 +13,7 @@ mod mapping;
 mod page;
 mod plot;
 mod repeat;
+mod retries;
 mod routing;
 mod rows;
 mod sites;
@@ -57,6 +60,9 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
         StudyVerb::Subnets(args) => subnets::run(cli, args),
         StudyVerb::Anycast(args) => anycast::run(cli, args),
         StudyVerb::Estimates(args) => estimates::run(cli, args),
+        StudyVerb::Collapse(args) => collapse::run(cli, args),
+        StudyVerb::Balance(args) => balance::run(cli, args),
+        StudyVerb::Retries(args) => retries::run(cli, args),
         StudyVerb::Run(args) => sweep::run(cli, args),
         StudyVerb::Merge(args) => sweep::merge(cli, args),
         StudyVerb::Plot(args) => plot::run(cli, args),

@@ -206,6 +206,11 @@ fn a_study_that_cannot_be_is_refused_before_it_starts() {
         (&["cache", "--workload", "zipf:x"], "zipf:S:N"),
         (&["failover", "--policies", "origin-only"], "no PoP that could die"),
         (&["failover", "--stretch", "9%"], "9%@5m"),
+        (&["balance", "--policies", "prequel"], "did you mean `prequal`"),
+        (&["balance", "--load", "1.2", "--deadline", "off"], "below 1"),
+        (&["retries", "--budget", "half"], "or off"),
+        (&["collapse", "--early", "soon"], "or off"),
+        (&["retries", "--shed", "0"], "from 1, or off"),
         (&["mapping", "--sites", "20,3000"], "numbers from 1 to 2642"),
         (&["mapping", "--stretch", "0.9"], "no path is shorter than straight"),
         (&["subnets", "--networks", "10", "--resolvers", "20"], "a network for each"),
@@ -301,6 +306,50 @@ fn rows_are_drawn_as_a_plan_or_the_command_line_says() {
     }
 }
 
+#[test]
+fn balance_and_retries_come_out_as_closed_forms_say_with_any_number_of_threads() {
+    let world = World::none();
+    let mean = |of: &serde_json::Value| of["mean"].as_f64().unwrap();
+    let balance = ["study", "balance", "--clients", "1", "--work", "1s", "--work-shape", "exponential", "--spare", "0"];
+    let more = ["--deadline", "off", "--policies", "random,two-choices", "--load", "0.7", "--warmup", "200s"];
+    let report = world.json(&[&balance[..], &more, &["--for", "1000s"]].concat());
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let (got, expected) = (mean(&row["mean_in_system"]), row["expected_mean_in_system"].as_f64().unwrap());
+        assert!((got / expected - 1.0).abs() < 0.05, "{row}");
+    }
+
+    let retries = ["study", "retries", "--service-rps", "60", "--retries", "1,2", "--for", "400s", "--step", "2"];
+    let rows = |name: &str, threads: &str| {
+        let csv = world.home().join(name);
+        let out = ["--seeds", "2", "--threads", threads, "--csv", csv.to_str().unwrap()];
+        let report = world.json(&[&retries[..], &out].concat());
+        (std::fs::read_to_string(csv).unwrap(), report)
+    };
+    let (alone, report) = rows("1.csv", "1");
+    assert_eq!(alone, rows("3.csv", "3").0);
+    for row in report["rows"].as_array().unwrap() {
+        let highest = mean(&row["highest_rps"]);
+        match row["critical_rps"].as_f64() {
+            Some(critical) => assert!((critical - 8.0..critical + 2.0).contains(&highest), "{row}"),
+            // A server that refuses what it cannot serve in time comes back under any load that it can serve.
+            None => assert!(highest >= 54.0, "{row}"),
+        }
+    }
+}
+
+#[test]
+fn a_life_costs_one_fetch_with_collapsing() {
+    let world = World::none();
+    let mean = |of: &serde_json::Value| of["mean"].as_f64().unwrap();
+    let report = world.json(&["study", "collapse", "--rps", "10", "--early", "off", "--lives", "100"]);
+    let [on, off] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!(mean(&on["fetches_per_cycle"]), 1.0);
+    // Those who come within the second that a fetch takes, and the first.
+    assert!((mean(&off["fetches_per_cycle"]) - 11.0).abs() < 1.0, "{off}");
+}
+
 /// How a published plan is played in a second or two: flags that replace its own.
 fn small(study: &str) -> &'static [(&'static str, &'static str)] {
     match study {
@@ -322,6 +371,11 @@ fn small(study: &str) -> &'static [(&'static str, &'static str)] {
             ("beacon-interval", "20s"),
             ("measure-interval", "40s"),
         ],
+        "balance" => &[("warmup", "1s"), ("for", "5s"), ("servers", "10"), ("settle", "0")],
+        "retries" => &[("for", "100s"), ("service-rps", "30"), ("step", "5")],
+        "collapse" => &[("lives", "5")],
+        "cache" => &[("requests", "2000"), ("warmup", "2000"), ("workload", "zipf:0.9:1000")],
+        "failover" => &[("cities", "40"), ("clients", "300"), ("rps", "50"), ("for", "40s")],
         other => panic!("how is {other} played small?"),
     }
 }

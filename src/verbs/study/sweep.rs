@@ -17,8 +17,9 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prepared, anycast::Catchments, cache::Caches, estimates::Estimates, failover::Failover, ground::each_in_order,
-    mapping::Mapping, plot::PlotTable, routing::BakeOff, sites::Sites, subnets::Subnets,
+    Prepared, anycast::Catchments, balance::Balance, cache::Caches, collapse::Collapse, estimates::Estimates,
+    failover::Failover, ground::each_in_order, mapping::Mapping, plot::PlotTable, retries::Retries, routing::BakeOff,
+    sites::Sites, subnets::Subnets,
 };
 use crate::{
     args::{Cli, MergeArgs, StudyVerb, SweepArgs, study_of},
@@ -28,7 +29,19 @@ use crate::{
 };
 
 /// Studies that a plan may run.
-const STUDIES: [&str; 8] = ["routing", "sites", "failover", "cache", "mapping", "subnets", "anycast", "estimates"];
+const STUDIES: [&str; 11] = [
+    "routing",
+    "sites",
+    "failover",
+    "cache",
+    "mapping",
+    "subnets",
+    "anycast",
+    "estimates",
+    "collapse",
+    "balance",
+    "retries",
+];
 /// Flags that are the sweep's own business.
 const NOT_IN_PLANS: [&str; 4] = ["csv", "html", "threads", "json"];
 
@@ -146,6 +159,9 @@ fn prepared(verb: &StudyVerb) -> Result<Box<dyn Prepared + '_>, VerbError> {
         StudyVerb::Sites(args) => Box::new(Sites::of(args)?),
         StudyVerb::Failover(args) => Box::new(Failover::of(args)?),
         StudyVerb::Cache(args) => Box::new(Caches::of(args)?),
+        StudyVerb::Collapse(args) => Box::new(Collapse::of(args)?),
+        StudyVerb::Balance(args) => Box::new(Balance::of(args)?),
+        StudyVerb::Retries(args) => Box::new(Retries::of(args)?),
         StudyVerb::Mapping(args) => Box::new(Mapping::of(args)?),
         StudyVerb::Subnets(args) => Box::new(Subnets::of(args)?),
         StudyVerb::Anycast(args) => Box::new(Catchments::of(args)?),

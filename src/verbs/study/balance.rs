@@ -1,0 +1,305 @@
+//! `iso study balance`: latency and errors by load, under one balancing policy after the other.
+
+use std::{io::Write, time::Duration};
+
+use serde::Serialize;
+use simulator::studies::balance::{
+    Antagonists, BalanceStudy, Balanced, BalancingPolicy, PrequalOptions, WorkShape, play, supermarket,
+};
+
+use super::{
+    Prepared,
+    ground::{Figure, each, seeds_from},
+    page,
+    routing::create,
+    with_hint,
+};
+use crate::{
+    args::{BalanceArgs, Cli, Shape},
+    diagnose::nearest_or_all,
+    quantity::Span,
+    talk::VerbError,
+    verbs::{paint::table, print},
+};
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    seeds: u32,
+    clients: u32,
+    servers: u32,
+    work_ms: f64,
+    allocation_qps: f64,
+    rows: Vec<Row>,
+}
+
+/// One policy at one load, over all seeds.
+#[derive(Debug, Serialize)]
+struct Row {
+    policy: &'static str,
+    load: f64,
+    mean_ms: Figure,
+    p50_ms: Figure,
+    p90_ms: Figure,
+    p99_ms: Figure,
+    p999_ms: Figure,
+    error_ratio: Figure,
+    /// The mean in units of the work, and what the limit formula says of it, where it is about what was played.
+    mean_in_system: Figure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_mean_in_system: Option<f64>,
+    probes_per_query: Figure,
+}
+
+/// One run.
+#[derive(Debug, Serialize)]
+struct Line {
+    version: &'static str,
+    seed: u64,
+    policy: &'static str,
+    load: f64,
+    clients: u32,
+    servers: u32,
+    work_ms: f64,
+    work_shape: &'static str,
+    contended: f64,
+    spare: f64,
+    hold_s: f64,
+    deadline_s: Option<f64>,
+    warmup_s: f64,
+    span_s: f64,
+    allocation_qps: f64,
+    queries: u64,
+    errors: u64,
+    error_ratio: f64,
+    probes: u64,
+    mean_ms: f64,
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    mean_in_system: f64,
+    expected_mean_in_system: Option<f64>,
+}
+
+/// A study that is checked and can begin.
+pub(super) struct Balance {
+    jobs: Vec<BalanceStudy>,
+    seeds: usize,
+}
+
+impl Balance {
+    /// Checks what was typed.
+    pub(super) fn of(args: &BalanceArgs) -> Result<Self, VerbError> {
+        let refuse = |why: &str| Err(VerbError::Usage(why.to_owned()));
+        let policies = policies_of(&args.policies)?;
+        let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
+        let deadline = match args.deadline.as_str() {
+            "off" => None,
+            text => Some(text.parse::<Span>().map_err(|why| VerbError::Usage(format!("--deadline: {why}, or off")))?.0),
+        };
+        if args.clients == 0 || args.servers == 0 {
+            return refuse("--clients and --servers must be more than nothing");
+        }
+        if args.work.0.is_zero() || args.span.0.is_zero() || args.hold.0.is_zero() {
+            return refuse("--work, --for and --hold must be more than nothing");
+        }
+        if !(args.spare >= 0.0 && args.spare.is_finite() && args.settle >= 0.0 && args.settle.is_finite()) {
+            return refuse("--spare and --settle: write a number of 0 or more");
+        }
+        if args.load.iter().any(|load| !(*load > 0.0 && load.is_finite())) {
+            return refuse("--load: write numbers above 0, as 0.75");
+        }
+        // Who waits for ever behind more than can be done waits for ever.
+        if let (None, Some(load)) = (deadline, args.load.iter().find(|load| **load >= 1.0)) {
+            return Err(VerbError::Usage(format!("--load {load}: with --deadline off it must be below 1")));
+        }
+        let antagonists = (args.spare > 0.0).then_some(Antagonists {
+            contended: args.contended.0,
+            spare: args.spare,
+            hold: args.hold.0,
+        });
+        let prequal = PrequalOptions {
+            pool_max: args.probe_pool,
+            probes: args.probes,
+            age_max: args.probe_age.0,
+            hot_quantile: args.hot_quantile.0,
+            ..PrequalOptions::default()
+        };
+        let mut jobs = Vec::new();
+        for &policy in &policies {
+            for &load in &args.load {
+                let relaxation_s = if load < 1.0 { args.work.0.as_secs_f64() / (1.0 - load).powi(2) } else { 0.0 };
+                let settled = Duration::try_from_secs_f64(args.settle * relaxation_s)
+                    .map_err(|why| VerbError::Usage(format!("--settle {}: {why}", args.settle)))?;
+                jobs.extend(seeds.iter().map(|&seed| BalanceStudy {
+                    policy,
+                    clients: args.clients,
+                    servers: args.servers,
+                    load,
+                    work: args.work.0,
+                    shape: match args.work_shape {
+                        Shape::Normal => WorkShape::Normal,
+                        Shape::Exponential => WorkShape::Exponential,
+                    },
+                    antagonists,
+                    prequal,
+                    probe_rtt: args.probe_rtt.0,
+                    deadline,
+                    warmup: args.warmup.0.max(settled),
+                    span: args.span.0.max(settled),
+                    seed,
+                }));
+            }
+        }
+        Ok(Self { jobs, seeds: seeds.len() })
+    }
+
+    fn write_csv(&self, out: impl Write, outcomes: &[Balanced]) -> Result<(), VerbError> {
+        let mut writer = csv::Writer::from_writer(out);
+        for (study, balanced) in self.jobs.iter().zip(outcomes) {
+            let antagonists = study.antagonists;
+            let line = Line {
+                version: env!("CARGO_PKG_VERSION"),
+                seed: study.seed,
+                policy: study.policy.as_str(),
+                load: study.load,
+                clients: study.clients,
+                servers: study.servers,
+                work_ms: ms(study.work),
+                work_shape: study.shape.as_str(),
+                contended: antagonists.map_or(0.0, |of| of.contended),
+                spare: antagonists.map_or(0.0, |of| of.spare),
+                hold_s: antagonists.map_or(0.0, |of| of.hold.as_secs_f64()),
+                deadline_s: study.deadline.map(|span| span.as_secs_f64()),
+                warmup_s: study.warmup.as_secs_f64(),
+                span_s: study.span.as_secs_f64(),
+                allocation_qps: balanced.allocation_qps,
+                queries: balanced.queries,
+                errors: balanced.errors,
+                error_ratio: balanced.error_ratio(),
+                probes: balanced.probes,
+                mean_ms: ms(balanced.mean),
+                p50_ms: ms(balanced.p50),
+                p90_ms: ms(balanced.p90),
+                p99_ms: ms(balanced.p99),
+                p999_ms: ms(balanced.p999),
+                mean_in_system: mean_in_system(study, balanced),
+                expected_mean_in_system: expected(study),
+            };
+            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+        }
+        Ok(writer.flush()?)
+    }
+
+    fn rows(&self, outcomes: &[Balanced]) -> Vec<Row> {
+        let rows = self.jobs.chunks(self.seeds).zip(outcomes.chunks(self.seeds)).filter_map(|(studies, outcomes)| {
+            let study = studies.first()?;
+            let over = |of: &dyn Fn(&Balanced) -> f64| Figure::of(outcomes.iter().map(of));
+            Some(Row {
+                policy: study.policy.as_str(),
+                load: study.load,
+                mean_ms: over(&|of| ms(of.mean))?,
+                p50_ms: over(&|of| ms(of.p50))?,
+                p90_ms: over(&|of| ms(of.p90))?,
+                p99_ms: over(&|of| ms(of.p99))?,
+                p999_ms: over(&|of| ms(of.p999))?,
+                error_ratio: over(&Balanced::error_ratio)?,
+                mean_in_system: over(&|of| mean_in_system(study, of))?,
+                expected_mean_in_system: expected(study),
+                probes_per_query: over(&|of| of.probes as f64 / of.sent.max(1) as f64)?,
+            })
+        });
+        rows.collect()
+    }
+}
+
+impl Prepared for Balance {
+    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
+        self.write_csv(out, &each(Some(1), &self.jobs, play))
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &BalanceArgs) -> Result<(), VerbError> {
+    let balance = Balance::of(args)?;
+    let csv = args.runs.csv.as_deref().map(create).transpose()?;
+    let html = args.runs.html.as_deref().map(create).transpose()?;
+    let outcomes = each(args.runs.threads, &balance.jobs, play);
+    if let Some(file) = csv {
+        balance.write_csv(file, &outcomes)?;
+    }
+    let report = Report {
+        seed: args.runs.seed,
+        seeds: args.runs.seeds,
+        clients: args.clients,
+        servers: args.servers,
+        work_ms: ms(args.work.0),
+        allocation_qps: outcomes.first().map_or(0.0, |of| of.allocation_qps),
+        rows: balance.rows(&outcomes),
+    };
+    let title = format!(
+        "{} clients, {} servers; a load of 1 is {:.0} queries/s of {} ms",
+        report.clients, report.servers, report.allocation_qps, report.work_ms
+    );
+    let head = ["POLICY", "LOAD", "P50 ms", "P90 ms", "P99 ms", "P99.9 ms", "ERRORS", "MEAN", "EXPECTED", "PROBES"];
+    if let Some(file) = html {
+        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+        page::write(file, &title, &head, &cells(&report), &[])?;
+    }
+    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+}
+
+fn cells(report: &Report) -> Vec<Vec<String>> {
+    let percent = |figure: Figure| {
+        let of = |value: f64| value * 100.0;
+        format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(2))
+    };
+    let of_row = |row: &Row| {
+        vec![
+            row.policy.to_owned(),
+            row.load.to_string(),
+            row.p50_ms.text(0),
+            row.p90_ms.text(0),
+            row.p99_ms.text(0),
+            row.p999_ms.text(0),
+            percent(row.error_ratio),
+            row.mean_in_system.text(3),
+            row.expected_mean_in_system.map_or_else(|| "–".to_owned(), |mean| format!("{mean:.3}")),
+            row.probes_per_query.text(1),
+        ]
+    };
+    report.rows.iter().map(of_row).collect()
+}
+
+fn ms(span: Duration) -> f64 {
+    span.as_nanos() as f64 / 1e6
+}
+
+fn mean_in_system(study: &BalanceStudy, balanced: &Balanced) -> f64 {
+    balanced.mean.as_secs_f64() / study.work.as_secs_f64()
+}
+
+/// What the limit formula says: of one client, which has everything under way itself, and servers that have nobody beside.
+fn expected(study: &BalanceStudy) -> Option<f64> {
+    let is_supermarket = study.clients == 1
+        && study.shape == WorkShape::Exponential
+        && study.antagonists.is_none()
+        && study.deadline.is_none();
+    study.policy.choices().filter(|_| is_supermarket).map(|d| supermarket(study.load, d))
+}
+
+/// Policies by their names, each once; `all` is all of them.
+fn policies_of(names: &[String]) -> Result<Vec<BalancingPolicy>, VerbError> {
+    let mut policies: Vec<BalancingPolicy> = Vec::new();
+    for name in names.iter().map(|name| name.trim().to_ascii_lowercase()) {
+        let named = BalancingPolicy::ALL.into_iter().filter(|policy| name == "all" || policy.as_str() == name);
+        let named: Vec<_> = named.collect();
+        if named.is_empty() {
+            let known = BalancingPolicy::ALL.map(BalancingPolicy::as_str).into_iter().chain(["all"]);
+            return Err(VerbError::Usage(with_hint(format!("no policy {name:?}"), nearest_or_all(&name, known))));
+        }
+        policies.extend(named.into_iter().filter(|policy| !policies.contains(policy)).collect::<Vec<_>>());
+    }
+    Ok(policies)
+}
