@@ -83,9 +83,12 @@ Examples:
 
 Exit codes: 0 everything held, 10 an expectation was missed, 11 a scenario could not start, 130 interrupted.";
 
+/// The version, and the commit that was built.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ISO_COMMIT"), ")");
+
 /// A global CDN on one machine: real edges, routers and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
-#[command(name = "iso", version, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
+#[command(name = "iso", version, long_version = VERSION, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
 pub(crate) struct Cli {
     /// Which world: several can run side by side.
     #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "ISO_WORLD")]
@@ -735,11 +738,28 @@ pub(crate) fn parse_bps(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What clap makes of it.
 pub(crate) fn study_of(name: &str, flags: &[String]) -> Result<StudyVerb, clap::Error> {
-    let words = ["iso", "study", name].map(str::to_owned).into_iter().chain(flags.iter().cloned());
-    match Cli::try_parse_from(words)?.verb {
+    match Cli::try_parse_from(study_words(name, flags))?.verb {
         Verb::Study(verb) => Ok(verb),
         _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
+}
+
+/// The same as it was typed, flag by flag with defaults, and the command that has them.
+///
+/// # Errors
+/// What clap makes of it.
+pub(crate) fn study_matches(name: &str, flags: &[String]) -> Result<(clap::Command, clap::ArgMatches), clap::Error> {
+    let unknown = || clap::Error::new(clap::error::ErrorKind::InvalidSubcommand);
+    let command = Cli::command();
+    let mut all = command.clone().try_get_matches_from(study_words(name, flags))?;
+    let (_, mut studies) = all.remove_subcommand().ok_or_else(unknown)?;
+    let (_, matches) = studies.remove_subcommand().ok_or_else(unknown)?;
+    let command = command.find_subcommand("study").and_then(|studies| studies.find_subcommand(name));
+    Ok((command.cloned().ok_or_else(unknown)?, matches))
+}
+
+fn study_words(name: &str, flags: &[String]) -> impl Iterator<Item = String> {
+    ["iso", "study", name].map(str::to_owned).into_iter().chain(flags.iter().cloned())
 }
 
 /// `drain=POP`.

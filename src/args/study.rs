@@ -74,7 +74,8 @@ Examples:
   iso study run plan.toml --out rows.csv
   iso study run plan.toml --out rows.csv --resume            after Ctrl-C, or a power cut
   iso study run plan.toml --out 2.csv --shard 2/8            one of eight jobs
-  iso study merge ?.csv --out rows.csv";
+  iso study merge ?.csv --out rows.csv
+  iso study merge ?.csv --out rows.parquet                   for tools that read tables: columns with types";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -332,7 +333,7 @@ pub(crate) struct SweepArgs {
     /// The plan.
     #[arg(value_name = "PLAN")]
     pub(crate) plan: PathBuf,
-    /// Where the rows go, as CSV.
+    /// Where the rows go, as CSV; as Parquet where the name ends in .parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Go on where a stopped sweep ended.
@@ -354,7 +355,7 @@ pub(crate) struct MergeArgs {
     /// Files that `iso study run` wrote, of one plan.
     #[arg(value_name = "FILES", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Where all rows go.
+    /// Where all rows go, as CSV; as Parquet where the name ends in .parquet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Leave out files that are damaged, and runs that are missing.

@@ -4,12 +4,14 @@ mod anycast;
 mod balance;
 mod cache;
 mod collapse;
+mod columns;
 mod contestant;
 mod estimates;
 mod evictor;
 mod failover;
 mod ground;
 mod mapping;
+mod merge;
 mod page;
 mod plot;
 mod repeat;
@@ -64,7 +66,7 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
         StudyVerb::Balance(args) => balance::run(cli, args),
         StudyVerb::Retries(args) => retries::run(cli, args),
         StudyVerb::Run(args) => sweep::run(cli, args),
-        StudyVerb::Merge(args) => sweep::merge(cli, args),
+        StudyVerb::Merge(args) => merge::merge(cli, args),
         StudyVerb::Plot(args) => plot::run(cli, args),
         StudyVerb::Replay(args) => replay_trace(cli, args),
     }

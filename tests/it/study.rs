@@ -256,6 +256,27 @@ fn a_sweep_comes_to_the_same_rows_in_one_piece_in_parts_and_after_a_stop() {
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("--resume"));
 
+    // As Parquet, whole and of parts in either format, and back to the same rows.
+    let (parquet, back) = (path("whole.parquet"), path("back.csv"));
+    sweep(&parquet, &[]);
+    let columns = std::fs::read(&parquet).unwrap();
+    assert!(columns.starts_with(b"PAR1") && !std::fs::exists(path("whole.parquet.part")).unwrap());
+    world.ok(&["study", "merge", &parquet, "--out", &back]);
+    assert_eq!(std::fs::read(&back).unwrap(), bytes);
+    let part = path("2.parquet");
+    sweep(&part, &["--shard", "2/3"]);
+    let merged_columns = path("merged.parquet");
+    world.ok(&["study", "merge", three, one, &part, "--out", &merged_columns]);
+    assert_eq!(std::fs::read(&merged_columns).unwrap(), columns);
+    // Whole already, of another shard, and stopped.
+    assert!(sweep(&parquet, &["--resume"]).starts_with("9 runs, 9 of them before"));
+    let other = world.iso(&["study", "run", &plan, "--out", &part, "--shard", "1/3", "--resume"]);
+    assert!(text(&other.stderr).contains("another shard"), "{}", text(&other.stderr));
+    let stopped = path("stopped.parquet");
+    std::fs::write(path("stopped.parquet.part"), &bytes[..bytes.len() / 2]).unwrap();
+    assert!(sweep(&stopped, &["--resume"]).contains("of them before"));
+    assert_eq!(std::fs::read(&stopped).unwrap(), columns);
+
     // A damaged part is named, and left out only where that is allowed.
     let part = std::fs::read(two).unwrap();
     std::fs::write(two, &part[..part.len() - 5]).unwrap();

@@ -1,15 +1,19 @@
-//! `iso study run` and `iso study merge`: a study over all combinations of ranges.
+//! `iso study run`: a study over all combinations of ranges.
 //!
 //! A run is what `iso study NAME FLAGS` would be, so a plan knows no parameter of its own. Rows are written in the order of
-//! runs, each with its number and what the plan says, and a run's rows do not depend on what ran beside it; so a shard, a
+//! runs, each with its number, the commit, and all flags; a run's rows do not depend on what ran beside it; so a shard, a
 //! sweep that was stopped, and one on many cores come to the same bytes.
+//!
+//! Rows are CSV while there are more to come, since a Parquet file cannot be added to: where Parquet is asked for, they stand
+//! beside it until the last run has ended, and that is also what a stopped sweep goes on from.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     hash::Hasher as _,
-    io::{self, IsTerminal as _, Write},
-    path::Path,
+    io::{self, BufReader, IsTerminal as _, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -17,14 +21,14 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prepared, anycast::Catchments, balance::Balance, cache::Caches, collapse::Collapse, estimates::Estimates,
+    Prepared, anycast::Catchments, balance::Balance, cache::Caches, collapse::Collapse, columns, estimates::Estimates,
     failover::Failover, ground::each_in_order, mapping::Mapping, plot::PlotTable, retries::Retries, routing::BakeOff,
-    sites::Sites, subnets::Subnets,
+    rows::Rows, sites::Sites, subnets::Subnets,
 };
 use crate::{
-    args::{Cli, MergeArgs, StudyVerb, SweepArgs, study_of},
+    args::{Cli, StudyVerb, SweepArgs, study_matches, study_of},
     diagnose::{KeyError, Source, nearest_or_all, read_source, refused},
-    talk::{VerbError, tell},
+    talk::VerbError,
     verbs::print,
 };
 
@@ -60,10 +64,20 @@ pub(super) struct PlanFile {
 
 /// A plan that is checked.
 struct Plan {
+    study: String,
     /// Of what was written: files of one plan go together.
     digest: String,
-    runs: Vec<StudyVerb>,
+    runs: Vec<Run>,
 }
+
+/// One combination.
+struct Run {
+    flags: Vec<String>,
+    verb: StudyVerb,
+}
+
+/// The commit that this program was built from.
+const COMMIT: &str = env!("ISO_COMMIT");
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -74,46 +88,73 @@ struct Report {
     out: String,
 }
 
+/// Whether rows are to be Parquet, by the file's name.
+pub(super) fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "parquet")
+}
+
+/// Where rows stand until a file is whole.
+pub(super) fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(".part");
+    path.with_file_name(name)
+}
+
 pub(super) fn run(cli: &Cli, args: &SweepArgs) -> Result<(), VerbError> {
     let source = read_source(&args.plan).map_err(|complaint| VerbError::Config(Box::new(complaint)))?;
     let plan = plan_of(&source, args.max_runs)?;
     let (nth, of) = args.shard.as_deref().map_or(Ok((1, 1)), shard_of)?;
     let mine: Vec<usize> = (0..plan.runs.len()).skip(nth - 1).step_by(of).collect();
-    let (mut file, done) = begin(args, &plan, &mine)?;
+    let mut report = Report { runs: mine.len(), done_before: 0, rows: 0, out: args.out.display().to_string() };
+    // Those that are whole as Parquet are not begun again.
+    if is_parquet(&args.out) && !part_of(&args.out).exists() && args.out.exists() {
+        report.done_before = done_as_parquet(args, &plan, &mine)?;
+    } else {
+        (report.done_before, report.rows) = play(args, &plan, &mine)?;
+    }
+    print(cli, &report, |report| {
+        let before =
+            if report.done_before > 0 { format!(", {} of them before", report.done_before) } else { String::new() };
+        format!("{} runs{before}; {} rows to {}", report.runs, report.rows, report.out)
+    })
+}
+
+/// Plays what is not done yet: how many runs were done before, and how many rows came to them.
+fn play(args: &SweepArgs, plan: &Plan, mine: &[usize]) -> Result<(usize, usize), VerbError> {
+    let path = if is_parquet(&args.out) { part_of(&args.out) } else { args.out.clone() };
+    let Begun { mut file, done, head } = begin(&path, args.resume, plan, mine)?;
     let left = mine.get(done..).unwrap_or_default();
     let progress = Progress { began: Instant::now(), all: left.len(), shown: io::stderr().is_terminal() };
-    let (mut finished, mut rows, mut has_head) = (0, 0, done > 0);
-    let total = plan.runs.len();
+    let (mut finished, mut rows, mut head) = (0, 0, head);
     let played = each_in_order(
         args.threads,
         left,
-        |&at| -> Result<(usize, Vec<u8>), VerbError> {
-            let mut bytes = Vec::new();
-            let verb = plan.runs.get(at).ok_or_else(|| VerbError::Failed(anyhow!("there is no run {at}")))?;
-            prepared(verb)?.write_rows(&mut bytes)?;
-            Ok((at, bytes))
-        },
+        |&at| plan.rows_of(at),
         |result| {
-            let (at, bytes) = result?;
-            let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes);
+            let bytes = result?;
+            let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes).into_records();
             // The rows of a run go to the file at once, so that a stopped sweep ends between two runs, but for a power cut.
             let mut writer = csv::Writer::from_writer(Vec::new());
-            for (number, line) in lines.records().enumerate() {
-                let line = line.map_err(|error| VerbError::Failed(error.into()))?;
-                let own = if number == 0 {
-                    if std::mem::replace(&mut has_head, true) {
-                        continue;
+            let failed = |error: csv::Error| VerbError::Failed(error.into());
+            if let Some(own) = lines.next().transpose().map_err(failed)? {
+                match &head {
+                    None => writer.write_record(&own).map_err(failed)?,
+                    Some(head) if *head != own => {
+                        let name = path.display();
+                        return Err(VerbError::Usage(format!(
+                            "{name}: its columns are those of another iso; remove it"
+                        )));
                     }
-                    ["plan".to_owned(), "runs".to_owned(), "run".to_owned()]
-                } else {
-                    rows += 1;
-                    [plan.digest.clone(), total.to_string(), at.to_string()]
-                };
-                let line = own.iter().map(String::as_str).chain(line.iter());
-                writer.write_record(line).map_err(|error| VerbError::Failed(error.into()))?;
+                    Some(_) => {}
+                }
+                head = Some(own);
+            }
+            for line in lines {
+                writer.write_record(&line.map_err(failed)?).map_err(failed)?;
+                rows += 1;
             }
             let bytes = writer.into_inner().map_err(|error| VerbError::Failed(anyhow!("{error}")))?;
-            file.write_all(&bytes).with_context(|| format!("writing {}", args.out.display()))?;
+            file.write_all(&bytes).with_context(|| format!("writing {}", path.display()))?;
             finished += 1;
             progress.show(finished);
             Ok::<(), VerbError>(())
@@ -122,12 +163,52 @@ pub(super) fn run(cli: &Cli, args: &SweepArgs) -> Result<(), VerbError> {
     progress.end();
     played?;
     file.sync_all()?;
-    let report = Report { runs: mine.len(), done_before: done, rows, out: args.out.display().to_string() };
-    print(cli, &report, |report| {
-        let before =
-            if report.done_before > 0 { format!(", {} of them before", report.done_before) } else { String::new() };
-        format!("{} runs{before}; {} rows to {}", report.runs, report.rows, report.out)
-    })
+    if path != args.out {
+        columns::write(&path, &args.out)
+            .map_err(|why| VerbError::Failed(anyhow!("writing {}: {why}", args.out.display())))?;
+        fs::remove_file(&path)?;
+    }
+    Ok((done, rows))
+}
+
+impl Plan {
+    /// Plays a run: its rows as CSV, behind which plan, which run, which commit, and with which flags.
+    fn rows_of(&self, at: usize) -> Result<Vec<u8>, VerbError> {
+        let failed = |error: csv::Error| VerbError::Failed(error.into());
+        let Run { flags, verb } =
+            self.runs.get(at).ok_or_else(|| VerbError::Failed(anyhow!("there is no run {at}")))?;
+        let mut bytes = Vec::new();
+        prepared(verb)?.write_rows(&mut bytes)?;
+        let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes).into_records();
+        let Some(head) = lines.next().transpose().map_err(failed)? else { return Ok(Vec::new()) };
+        // What the study says itself in its rows, it knows better.
+        let mut flags = parameters(&self.study, flags).map_err(|error| VerbError::Failed(error.into()))?;
+        flags.retain(|(name, _)| head.iter().all(|column| column != name));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let own = ["plan", "runs", "run", "commit"];
+        let names = own.into_iter().chain(flags.iter().map(|(name, _)| name.as_str()));
+        writer.write_record(names.chain(&head)).map_err(failed)?;
+        let (total, at) = (self.runs.len().to_string(), at.to_string());
+        for line in lines {
+            let line = line.map_err(failed)?;
+            let own = [self.digest.as_str(), &total, &at, COMMIT];
+            let values = own.into_iter().chain(flags.iter().map(|(_, value)| value.as_str()));
+            writer.write_record(values.chain(&line)).map_err(failed)?;
+        }
+        writer.into_inner().map_err(|error| VerbError::Failed(anyhow!("{error}")))
+    }
+}
+
+/// All flags of a run with their values, those it did not name among them, by the names of columns.
+fn parameters(study: &str, flags: &[String]) -> Result<Vec<(String, String)>, clap::Error> {
+    let (command, matches) = study_matches(study, flags)?;
+    let known = command.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_id())));
+    let known = known.filter(|(flag, _)| !NOT_IN_PLANS.contains(flag));
+    let value = |id: &str| {
+        let words = matches.try_get_raw(id).ok().flatten().into_iter().flatten();
+        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
+    };
+    Ok(known.map(|(flag, id)| (flag.replace('-', "_"), value(id.as_str()))).collect())
 }
 
 /// How far a sweep is, on a terminal.
@@ -212,17 +293,20 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
         };
         runs = runs.iter().flat_map(with).collect();
     }
-    let checked = runs.iter().map(|(flags, at)| {
-        let verb = study_of(&file.study, flags).map_err(|error| complain(KeyError::new(at, first_line(&error))))?;
+    let checked = runs.into_iter().map(|(flags, at)| {
+        let at = at.as_str();
+        let verb = study_of(&file.study, &flags).map_err(|error| complain(KeyError::new(at, first_line(&error))))?;
         match prepared(&verb).map(|_| ()) {
             Err(VerbError::Usage(why)) => Err(complain(KeyError::new(at, why))),
-            other => other.map(|()| verb),
+            other => other.map(|()| Run { flags, verb }),
         }
     });
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(file.study.as_bytes());
     hasher.write(format!("{:?}{:?}", file.set, file.sweep).as_bytes());
-    Ok(Plan { digest: format!("{:016x}", hasher.finish()), runs: checked.collect::<Result<_, _>>()? })
+    let digest = format!("{:016x}", hasher.finish());
+    let runs = checked.collect::<Result<_, _>>()?;
+    Ok(Plan { study: file.study, digest, runs })
 }
 
 /// A key of a plan as flags of the command line.
@@ -275,31 +359,51 @@ fn shard_of(text: &str) -> Result<(usize, usize), VerbError> {
     }
 }
 
-/// Opens the file of rows: how many runs are in it already.
-fn begin(args: &SweepArgs, plan: &Plan, mine: &[usize]) -> Result<(File, usize), VerbError> {
-    let path = &args.out;
-    let cannot = |error: io::Error| VerbError::Usage(format!("cannot write {}: {error}", path.display()));
+/// A file that rows can be added to.
+struct Begun {
+    file: File,
+    /// Runs that are in it whole.
+    done: usize,
+    /// Its columns, where it has any.
+    head: Option<csv::StringRecord>,
+}
+
+/// Opens the file of rows.
+fn begin(path: &Path, resumes: bool, plan: &Plan, mine: &[usize]) -> Result<Begun, VerbError> {
+    let name = path.display();
+    let cannot = |error: io::Error| VerbError::Usage(format!("cannot write {name}: {error}"));
     if !path.exists() {
-        return Ok((File::create(path).map_err(cannot)?, 0));
+        return Ok(Begun { file: File::create(path).map_err(cannot)?, done: 0, head: None });
     }
-    if !args.resume {
-        let name = path.display();
+    if !resumes {
         return Err(VerbError::Usage(format!("{name} is there already; go on with --resume, or remove it")));
     }
-    let bytes = fs::read(path).map_err(|error| VerbError::Usage(format!("cannot read {}: {error}", path.display())))?;
-    let (done, keep) =
-        done_in(&bytes, plan, mine).map_err(|why| VerbError::Usage(format!("{}: {why}", path.display())))?;
+    let rows = File::open(path).map_err(|error| VerbError::Usage(format!("cannot read {name}: {error}")))?;
+    let Done { runs, keep, head } =
+        done_in(rows, plan, mine).map_err(|why| VerbError::Usage(format!("{name}: {why}")))?;
     let file = OpenOptions::new().append(true).open(path).map_err(cannot)?;
     file.set_len(keep).map_err(cannot)?;
-    Ok((file, done))
+    Ok(Begun { file, done: runs, head: head.filter(|_| runs > 0) })
+}
+
+/// What of a sweep is there.
+#[derive(Debug, PartialEq)]
+struct Done {
+    runs: usize,
+    /// The bytes of them.
+    keep: u64,
+    head: Option<csv::StringRecord>,
 }
 
 /// How many of the runs are in a file whole, and how many of its bytes they are. The last one there may lack rows, and is
 /// done again.
-fn done_in(bytes: &[u8], plan: &Plan, mine: &[usize]) -> Result<(usize, u64), String> {
+fn done_in(mut rows: impl Read + Seek, plan: &Plan, mine: &[usize]) -> Result<Done, String> {
+    let failed = |error: io::Error| error.to_string();
     // A row without its end says nothing.
-    let whole_rows = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes.get(..whole_rows).unwrap_or_default());
+    let whole_rows = end_of_rows(BufReader::new(&mut rows)).map_err(failed)?;
+    rows.seek(SeekFrom::Start(0)).map_err(failed)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::new(rows.take(whole_rows)));
+    let head = reader.headers().ok().filter(|head| !head.is_empty()).cloned();
     let mut starts: Vec<(usize, u64)> = Vec::new();
     for record in reader.records() {
         let Ok(record) = record else { break };
@@ -312,126 +416,50 @@ fn done_in(bytes: &[u8], plan: &Plan, mine: &[usize]) -> Result<(usize, u64), St
         }
     }
     match starts.split_last() {
-        None => Ok((0, 0)),
-        Some((_, [])) => Ok((0, 0)),
+        None | Some((_, [])) => Ok(Done { runs: 0, keep: 0, head }),
         Some((&(_, keep), whole)) if whole.iter().map(|(run, _)| run).eq(mine.iter().take(whole.len())) => {
-            Ok((whole.len(), keep))
+            Ok(Done { runs: whole.len(), keep, head })
         }
         Some(_) => Err("its rows are of another shard".into()),
     }
 }
 
-pub(super) fn merge(cli: &Cli, args: &MergeArgs) -> Result<(), VerbError> {
-    let mut merged = Merged::default();
-    let mut left_out = Vec::new();
-    for path in &args.files {
-        let name = path.display().to_string();
-        match read_shard(path).and_then(|shard| merged.take(shard)) {
-            Ok(()) => {}
-            Err(why) if args.allow_missing => {
-                tell(&format!("left out {name}: {why}"));
-                left_out.push(name);
-            }
-            Err(why) => return Err(VerbError::Usage(format!("{name}: {why}; leave it out with --allow-missing"))),
+/// Behind the last end of a line.
+fn end_of_rows(mut rows: impl io::BufRead) -> io::Result<u64> {
+    let (mut at, mut end) = (0, 0);
+    loop {
+        let bytes = rows.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(end);
         }
-    }
-    let missing = (0..merged.total).filter(|run| !merged.rows.contains_key(run)).collect::<Vec<_>>();
-    if let (Some(first), false) = (missing.first(), args.allow_missing) {
-        let (count, total) = (missing.len(), merged.total);
-        return Err(VerbError::Usage(format!(
-            "{count} of {total} runs are missing, the first is {first}; take what is there with --allow-missing"
-        )));
-    }
-    let mut writer = csv::Writer::from_writer(super::routing::create(&args.out)?);
-    let failed = |error: csv::Error| VerbError::Failed(error.into());
-    writer.write_record(&merged.head).map_err(failed)?;
-    let mut rows = 0;
-    for record in merged.rows.values().flatten() {
-        writer.write_record(record).map_err(failed)?;
-        rows += 1;
-    }
-    writer.flush()?;
-    let report = MergeReport {
-        runs: merged.rows.len(),
-        missing: missing.len(),
-        left_out,
-        rows,
-        out: args.out.display().to_string(),
-    };
-    print(cli, &report, |report| {
-        format!("{} runs, {} missing; {} rows to {}", report.runs, report.missing, report.rows, report.out)
-    })
-}
-
-/// What merging prints.
-#[derive(Debug, Serialize)]
-struct MergeReport {
-    runs: usize,
-    missing: usize,
-    left_out: Vec<String>,
-    rows: usize,
-    out: String,
-}
-
-/// The rows of one file.
-struct Shard {
-    head: csv::StringRecord,
-    plan: String,
-    total: usize,
-    rows: BTreeMap<usize, Vec<csv::StringRecord>>,
-}
-
-#[derive(Default)]
-struct Merged {
-    head: csv::StringRecord,
-    plan: Option<String>,
-    total: usize,
-    rows: BTreeMap<usize, Vec<csv::StringRecord>>,
-}
-
-impl Merged {
-    fn take(&mut self, shard: Shard) -> Result<(), String> {
-        if self.plan.as_ref().is_some_and(|plan| *plan != shard.plan)
-            || !self.head.is_empty() && self.head != shard.head
-        {
-            return Err("its rows are of another plan".into());
+        if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            end = at + newline as u64 + 1;
         }
-        if let Some(run) = shard.rows.keys().find(|run| self.rows.contains_key(run)) {
-            return Err(format!("run {run} is in another file too"));
-        }
-        (self.head, self.plan, self.total) = (shard.head, Some(shard.plan), shard.total);
-        self.rows.extend(shard.rows);
-        Ok(())
+        let read = bytes.len();
+        at += read as u64;
+        rows.consume(read);
     }
 }
 
-/// Reads a file of rows whole.
-fn read_shard(path: &Path) -> Result<Shard, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    if !bytes.ends_with(b"\n") {
-        return Err("it ends within a row".into());
+/// That a Parquet file, which is whole, holds all of the runs.
+fn done_as_parquet(args: &SweepArgs, plan: &Plan, mine: &[usize]) -> Result<usize, VerbError> {
+    let name = args.out.display();
+    let refuse = |why: &str| VerbError::Usage(format!("{name}: {why}"));
+    if !args.resume {
+        return Err(VerbError::Usage(format!("{name} is there already; go on with --resume, or remove it")));
     }
-    let mut reader = csv::Reader::from_reader(&*bytes);
-    let head = reader.headers().map_err(|error| error.to_string())?.clone();
-    if head.iter().take(3).ne(["plan", "runs", "run"]) {
-        return Err("`iso study run` did not write it".into());
-    }
-    let mut shard = Shard { head, plan: String::new(), total: 0, rows: BTreeMap::new() };
-    for record in reader.records() {
-        let record = record.map_err(|error| error.to_string())?;
-        let number = |at: usize| record.get(at).and_then(|text| text.parse::<usize>().ok());
-        let (Some(plan), Some(total), Some(run)) = (record.get(0), number(1), number(2)) else {
-            return Err(format!("row {} has no number of its run", record.position().map_or(0, csv::Position::line)));
-        };
-        if shard.plan.is_empty() {
-            (shard.plan, shard.total) = (plan.to_owned(), total);
+    let mut runs = BTreeSet::new();
+    for record in Rows::open(&args.out).map_err(|why| refuse(&why))? {
+        let record = record.map_err(|why| refuse(&why))?;
+        if record.get(0) != Some(plan.digest.as_str()) {
+            return Err(refuse("its rows are of another plan"));
         }
-        if shard.plan != plan || run >= shard.total {
-            return Err("it holds rows of several plans".into());
-        }
-        shard.rows.entry(run).or_default().push(record);
+        runs.extend(record.get(2).and_then(|run| run.parse::<usize>().ok()));
     }
-    if shard.rows.is_empty() { Err("there are no rows in it".into()) } else { Ok(shard) }
+    if !runs.iter().eq(mine) {
+        return Err(refuse("its rows are of another shard"));
+    }
+    Ok(mine.len())
 }
 
 #[cfg(test)]
@@ -448,7 +476,7 @@ mod tests {
     #[test]
     fn a_plan_is_all_combinations_in_the_order_of_its_keys() {
         let plan = plan(PLAN).unwrap();
-        let policies = plan.runs.iter().map(|run| match run {
+        let policies = plan.runs.iter().map(|run| match &run.verb {
             StudyVerb::Cache(args) => (args.sizes.concat(), args.policies.len()),
             other => panic!("{other:?}"),
         });
@@ -484,15 +512,34 @@ mod tests {
         let row = |run: usize| format!("{},6,{run},x\n", plan.digest);
         let text = format!("plan,runs,run,value\n{}{}{}{}", row(0), row(2), row(2), row(4));
         let keep = text.len() - row(4).len();
-        assert_eq!(done_in(text.as_bytes(), &plan, &[0, 2, 4]), Ok((2, keep as u64)));
-        assert!(done_in(text.as_bytes(), &plan, &[1, 3, 5]).is_err());
+        let done = |text: &[u8], mine: &[usize]| {
+            done_in(io::Cursor::new(text), &plan, mine).map(|done| (done.runs, done.keep))
+        };
+        assert_eq!(done(text.as_bytes(), &[0, 2, 4]), Ok((2, keep as u64)));
+        assert!(done(text.as_bytes(), &[1, 3, 5]).is_err());
         // A row that was cut is none, so the last run is the one before.
         let before = keep - 2 * row(2).len();
         for cut in 1..row(4).len() {
             let cut = &text.as_bytes()[..text.len() - cut];
-            assert_eq!(done_in(cut, &plan, &[0, 2, 4]), Ok((1, before as u64)));
+            assert_eq!(done(cut, &[0, 2, 4]), Ok((1, before as u64)));
         }
-        assert_eq!(done_in(b"", &plan, &[0]), Ok((0, 0)));
-        assert!(done_in(text.replace(&plan.digest, "0123").as_bytes(), &plan, &[0, 2, 4]).is_err());
+        assert_eq!(done(b"", &[0]), Ok((0, 0)));
+        assert!(done(text.replace(&plan.digest, "0123").as_bytes(), &[0, 2, 4]).is_err());
+    }
+
+    #[test]
+    fn a_row_says_every_flag_of_its_run_and_the_commit() {
+        let plan = plan(PLAN).unwrap();
+        let rows = String::from_utf8(plan.rows_of(2).unwrap()).unwrap();
+        let mut reader = csv::Reader::from_reader(rows.as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let row = reader.records().next().unwrap().unwrap();
+        let cell = |name: &str| row.get(head.iter().position(|column| column == name).unwrap()).unwrap();
+        let expected =
+            [("run", "2"), ("commit", COMMIT), ("workload", "zipf:1.0:1000"), ("warmup", ""), ("size", "50")];
+        assert_eq!(expected.map(|(name, _)| (name, cell(name))), expected);
+        // None twice: what the study says of its size is the number of objects.
+        let names: BTreeSet<&str> = head.iter().collect();
+        assert_eq!((names.len(), names.contains("csv")), (head.len(), false));
     }
 }
