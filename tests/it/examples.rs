@@ -10,13 +10,16 @@ use std::{
 use crate::harness::{World, has, header, root};
 
 /// What stands in `examples/`, and the test below that runs it.
-const RUN: [&str; 16] = [
+const RUN: [&str; 19] = [
     "app/README.md",                           // own_app: its commands are the test's
     "app/server.py",                           // own_app
     "cloudfront/distribution-config.xml",      // import.rs
     "cloudfront/get-distribution-config.json", // import.rs
     "functions/event.json",                    // rewrite
     "functions/rewrite.js",                    // rewrite
+    "jobs/kubernetes-indexed.yaml",            // jobs.rs
+    "jobs/slurm-array.sh",                     // jobs.rs
+    "jobs/slurm-merge.sh",                     // jobs.rs
     "labs/cdn-routing/README.md",              // lab.rs
     "labs/cdn-routing/lab.toml",               // lab.rs
     "labs/cdn-routing/router.py",              // lab.rs

@@ -23,6 +23,7 @@ mod https;
 mod https_origins;
 mod import;
 mod ipv6;
+mod jobs;
 mod lab;
 mod ledger;
 mod links;
