@@ -85,7 +85,7 @@ pub(super) fn signing_of(
     match trusted {
         None => {
             let what = format!("the behavior that serves {path} does not ask for signatures of {sign}");
-            return Err(KeyError::new(&key("sign"), what).hint(&format!("trusted_key_groups = [{group:?}]")));
+            return Err(KeyError::new(&key("sign"), what).hint(format!("trusted_key_groups = [{group:?}]")));
         }
         Some(trusted) if *trusted != ours => {
             return Err(refuse(&format!("{called} is not the private half of {sign}")));

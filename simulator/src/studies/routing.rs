@@ -350,7 +350,7 @@ impl<'a> Router<'a> {
                 if let Some((probe, outcome)) = self.outcomes.remove(&serial) {
                     self.planner.handle_probe(over, probe, outcome);
                     // What an edge has served it says in its answers to probes.
-                    if let Some(total) = outcome.ok().and(arrived(site_of(*probe.address.ip()))) {
+                    if let Some(total) = outcome.ok().and_then(|_| arrived(site_of(*probe.address.ip()))) {
                         self.planner.handle_requests(over, probe.edge, total);
                     }
                 }
