@@ -7,6 +7,7 @@ mod estimates;
 mod mapping;
 mod plot;
 mod retries;
+mod rows;
 mod runs;
 mod subnets;
 
@@ -26,6 +27,7 @@ pub(crate) use self::{
     mapping::MappingArgs,
     plot::{AxisName, PlotArgs},
     retries::RetriesArgs,
+    rows::RowsArgs,
     runs::RunsArgs,
     subnets::SubnetsArgs,
 };
@@ -153,9 +155,8 @@ pub(crate) struct GroundArgs {
     /// Threads; by default one per core. The result does not depend on it.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Write the rows of every seed to a file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
     /// Write one page that needs nothing else: table, curves, maps.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
@@ -320,9 +321,8 @@ pub(crate) struct CacheStudyArgs {
     /// Threads; by default one per core. The result does not depend on it.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Write the rows of every seed to a file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
     /// Write the table as one page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
@@ -377,7 +377,6 @@ pub(crate) struct ReplayArgs {
     /// Bytes of the cache, comma separated, as 64MiB or 1GiB.
     #[arg(long = "size", value_name = "BYTES", value_delimiter = ',', required = true)]
     pub(crate) sizes: Vec<ByteCount>,
-    /// Write the rows to a file too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
 }

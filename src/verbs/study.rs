@@ -42,7 +42,10 @@ use serde::Serialize;
 use simulator::replay::{Replay, Tally};
 use world::trace::{Record, TraceFormat, TraceReader};
 
-use self::evictor::Evictor;
+use self::{
+    evictor::Evictor,
+    repeat::{RowFiles, write_lines},
+};
 use crate::{
     args::{Cli, ReplayArgs, StudyVerb},
     diagnose::nearest_or_all,
@@ -104,11 +107,7 @@ fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
     let format = format_of(args).map_err(VerbError::Usage)?;
     let trace = open(&args.trace)?;
     // A file that cannot be written is found out before the work, not after.
-    let csv = args.csv.as_deref().map(|path| {
-        csv::Writer::from_path(path)
-            .map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
-    });
-    let mut csv = csv.transpose()?;
+    let files = RowFiles::open(&args.rows)?;
     let tallies = replay_all(&caches, trace, format)
         .map_err(|error| VerbError::Usage(format!("{}: {error:#}", args.trace.display())))?;
     sound(&policies)?;
@@ -117,11 +116,7 @@ fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
         Row { policy: policy.as_str().to_owned(), bytes: *bytes, requests, misses, miss_bytes, tally }
     });
     let report = Report { rows: rows.collect() };
-    if let Some(writer) = &mut csv {
-        let written = report.rows.iter().try_for_each(|row| writer.serialize(row));
-        written.map_err(|error| VerbError::Failed(error.into()))?;
-        writer.flush()?;
-    }
+    files.write(|out| write_lines(out, &report.rows))?;
     print(cli, &report, |report| {
         let ratio = |ratio: f64| format!("{ratio:.4}");
         let lines = report.rows.iter().map(|row| {

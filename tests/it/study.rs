@@ -97,6 +97,24 @@ fn the_same_seed_gives_the_same_rows_with_any_number_of_threads() {
 }
 
 #[test]
+fn rows_are_the_same_as_text_and_as_parquet() {
+    let world = World::none();
+    let path = |name: &str| world.home().join(name).to_str().unwrap().to_owned();
+    let (csv, parquet) = (path("rows.csv"), path("rows.parquet"));
+    let files = ["--csv", &csv, "--parquet", &parquet];
+    world.ok(&[&["study", "cache", "--workload", "zipf:0.9:500", "--requests", "1000"][..], &files].concat());
+    let drawn = |rows: &str| {
+        let picture = path("picture.svg");
+        world.ok(&["study", "plot", rows, "--x", "size", "--y", "edge_miss_ratio", "--by", "policy", "--out", &picture]);
+        std::fs::read_to_string(picture).unwrap()
+    };
+    assert_eq!(drawn(&csv), drawn(&parquet));
+    assert!(std::fs::read(&parquet).unwrap().starts_with(b"PAR1"));
+    let refused = world.iso(&["study", "routing", "--parquet", "/nowhere/rows.parquet"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn a_bake_off_compares_policies_and_draws_where_their_clients_go() {
     let world = World::none();
     let page = world.home().join("page.html");

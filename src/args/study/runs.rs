@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::RowsArgs;
+
 /// How often a study is played, and where its results go.
 #[derive(Debug, Args)]
 pub(crate) struct RunsArgs {
@@ -16,9 +18,8 @@ pub(crate) struct RunsArgs {
     /// Threads; by default one per core. The result does not depend on it.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Write the rows of every seed to a file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
     /// Write the table as one page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

@@ -239,7 +239,7 @@ impl Prepared for Catchments<'_> {
 
 pub(super) fn run(cli: &Cli, args: &AnycastArgs) -> Result<(), VerbError> {
     let study = Catchments::of(args)?;
-    let files = Files::open(args.ground.csv.as_deref(), args.ground.html.as_deref())?;
+    let files = Files::open(&args.ground.rows, args.ground.html.as_deref())?;
     let lines = study.lines(&study.play(args.ground.threads));
     let Some(report) = study.report(&lines) else { return Err(VerbError::Usage("there is nothing to study".into())) };
     let catchment = &report.catchment;

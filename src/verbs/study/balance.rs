@@ -11,6 +11,7 @@ use super::{
     Prepared,
     ground::{Figure, each, seeds_from},
     page,
+    repeat::RowFiles,
     routing::create,
     with_hint,
 };
@@ -223,12 +224,10 @@ impl Prepared for Balance {
 
 pub(super) fn run(cli: &Cli, args: &BalanceArgs) -> Result<(), VerbError> {
     let balance = Balance::of(args)?;
-    let csv = args.runs.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.runs.rows)?;
     let html = args.runs.html.as_deref().map(create).transpose()?;
     let outcomes = each(args.runs.threads, &balance.jobs, play);
-    if let Some(file) = csv {
-        balance.write_csv(file, &outcomes)?;
-    }
+    rows_files.write(|out| balance.write_csv(out, &outcomes))?;
     let report = Report {
         seed: args.runs.seed,
         seeds: args.runs.seeds,

@@ -13,6 +13,7 @@ use super::{
     ground::{Figure, each, repetitions},
     page::{self, Part},
     policies_of,
+    repeat::RowFiles,
     routing::create,
     sound,
 };
@@ -180,13 +181,11 @@ impl Prepared for Caches {
 
 pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
     let caches = Caches::of(args)?;
-    let csv = args.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.rows)?;
     let html = args.html.as_deref().map(create).transpose()?;
     let zipf = Zipf::new(caches.objects, caches.exponent);
     let outcomes = caches.play(args.threads, &zipf)?;
-    if let Some(file) = csv {
-        caches.write_csv(file, &outcomes, &zipf)?;
-    }
+    rows_files.write(|out| caches.write_csv(out, &outcomes, &zipf))?;
     let seeds = caches.seeds;
     let expected = caches.expected(&zipf);
     let rows = caches.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).zip(expected);

@@ -9,6 +9,7 @@ use super::{
     Prepared,
     ground::{Figure, each, seeds_from},
     page,
+    repeat::RowFiles,
     routing::create,
 };
 use crate::{
@@ -145,12 +146,10 @@ impl Prepared for Collapse {
 
 pub(super) fn run(cli: &Cli, args: &CollapseArgs) -> Result<(), VerbError> {
     let collapse = Collapse::of(args)?;
-    let csv = args.runs.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.runs.rows)?;
     let html = args.runs.html.as_deref().map(create).transpose()?;
     let outcomes = each(args.runs.threads, &collapse.jobs, play);
-    if let Some(file) = csv {
-        collapse.write_csv(file, &outcomes)?;
-    }
+    rows_files.write(|out| collapse.write_csv(out, &outcomes))?;
     let seeds = collapse.seeds;
     let rows = collapse.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(studies, outcomes)| {
         let study = studies.first()?;

@@ -179,7 +179,7 @@ impl Prepared for Estimates<'_> {
 
 pub(super) fn run(cli: &Cli, args: &EstimatesArgs) -> Result<(), VerbError> {
     let study = Estimates::of(args)?;
-    let files = Files::open(args.runs.csv.as_deref(), args.runs.html.as_deref())?;
+    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
     let outcomes = study.play(args.runs.threads);
     let report = study.report(&outcomes);
     let title = format!(

@@ -9,6 +9,7 @@ use super::{
     Prepared,
     ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, world_of},
     page::{self, Part},
+    repeat::RowFiles,
     routing::{create, kill_of, schemes_of, still_picture, still_sent, stretch_of},
 };
 use crate::{
@@ -221,12 +222,10 @@ impl Prepared for Failover<'_> {
 
 pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
     let failover = Failover::of(args)?;
-    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.ground.rows)?;
     let html = args.ground.html.as_deref().map(create).transpose()?;
     let outcomes = failover.play(args.ground.threads);
-    if let Some(file) = csv {
-        failover.write_csv(file, &outcomes)?;
-    }
+    rows_files.write(|out| failover.write_csv(out, &outcomes))?;
     let seeds = failover.seeds;
     let rows =
         failover.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(jobs, outcomes)| row(jobs, outcomes));

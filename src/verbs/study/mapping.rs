@@ -287,7 +287,7 @@ impl Prepared for Mapping<'_> {
 
 pub(super) fn run(cli: &Cli, args: &MappingArgs) -> Result<(), VerbError> {
     let study = Mapping::of(args)?;
-    let files = Files::open(args.runs.csv.as_deref(), args.runs.html.as_deref())?;
+    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
     let outcomes = study.play(args.runs.threads);
     let report = study.report(&outcomes);
     let km = |figure: Option<Figure>| figure.map_or_else(|| "–".to_owned(), |figure| figure.text(0));

@@ -1,25 +1,61 @@
 //! What studies that are repeated with seeds have in common: the files that they write, and how they print.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
 
+use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{page, routing::create};
+use super::{columns, page, routing::create};
 use crate::{
-    args::Cli,
+    args::{Cli, RowsArgs},
     talk::VerbError,
     verbs::{paint::table, print},
 };
 
 /// The files that were asked for, opened before the study begins: one that cannot be written is refused at once.
 pub(super) struct Files {
-    csv: Option<File>,
+    rows: RowFiles,
     html: Option<File>,
 }
 
+/// Those of them that hold rows.
+pub(super) struct RowFiles {
+    csv: Option<File>,
+    parquet: Option<PathBuf>,
+}
+
+impl RowFiles {
+    pub(super) fn open(args: &RowsArgs) -> Result<Self, VerbError> {
+        args.parquet.as_deref().map(create).transpose()?;
+        Ok(Self { csv: args.csv.as_deref().map(create).transpose()?, parquet: args.parquet.clone() })
+    }
+
+    /// Writes the rows that `rows` writes as CSV, where they were asked for.
+    pub(super) fn write(self, rows: impl FnOnce(&mut Vec<u8>) -> Result<(), VerbError>) -> Result<(), VerbError> {
+        if self.csv.is_none() && self.parquet.is_none() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        rows(&mut bytes)?;
+        if let Some(mut file) = self.csv {
+            file.write_all(&bytes)?;
+        }
+        let Some(path) = self.parquet else { return Ok(()) };
+        let part = path.with_extension("csv.part");
+        fs::write(&part, &bytes)?;
+        let written = columns::write(&part, &path);
+        fs::remove_file(&part)?;
+        written.map_err(|why| VerbError::Failed(anyhow!("{}: {why}", path.display())))
+    }
+}
+
 impl Files {
-    pub(super) fn open(csv: Option<&Path>, html: Option<&Path>) -> Result<Self, VerbError> {
-        Ok(Self { csv: csv.map(create).transpose()?, html: html.map(create).transpose()? })
+    pub(super) fn open(rows: &RowsArgs, html: Option<&Path>) -> Result<Self, VerbError> {
+        Ok(Self { rows: RowFiles::open(rows)?, html: html.map(create).transpose()? })
     }
 
     /// Writes the rows, where that was asked for, and the page likewise, and prints the table.
@@ -30,9 +66,7 @@ impl Files {
         report: &R,
         shown: &Shown<'_>,
     ) -> Result<(), VerbError> {
-        if let Some(file) = self.csv {
-            write_lines(file, lines)?;
-        }
+        self.rows.write(|out| write_lines(out, lines))?;
         if let Some(file) = self.html {
             let head: Vec<String> = shown.head.iter().map(ToString::to_string).collect();
             page::write(file, &shown.title, &head, &shown.cells, &[])?;

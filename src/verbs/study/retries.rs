@@ -10,6 +10,7 @@ use super::{
     Prepared,
     ground::{Figure, each, seeds_from},
     page,
+    repeat::RowFiles,
     routing::create,
 };
 use crate::{
@@ -161,12 +162,10 @@ impl Prepared for Retries {
 
 pub(super) fn run(cli: &Cli, args: &RetriesArgs) -> Result<(), VerbError> {
     let retries = Retries::of(args)?;
-    let csv = args.runs.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.runs.rows)?;
     let html = args.runs.html.as_deref().map(create).transpose()?;
     let highest = retries.search(args.runs.threads);
-    if let Some(file) = csv {
-        retries.write_csv(file, &highest)?;
-    }
+    rows_files.write(|out| retries.write_csv(out, &highest))?;
     let seeds = retries.seeds;
     let rows = retries.jobs.chunks(seeds).zip(highest.chunks(seeds)).filter_map(|(studies, highest)| {
         let study = studies.first()?;

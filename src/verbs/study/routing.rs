@@ -15,6 +15,7 @@ use super::{
     contestant::{Contestant, Played, contestants_of},
     ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, usage, world_of},
     page::{self, Part},
+    repeat::RowFiles,
 };
 use crate::{
     args::{Cli, RoutingArgs, Switch},
@@ -157,12 +158,10 @@ impl Prepared for BakeOff<'_> {
 pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
     let bake_off = BakeOff::of(args)?;
     // Files that cannot be written are found out before the work.
-    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.ground.rows)?;
     let html = args.ground.html.as_deref().map(create).transpose()?;
     let outcomes = bake_off.play(args.ground.threads);
-    if let Some(file) = csv {
-        write_csv(file, &bake_off, &outcomes)?;
-    }
+    rows_files.write(|out| write_csv(out, &bake_off, &outcomes))?;
     let BakeOff { contestants, study, .. } = &bake_off;
     let rows = contestants.iter().zip(&outcomes).filter_map(|(contestant, played)| row(contestant, study, played));
     let report = Report {

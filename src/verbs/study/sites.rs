@@ -13,6 +13,7 @@ use super::{
     Prepared,
     ground::{Figure, cities_of, each, named, pops_of, repetitions, seeds_of, world_of},
     page::{self, Part},
+    repeat::RowFiles,
     routing::create,
 };
 use crate::{
@@ -159,12 +160,10 @@ impl Prepared for Sites<'_> {
 
 pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
     let study = Sites::of(args)?;
-    let csv = args.ground.csv.as_deref().map(create).transpose()?;
+    let rows_files = RowFiles::open(&args.ground.rows)?;
     let html = args.ground.html.as_deref().map(create).transpose()?;
     let outcome = study.play(args.ground.threads);
-    if let Some(file) = csv {
-        study.write_csv(file, &outcome)?;
-    }
+    rows_files.write(|out| study.write_csv(out, &outcome))?;
     let of_seed = &outcome.of_seed;
     let mut rows = Vec::new();
     for (nth, shape) in of_seed.first().into_iter().flatten().enumerate() {

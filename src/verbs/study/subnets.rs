@@ -140,7 +140,7 @@ impl Prepared for Subnets<'_> {
 
 pub(super) fn run(cli: &Cli, args: &SubnetsArgs) -> Result<(), VerbError> {
     let study = Subnets::of(args)?;
-    let files = Files::open(args.runs.csv.as_deref(), args.runs.html.as_deref())?;
+    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
     let lines = study.lines(args.runs.threads);
     let report = study.report(&lines);
     let title =

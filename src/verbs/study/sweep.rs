@@ -47,7 +47,7 @@ const STUDIES: [&str; 11] = [
     "retries",
 ];
 /// Flags that are the sweep's own business.
-const NOT_IN_PLANS: [&str; 4] = ["csv", "html", "threads", "json"];
+const NOT_IN_PLANS: [&str; 5] = ["csv", "parquet", "html", "threads", "json"];
 
 /// A plan as written.
 #[derive(Debug, Deserialize)]
