@@ -50,7 +50,7 @@ fn a_program_that_fails_in_a_study_is_named_and_clients_go_by_the_lowest_estimat
     let world = World::none();
     for (choose, said) in [
         ("os._exit(3)", "times died (route_program_died: exit status: 3)"),
-        ("time.sleep(3600) if n > 50 else 'iad'", "times hung and was killed (route_program_hung: "),
+        ("time.sleep(3600) if n > 20 else 'iad'", "times hung and was killed (route_program_hung: "),
         ("7", "lines that are no answer (route_program_nonsense: \"7\")"),
         ("'lhr'", "answers with a PoP that is not there (route_program_unknown_pop: lhr)"),
     ] {
