@@ -156,8 +156,9 @@ mod tests {
     fn what_is_counted_is_what_the_closed_form_says() {
         for rps in [10.0, 1000.0, 100_000.0] {
             let (all, classes) = study(rps).play();
-            assert!((all.shared / all.expected_shared - 1.0).abs() < 0.02, "{rps}: {all:?}");
-            assert!((all.tailored / all.expected_tailored - 1.0).abs() < 0.02, "{rps}: {all:?}");
+            // Some 4,000 questions at the lowest rate: 5 % are three standard errors.
+            assert!((all.shared / all.expected_shared - 1.0).abs() < 0.05, "{rps}: {all:?}");
+            assert!((all.tailored / all.expected_tailored - 1.0).abs() < 0.05, "{rps}: {all:?}");
             let sum: f64 = classes.iter().map(|class| class.tailored).sum();
             assert!((sum / all.tailored - 1.0).abs() < 1e-9);
         }
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn a_name_that_nobody_knows_costs_nothing_more_and_one_that_all_know_costs_as_many_times_as_there_are_networks() {
         let amplification = |rps: f64| study(rps).play().0.amplification().unwrap();
-        let rare = amplification(0.5);
+        let rare = amplification(0.02);
         assert!((0.8..1.3).contains(&rare), "{rare}");
         let known = amplification(1e12);
         // Everybody asks once per TTL: networks over resolvers, but for rounding.

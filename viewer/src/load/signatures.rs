@@ -157,7 +157,9 @@ mod tests {
         let (mut path, mut headers) = ("/objects/1?a=b".to_owned(), HeaderMap::new());
         signatures(in_cookies).lay_over(signature, &mut path, &mut headers).unwrap();
         assert_eq!(cdn_core::signing::own_target(&path), "/objects/1?a=b");
-        assert_eq!(in_cookies, path == "/objects/1?a=b" || headers.contains_key(header::COOKIE));
+        let is_shown = signature != Signature::Missing;
+        assert_eq!(headers.contains_key(header::COOKIE), is_shown && in_cookies);
+        assert_eq!(path != "/objects/1?a=b", is_shown && !in_cookies);
         let credentials = Credentials::of(&path, &headers).ok()?;
         assert_eq!(credentials.key_id, "K1");
         let PolicyText::Custom(policy) = credentials.policy else { panic!("a custom policy") };
