@@ -176,9 +176,12 @@ impl<B: Clone> CacheShard<B> {
                 Standing::Accepted => Some(Reason::HitStaleAccepted),
                 Standing::StandsIn => Some(Reason::HitStaleOnError),
                 Standing::Refreshable => Some(Reason::HitStaleWhileRevalidate),
-                standing @ (Standing::FreshRefused | Standing::Stale | Standing::StaleArriving) => {
-                    let confirmable = standing != Standing::StaleArriving && !response.is_error();
-                    let stale = confirmable.then(|| (None, response.serve(now)));
+                Standing::StaleArriving => {
+                    wanted = Wanted::new(Standing::StaleArriving.miss());
+                    None
+                }
+                standing @ (Standing::FreshRefused | Standing::Stale) => {
+                    let stale = (!response.is_error()).then(|| (None, response.serve(now)));
                     wanted = Wanted { reason: standing.miss(), alone: !response.shareable(), stale, lacking: None };
                     None
                 }
