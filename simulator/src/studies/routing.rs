@@ -275,6 +275,8 @@ struct Router<'a> {
     program: Option<(&'a mut dyn Program, Instant)>,
     /// It does something with reports.
     learns: bool,
+    /// Its answers stand for what the network does, and no resolver keeps them longer than they say.
+    is_by_routes: bool,
     planner: Planner,
     snapshot: Arc<Snapshot>,
     due: Instant,
@@ -289,7 +291,8 @@ impl<'a> Router<'a> {
         let geo = prefixes(study.cities.iter().map(geo_place));
         let options =
             RoutingOptions { policy, site: geo_place(&study.origin), seed: study.seed, ..study.routing.clone() };
-        let learns = policy.build(&options).learns();
+        let built = policy.build(&options);
+        let (learns, is_by_routes) = (built.learns(), !built.convergence_max().is_zero());
         let mut planner = Planner::new(Instant::ZERO, options, geo, candidates(&study.pops), vec![Host::new("study")]);
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let due = planner.poll_timeout();
@@ -297,6 +300,7 @@ impl<'a> Router<'a> {
             // Not before probes have come back: whoever asks about health sooner learns that nobody is known to live.
             program: program.map(|program| (program, Instant::ZERO + study.program_interval)),
             learns,
+            is_by_routes,
             planner,
             snapshot,
             due,
@@ -547,7 +551,8 @@ impl<'a> Run<'a> {
         let mut sites = router.snapshot.addresses(0, answer).map(|address| site_of(*address.ip()));
         let (first, second) = (sites.next()?, sites.next());
         drop(sites);
-        let stretched = if client.stretches { self.study.resolvers.stretch.map(|(_, least)| least) } else { None };
+        let stretches = client.stretches && !router.is_by_routes;
+        let stretched = if stretches { self.study.resolvers.stretch.map(|(_, least)| least) } else { None };
         let ttl = router.snapshot.ttl(0).max(stretched.unwrap_or_default());
         // Without the client's network an answer is for everybody behind the resolver.
         let scope = if sends_subnet { scope.min(24) } else { 0 };

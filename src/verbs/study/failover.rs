@@ -368,8 +368,12 @@ fn expected(scheme: Scheme, study: &RoutingStudy, detected: Duration) -> Duratio
         Scheme::OriginOnly => Duration::ZERO,
         Scheme::Policy(policy) => {
             let policy = policy.build(&study.routing);
-            let convergence = if policy.convergence_max().is_zero() { Duration::ZERO } else { convergence };
-            detected + convergence + over(study.routing.ttl.min(policy.ttl_max()), &half)
+            let life = study.routing.ttl.min(policy.ttl_max());
+            // Answers that stand for routes are kept no longer by anybody.
+            match policy.convergence_max().is_zero() {
+                true => detected + over(life, &half),
+                false => detected + convergence + half(life),
+            }
         }
         Scheme::Hybrid => detected + over(study.routing.ttl, &|life| sooner(life, convergence)),
     }
