@@ -58,8 +58,11 @@ fn a_pops_edges_share_its_clients_and_stand_in_for_one_another() {
     // It comes back little by little, and in the end everybody is where they were.
     world.ok(&["start", "edge.fra-2"]);
     world.until("a network waits for the ramp", || {
-        let explained = world.json(&["explain", "route", "--from", place]);
-        (explained["chosen"][0]["reason"] == "route_ramping").then_some(())
+        let waits = |place: &str| {
+            let chosen = world.json(&["explain", "route", "--from", place])["chosen"][0].clone();
+            ["reason", "edge_reason"].iter().any(|level| chosen[level] == "route_ramping")
+        };
+        before["edge.fra-2"].iter().any(|(place, _)| waits(place)).then_some(())
     });
     world.until("all are at home again", || (count() == before).then_some(()));
 
