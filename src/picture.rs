@@ -208,10 +208,14 @@ impl Picture {
             .points
             .iter()
             .filter_map(|point| {
-                let half = point.half.filter(|half| *half > 0.0)?;
+                let half = point.half?;
                 Some((frame.x(point.x), frame.y(point.y - half), frame.y(point.y + half)))
             })
             .collect();
+        // Where all seeds came to the same there is nothing to draw, but a band goes on there.
+        if series.points.iter().all(|point| point.half.is_none_or(|half| half <= 0.0)) {
+            return;
+        }
         if with.len() > 1 && self.x.names.is_empty() {
             let above = with.iter().map(|(x, _, high)| format!("{x:.1},{high:.1}"));
             let below = with.iter().rev().map(|(x, low, _)| format!("{x:.1},{low:.1}"));
@@ -223,7 +227,7 @@ impl Picture {
             );
             return;
         }
-        for (x, low, high) in with {
+        for (x, low, high) in with.into_iter().filter(|(_, low, high)| low > high) {
             let x = x + self.aside(series);
             let _ = writeln!(
                 svg,

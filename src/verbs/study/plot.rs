@@ -373,8 +373,13 @@ fn several(
 /// A curve's name: what tells it apart.
 fn name_of(by: &[String], key: &[String], y: Option<&str>) -> String {
     let words = by.iter().zip(key).map(|(column, value)| {
-        // Words say what they are, numbers do not.
-        if value.parse::<f64>().is_ok() { format!("{} {value}", words(column)) } else { value.clone() }
+        match value.as_str() {
+            "" | "false" => format!("no {}", words(column)),
+            "true" => words(column),
+            // Words say what they are, numbers do not.
+            number if number.parse::<f64>().is_ok() => format!("{} {number}", words(column)),
+            word => word.to_owned(),
+        }
     });
     words.chain(y.map(words_of)).collect::<Vec<_>>().join(", ")
 }
@@ -477,6 +482,14 @@ mod tests {
         assert!((lru.points[0].half.unwrap() - 12.706).abs() < 1e-9);
         assert_eq!((fifo.points.len(), fifo.points[0].half), (1, Some(0.0)));
         assert_eq!(picture.description, "Means of 2 seeds and their 95 % intervals.");
+    }
+
+    #[test]
+    fn a_curve_is_named_by_what_tells_it_apart() {
+        let by = ["budget", "shed", "collapse", "policy"].map(str::to_owned);
+        let of = |key: [&str; 4]| name_of(&by, &key.map(str::to_owned), None);
+        assert_eq!(of(["", "150", "true", "lru"]), "no budget, shed 150, collapse, lru");
+        assert_eq!(of(["0.1", "", "false", "lru"]), "budget 0.1, no shed, no collapse, lru");
     }
 
     #[test]
