@@ -58,8 +58,7 @@ const CACHE_EXAMPLES: &str = "\
 Examples:
   iso study cache                                            four policies at 1 % and 10 % of a catalogue
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
-  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth
-  iso study cache --policy lru --admission all,second-request,by-size --size-decades 9 --workload zipf:0.9:10000";
+  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
 
 const SWEEP_EXAMPLES: &str = "\
 A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast, estimates, collapse, balance or
