@@ -9,12 +9,15 @@
 import { execFile, spawn } from 'node:child_process'
 import dgram from 'node:dgram'
 import fs from 'node:fs'
+import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { promisify } from 'node:util'
 
 const NAME = 'www.demo.test'
+/** Where unbound listens: no world uses it, nor does a connection of anybody start there. */
+const ADDRESS = '127.53.0.3'
 /** Of no place that the router knows. */
 const STRANGERS = ['203.0.113.0/24', '192.0.2.0/24', '10.0.0.0/8', '0.0.0.0/0']
 
@@ -31,13 +34,17 @@ async function run (command, ...args) {
   return stdout
 }
 
-function freePort () {
-  return new Promise(resolve => {
-    const socket = dgram.createSocket('udp4').bind(0, '127.0.0.1', () => {
-      const { port } = socket.address()
-      socket.close(() => resolve(port))
-    })
-  })
+/** A port of `ADDRESS` that is free for datagrams and for connections. */
+async function freePort () {
+  for (;;) {
+    const server = net.createServer()
+    const port = await new Promise(resolve => server.listen(0, ADDRESS, () => resolve(server.address().port)))
+    const socket = dgram.createSocket('udp4')
+    const free = await new Promise(resolve => socket.once('error', () => resolve(false)).bind(port, ADDRESS, () => resolve(true)))
+    if (free) await new Promise(resolve => socket.close(resolve))
+    await new Promise(resolve => server.close(resolve))
+    if (free) return port
+  }
 }
 
 /** What a server answers to each of these networks: its addresses, best first. */
@@ -50,10 +57,11 @@ async function answers (address, port, networks) {
   return networks.map((_, at) => lines.slice(at * each, (at + 1) * each).join(' '))
 }
 
-async function startUnbound (address, dns) {
+/** Undefined where another program took the port first. */
+async function tryUnbound (address, dns) {
   const port = await freePort()
   const stub = zone => ['stub-zone:', `  name: ${zone}`, `  stub-addr: ${address}@${dns}`]
-  fs.writeFileSync(path.join(home, 'unbound.conf'), ['server:', '  interface: 127.0.0.1', `  port: ${port}`,
+  fs.writeFileSync(path.join(home, 'unbound.conf'), ['server:', `  interface: ${ADDRESS}`, `  port: ${port}`,
     '  do-not-query-localhost: no', '  local-zone: "test." nodefault', '  module-config: "subnetcache iterator"',
     '  client-subnet-zone: test.', '  client-subnet-always-forward: yes', `  send-client-subnet: ${address}`,
     '  do-daemonize: no', '  username: ""', '  chroot: ""', `  directory: "${home}"`, '  pidfile: ""', '  use-syslog: no',
@@ -65,11 +73,20 @@ async function startUnbound (address, dns) {
   child.on('error', error => { said += error })
   const deadline = Date.now() + 10_000
   for (;;) {
-    const answer = await run('dig', '@127.0.0.1', '-p', `${port}`, '+tries=1', '+time=1', '+short', 'demo.test', 'SOA').catch(() => '')
+    const answer = await run('dig', `@${ADDRESS}`, '-p', `${port}`, '+tries=1', '+time=1', '+short', 'demo.test', 'SOA').catch(() => '')
     if (answer.trim() && !answer.startsWith(';')) return { port, stop: () => child.kill() }
+    if (said.includes('Address already in use')) return undefined
     if (Date.now() > deadline || child.exitCode !== null) throw new Error(`unbound does not resolve: ${said}`)
     await new Promise(resolve => setTimeout(resolve, 50))
   }
+}
+
+async function startUnbound (address, dns) {
+  for (let left = 10; left > 0; left -= 1) {
+    const unbound = await tryUnbound(address, dns)
+    if (unbound) return unbound
+  }
+  throw new Error(`ten ports of ${ADDRESS}, free a moment before, were taken when unbound came`)
 }
 
 const stops = []
@@ -90,17 +107,17 @@ try {
   const different = new Set(right.values()).size
   if (different < 4) throw new Error(`the router has ${different} answers for ${networks.length} networks: nothing to mix up`)
 
-  await answers('127.0.0.1', unbound.port, STRANGERS)
+  await answers(ADDRESS, unbound.port, STRANGERS)
   // A fixed shuffle: 89 has no divisor in common with 256.
   const shuffled = networks.map((_, at) => networks[(at * 89) % networks.length])
   let astray = 0
   for (const order of [networks, shuffled, [...shuffled].reverse()]) {
-    for (const [at, answer] of (await answers('127.0.0.1', unbound.port, order)).entries()) {
+    for (const [at, answer] of (await answers(ADDRESS, unbound.port, order)).entries()) {
       if (answer === right.get(order[at])) continue
       astray += 1
       console.log(`${order[at]}: ${answer} through the resolver, ${right.get(order[at])} from the router`)
     }
-    await answers('127.0.0.1', unbound.port, STRANGERS)
+    await answers(ADDRESS, unbound.port, STRANGERS)
   }
   console.log(`${3 * networks.length} questions through a caching resolver, ${different} different answers, ${astray} astray`)
   process.exitCode = astray ? 1 : 0

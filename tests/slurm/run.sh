@@ -47,13 +47,18 @@ munged --foreground --force --key-file "$dir/munge/key" --socket "$dir/socket/mu
 started+=($!)
 until_true "munged listens" test -S "$dir/socket/munge"
 
-# Ports that are free now.
+# Ports that are free now, of those from which the system takes none for connections that others start.
 read -r controller node < <(python3 -c '
-import socket
-taken = [socket.socket() for _ in range(2)]
-for one in taken:
-    one.bind(("127.0.0.1", 0))
-print(*(one.getsockname()[1] for one in taken))')
+import random, socket
+taken = []
+for port in random.sample(range(20000, 32000), 200):
+    one = socket.socket()
+    try:
+        one.bind(("0.0.0.0", port))
+    except OSError:
+        continue
+    taken.append(one)
+print(*(one.getsockname()[1] for one in taken[:2]))')
 mkdir "$dir/state" "$dir/spool" "$dir/work"
 export SLURM_CONF=$dir/slurm.conf
 cat >"$SLURM_CONF" <<CONF
