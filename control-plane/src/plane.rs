@@ -2,7 +2,8 @@
 //!
 //! What should be is changed under a short lock; then the [`Hands`] make it so, one change at a time, always with
 //! everything that is wanted at that moment: whoever comes last applies the newest state. What cannot be made so is
-//! taken back.
+//! taken back. What caches serve by, which they hear over the links, has an order of its own: a cache that cannot be
+//! reached keeps no fault from ending and no PoP from being drained.
 
 mod rollout;
 
@@ -51,8 +52,12 @@ pub(crate) struct Plane {
     began: tokio::time::Instant,
     /// Held while the hands act, so that an older wish never lands after a newer one.
     acting: tokio::sync::Mutex<()>,
+    /// The same while caches are told what to serve by: configurations and key groups.
+    configuring: tokio::sync::Mutex<()>,
     /// Wakes the timer: the next end may have changed, or everything must be applied again.
     changed: Notify,
+    /// Wakes whoever tells caches again.
+    caches_behind: Notify,
     streams: AtomicUsize,
 }
 
@@ -65,6 +70,8 @@ pub(crate) struct State {
     pub(crate) rollout: Rollout,
     /// When everything must be applied again: a node started, or it did not work the last time.
     apply_at: Option<Instant>,
+    /// When caches must be told again what to serve by, for the same reasons.
+    configure_at: Option<Instant>,
 }
 
 /// Which parts of what should be have changed.
@@ -74,12 +81,10 @@ struct Touched {
     nodes: bool,
     drained: bool,
     policies: bool,
-    configs: bool,
-    key_groups: bool,
 }
 
 impl Touched {
-    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true, configs: true, key_groups: true };
+    const ALL: Self = Self { links: true, nodes: true, drained: true, policies: true };
 
     fn of<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> Self {
         let mut touched = Self::default();
@@ -116,6 +121,7 @@ impl Plane {
             links: None,
             rollout: Rollout::default(),
             apply_at: None,
+            configure_at: None,
         };
         Self {
             events: Events::new(config.limits.events_kept),
@@ -126,7 +132,9 @@ impl Plane {
             state: Mutex::new(state),
             began: tokio::time::Instant::now(),
             acting: tokio::sync::Mutex::new(()),
+            configuring: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            caches_behind: Notify::new(),
             streams: AtomicUsize::new(0),
             config,
         }
@@ -304,14 +312,13 @@ impl Plane {
 
     /// Puts a key into a group, or with `None` takes it out.
     pub(crate) async fn set_key(&self, group: &str, id: &str, pem: Option<String>) -> Result<KeyGroupsReport, Refusal> {
-        let _acting = self.acting.lock().await;
-        let touched = Touched { key_groups: true, ..Touched::default() };
+        let _configuring = self.configuring.lock().await;
         let before = self.state().desired.set_key(group, id, pem);
-        if let Err(error) = self.apply(touched).await {
+        if let Err(error) = self.apply_key_groups().await {
             if let Some(before) = before {
                 self.state().desired.set_key_groups(before);
-                if let Err(error) = self.apply(touched).await {
-                    self.apply_later(&error);
+                if let Err(error) = self.apply_key_groups().await {
+                    self.configure_later(&error);
                 }
             }
             return Err(error.into());
@@ -324,16 +331,15 @@ impl Plane {
         &self,
         change: impl FnOnce(&mut Keys, Instant) -> Result<T, E>,
     ) -> Result<T, E> {
-        let _acting = self.acting.lock().await;
-        let touched = Touched { key_groups: true, ..Touched::default() };
+        let _configuring = self.configuring.lock().await;
         let mut keys = self.state().desired.keys().clone();
         let done = change(&mut keys, self.now())?;
         let is_trusted_anew = keys.trusted() != self.state().desired.key_groups();
         let before = self.state().desired.set_keys(keys);
-        if is_trusted_anew && let Err(error) = self.apply(touched).await {
+        if is_trusted_anew && let Err(error) = self.apply_key_groups().await {
             self.state().desired.set_keys(before);
-            if let Err(error) = self.apply(touched).await {
-                self.apply_later(&error);
+            if let Err(error) = self.apply_key_groups().await {
+                self.configure_later(&error);
             }
             return Err(Refusal::from(error).into());
         }
@@ -404,10 +410,38 @@ impl Plane {
         }
     }
 
+    /// Tells caches again what to serve by where that must be, until `stopping`.
+    pub(crate) async fn keep_configured(&self) {
+        loop {
+            let at = self.state().configure_at;
+            let due = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(self.began + since_start(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.caches_behind.notified() => continue,
+                () = self.stopping.cancelled() => return,
+            }
+            let _configuring = self.configuring.lock().await;
+            self.state().configure_at = None;
+            if let Err(error) = self.apply_configs().await {
+                self.configure_later(&error);
+            }
+        }
+    }
+
     /// A node started: everything must reach it.
     pub(crate) fn apply_again(&self) {
-        self.state().apply_at = Some(self.now());
+        let now = Some(self.now());
+        {
+            let mut state = self.state();
+            (state.apply_at, state.configure_at) = (now, now);
+        }
         self.changed.notify_one();
+        self.caches_behind.notify_one();
     }
 
     /// What should be could not be made so.
@@ -419,6 +453,13 @@ impl Plane {
         );
         self.state().apply_at = Some(self.now() + AGAIN_AFTER);
         self.changed.notify_one();
+    }
+
+    /// A cache could not be told what to serve by.
+    fn configure_later(&self, error: &HandsError) {
+        self.tell("error", None, format!("not every cache was told what to serve by, to be tried again: {error}"));
+        self.state().configure_at = Some(self.now() + AGAIN_AFTER);
+        self.caches_behind.notify_one();
     }
 
     /// Opens a stream, unless as many as allowed are.
@@ -456,7 +497,7 @@ impl Plane {
         config: Option<serde_json::Value>,
         whole: bool,
     ) -> Result<Vec<NodeOutcome>, Refusal> {
-        let _acting = self.acting.lock().await;
+        let _configuring = self.configuring.lock().await;
         let shown = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let outcomes = self
             .each(nodes, async |node| {
@@ -472,7 +513,7 @@ impl Plane {
             state.desired.set_whole(&[], config);
             state.rollout.forget();
         }
-        self.apply(Touched { key_groups: true, ..Touched::default() }).await?;
+        self.apply_key_groups().await?;
         self.tell("config", None, format!("configured anew: {shown}"));
         Ok(outcomes)
     }
@@ -654,7 +695,7 @@ impl Plane {
     }
 
     async fn apply(&self, touched: Touched) -> Result<(), HandsError> {
-        let (links, nodes, drained, policies, configs, key_groups) = {
+        let (links, nodes, drained, policies) = {
             let state = self.state();
             let desired = &state.desired;
             (
@@ -662,8 +703,6 @@ impl Plane {
                 touched.nodes.then(|| desired.node_faults()),
                 touched.drained.then(|| desired.drained()),
                 touched.policies.then(|| desired.policies().clone()),
-                touched.configs.then(|| desired.configs().clone()),
-                touched.key_groups.then(|| desired.key_groups().clone()),
             )
         };
         let mut result = Ok(());
@@ -679,16 +718,21 @@ impl Plane {
         if let Some(policies) = policies {
             result = result.and(self.act(self.hands.set_policies(&policies)).await);
         }
-        let configs = configs.unwrap_or_default();
-        let told = configs.iter().map(async |(node, config)| self.act(self.hands.configure(node, Some(config))).await);
-        for told in futures_util::future::join_all(told).await {
-            result = result.and(told);
-        }
-        // After configurations, which bring the keys that they were checked with.
-        if let Some(groups) = key_groups {
-            result = result.and(self.act(self.hands.set_key_groups(&groups)).await);
-        }
         result
+    }
+
+    /// Tells every cache whose configuration is not that of its start, and then which keys behaviors may trust: a
+    /// configuration brings those that it was checked with.
+    async fn apply_configs(&self) -> Result<(), HandsError> {
+        let configs = self.state().desired.configs().clone();
+        let told = configs.iter().map(async |(node, config)| self.act(self.hands.configure(node, Some(config))).await);
+        let told = futures_util::future::join_all(told).await;
+        told.into_iter().collect::<Result<(), _>>().and(self.apply_key_groups().await)
+    }
+
+    async fn apply_key_groups(&self) -> Result<(), HandsError> {
+        let groups = self.state().desired.key_groups().clone();
+        self.act(self.hands.set_key_groups(&groups)).await
     }
 }
 

@@ -65,7 +65,7 @@ impl ControlPlane {
             shutdown.cancelled().await;
             self.plane.stopping.cancel();
         };
-        tokio::join!(stop, self.plane.keep_time(), self.accept(&router, &connections));
+        tokio::join!(stop, self.plane.keep_time(), self.plane.keep_configured(), self.accept(&router, &connections));
         connections.close();
         // Connections know about the grace themselves.
         connections.wait().await;

@@ -12,7 +12,7 @@ use std::{
 use cdn_core::{Instant, NodeId};
 use serde_json::Value;
 
-use super::{AGAIN_AFTER, Plane, Touched};
+use super::{AGAIN_AFTER, Plane};
 use crate::{hands::HandsError, registry::millis, respond::Refusal};
 
 /// A distribution in CloudFront's words.
@@ -129,7 +129,7 @@ impl Plane {
         if_match: &str,
         wanted: &str,
     ) -> Result<Described, Refusal> {
-        let _acting = self.acting.lock().await;
+        let _configuring = self.configuring.lock().await;
         let before = self.described().await?;
         let before = before.get(id).ok_or(Refusal::Internal)?;
         check_version(if_match, &before.etag)?;
@@ -167,7 +167,7 @@ impl Plane {
     }
 
     async fn roll_out_once(&self) -> Result<(), HandsError> {
-        let _acting = self.acting.lock().await;
+        let _configuring = self.configuring.lock().await;
         let (whole, behind) = {
             let state = self.state();
             (state.desired.whole().cloned(), state.rollout.behind.clone())
@@ -178,7 +178,7 @@ impl Plane {
         let told = behind.iter().map(async |node| (node, self.act(self.hands.configure(node, whole.as_ref())).await));
         let told = futures_util::future::join_all(told).await;
         // A configuration brings the keys that it was checked with.
-        self.apply(Touched { key_groups: true, ..Touched::default() }).await?;
+        self.apply_key_groups().await?;
         let mut result = Ok(());
         for (node, done) in told {
             match done {

@@ -35,6 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Fake {
     did: Mutex<Vec<String>>,
     fails: Mutex<Vec<(String, HandsError)>>,
+    hangs: Mutex<Option<String>>,
 }
 
 impl Fake {
@@ -47,6 +48,11 @@ impl Fake {
         self.fails.lock().unwrap().push((what.into(), error));
     }
 
+    /// From now on, what begins with `what` is asked and never done.
+    pub(crate) fn hang(&self, what: &str) {
+        *self.hangs.lock().unwrap() = Some(what.into());
+    }
+
     pub(crate) fn recover(&self) {
         self.fails.lock().unwrap().clear();
     }
@@ -54,8 +60,14 @@ impl Fake {
     fn answer<T: Send + 'static>(&self, what: String, value: T) -> HandsFuture<'_, T> {
         let failure =
             self.fails.lock().unwrap().iter().find(|(prefix, _)| what.starts_with(prefix)).map(|(_, e)| e.clone());
+        let hangs = self.hangs.lock().unwrap().as_ref().is_some_and(|prefix| what.starts_with(prefix));
         self.did.lock().unwrap().push(what);
-        Box::pin(async move { failure.map_or(Ok(value), Err) })
+        Box::pin(async move {
+            if hangs {
+                return std::future::pending().await;
+            }
+            failure.map_or(Ok(value), Err)
+        })
     }
 }
 
