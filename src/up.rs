@@ -3,6 +3,7 @@
 //! One process runs the supervisor and the control plane; nodes are its children. Readiness is real: every node
 //! listens, the router has seen every edge, every link was measured.
 
+mod background;
 mod daemon;
 mod imported;
 mod plan;
@@ -23,7 +24,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    daemon::wait_ready,
+    background::{Background, wait_ready},
     imported::read_import,
     plan::{Plan, check_file, free_ports, pem_of, plan, plan_of, read_beside},
 };

@@ -1,11 +1,8 @@
 //! A world of a scenario's own: started for one run, on a free block of ports, and gone after it.
 
 use std::{
-    fs::OpenOptions,
-    io::Write as _,
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,11 +15,10 @@ use crate::{
     cluster_file::ClusterFile,
     state::WorldDir,
     talk::{Api, VerbError},
-    up::{free_ports, wait_ready},
+    up::{Background, free_ports, wait_ready},
 };
 
-/// How long it may take until its control API answers, and then until it is healthy.
-const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it may take until it is healthy, once its control API answers.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to stop, beyond what requests in flight are given.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +29,7 @@ const ATTEMPTS: usize = 5;
 /// A world that was started for a run.
 pub(super) struct OwnWorld {
     dir: WorldDir,
-    child: Child,
+    process: Background,
     pub(super) api: Api,
 }
 
@@ -58,58 +54,30 @@ impl OwnWorld {
         let dir = WorldDir::new(&name).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
         dir.create()?;
         let base_port = free_ports(cluster)?;
-        let log_path = dir.up_log();
-        let log = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&log_path)
-            .with_context(|| format!("cannot write {}", log_path.display()))?;
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut child = Command::new(program)
-            .args(["up", "--world", &name, "--config", "/dev/stdin", "--daemon"])
-            .args(["--base-port", &base_port.to_string()])
-            // What the terminal's user asks of this process is not meant for worlds.
-            .env_remove("ISO_POPS")
-            .env_remove("ISO_PRESET")
-            // A Ctrl-C of the terminal is for the run, which stops its world when it has told what it knows.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().context("cannot share the log")?)
-            .stderr(log)
-            .spawn()
-            .context("cannot start the world's process")?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A process that has ended says why in its log.
-            let _ = stdin.write_all(toml::to_string(file).context("the world cannot be written")?.as_bytes());
-        }
-        let mut own = Self::found(dir, child, &log_path).await?;
+        let input = toml::to_string(file).context("the world cannot be written")?;
+        let mut process = Background::start(&dir, Some(&input), |command| {
+            command
+                .args(["up", "--world", &name, "--config", "/dev/stdin", "--daemon"])
+                .args(["--base-port", &base_port.to_string()])
+                // What the terminal's user asks of this process is not meant for worlds.
+                .env_remove("ISO_POPS")
+                .env_remove("ISO_PRESET")
+                // A Ctrl-C of the terminal is for the run, which stops its world when it has told what it knows.
+                .process_group(0);
+        })?;
+        let api = match process.api(&dir, |_| false).await {
+            Ok(api) => api,
+            Err(error) => {
+                dir.forget();
+                return Err(VerbError::Failed(anyhow::anyhow!("the world did not start: {error}")));
+            }
+        };
+        let mut own = Self { dir, process, api };
         if let Err(error) = wait_ready(&own.api, Instant::now() + READY_TIMEOUT).await {
             own.stop().await;
             return Err(error);
         }
         Ok(own)
-    }
-
-    async fn found(dir: WorldDir, mut child: Child, log_path: &std::path::Path) -> Result<Self, VerbError> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            if child.try_wait()?.is_some() {
-                let said = std::fs::read_to_string(log_path).unwrap_or_default();
-                dir.forget();
-                return Err(VerbError::Failed(anyhow::anyhow!("the world did not start: {}", said.trim())));
-            }
-            if let Some(record) = dir.record()? {
-                let api = Api::of_record(record)?;
-                return Ok(Self { dir, child, api });
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let seconds = START_TIMEOUT.as_secs();
-                return Err(VerbError::Failed(anyhow::anyhow!("the world did not start within {seconds} s")));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     /// Where its nodes write their logs.
@@ -122,14 +90,14 @@ impl OwnWorld {
         let asked: Result<Accepted, VerbError> = self.api.post("/v1/shutdown", &json!({})).await;
         let deadline = Instant::now() + STOP_TIMEOUT;
         while asked.is_ok() && Instant::now() < deadline {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
+            if matches!(self.process.child.try_wait(), Ok(Some(_))) {
                 self.dir.remove();
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
         self.dir.remove();
     }
 }
@@ -137,9 +105,9 @@ impl OwnWorld {
 impl Drop for OwnWorld {
     /// Nothing is left behind, even where a run ends early.
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if matches!(self.process.child.try_wait(), Ok(None)) {
+            let _ = self.process.child.kill();
+            let _ = self.process.child.wait();
             self.dir.remove();
         }
     }

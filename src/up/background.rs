@@ -1,0 +1,112 @@
+//! A world in a process of its own, and the wait until it is there.
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use control_plane::wire::{Health, Status};
+
+use crate::{
+    state::WorldDir,
+    talk::{Api, VerbError},
+};
+
+/// How long the process may take until its control API answers.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The process of a world, which says in its log what it has to say.
+#[derive(Debug)]
+pub(crate) struct Background {
+    pub(crate) child: Child,
+    log: PathBuf,
+}
+
+impl Background {
+    /// Starts it with what `arrange` gives its command line, and hands it `input`.
+    ///
+    /// # Errors
+    /// The log cannot be written, or the system starts no process.
+    pub(crate) fn start(
+        dir: &WorldDir,
+        input: Option<&str>,
+        arrange: impl FnOnce(&mut Command),
+    ) -> Result<Self, VerbError> {
+        let log = dir.up_log();
+        let said = OpenOptions::new().create(true).write(true).truncate(true).open(&log);
+        let said = said.with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        command
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(said.try_clone().context("cannot share the log")?)
+            .stderr(said);
+        arrange(&mut command);
+        let mut child = command.spawn().context("cannot start the world's process")?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+            // A process that has ended says why in its log.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        Ok(Self { child, log })
+    }
+
+    /// Its control API, as soon as that answers. `is_known` are lines of its log that were told before.
+    ///
+    /// # Errors
+    /// What it said before it ended; or it neither answers nor ends, and is ended.
+    pub(crate) async fn api(&mut self, dir: &WorldDir, is_known: impl Fn(&str) -> bool) -> Result<Api, VerbError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(self.why(status, is_known));
+            }
+            if let Some(record) = dir.record()? {
+                return Ok(Api::of_record(record)?);
+            }
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                let (seconds, log) = (START_TIMEOUT.as_secs(), self.log.display());
+                let error = anyhow::anyhow!("the world did not start within {seconds} s; see {log}");
+                return Err(VerbError::Failed(error));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn why(&self, status: ExitStatus, is_known: impl Fn(&str) -> bool) -> VerbError {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let said = said.lines().filter(|line| !is_known(line)).map(|line| line.strip_prefix("error: ").unwrap_or(line));
+        let said = said.collect::<Vec<_>>().join("\n").trim().to_owned();
+        match status.code() {
+            Some(2) => VerbError::Usage(said),
+            _ => VerbError::Failed(anyhow::Error::msg(said)),
+        }
+    }
+}
+
+/// Waits until a world is ready.
+///
+/// # Errors
+/// It is not by `deadline`; names the nodes that are not up.
+pub(crate) async fn wait_ready(api: &Api, deadline: Instant) -> Result<Status, VerbError> {
+    loop {
+        let status: Status = api.read("/v1/status", &()).await?;
+        if status.ready {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            let not_up: Vec<String> = status
+                .nodes
+                .iter()
+                .filter(|node| node.health != Health::Up)
+                .map(|node| format!("{} is {}", node.id, node.health))
+                .collect();
+            let why = if not_up.is_empty() { "links are being measured".to_owned() } else { not_up.join(", ") };
+            return Err(VerbError::Failed(anyhow::anyhow!("the world is not healthy yet: {why}")));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
