@@ -73,7 +73,7 @@ types! {
     }
     {
         "MD" = 3, "MF" = 4, "MB" = 7, "MG" = 8, "MR" = 9, "NULL" = 10, "WKS" = 11, "HINFO" = 13, "MINFO" = 14, "RP" = 17,
-        "AFDB" = 18, "X25" = 19, "ISDN" = 20, "RT" = 21, "NSAP" = 22, "SIG" = 24, "PX" = 26, "GPOS" = 27, "LOC" = 29,
+        "AFSDB" = 18, "X25" = 19, "ISDN" = 20, "RT" = 21, "NSAP" = 22, "SIG" = 24, "PX" = 26, "GPOS" = 27, "LOC" = 29,
         "NXT" = 30, "NAPTR" = 35, "KX" = 36, "CERT" = 37, "APL" = 42, "SSHFP" = 44, "IPSECKEY" = 45, "DNSKEY" = 48,
         "DHCID" = 49, "NSEC3" = 50, "NSEC3PARAM" = 51, "TLSA" = 52, "SMIMEA" = 53, "HIP" = 55, "CDS" = 59, "CDNSKEY" = 60,
         "OPENPGPKEY" = 61, "CSYNC" = 62, "ZONEMD" = 63, "SPF" = 99, "NID" = 104, "L32" = 105, "L64" = 106, "LP" = 107,
@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn types_have_mnemonics_or_numbers() {
-        for (text, number) in [("A", 1), ("aaaa", 28), ("https", 65), ("TYPE65280", 65280), ("type1", 1), ("LOC", 29)] {
+        for (text, number) in
+            [("A", 1), ("aaaa", 28), ("https", 65), ("TYPE65280", 65280), ("type1", 1), ("LOC", 29), ("AFSDB", 18)]
+        {
             assert_eq!(text.parse(), Ok(RecordType(number)), "{text}");
         }
         for bad in ["", "TYPE", "TYPE65536", "TYPE+1", "B", "IN"] {

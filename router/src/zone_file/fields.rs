@@ -63,7 +63,7 @@ pub(super) fn fields(record_type: RecordType) -> Option<&'static [Field]> {
         13 => &[Text, Text],
         // MINFO, RP
         14 | 17 => &[Name, Name],
-        // MX, AFDB, RT, KX, LP
+        // MX, AFSDB, RT, KX, LP
         15 | 18 | 21 | 36 | 107 => &[U16, Name],
         // TXT, ISDN, SPF
         16 | 20 | 99 => &[Texts],

@@ -73,7 +73,7 @@ fn every_type_with_words_of_its_own_is_read() {
         "SRV 0 5 5060 sip.demo.test.",
         "HINFO \"PC\" \"Linux\"",
         "RP admin.demo.test. txt.demo.test.",
-        "AFDB 1 afs.demo.test.",
+        "AFSDB 1 afs.demo.test.",
         "NAPTR 100 50 \"s\" \"z3950+N2L+N2C\" \"\" _z3950._tcp.demo.test.",
         "DS 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
         "SSHFP 2 1 123456789ABCDEF67890123456789ABCDEF67890",
