@@ -156,8 +156,7 @@ pub(crate) fn issue_all(world: &WorldDir, cluster: &Cluster) -> anyhow::Result<(
     let edges: Vec<IpAddr> =
         cluster.nodes_with(Role::Edge).flat_map(|plan| plan.addresses.https().map(|address| address.ip())).collect();
     for (at, distribution) in cluster.distributions.iter().enumerate() {
-        let names: Vec<String> = distribution.names().collect();
-        let mut names_and_local = names.clone();
+        let mut names_and_local: Vec<String> = distribution.certificate_names().collect();
         if at == 0 {
             names_and_local.push("localhost".into());
         }
@@ -201,7 +200,7 @@ pub(crate) fn certificates(world: &WorldDir, distributions: &[Arc<Distribution>]
     let dir = world.authority();
     let certificate = |distribution: &Arc<Distribution>| {
         Ok(Certificate {
-            names: distribution.names().collect(),
+            names: distribution.certificate_names().collect(),
             chain_pem: read(&dir.chain(distribution.id()))?,
             key_pem: read(&dir.key(distribution.id()))?,
             security_policy: distribution.security_policy(),

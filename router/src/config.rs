@@ -163,10 +163,11 @@ impl fmt::Debug for Peer {
 /// What HTTP routing sends clients to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedirectTo {
-    /// The edge's address, which needs no resolver.
+    /// The edge's address, which needs no resolver, but says nothing of the distribution: edges serve it to whoever asks by
+    /// address only where they have no other.
     #[default]
     Address,
-    /// The edge's name, as `edge.iad.cdn.test`.
+    /// The edge's name as a place of the distribution: `iad.shop.cdn.test` for `shop` at `edge.iad`.
     Name,
 }
 

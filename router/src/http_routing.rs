@@ -43,7 +43,7 @@ use crate::{
     answer,
     config::RedirectTo,
     control::{Control, Published},
-    doh,
+    doh, names,
     screened::Screened,
     sticky,
     tally::Carrier,
@@ -320,7 +320,10 @@ fn choose(
     let edge = |chosen: &cdn_core::routing::ChosenEdge| RoutedEdge {
         id: chosen.edge.clone(),
         pop: chosen.pop.to_string(),
-        name: format!("{}.{}", chosen.edge, control.zone),
+        // It stands in the zones, or there were none.
+        name: names::at_edge(&control.zone, &explanation.host, &chosen.edge)
+            .map(|name| name.to_string())
+            .unwrap_or_default(),
         address: chosen.address,
         address6: chosen.address6.map(|ip| (ip, chosen.address.port()).into()),
     };

@@ -1,8 +1,9 @@
-//! Which names the router answers for: distributions, edges, PoPs and its own.
+//! Which names the router answers for: distributions, edges, PoPs and its own, and edges as places of a distribution.
 
 use cdn_core::{
+    NodeId,
     routing::Pop,
-    zone::{Data, Name, Record, RecordType, Soa, Zones, ZonesBuilder},
+    zone::{Data, InvalidDomainName, Name, Record, RecordType, Soa, Zones, ZonesBuilder},
 };
 
 use crate::config::{BuildError, Config};
@@ -92,8 +93,11 @@ fn automatic(config: &Config, pops: &[Pop], routed: &[(Name, usize)], serial: u3
     }
     for pop in pops {
         for edge in &pop.edges {
-            for name in [edge.id.to_string(), pop.code.lower()] {
-                let name = config.zone.child(&name)?;
+            let mut names = vec![config.zone.child(&edge.id.to_string())?, config.zone.child(&pop.code.lower())?];
+            for distribution in &config.distributions {
+                names.push(at_edge(&config.zone, &distribution.id, &edge.id)?);
+            }
+            for name in names {
                 add(&name, Data::A(*edge.address.ip()));
                 if let Some(address) = edge.address6 {
                     add(&name, Data::Aaaa(address));
@@ -102,6 +106,12 @@ fn automatic(config: &Config, pops: &[Pop], routed: &[(Name, usize)], serial: u3
         }
     }
     Ok(records)
+}
+
+/// The name of an edge as the place of one distribution: `iad.shop.cdn.test` is `shop` at `edge.iad`. Whoever asks an edge
+/// by it need not say besides what for.
+pub(crate) fn at_edge(zone: &Name, distribution: &str, edge: &NodeId) -> Result<Name, InvalidDomainName> {
+    zone.child(distribution)?.child(edge.name())
 }
 
 /// The zone that holds `name`: the CDN's own, or the last two labels of it (`my.test`, `demo.test`).

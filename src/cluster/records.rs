@@ -7,12 +7,14 @@ use std::{
 };
 
 use cdn_core::{
-    NodeId, Role, geo,
+    NodeId, Role,
+    distribution::Distributions,
+    geo,
     routing::{EdgeSite, Pop},
     zone::{Name, Record, RecordType},
 };
 use router::{
-    BuildError, Config, DistributionNames,
+    BuildError, Config, DistributionNames, RedirectTo,
     zone_file::{self, ZoneFileError},
 };
 
@@ -149,6 +151,10 @@ impl Cluster {
             http_version: distribution.http_version(),
         });
         config.distributions = names.collect();
+        // An address leads to a distribution only where edges serve one to whoever asks by address.
+        if Distributions::new(self.distributions.clone())?.by_host("localhost").is_none() {
+            config.redirect_to = RedirectTo::Name;
+        }
         config.records.clone_from(&self.records);
         config.https_records = self.dns.https_records.then(|| self.ports.edge_https());
         for plan in self.nodes_with(Role::Edge) {
@@ -196,6 +202,21 @@ mod tests {
 
     fn record(name: &str, record_type: &str, data: &str) -> String {
         format!("[[router.records]]\nname = {name:?}\ntype = {record_type:?}\ndata = {data:?}\n")
+    }
+
+    #[test]
+    fn redirects_name_the_distribution_where_an_address_does_not() {
+        let redirect_to = |distributions: &[&str]| {
+            let section =
+                |id: &&str| format!("[distributions.{id}]\n[distributions.{id}.default]\ntarget = \"primary\"\n");
+            let text: String = distributions.iter().map(section).collect();
+            let file = read_cluster(&Source { name: "cluster.toml".into(), text }).unwrap();
+            let cluster = Cluster::check(&file, &Inputs::default()).unwrap();
+            let router = cluster.nodes_with(Role::Router).next().unwrap();
+            cluster.router_config(&router.id, Ipv4Addr::LOCALHOST).unwrap().redirect_to
+        };
+        assert_eq!(redirect_to(&["shop"]), RedirectTo::Address);
+        assert_eq!(redirect_to(&["shop", "blog"]), RedirectTo::Name);
     }
 
     #[test]

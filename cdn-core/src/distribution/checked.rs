@@ -216,6 +216,11 @@ impl Distribution {
         self.aliases.iter().map(|alias| alias.to_ascii_lowercase()).chain([self.own_name()])
     }
 
+    /// All names that its certificate is for: also those of edges below its own, by which HTTP routing leads to them.
+    pub fn certificate_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.names().chain([format!("*.{}", self.own_name())])
+    }
+
     /// Which diagnostic headers responses carry.
     pub const fn diagnostics(&self) -> &Diagnostics {
         &self.diagnostics

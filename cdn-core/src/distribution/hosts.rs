@@ -1,7 +1,8 @@
 //! Which distribution a request's host means.
 //!
-//! An exact alias beats a wildcard, the longest wildcard beats a shorter one, and `<id>.cdn.test` always answers. A
-//! literal address or `localhost` means the only distribution where there is exactly one. Ports are ignored.
+//! An exact alias beats a wildcard, the longest wildcard beats a shorter one, and `<id>.cdn.test` always answers, as do
+//! `<edge>.<id>.cdn.test`, the names by which HTTP routing leads to one edge. A literal address or `localhost` means the
+//! only distribution where there is exactly one. Ports are ignored.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -90,6 +91,9 @@ impl Distributions {
         if let Some(&at) = self.exact.get(&*name) {
             return self.all.get(at);
         }
+        if let Some(at) = self.at_an_edge(&name) {
+            return self.all.get(at);
+        }
         // Dots from the left, so the longest suffix comes first. The star stands for at least one byte.
         for (dot, _) in name.match_indices('.').filter(|&(dot, _)| dot > 0) {
             if let Some(&at) = self.wildcard.get(&name[dot..]) {
@@ -97,6 +101,15 @@ impl Distributions {
             }
         }
         self.all.get(self.only.filter(|_| is_literal(&name))?)
+    }
+
+    /// Whose name it is with an edge's before it.
+    fn at_an_edge(&self, name: &str) -> Option<usize> {
+        let (edge, own) = name.split_once('.')?;
+        let id = own.strip_suffix(OWN_DOMAIN).filter(|_| !edge.is_empty())?;
+        let at = *self.exact.get(own)?;
+        // An alias may lie in the domain too.
+        self.all.get(at)?.id().eq_ignore_ascii_case(id).then_some(at)
     }
 
     /// The distribution of this id.
@@ -200,6 +213,10 @@ mod tests {
             ("example.test", None),
             (".example.test", None),
             ("three.cdn.test", Some("three")),
+            ("iad-2.three.cdn.test:4480", Some("three")),
+            ("a.b.three.cdn.test", None),
+            (".three.cdn.test", None),
+            ("edge.iad.cdn.test", None),
             ("unknown.test", None),
             ("127.0.0.1", None),
             ("", None),

@@ -28,6 +28,7 @@ fn every_kind_of_question_gets_its_kind_of_answer() {
         ("demo.test", RecordType::NS, ResponseCode::NoError, 1, 0),
         ("ns1.cdn.test", RecordType::A, ResponseCode::NoError, 1, 0),
         ("edge.fra.cdn.test", RecordType::A, ResponseCode::NoError, 1, 0),
+        ("fra.demo.cdn.test", RecordType::A, ResponseCode::NoError, 1, 0),
         ("fra.cdn.test", RecordType::A, ResponseCode::NoError, 1, 0),
         ("nope.demo.test", RecordType::A, ResponseCode::NXDomain, 0, 1),
         ("example.com", RecordType::A, ResponseCode::Refused, 0, 0),

@@ -35,11 +35,11 @@ fn clients_are_sent_to_their_edge_with_path_and_query() {
 }
 
 #[test]
-fn a_redirect_may_name_the_edge() {
+fn a_redirect_may_name_the_edge_and_what_is_wanted_there() {
     let world = world_with(|config| config.redirect_to = RedirectTo::Name).healthy();
     let answer = world.http(OSAKA, &get("/", "www.demo.test"));
     let port = world.edges[1].address.port();
-    assert!(answer.contains(&format!("location: http://edge.nrt.cdn.test:{port}/\r\n")), "{answer}");
+    assert!(answer.contains(&format!("location: http://nrt.demo.cdn.test:{port}/\r\n")), "{answer}");
 }
 
 #[test]
@@ -50,6 +50,7 @@ fn clients_that_choose_themselves_get_a_list() {
     let list: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!((&list["ttl_s"], &list["edges"][0]["pop"]), (&60.into(), &"NRT".into()));
     assert_eq!(list["edges"].as_array().unwrap().len(), 2);
+    assert_eq!(list["edges"][0]["name"], "nrt.demo.cdn.test");
 }
 
 #[test]
