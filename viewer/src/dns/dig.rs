@@ -8,7 +8,13 @@ use std::{
     time::Instant,
 };
 
-use hickory_proto::rr::{Record, RecordType};
+use hickory_proto::rr::{
+    RData, Record, RecordType,
+    rdata::{
+        SVCB,
+        svcb::{SvcParamKey, SvcParamValue},
+    },
+};
 use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
@@ -43,7 +49,7 @@ pub enum DigError {
     #[error("{0}")]
     Place(#[from] world::UnknownPlace),
     /// The record type does not exist.
-    #[error("{0:?} is not a record type; A, AAAA, CNAME, NS, SOA, TXT and ANY are")]
+    #[error("{0:?} is not a record type, as A, AAAA, HTTPS, TXT and ANY are")]
     Type(String),
     /// The name is not one, or no router answered.
     #[error("{0}")]
@@ -170,9 +176,62 @@ impl DigRecord {
             name: record.name.to_string(),
             ttl_s: record.ttl.saturating_sub(age_s),
             kind: record.record_type().to_string(),
-            data: record.data.to_string(),
+            data: presented(&record.data),
         }
     }
+}
+
+/// Data as a zone file has it. What hickory prints of texts (RFC 1035, section 5.1) and services (RFC 9460, section 2.1)
+/// could not be read back.
+fn presented(data: &RData) -> String {
+    match data {
+        RData::TXT(text) => text.txt_data.iter().map(|bytes| quoted(bytes)).collect::<Vec<_>>().join(" "),
+        RData::SVCB(service) => service_presented(service),
+        RData::HTTPS(service) => service_presented(&service.0),
+        data => data.to_string(),
+    }
+}
+
+fn service_presented(service: &SVCB) -> String {
+    let mut words = vec![service.svc_priority.to_string(), service.target_name.to_string()];
+    words.extend(service.svc_params.iter().map(|(key, value)| {
+        let value = match value {
+            SvcParamValue::Mandatory(keys) => listed(keys.0.iter().map(key_presented)),
+            SvcParamValue::Alpn(ids) => quoted(listed(&ids.0).as_bytes()),
+            SvcParamValue::NoDefaultAlpn => return key_presented(key),
+            SvcParamValue::Ipv4Hint(addresses) => listed(&addresses.0),
+            SvcParamValue::Ipv6Hint(addresses) => listed(&addresses.0),
+            SvcParamValue::Unknown(bytes) => quoted(&bytes.0),
+            value => value.to_string(),
+        };
+        format!("{}={value}", key_presented(key))
+    }));
+    words.join(" ")
+}
+
+fn key_presented(key: &SvcParamKey) -> String {
+    match key {
+        SvcParamKey::Key(_) | SvcParamKey::Key65535 | SvcParamKey::Unknown(_) => format!("key{}", u16::from(*key)),
+        key => key.to_string(),
+    }
+}
+
+fn listed(values: impl IntoIterator<Item = impl ToString>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A string between quotes, with what is not plain as `\DDD`.
+fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::from('"');
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\{byte:03}")),
+        }
+    }
+    text.push('"');
+    text
 }
 
 impl fmt::Display for DigRecord {
@@ -211,6 +270,34 @@ impl fmt::Display for DigReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_and_services_read_as_in_a_zone_file() {
+        use hickory_proto::rr::{
+            Name,
+            rdata::{
+                A, HTTPS, TXT,
+                svcb::{Alpn, IpHint, Mandatory, Unknown},
+            },
+        };
+        let text = TXT::from_bytes(vec![b"a \"b\" c\\", b"\xffd"]);
+        assert_eq!(presented(&RData::TXT(text)), r#""a \"b\" c\\" "\255d""#);
+        let params = vec![
+            (SvcParamKey::Mandatory, SvcParamValue::Mandatory(Mandatory(vec![SvcParamKey::Alpn, SvcParamKey::Port]))),
+            (SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(vec!["h2".into(), "http/1.1".into()]))),
+            (SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn),
+            (SvcParamKey::Port, SvcParamValue::Port(4443)),
+            (
+                SvcParamKey::Ipv4Hint,
+                SvcParamValue::Ipv4Hint(IpHint(vec![A::new(127, 77, 0, 1), A::new(127, 77, 0, 2)])),
+            ),
+            (SvcParamKey::Key(65_280), SvcParamValue::Unknown(Unknown(b"x y".to_vec()))),
+        ];
+        assert_eq!(
+            presented(&RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), params)))),
+            r#"1 . mandatory=alpn,port alpn="h2,http/1.1" no-default-alpn port=4443 ipv4hint=127.77.0.1,127.77.0.2 key65280="x y""#,
+        );
+    }
 
     #[test]
     fn a_reply_reads_like_digs() {
