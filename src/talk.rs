@@ -64,6 +64,14 @@ pub(crate) fn error_document(text: &str) -> String {
     serde_json::json!({ "error": text }).to_string()
 }
 
+/// ` --world NAME`, for lines that people can type again; nothing for the world that verbs take by default.
+pub(crate) fn world_flag(world: &str) -> String {
+    match world {
+        "default" => String::new(),
+        name => format!(" --world {name}"),
+    }
+}
+
 /// A line of talk, on stderr. That nobody listens any more is no failure.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -7,7 +7,7 @@ use control_plane::wire::Status;
 use crate::{
     args::{Cli, UpArgs},
     state::WorldDir,
-    talk::{VerbError, tell},
+    talk::{VerbError, tell, world_flag},
     up::{Plan, background::Background, screen, take, wait_ready},
     verbs::{paint::Paint, say},
 };
@@ -37,7 +37,9 @@ pub(crate) fn detach(cli: &Cli, args: &UpArgs, plan: &Plan) -> Result<(), VerbEr
                 let status: Status = api.read("/v1/status", &()).await?;
                 return say(&serde_json::to_string_pretty(&status)?);
             }
-            return say("started in the background; `iso wait` waits until it is healthy, `iso down` stops it");
+            let world = world_flag(&cli.world);
+            let next = format!("`iso wait{world}` waits until it is healthy, `iso down{world}` stops it");
+            return say(&format!("started in the background; {next}"));
         }
         let timeout = args.timeout.map_or(Duration::from_secs(60), |span| span.0);
         let status = wait_ready(&api, began + timeout).await?;

@@ -12,6 +12,7 @@ use control_plane::wire::{Health, Status};
 use crate::{
     args::Cli,
     cluster::Cluster,
+    talk::world_flag,
     up::watch::Totals,
     verbs::paint::{Paint, health_word, table},
 };
@@ -150,10 +151,7 @@ pub(crate) fn first_screen(
     }
     let host = cluster.first_name().unwrap_or_default();
     let dns = cluster.ports.dns();
-    let world = match status.world.as_str() {
-        "default" => String::new(),
-        name => format!(" --world {name}"),
-    };
+    let world = world_flag(&status.world);
     let scheme = if cluster.edge.https { "https" } else { "http" };
     text.push_str(&format!("  iso curl{world} --from tokyo --ledger -- {scheme}://{host}/\n"));
     text.push_str(&format!("  dig @{} -p {} {host} +short +subnet=198.18.0.0/24\n", dns.ip(), dns.port()));

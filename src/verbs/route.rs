@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     args::{Cli, ExplainRouteArgs, RouteArgs, RouteVerb, WhatIf},
-    talk::VerbError,
+    talk::{VerbError, world_flag},
     verbs::{
         api,
         ask::host_of,
@@ -58,7 +58,7 @@ pub(super) async fn explain(cli: &Cli, args: &ExplainRouteArgs) -> Result<(), Ve
         }
     };
     let paint = Paint::of(cli);
-    print(cli, &document, |document| explanation_text(paint, args, document))
+    print(cli, &document, |document| explanation_text(cli, paint, args, document))
 }
 
 /// An id as it may stand in a path: what is not plain cannot be one, and is looked up as nothing.
@@ -74,7 +74,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn explanation_text(paint: Paint, args: &ExplainRouteArgs, document: &Value) -> String {
+fn explanation_text(cli: &Cli, paint: Paint, args: &ExplainRouteArgs, document: &Value) -> String {
     let client = &document["client"];
     let from = args.from.clone().unwrap_or_else(|| text(&client["place"]));
     let mut out = format!("{} from {from}: policy {}", text(&document["name"]), text(&document["policy"]));
@@ -120,7 +120,10 @@ fn explanation_text(paint: Paint, args: &ExplainRouteArgs, document: &Value) -> 
             "\ndecision {decision}, told again from snapshot {}",
             text(&document["snapshot_version"])
         )),
-        None => out.push_str(&format!("\ndecision {decision}   again: iso explain route --replay {decision}")),
+        None => {
+            let world = world_flag(&cli.world);
+            out.push_str(&format!("\ndecision {decision}   again: iso explain route{world} --replay {decision}"));
+        }
     }
     out
 }
