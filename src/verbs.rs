@@ -23,7 +23,7 @@ mod study;
 mod trust;
 mod world_verb;
 
-use std::{future::Future, io::Write as _, process::ExitCode};
+use std::{future::Future, io::Write as _, ops::ControlFlow, process::ExitCode};
 
 use serde::Serialize;
 
@@ -123,6 +123,14 @@ pub(crate) fn print<T: Serialize>(cli: &Cli, document: &T, text: impl FnOnce(&T)
 /// Prints a line of results.
 pub(crate) fn say(text: &str) -> Result<(), VerbError> {
     unless_nobody_reads(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// Prints a line of results of which there may be ever more; breaks once nobody reads them.
+fn say_on(text: &str) -> Result<ControlFlow<()>, VerbError> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) => unless_nobody_reads(Err(error)).map(ControlFlow::Break),
+    }
 }
 
 /// Writes results as they are.

@@ -18,7 +18,7 @@ use crate::{
         paint::{Paint, health_word, table},
         print,
         route::policies,
-        say,
+        say, say_on,
     },
 };
 
@@ -139,7 +139,7 @@ pub(super) async fn logs(cli: &Cli, args: &LogsArgs) -> Result<(), VerbError> {
     loop {
         let chunk = tokio::select! {
             chunk = response.chunk() => chunk,
-            _ = &mut interrupted => return Ok(()),
+            _ = &mut interrupted => return Err(VerbError::Interrupted),
         };
         // The end of the world is the end of its logs.
         let Ok(Some(chunk)) = chunk else { return Ok(()) };
@@ -150,9 +150,13 @@ pub(super) async fn logs(cli: &Cli, args: &LogsArgs) -> Result<(), VerbError> {
             let text = text.trim();
             let text = text.strip_prefix("data:").map_or(text, str::trim);
             let Ok(line) = serde_json::from_str::<control_plane::wire::LogLine>(text) else { continue };
-            match cli.json {
-                true => say(text)?,
-                false => say(&format!("{:<18} {}", line.node, line.text))?,
+            let told = match cli.json {
+                true => say_on(text)?,
+                false => say_on(&format!("{:<18} {}", line.node, line.text))?,
+            };
+            // There is no end of lines for nobody.
+            if told.is_break() {
+                return Ok(());
             }
         }
     }

@@ -40,6 +40,13 @@ impl Following {
     }
 }
 
+impl Following {
+    /// Closes the pipe, once a line more has come.
+    fn stop_reading(&mut self) {
+        self.lines = channel().1;
+    }
+}
+
 impl Drop for Following {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -212,6 +219,17 @@ fn logs_tell_and_follow() {
     let past = world.ok(&["logs", "-n", "1", "edge.fra"]);
     assert_eq!(past.lines().count(), 1, "{past}");
     assert!(past.contains("/told"), "{past}");
+    // Where nobody reads any more they end; interrupted they say so.
+    let mut unread = Following::start(&world, &["logs", "-f", "edge.fra"]);
+    unread.next(|line| line.contains("/told"));
+    unread.stop_reading();
+    let mut lines = (0..100).map(|_| world.curl("berlin", &["http://www.demo.test/told"]));
+    assert!(lines.any(|_| unread.child.try_wait().unwrap().is_some()));
+    let mut interrupted = Following::start(&world, &["logs", "-f"]);
+    interrupted.next(|line| line.contains("/told"));
+    run("kill", &["-INT", &interrupted.child.id().to_string()]);
+    world.until_ended(&mut interrupted.child);
+    assert_eq!(interrupted.child.wait().unwrap().code(), Some(130));
     // A crash is told by who is left.
     let router = Following::start(&world, &["logs", "-f", "router.iad"]);
     world.ok(&["kill", "nrt"]);
