@@ -1,9 +1,11 @@
 //! What was typed: the command line by clap, unchecked beyond its types.
 
 mod cloudfront;
+mod examples;
 mod explain;
 mod functions;
 mod lab;
+mod manual;
 mod run_policy;
 mod sign;
 mod stand;
@@ -14,11 +16,22 @@ use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
+use self::{
+    cloudfront::{DIFF_EXAMPLES, EXPORT_EXAMPLES, IMPORT_EXAMPLES},
+    explain::{EXPLAIN_CACHE_EXAMPLES, EXPLAIN_ORIGIN_EXAMPLES},
+    functions::FUNCTIONS_EXAMPLES,
+    lab::LAB_EXAMPLES,
+    sign::{KEYS_EXAMPLES, SIGN_EXAMPLES},
+    stand::BROWSE_EXAMPLES,
+    study::STUDY_EXAMPLES,
+    swarm::SWARM_EXAMPLES,
+};
 pub(crate) use self::{
     cloudfront::{DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
     explain::ExplainRequestArgs,
     functions::{FunctionsVerb, TestFunctionArgs},
     lab::{LabGradeArgs, LabStartArgs, LabSubmitArgs, LabTestArgs, LabVerb},
+    manual::ManArgs,
     run_policy::RunPolicyArgs,
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
@@ -29,66 +42,17 @@ pub(crate) use self::{
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };
-use self::{
-    explain::{EXPLAIN_CACHE_EXAMPLES, EXPLAIN_ORIGIN_EXAMPLES},
-    functions::FUNCTIONS_EXAMPLES,
-    lab::LAB_EXAMPLES,
-    sign::SIGN_EXAMPLES,
-    stand::BROWSE_EXAMPLES,
-    swarm::SWARM_EXAMPLES,
-};
 use crate::{
     quantity::{ByteCount, Share, Span},
     talk::error_document,
 };
-
-const EXAMPLES: &str = "\
-Examples:
-  iso up                                             six PoPs, a shield, two origins, two routers
-  iso up --origin app=http://127.0.0.1:3000@us-east-1   your own app behind the CDN
-  iso curl --from tokyo --ledger -- https://www.demo.test/
-  iso kill fra --for 30s
-  iso chaos run edge-dies                            a scenario with a verdict
-  iso status
-
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such world is running, 10 an expectation of a scenario
-was missed, 11 a scenario could not start, 130 interrupted.";
-
-const ROUTE_EXAMPLES: &str = "\
-Examples:
-  iso route                                   what is in force
-  iso route policy anycast                    every distribution without a policy of its own
-  iso route policy geo --distribution shop    one distribution
-  iso route policy default --distribution shop   back to the world's";
-
-const LOAD_EXAMPLES: &str = "\
-Examples:
-  iso load --from world --rps 200 --for 30s               users of all cities, Zipf over 1000 objects
-  iso load --from tokyo,osaka --rps 50 --for 10s --paths /index.html
-  iso load --rps 500 --for 1m --paths zipf:0.9:100000 --size 20KiB
-  iso load --for 5m --paths trace:requests.csv            time,id,size per line, at its own pace
-  iso load --rps 100 --for 10s --json
-
-Requests start when they are meant to, whatever became of the others, and latency counts from then. Objects are
-/objects/N of the simulated origins, /bytes/SIZE/N where a size is given; bodies are checked. Ctrl-C prints the figures so
-far and exits with 130.";
-
-const CHAOS_EXAMPLES: &str = "\
-Examples:
-  iso chaos run edge-dies                               one of those that `iso chaos list` shows
-  iso chaos run chaos/*.toml --junit out/iso.xml --html out/iso.html
-  iso chaos run lose-frankfurt.toml --seed 7 --json
-  iso chaos run --sim edge-dies --seeds 50              in virtual time, on all cores: how far apart the seeds lie
-  iso chaos run lose-frankfurt.toml --world staging     in a world that runs
-
-Exit codes: 0 everything held, 10 an expectation was missed, 11 a scenario could not start, 130 interrupted.";
 
 /// The version, and the commit that was built.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ISO_COMMIT"), ")");
 
 /// A global CDN on one machine: real edges, routers and origins, with the latency of the real world between them.
 #[derive(Debug, Parser)]
-#[command(name = "iso", version, long_version = VERSION, args_override_self = true, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
+#[command(name = "iso", version, long_version = VERSION, args_override_self = true, after_help = examples::ISO, max_term_width = 110, propagate_version = true)]
 pub(crate) struct Cli {
     /// Which world: several can run side by side.
     #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "ISO_WORLD")]
@@ -120,88 +84,109 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start a world and stay in the foreground; Ctrl-C drains and stops, twice stops at once.
+    #[command(after_help = examples::UP)]
     Up(UpArgs),
     /// Stop a world.
+    #[command(after_help = examples::DOWN)]
     Down,
     /// Nodes, their health, and what is broken at the moment.
+    #[command(after_help = examples::STATUS)]
     Status,
     /// Logs of nodes.
+    #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),
     /// Wait until a world is healthy.
+    #[command(after_help = examples::WAIT)]
     Wait(WaitArgs),
     /// Say what is wrong with this machine or this world, and measure every link.
+    #[command(after_help = examples::DOCTOR)]
     Doctor,
     /// Open the dashboard in a browser.
+    #[command(after_help = examples::OPEN)]
     Open,
     /// The system's curl, standing in a place.
-    #[command(after_help = "Example: iso curl --from tokyo --ledger -- -sI http://www.demo.test/")]
+    #[command(after_help = examples::CURL)]
     Curl(CurlArgs),
     /// Resolve a name from a place.
+    #[command(after_help = examples::DIG)]
     Dig(DigArgs),
     /// Print the address of the forward proxy; its user name chooses the place.
+    #[command(after_help = examples::PROXY)]
     Proxy,
     /// Run a command whose HTTP goes through a place.
+    #[command(after_help = examples::IN)]
     In(InArgs),
     /// Open a browser that stands in a place: Chromium with a profile of its own, which goes with it.
     #[command(after_help = BROWSE_EXAMPLES)]
     Browse(BrowseArgs),
     /// Make requests from the world's cities, open loop, and say how long they took.
-    #[command(after_help = LOAD_EXAMPLES)]
+    #[command(after_help = examples::LOAD)]
     Load(LoadArgs),
     /// Kill nodes (SIGKILL); a PoP code stands for its edges.
+    #[command(after_help = examples::KILL)]
     Kill(NodeArgs),
     /// Start nodes that were killed.
+    #[command(after_help = examples::START)]
     Start(TargetArgs),
     /// Stop nodes in their tracks (SIGSTOP).
+    #[command(after_help = examples::PAUSE)]
     Pause(NodeArgs),
     /// Let paused nodes go on (SIGCONT).
+    #[command(after_help = examples::RESUME)]
     Resume(TargetArgs),
     /// Make an origin or a node misbehave.
+    #[command(after_help = examples::FAULT)]
     Fault(FaultArgs),
     /// Change the link between two sites.
+    #[command(after_help = examples::LINK)]
     Link(LinkArgs),
     /// Undo faults.
+    #[command(after_help = examples::HEAL)]
     Heal(HealArgs),
     /// Take a PoP out of the routers' answers; what it is doing, it finishes.
+    #[command(after_help = examples::DRAIN)]
     Drain(PopArgs),
     /// Put a PoP back into the routers' answers.
+    #[command(after_help = examples::UNDRAIN)]
     Undrain(PopArgs),
     /// Show by which policy clients are routed, or switch it while the world runs.
-    #[command(after_help = ROUTE_EXAMPLES)]
+    #[command(after_help = examples::ROUTE)]
     Route(RouteArgs),
     /// Say why, without side effects.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::EXPLAIN)]
     Explain(Explain),
     /// Remove objects from every cache.
+    #[command(after_help = examples::INVALIDATE)]
     Invalidate(InvalidateArgs),
     /// Look into the caches.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CACHE)]
     Cache(CacheVerb),
     /// Play scenarios: load, a timeline of faults, and expectations that are held or missed.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CHAOS)]
     Chaos(ChaosVerb),
     /// A random failure for the running world, and a grade for how it took it.
+    #[command(after_help = examples::DRILL)]
     Drill(DrillArgs),
     /// The world itself: places and distances.
-    #[command(name = "world", subcommand)]
+    #[command(name = "world", subcommand, after_help = examples::WORLD)]
     WorldVerb(WorldVerb),
     /// Studies in virtual time: nothing runs, no world is needed.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = STUDY_EXAMPLES)]
     Study(StudyVerb),
     /// Exercises with a score: write a router, test it, hand it in, grade a class.
     #[command(subcommand, after_help = LAB_EXAMPLES)]
     Lab(LabVerb),
     /// Bring in a distribution that there is already.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = IMPORT_EXAMPLES)]
     Import(ImportVerb),
     /// Write a distribution of a world in the format of others.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXPORT_EXAMPLES)]
     Export(ExportVerb),
     /// Check, write and describe cluster files.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CONFIG)]
     Config(ConfigVerb),
     /// Key pairs for signed URLs and cookies.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = KEYS_EXAMPLES)]
     Keys(KeysVerb),
     /// Sign a URL, or make signed cookies, as the owner of an app would.
     #[command(subcommand, after_help = SIGN_EXAMPLES)]
@@ -210,16 +195,20 @@ pub(crate) enum Verb {
     #[command(subcommand, after_help = FUNCTIONS_EXAMPLES)]
     Functions(FunctionsVerb),
     /// Have this machine trust the world's certificates, so that a browser does; nothing else ever touches a trust store.
+    #[command(after_help = examples::TRUST)]
     Trust(TrustArgs),
     /// Take that back.
+    #[command(after_help = examples::UNTRUST)]
     Untrust(TrustArgs),
     /// Completions for a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// The manual page, in roff.
-    Man,
+    /// The manual, in roff.
+    #[command(after_help = examples::MAN)]
+    Man(ManArgs),
     /// What `up` starts: one node, its config on stdin.
     #[command(hide = true)]
     Node(NodeProcessArgs),
@@ -474,6 +463,7 @@ pub(crate) struct RouteArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteVerb {
     /// Route by another policy, at every router.
+    #[command(after_help = examples::ROUTE_POLICY)]
     Policy {
         /// latency, geo, geoproximity, anycast, weighted, random, round-robin or static; for one distribution also
         /// default, which is the world's.
@@ -487,6 +477,7 @@ pub(crate) enum RouteVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Explain {
     /// Why this edge: candidates, estimates, health, load, and the reason each was kept or rejected.
+    #[command(after_help = examples::EXPLAIN_ROUTE)]
     Route(ExplainRouteArgs),
     /// What the caches on a request's way would answer: the key, what is stored under it, and for how long.
     #[command(after_help = EXPLAIN_CACHE_EXAMPLES)]
@@ -495,6 +486,7 @@ pub(crate) enum Explain {
     #[command(after_help = EXPLAIN_ORIGIN_EXAMPLES)]
     Origin(ExplainRequestArgs),
     /// Why a signed URL or signed cookies pass, or the first check that fails, with both sides of the comparison.
+    #[command(after_help = examples::EXPLAIN_SIGN)]
     Sign(ExplainSignArgs),
 }
 
@@ -544,11 +536,13 @@ pub(crate) struct InvalidateArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheVerb {
     /// Which PoP holds a path, how old and how fresh.
+    #[command(after_help = examples::CACHE_WHERE)]
     Where {
         /// A path such as /app.js, or a URL.
         path: String,
     },
     /// What caches hold of a path: every variant, its headers, the parts of its key, why it is fresh.
+    #[command(after_help = examples::CACHE_SHOW)]
     Show {
         /// A path such as /app.js, or a URL.
         path: String,
@@ -557,20 +551,23 @@ pub(crate) enum CacheVerb {
         at: Option<String>,
     },
     /// What every cache holds and has done: bytes, hits, misses, hit ratios, evictions.
+    #[command(after_help = examples::CACHE_STATS)]
     Stats,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChaosVerb {
     /// Play scenario files, each in a world of its own; with --world in the world of that name, which is healed after.
-    #[command(after_help = CHAOS_EXAMPLES)]
+    #[command(after_help = examples::CHAOS_RUN)]
     Run(ChaosRunArgs),
     /// Play scenarios on real processes and in virtual time, and show how far the two agree.
+    #[command(after_help = examples::CHAOS_AGREE)]
     Agree(ChaosAgreeArgs),
     /// Scenarios that nobody wrote: each seed draws one, which must break no law; one that does is made as short as it gets.
     #[command(after_help = SWARM_EXAMPLES)]
     Swarm(ChaosSwarmArgs),
     /// The scenarios that iso brings.
+    #[command(after_help = examples::CHAOS_LIST)]
     List,
 }
 
@@ -630,6 +627,7 @@ pub(crate) struct DrillArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorldVerb {
     /// The model's round trip between two places, or between the pairs of a file.
+    #[command(after_help = examples::WORLD_RTT)]
     Rtt {
         /// One place.
         #[arg(required_unless_present = "csv")]
@@ -648,6 +646,7 @@ pub(crate) enum WorldVerb {
         config: Option<PathBuf>,
     },
     /// Places by name.
+    #[command(after_help = examples::WORLD_PLACES)]
     Places {
         /// Part of a name.
         #[arg(default_value = "")]
@@ -658,12 +657,14 @@ pub(crate) enum WorldVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
     /// Check a cluster file.
+    #[command(after_help = examples::CONFIG_CHECK)]
     Check {
         /// The file.
         #[arg(default_value = "cluster.toml")]
         file: PathBuf,
     },
     /// Write a commented cluster file.
+    #[command(after_help = examples::CONFIG_INIT)]
     Init {
         /// The file.
         #[arg(default_value = "cluster.toml")]
@@ -674,6 +675,7 @@ pub(crate) enum ConfigVerb {
     },
     /// Have the caches of a running world serve as a cluster file says: behaviors and policies, for the next request on.
     /// Names and origins stay.
+    #[command(after_help = examples::CONFIG_APPLY)]
     Apply {
         /// The file; without one, back to what each was started with.
         file: Option<PathBuf>,
@@ -682,8 +684,10 @@ pub(crate) enum ConfigVerb {
         on: Vec<String>,
     },
     /// The JSON schema of cluster files.
+    #[command(after_help = examples::CONFIG_SCHEMA)]
     Schema,
     /// Say what would have to change in the cloud for a distribution to be as it is here. Exit code 1 if anything would.
+    #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
 }
 

@@ -14,6 +14,7 @@ mod functions;
 mod keys;
 mod lab;
 mod load;
+mod manual;
 pub(crate) mod paint;
 mod route;
 mod served;
@@ -66,8 +67,8 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),
         Verb::Study(verb) => study::run(cli, verb),
         Verb::Lab(verb) => lab::run(cli, verb),
-        Verb::Completions { shell } => config::completions(*shell),
-        Verb::Man => config::manual(),
+        Verb::Completions { shell } => manual::completions(cli, *shell),
+        Verb::Man(args) => manual::manual(cli, args),
         Verb::Down => block_on(ask::down(cli)),
         Verb::Status => block_on(ask::status(cli)),
         Verb::Logs(args) => block_on(ask::logs(cli, args)),

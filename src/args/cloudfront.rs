@@ -15,6 +15,19 @@ Examples:
 
 Exit codes: 0 it can be run, 2 AWS would refuse it too, or it cannot be read.";
 
+pub(super) const EXPORT_EXAMPLES: &str = "\
+Examples:
+  iso export cloudfront > dist.json                        as the running world serves it now
+  iso export cloudfront --config cluster.toml --distribution demo --policies-out policies.json";
+
+pub(super) const DIFF_EXAMPLES: &str = "\
+Examples:
+  aws cloudfront get-distribution-config --id E2EXAMPLE > dist.json
+  iso config diff dist.json                                what the running world has that the cloud does not
+  iso config diff dist.json --config cluster.toml --json
+
+Exit codes: 0 nothing differs, 1 something does.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportVerb {
     /// Read a distribution, and say what of it is simulated, approximated, ignored and risky.
@@ -60,6 +73,7 @@ pub(crate) struct ImportOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportVerb {
     /// Write a distribution as `aws cloudfront get-distribution-config` would: the DistributionConfig alone.
+    #[command(after_help = EXPORT_EXAMPLES)]
     Cloudfront(ExportArgs),
 }
 

@@ -15,17 +15,48 @@ Examples:
 
 Exit codes of test: 0 every check held, 10 one did not.";
 
+const LAB_LIST_EXAMPLES: &str = "\
+Examples:
+  iso lab list";
+
+const LAB_START_EXAMPLES: &str = "\
+Examples:
+  iso lab start cdn-routing
+  iso lab start cdn-routing --dir homework";
+
+const LAB_TEST_EXAMPLES: &str = "\
+Examples:
+  iso lab test
+  iso lab test --router 'python3 other.py' --seed 7 --json
+
+Exit codes: 0 every check held, 10 one did not.";
+
+const LAB_SUBMIT_EXAMPLES: &str = "\
+Examples:
+  iso lab submit --bundle --student ada
+  iso lab submit --bundle --key class.key --out ada.bundle";
+
+const LAB_GRADE_EXAMPLES: &str = "\
+Examples:
+  iso lab grade submissions/*.bundle --csv --seed 8412
+  iso lab grade ada.bundle --key class.key";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabVerb {
     /// The labs that come along.
+    #[command(after_help = LAB_LIST_EXAMPLES)]
     List,
     /// Write a lab's files into a directory.
+    #[command(after_help = LAB_START_EXAMPLES)]
     Start(LabStartArgs),
     /// Play the public scenarios with your router, and say what holds and how good it is.
+    #[command(after_help = LAB_TEST_EXAMPLES)]
     Test(LabTestArgs),
     /// Pack your router and what it came to.
+    #[command(after_help = LAB_SUBMIT_EXAMPLES)]
     Submit(LabSubmitArgs),
     /// Play hidden scenarios with every router that was handed in. They run with your rights: read docs/lab.md first.
+    #[command(after_help = LAB_GRADE_EXAMPLES)]
     Grade(LabGradeArgs),
 }
 

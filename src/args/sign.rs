@@ -12,16 +12,55 @@ Examples:
   iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem
   iso sign cookie http://www.demo.test/ --resource 'http://www.demo.test/private/*' --key keys/ID.private.pem";
 
+pub(super) const KEYS_EXAMPLES: &str = "\
+Examples:
+  iso keys new team
+  iso keys list
+  iso keys remove team K2JCJMDEHXQW5F";
+
+const KEYS_NEW_EXAMPLES: &str = "\
+Examples:
+  iso keys new team
+  iso keys new team --pem private.pem          a private key that is there already
+  iso keys new team --kind ecdsa --dir secrets";
+
+const KEYS_ADD_EXAMPLES: &str = "\
+Examples:
+  iso keys add team keys/K2JCJMDEHXQW5F.pem
+  iso keys add team public.pem --id K2JCJMDEHXQW5F";
+
+const KEYS_REMOVE_EXAMPLES: &str = "\
+Examples:
+  iso keys remove team K2JCJMDEHXQW5F";
+
+const KEYS_LIST_EXAMPLES: &str = "\
+Examples:
+  iso keys list
+  iso keys list --json";
+
+const SIGN_URL_EXAMPLES: &str = "\
+Examples:
+  iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem
+  iso sign url http://www.demo.test/private/a.mp4 --key keys/ID.private.pem --expires 5m --ip 198.18.41.0/24";
+
+const SIGN_COOKIE_EXAMPLES: &str = "\
+Examples:
+  iso sign cookie http://www.demo.test/ --resource 'http://www.demo.test/private/*' --key keys/ID.private.pem";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysVerb {
     /// Make a key pair, and say how its public half goes into a key group. A running world that has the group trusts the
     /// key from then on.
+    #[command(after_help = KEYS_NEW_EXAMPLES)]
     New(NewKeyArgs),
     /// Put a public key into a key group of the running world.
+    #[command(after_help = KEYS_ADD_EXAMPLES)]
     Add(AddKeyArgs),
     /// Take a key out of a key group of the running world: what it has signed is refused from then on.
+    #[command(after_help = KEYS_REMOVE_EXAMPLES)]
     Remove(RemoveKeyArgs),
     /// The key groups of the running world.
+    #[command(after_help = KEYS_LIST_EXAMPLES)]
     List,
 }
 
@@ -67,8 +106,10 @@ pub(crate) struct RemoveKeyArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SignVerb {
     /// Sign a URL; prints it.
+    #[command(after_help = SIGN_URL_EXAMPLES)]
     Url(SignArgs),
     /// Make cookies for a URL, or with --resource for many; prints them as curl's -b takes them.
+    #[command(after_help = SIGN_COOKIE_EXAMPLES)]
     Cookie(SignArgs),
 }
 

@@ -33,6 +33,13 @@ pub(crate) use self::{
 };
 use crate::quantity::{ByteCount, Share, Span};
 
+pub(super) const STUDY_EXAMPLES: &str = "\
+Examples:
+  iso study routing --preset world-18
+  iso study failover --kill IAD --ttl 20s,60s,5m
+  iso study cache --policy all --size 0.1%,1%,10%
+  iso study run plan.toml --out rows.csv";
+
 const ROUTING_EXAMPLES: &str = "\
 Examples:
   iso study routing                                         five ways to an edge, the six PoPs of iso up
@@ -77,6 +84,11 @@ Examples:
   iso study run plan.toml --out 2.csv --shard 2/8            one of eight jobs
   iso study merge ?.csv --out rows.csv
   iso study merge ?.csv --out rows.parquet                   for tools that read tables: columns with types";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  iso study merge ?.csv --out rows.csv
+  iso study merge 1.parquet 2.parquet --out rows.parquet";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -123,6 +135,7 @@ pub(crate) enum StudyVerb {
     #[command(after_help = SWEEP_EXAMPLES)]
     Run(SweepArgs),
     /// Put the shards of a plan together.
+    #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
     /// Draw rows: curves with 95 % intervals over seeds, as SVG or PNG.
     #[command(after_help = PLOT_EXAMPLES)]

@@ -1,9 +1,8 @@
-//! Cluster files: check, write, describe. Completions and the manual.
+//! Cluster files: check, write, describe.
 
 use std::{io::Write as _, path::Path};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use control_plane::{
     ask::ConfigAsk,
     wire::{Acted, NodeOutcome},
@@ -15,7 +14,7 @@ use crate::{
     cluster_file::ClusterFile,
     talk::{VerbError, tell},
     up::check_file,
-    verbs::{api, block_on, print, say, write_out},
+    verbs::{api, block_on, print, say},
 };
 
 /// The built-in world, commented line by line; the file `cluster.toml` at the root of the repository.
@@ -113,20 +112,6 @@ fn init(cli: &Cli, file: &Path, force: bool) -> Result<(), VerbError> {
     written.write_all(COMMENTED.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     let document = json!({ "file": file.display().to_string() });
     print(cli, &document, |_| format!("wrote {0}; start it with `iso up --config {0}`", file.display()))
-}
-
-/// Prints completions for a shell.
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<(), VerbError> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "iso", &mut script);
-    write_out(&script)
-}
-
-/// Prints the manual page.
-pub(super) fn manual() -> Result<(), VerbError> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    write_out(&page)
 }
 
 #[cfg(test)]

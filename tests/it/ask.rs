@@ -169,6 +169,14 @@ fn exit_codes_are_those_of_the_contract() {
         assert!(help.contains(words), "{words} is not in {help}");
     }
     assert!(world.ok(&["man"]).contains(".TH iso 1"));
+    assert!(world.ok(&["man", "chaos", "run"]).contains(".TH iso-chaos-run 1"));
+    assert_eq!(world.iso(&["man", "chaos", "rum"]).status.code(), Some(2));
+    let pages = world.home().join("man1");
+    world.ok(&["man", "--out", pages.to_str().unwrap()]);
+    assert!(pages.join("iso.1").is_file() && pages.join("iso-sign-url.1").is_file());
+    for args in [&["man", "--json"][..], &["completions", "fish", "--json"]] {
+        assert!(json_of(&world.iso(args)).is_object(), "{args:?}");
+    }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(world.ok(&["completions", shell]).contains("undrain"), "{shell}");
     }
