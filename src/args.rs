@@ -5,6 +5,7 @@ mod examples;
 mod explain;
 mod functions;
 mod lab;
+mod manifest;
 mod manual;
 mod run_policy;
 mod sign;
@@ -17,10 +18,11 @@ use std::{io::Write as _, path::PathBuf};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 
 use self::{
-    cloudfront::{DIFF_EXAMPLES, EXPORT_EXAMPLES, IMPORT_EXAMPLES},
+    cloudfront::{DIFF_EXAMPLES, IMPORT_EXAMPLES},
     explain::{EXPLAIN_CACHE_EXAMPLES, EXPLAIN_ORIGIN_EXAMPLES},
     functions::FUNCTIONS_EXAMPLES,
     lab::LAB_EXAMPLES,
+    manifest::EXPORT_EXAMPLES,
     sign::{KEYS_EXAMPLES, SIGN_EXAMPLES},
     stand::BROWSE_EXAMPLES,
     study::STUDY_EXAMPLES,
@@ -31,6 +33,7 @@ pub(crate) use self::{
     explain::ExplainRequestArgs,
     functions::{FunctionsVerb, TestFunctionArgs},
     lab::{LabGradeArgs, LabStartArgs, LabSubmitArgs, LabTestArgs, LabVerb},
+    manifest::ManifestArgs,
     manual::ManArgs,
     run_policy::RunPolicyArgs,
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
@@ -179,7 +182,7 @@ pub(crate) enum Verb {
     /// Bring in a distribution that there is already.
     #[command(subcommand, after_help = IMPORT_EXAMPLES)]
     Import(ImportVerb),
-    /// Write a distribution of a world in the format of others.
+    /// Write a world, or a distribution of it, in the format of others.
     #[command(subcommand, after_help = EXPORT_EXAMPLES)]
     Export(ExportVerb),
     /// Check, write and describe cluster files.

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     background::{Background, wait_ready},
     imported::read_import,
-    plan::{Plan, check_file, free_ports, pem_of, plan, plan_of, read_beside},
+    plan::{Plan, check_file, free_ports, paths_mut, pem_of, plan, plan_of, read_beside},
 };
 use crate::{
     args::{Cli, UpArgs},

@@ -14,6 +14,7 @@ mod functions;
 mod keys;
 mod lab;
 mod load;
+mod manifest;
 mod manual;
 pub(crate) mod paint;
 mod route;
@@ -28,8 +29,9 @@ use std::{future::Future, io::Write as _, ops::ControlFlow, process::ExitCode};
 
 use serde::Serialize;
 
+use self::manifest::Manifest;
 use crate::{
-    args::{Cli, Explain, Verb},
+    args::{Cli, Explain, ExportVerb, Verb},
     chaos, node, policy_program,
     talk::{Api, VerbError, error_document, tell},
     up,
@@ -61,7 +63,9 @@ fn dispatch(cli: &Cli) -> Result<(), VerbError> {
         Verb::RunPolicy(args) => policy_program::exec(args),
         Verb::Config(verb) => config::run(cli, verb),
         Verb::Import(verb) => cloudfront::import(cli, verb),
-        Verb::Export(verb) => cloudfront::export_verb(cli, verb),
+        Verb::Export(ExportVerb::Cloudfront(args)) => cloudfront::export_verb(cli, args),
+        Verb::Export(ExportVerb::Compose(args)) => manifest::run(cli, args, Manifest::Compose),
+        Verb::Export(ExportVerb::Kubernetes(args)) => manifest::run(cli, args, Manifest::Kubernetes),
         Verb::Chaos(verb) => chaos::run(cli, verb),
         Verb::Drill(args) => chaos::drill(cli, args),
         Verb::WorldVerb(verb) => world_verb::run(cli, verb),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::manifest::{COMPOSE_EXAMPLES, KUBERNETES_EXAMPLES, ManifestArgs};
+
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:
   aws cloudfront get-distribution-config --id E2EXAMPLE > dist.json
@@ -15,7 +17,7 @@ Examples:
 
 Exit codes: 0 it can be run, 2 AWS would refuse it too, or it cannot be read.";
 
-pub(super) const EXPORT_EXAMPLES: &str = "\
+const EXPORT_CLOUDFRONT_EXAMPLES: &str = "\
 Examples:
   iso export cloudfront > dist.json                        as the running world serves it now
   iso export cloudfront --config cluster.toml --distribution demo --policies-out policies.json";
@@ -73,8 +75,14 @@ pub(crate) struct ImportOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportVerb {
     /// Write a distribution as `aws cloudfront get-distribution-config` would: the DistributionConfig alone.
-    #[command(after_help = EXPORT_EXAMPLES)]
+    #[command(after_help = EXPORT_CLOUDFRONT_EXAMPLES)]
     Cloudfront(ExportArgs),
+    /// Write what runs a world in a container: a file for Docker Compose, and with --out all that its image is built from.
+    #[command(after_help = COMPOSE_EXAMPLES)]
+    Compose(ManifestArgs),
+    /// Write what runs a world in a pod: a Deployment and a Service, and with --out all that its image is built from.
+    #[command(after_help = KUBERNETES_EXAMPLES)]
+    Kubernetes(ManifestArgs),
 }
 
 #[derive(Debug, Args)]

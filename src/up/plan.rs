@@ -184,18 +184,22 @@ fn is_same_section(key: &str, written: &ClusterFile, merged: &ClusterFile) -> bo
 fn absolute_paths(mut file: ClusterFile, dir: &Path) -> Result<ClusterFile, VerbError> {
     let here = std::env::current_dir()?;
     let absolute = |path: &mut PathBuf| *path = here.join(dir).join(&*path);
-    file.origins.values_mut().flat_map(|origin| origin.dir.iter_mut().chain(&mut origin.ca)).for_each(absolute);
-    file.world.matrix.iter_mut().for_each(absolute);
-    file.router.zones.iter_mut().for_each(absolute);
-    let keys = file.key_groups.values_mut().flat_map(IndexMap::values_mut);
-    keys.filter(|path| pem_of(path).is_none()).for_each(absolute);
-    let functions = file.functions.values_mut();
-    functions.flat_map(|function| [&mut function.file].into_iter().chain(&mut function.key_values)).for_each(absolute);
-    file.router.geoip.iter_mut().chain(&mut file.router.prefixes).for_each(absolute);
+    paths_mut(&mut file).for_each(absolute);
     if file.router.program.is_some() {
         absolute(file.router.program_dir.get_or_insert_default());
     }
     Ok(file)
+}
+
+/// All paths of a file, but for where its program is started.
+pub(crate) fn paths_mut(file: &mut ClusterFile) -> impl Iterator<Item = &mut PathBuf> {
+    let origins = file.origins.values_mut().flat_map(|origin| origin.dir.iter_mut().chain(&mut origin.ca));
+    let keys = file.key_groups.values_mut().flat_map(IndexMap::values_mut).filter(|path| pem_of(path).is_none());
+    let functions = file.functions.values_mut();
+    let functions = functions.flat_map(|function| [&mut function.file].into_iter().chain(&mut function.key_values));
+    let router = &mut file.router;
+    let networks = router.geoip.iter_mut().chain(&mut router.prefixes).chain(&mut router.zones);
+    origins.chain(&mut file.world.matrix).chain(keys).chain(functions).chain(networks)
 }
 
 /// Lays the command line over a file.

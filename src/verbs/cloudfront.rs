@@ -7,7 +7,7 @@ use cdn_core::distribution::Distribution;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    args::{Cli, DiffArgs, ExportArgs, ExportVerb, ImportArgs, ImportOptions, ImportVerb},
+    args::{Cli, DiffArgs, ExportArgs, ImportArgs, ImportOptions, ImportVerb},
     cloudfront::{Change, Export, Import, changes, export, read},
     cluster::Cluster,
     cluster_file::ClusterFile,
@@ -124,7 +124,7 @@ fn write_cluster(source: &Source, imported: &Import, out: &Path, force: bool) ->
 }
 
 /// The world of a file, or the one that runs.
-fn world(cli: &Cli, config: Option<&Path>) -> Result<(ClusterFile, Cluster), VerbError> {
+pub(super) fn world(cli: &Cli, config: Option<&Path>) -> Result<(ClusterFile, Cluster), VerbError> {
     if let Some(path) = config {
         let plan = check_file(path)?;
         return Ok((plan.file, plan.cluster));
@@ -146,8 +146,8 @@ fn distribution<'a>(cluster: &'a Cluster, id: Option<&str>) -> Result<&'a Arc<Di
 }
 
 /// Writes a distribution in CloudFront's words.
-pub(super) fn export_verb(cli: &Cli, verb: &ExportVerb) -> Result<(), VerbError> {
-    let ExportVerb::Cloudfront(ExportArgs { config, distribution: id, policies_out }) = verb;
+pub(super) fn export_verb(cli: &Cli, args: &ExportArgs) -> Result<(), VerbError> {
+    let ExportArgs { config, distribution: id, policies_out } = args;
     let (file, cluster) = world(cli, config.as_deref())?;
     let Export { config, policies, notes } = export(&file, &cluster, distribution(&cluster, id.as_deref())?);
     for note in notes {

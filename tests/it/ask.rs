@@ -174,9 +174,18 @@ fn exit_codes_are_those_of_the_contract() {
     let pages = world.home().join("man1");
     world.ok(&["man", "--out", pages.to_str().unwrap()]);
     assert!(pages.join("iso.1").is_file() && pages.join("iso-sign-url.1").is_file());
-    for args in [&["man", "--json"][..], &["completions", "fish", "--json"]] {
+    for args in [&["man", "--json"][..], &["completions", "fish", "--json"], &["export", "compose", "--json"]] {
         assert!(json_of(&world.iso(args)).is_object(), "{args:?}");
     }
+    let folder = world.home().join("container");
+    let export = ["export", "kubernetes", "--out", folder.to_str().unwrap()];
+    world.ok(&export);
+    for file in ["Dockerfile", "iso", "kubernetes.yaml", "world/cluster.toml"] {
+        assert!(folder.join(file).is_file(), "{file}");
+    }
+    world.ok(&["config", "check", folder.join("world/cluster.toml").to_str().unwrap()]);
+    // What is there is not written over unasked.
+    assert_eq!(world.iso(&export).status.code(), Some(2));
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(world.ok(&["completions", shell]).contains("undrain"), "{shell}");
     }
