@@ -32,11 +32,14 @@ pub(crate) async fn handle_request(
     peer: IpAddr,
 ) -> Response<Full<Bytes>> {
     let message = match *request.method() {
-        Method::GET => in_target(request.uri().query()).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest)),
+        // Of an answer to HEAD the server leaves the body out.
+        Method::GET | Method::HEAD => {
+            in_target(request.uri().query()).ok_or((StatusCode::BAD_REQUEST, Reason::BadRequest))
+        }
         Method::POST => in_body(control, request).await,
         _ => {
             let mut response = rejected(control, StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
             return response;
         }
     };

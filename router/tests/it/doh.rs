@@ -45,6 +45,18 @@ fn target(message: &Message) -> String {
 }
 
 #[test]
+fn head_is_get_without_the_message() {
+    let world = world().healthy();
+    let target = target(&question("www.demo.test", RecordType::A));
+    let (got, message) = get(&world, &target);
+    let asked = format!("HEAD {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let (head, body) = exchange(&world, asked.as_bytes());
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
+    let length = format!("content-length: {}\r\n", message.len());
+    assert!(got.contains(&length) && head.contains(&length), "{head}");
+}
+
+#[test]
 fn get_and_post_answer_what_tcp_answers() {
     let world = world().healthy();
     for asked in [
@@ -83,7 +95,7 @@ fn the_status_says_what_is_wrong() {
     assert_eq!(status(post(&world, "application/json", &asked)), "415");
     assert_eq!(status(post(&world, "application/dns-message", &vec![0; 65_536])), "413");
     let (head, _) = exchange(&world, b"PUT /dns-query HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: GET, POST\r\n"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: GET, HEAD, POST\r\n"), "{head}");
 }
 
 #[test]
