@@ -103,7 +103,13 @@ impl fmt::Display for PortTaken {
             }
             _ => write!(f, "cannot listen on {address} ({what}): {error}")?,
         }
-        f.write_str("; choose other ports with --base-port 5400, or any free ones with --base-port 0")
+        // The block of the next thousand; whoever has 5400 already is not told to take it.
+        match (address.port() / 1000 * 1000).checked_add(1400).and_then(PortBlock::new) {
+            Some(PortBlock { base }) => {
+                write!(f, "; choose other ports with --base-port {base}, or any free ones with --base-port 0")
+            }
+            None => f.write_str("; choose any free ports with --base-port 0"),
+        }
     }
 }
 
@@ -208,7 +214,14 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = check_free(&[(address, "viewer proxy", Transport::Tcp)]).unwrap_err().to_string();
         assert!(error.contains(&format!("port {} (viewer proxy", address.port())), "{error}");
-        assert!(error.contains("--base-port"), "{error}");
+        assert!(error.contains("--base-port 0"), "{error}");
+        let taken = |port| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            PortTaken { address, what: "DNS", error: io::ErrorKind::AddrInUse.into(), owner: None }.to_string()
+        };
+        for (port, next) in [(4453, "--base-port 5400,"), (5400, "--base-port 6400,"), (65_200, "free ports with")] {
+            assert!(taken(port).contains(next), "{}", taken(port));
+        }
         if cfg!(target_os = "linux") {
             assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         }
