@@ -29,6 +29,7 @@ use axum::{
 use cdn_core::{Counters, NodeId, Role};
 use edge_node::{LogFormat, LogWriter};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
 use wan::Wan;
 
 use crate::{
@@ -226,12 +227,34 @@ fn end_with_stdin(stop: CancellationToken) {
 
 /// Lines on stderr; those of the access log when the writer is flushed.
 fn log_to_stderr(level: &str) -> LogWriter {
-    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
-    // The cluster was checked, so the text is a filter.
-    let filter: Targets = level.parse().unwrap_or_default();
+    use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let filter = filter_of(level);
     let writer = LogWriter::stderr();
     let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone()).with_ansi(false);
     let lines = lines.event_format(LogFormat::default());
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
     writer
+}
+
+/// What is logged at `level`. Of DNS messages that cannot be read hickory would write a line each, so that whoever sends
+/// them fills the logs; they are counted.
+fn filter_of(level: &str) -> Targets {
+    // The cluster was checked, so the text is a filter.
+    format!("hickory_proto=off,{level}").parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+
+    #[test]
+    fn malformed_messages_write_no_lines() {
+        let warns = |filter: &Targets, target| filter.would_enable(target, &tracing::Level::WARN);
+        let usual = filter_of("info,access=off");
+        assert!(warns(&usual, "router::control") && !warns(&usual, "access"));
+        assert!(!warns(&usual, "hickory_proto::rr::rdata::opt"));
+        assert_eq!(filter_of("debug").default_level(), Some(LevelFilter::DEBUG));
+    }
 }
