@@ -131,8 +131,8 @@ impl Said {
 /// What is known when the head of a response leaves.
 #[derive(Clone, Debug)]
 pub struct Answered {
-    /// The status.
-    pub status: StatusCode,
+    /// The status; `None` where the viewer left before any head did.
+    pub status: Option<StatusCode>,
     /// How it came about.
     pub x_cache: XCache,
     /// Why.
@@ -153,6 +153,35 @@ pub struct Answered {
     pub first_byte: Duration,
 }
 
+impl Answered {
+    /// A request that nobody answers, because its viewer has left.
+    pub const fn nothing(request_id: String, domain: Option<String>) -> Self {
+        Self {
+            status: None,
+            x_cache: XCache::Error,
+            reason: Reason::ClientGone,
+            request_id,
+            domain,
+            head_bytes: 0,
+            content_type: None,
+            content_length: None,
+            content_range: None,
+            first_byte: Duration::ZERO,
+        }
+    }
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it left.
+    Whole,
+    /// What it was read from ended before it.
+    CutShort,
+    /// The viewer did not stay for all of it.
+    ViewerLeft,
+}
+
 /// What is known when the last byte has left, or the viewer has.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
@@ -162,8 +191,8 @@ pub struct Ended<'a> {
     pub took: Duration,
     /// Bytes of the body that left.
     pub body_bytes: u64,
-    /// Whether the whole response left.
-    pub is_whole: bool,
+    /// How it came to an end.
+    pub ending: Ending,
     /// Where the edge is, as in `X-Amz-Cf-Pop`.
     pub location: &'a str,
 }
@@ -198,13 +227,14 @@ fn fields<'a>(asked: &'a Asked, answered: &'a Answered, ended: &Ended<'a>) -> [C
     };
     let date = ended.at.civil();
     let own = result_type(answered.x_cache);
-    let (result, detail) = match ended.is_whole {
-        true => (own, detail(answered)),
-        false => ("Error", "ClientCommError"),
+    let (result, detail) = match ended.ending {
+        Ending::Whole => (own, detail(answered)),
+        Ending::CutShort => ("Error", "OriginReadError"),
+        Ending::ViewerLeft => ("Error", "ClientCommError"),
     };
     let (start, end) = answered.content_range.as_deref().and_then(range).unwrap_or_default();
     let (tls_protocol, cipher) = asked.tls.unwrap_or(("-", "-"));
-    let upgraded = answered.status == StatusCode::SWITCHING_PROTOCOLS;
+    let upgraded = answered.status == Some(StatusCode::SWITCHING_PROTOCOLS);
     let protocol = match (upgraded, asked.tls.is_some()) {
         (false, false) => "http",
         (false, true) => "https",
@@ -226,7 +256,7 @@ fn fields<'a>(asked: &'a Asked, answered: &'a Answered, ended: &Ended<'a>) -> [C
         asked.method.as_str().into(),
         or_nothing(answered.domain.as_deref()),
         or_nothing(Some(&asked.path)),
-        answered.status.as_str().into(),
+        answered.status.as_ref().map_or("000", StatusCode::as_str).into(),
         or_nothing(asked.headers.referer.as_deref()),
         or_nothing(asked.headers.user_agent.as_deref()),
         or_nothing(asked.query.as_deref()),
@@ -267,17 +297,22 @@ fn detail(answered: &Answered) -> &'static str {
     match answered.reason {
         Reason::HitShield => "OriginShieldHit",
         Reason::FunctionGenerated => "MissGeneratedResponse",
+        Reason::GeoBlocked => "ClientGeoBlocked",
         Reason::MethodNotAllowed => "InvalidRequestMethod",
         Reason::HeadersTooLarge => "InvalidRequestHeader",
         Reason::UnknownHost | Reason::LoopDetected => "InvalidRequestBlocked",
         Reason::BadRequest | Reason::UriTooLong | Reason::GetWithBody | Reason::MisdirectedHost => "InvalidRequest",
         Reason::HeaderTimeout | Reason::BodyTimeout => "ClientCommError",
         Reason::ClientGone => "ClientHungUpRequest",
-        Reason::OriginRefused | Reason::OriginConnectTimeout | Reason::OriginUnreachable => "OriginConnectError",
+        Reason::OriginRefused
+        | Reason::OriginConnectTimeout
+        | Reason::OriginUnreachable
+        | Reason::OriginCertificate
+        | Reason::OriginTls => "OriginConnectError",
         Reason::OriginReset | Reason::OriginResponseTimeout | Reason::OriginCompletionTimeout => "OriginCommError",
         Reason::OriginInvalid => "OriginInvalidResponseError",
         Reason::OriginHeadersTooLarge => "OriginHeaderTooBigError",
-        Reason::OriginError if answered.status.is_server_error() => "OriginError",
+        Reason::OriginError if answered.status.is_some_and(|status| status.is_server_error()) => "OriginError",
         _ => result_type(answered.x_cache),
     }
 }
@@ -333,7 +368,7 @@ mod tests {
 
     fn answered(status: u16, x_cache: XCache, reason: Reason) -> Answered {
         Answered {
-            status: StatusCode::from_u16(status).unwrap(),
+            status: Some(StatusCode::from_u16(status).unwrap()),
             x_cache,
             reason,
             request_id: "abc==".into(),
@@ -346,13 +381,13 @@ mod tests {
         }
     }
 
-    fn ended(is_whole: bool) -> Ended<'static> {
+    fn ended(ending: Ending) -> Ended<'static> {
         let at = WallTime::from_unix_secs(1_795_694_400);
-        Ended { at, took: Duration::from_micros(12_345), body_bytes: 10, is_whole, location: "IAD50-P1" }
+        Ended { at, took: Duration::from_micros(12_345), body_bytes: 10, ending, location: "IAD50-P1" }
     }
 
-    fn value(style: LogStyle, answered: &Answered, is_whole: bool, name: &str) -> String {
-        let line = line(style, &asked(), answered, &ended(is_whole)).unwrap();
+    fn value(answered: &Answered, ending: Ending, name: &str) -> String {
+        let line = line(LogStyle::W3c, &asked(), answered, &ended(ending)).unwrap();
         let at = FIELDS.iter().position(|field| *field == name).unwrap();
         line.split('\t').nth(at).unwrap().to_owned()
     }
@@ -361,7 +396,11 @@ mod tests {
     fn a_line_has_every_field_in_its_place() {
         let answered = answered(206, XCache::Hit, Reason::Hit);
         assert_eq!(
-            line(LogStyle::W3c, &asked(), &answered, &ended(true)).unwrap().split('\t').collect::<Vec<_>>().join(" "),
+            line(LogStyle::W3c, &asked(), &answered, &ended(Ending::Whole))
+                .unwrap()
+                .split('\t')
+                .collect::<Vec<_>>()
+                .join(" "),
             "2026-11-26 12:00:00 IAD50-P1 310 198.18.41.7 GET demo.cdn.test /a%2520b 206 - curl/8%20(x;%20y)%09 c=1 - Hit \
              abc== www.demo.test https 120 0.012 - TLSv1.3 TLS_AES_128_GCM_SHA256 Hit HTTP/2.0 - - 5000 0.002 Hit \
              text/html 10 5 14"
@@ -374,12 +413,12 @@ mod tests {
     #[test]
     fn json_has_the_same_fields() {
         let answered = answered(200, XCache::Hit, Reason::Hit);
-        let json = line(LogStyle::Json, &asked(), &answered, &ended(true)).unwrap();
+        let json = line(LogStyle::Json, &asked(), &answered, &ended(Ending::Whole)).unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(names, FIELDS);
         assert_eq!(value["sc-status"], "200");
-        assert_eq!(line(LogStyle::Text, &asked(), &answered, &ended(true)), None);
+        assert_eq!(line(LogStyle::Text, &asked(), &answered, &ended(Ending::Whole)), None);
     }
 
     #[test]
@@ -390,11 +429,13 @@ mod tests {
             (200, XCache::Miss, Reason::MissAbsent, "Miss", "Miss"),
             (302, XCache::FunctionGenerated, Reason::FunctionGenerated, "Miss", "MissGeneratedResponse"),
             (301, XCache::Redirect, Reason::RedirectedToHttps, "Redirect", "Redirect"),
+            (403, XCache::Error, Reason::GeoBlocked, "Error", "ClientGeoBlocked"),
             (403, XCache::Error, Reason::MethodNotAllowed, "Error", "InvalidRequestMethod"),
             (403, XCache::Error, Reason::SignatureMissing, "Error", "Error"),
             (404, XCache::Error, Reason::OriginError, "Error", "Error"),
             (500, XCache::Error, Reason::OriginError, "Error", "OriginError"),
             (502, XCache::Error, Reason::OriginRefused, "Error", "OriginConnectError"),
+            (502, XCache::Error, Reason::OriginCertificate, "Error", "OriginConnectError"),
             (503, XCache::LimitExceeded, Reason::InflightLimit, "LimitExceeded", "LimitExceeded"),
             (
                 503,
@@ -405,17 +446,34 @@ mod tests {
             ),
         ] {
             let answered = answered(status, x_cache, reason);
-            let of = |name| value(LogStyle::W3c, &answered, true, name);
+            let of = |name| value(&answered, Ending::Whole, name);
             assert_eq!(of("x-edge-result-type"), result, "{reason}");
             assert_eq!(of("x-edge-response-result-type"), result, "{reason}");
             assert_eq!(of("x-edge-detailed-result-type"), detailed, "{reason}");
-            let left = |name| value(LogStyle::W3c, &answered, false, name);
+            let left = |name| value(&answered, Ending::ViewerLeft, name);
             assert_eq!(
                 (left("x-edge-result-type"), left("x-edge-response-result-type")),
                 ("Error".into(), result.into())
             );
             assert_eq!(left("x-edge-detailed-result-type"), "ClientCommError");
         }
+    }
+
+    #[test]
+    fn whoever_leaves_before_there_is_a_response_has_a_line_of_status_000() {
+        let answered = Answered::nothing("abc==".into(), Some("demo.cdn.test".into()));
+        let of = |name| value(&answered, Ending::ViewerLeft, name);
+        assert_eq!((of("sc-status"), of("x-edge-request-id")), ("000".into(), "abc==".into()));
+        let types = ["x-edge-result-type", "x-edge-response-result-type", "x-edge-detailed-result-type"];
+        assert_eq!(types.map(of), ["Error", "Error", "ClientCommError"]);
+    }
+
+    #[test]
+    fn a_response_that_its_origin_cut_short_is_no_fault_of_the_viewers() {
+        let answered = answered(200, XCache::Miss, Reason::MissAbsent);
+        let of = |name| value(&answered, Ending::CutShort, name);
+        assert_eq!((of("x-edge-result-type"), of("x-edge-response-result-type")), ("Error".into(), "Miss".into()));
+        assert_eq!(of("x-edge-detailed-result-type"), "OriginReadError");
     }
 
     proptest::proptest! {
@@ -426,7 +484,7 @@ mod tests {
             asked.headers.user_agent = Some(agent);
             (asked.path, asked.host) = (path, host);
             let answered = Answered { content_type: Some(kind), ..answered(200, XCache::Hit, Reason::Hit) };
-            let line = line(LogStyle::W3c, &asked, &answered, &ended(true)).unwrap();
+            let line = line(LogStyle::W3c, &asked, &answered, &ended(Ending::Whole)).unwrap();
             proptest::prop_assert_eq!(line.split('\t').filter(|field| !field.is_empty()).count(), 33);
             proptest::prop_assert!(line.bytes().all(|byte| byte == b'\t' || byte.is_ascii_graphic()));
         }

@@ -9,8 +9,8 @@ mod writer;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cdn_core::{
-    Instant,
-    standard_log::{self, Answered, Asked, Ended, LogStyle},
+    Instant, Reason,
+    standard_log::{self, Answered, Asked, Ended, Ending, LogStyle},
 };
 use http::{HeaderValue, Method, StatusCode, Uri};
 
@@ -39,7 +39,8 @@ pub(crate) struct Entry {
     pub(crate) host: HeaderValue,
     pub(crate) uri: Uri,
     pub(crate) client: std::net::IpAddr,
-    pub(crate) status: StatusCode,
+    /// `None` until the head of a response leaves.
+    pub(crate) status: Option<StatusCode>,
     pub(crate) x_cache: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) request_id: HeaderValue,
@@ -65,14 +66,14 @@ impl Entry {
         tracing::enabled!(target: TARGET, tracing::Level::INFO)
     }
 
-    /// Writes the line, once the last byte has left or the viewer has (`is_whole` tells the two apart).
-    pub(crate) fn write(&self, bytes: u64, is_whole: bool) {
+    /// Writes the line, once the last byte has left or the viewer has.
+    pub(crate) fn write(&self, bytes: u64, ending: Ending) {
         let took = self.clock.now() - self.began;
         match &self.standard {
             None => self.write_after(took, bytes),
             Some(standard) => {
                 let location = &*text(&standard.location);
-                let ended = Ended { at: standard.wall.now(), took, body_bytes: bytes, is_whole, location };
+                let ended = Ended { at: standard.wall.now(), took, body_bytes: bytes, ending, location };
                 let Some(answered) = &standard.answered else { return };
                 if let Some(line) = standard_log::line(standard.style, &standard.asked, answered, &ended) {
                     tracing::info!(target: TARGET, standard = &*line);
@@ -90,13 +91,42 @@ impl Entry {
             host = &*text(&self.host),
             path = self.uri.path(),
             query = self.uri.query(),
-            status = self.status.as_u16(),
+            status = self.status.map_or(0, |status| status.as_u16()),
             x_cache = self.x_cache,
             reason = self.reason,
             duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
             bytes,
             id = &*text(&self.request_id),
         );
+    }
+}
+
+/// The line of a request that is being answered. Where nobody answers it, because the viewer has left, there is one all the
+/// same once it is owed.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) entry: Option<Box<Entry>>,
+    pub(crate) is_owed: bool,
+    /// Of the distribution, for a standard log.
+    pub(crate) domain: Option<String>,
+}
+
+impl Line {
+    /// One that is not owed yet.
+    pub(crate) const fn new(entry: Option<Box<Entry>>) -> Self {
+        Self { entry, is_owed: false, domain: None }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Some(mut entry) = self.entry.take().filter(|_| self.is_owed) else { return };
+        entry.reason = Reason::ClientGone.as_str();
+        if let Some(standard) = &mut entry.standard {
+            let request_id = text(&entry.request_id).into_owned();
+            standard.answered = Some(Answered::nothing(request_id, self.domain.take()));
+        }
+        entry.write(0, Ending::ViewerLeft);
     }
 }
 

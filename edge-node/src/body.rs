@@ -20,8 +20,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use cdn_core::{Counter, Counters, Reason};
-use http::StatusCode;
+use cdn_core::{Counter, Counters, Reason, standard_log::Ending};
+use http::{HeaderMap, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -207,6 +207,11 @@ impl OriginBody {
         self.incoming.as_ref().map_or(Some(0), |incoming| incoming.size_hint().exact())
     }
 
+    /// Whether its last byte has been read.
+    fn is_at_end(&self) -> bool {
+        self.encoding.is_none() && self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
     /// From now on its bytes come compressed.
     pub(crate) fn encode(&mut self, encoding: Encoding) {
         self.encoding = Some(Box::new(encoding));
@@ -313,6 +318,8 @@ impl Stretch {
 pub(crate) struct ResponseBody {
     source: Source,
     sent: u64,
+    /// It ended before all of it was there.
+    failed: bool,
     accounts: Option<Accounts>,
 }
 
@@ -328,7 +335,7 @@ pub(crate) struct Accounts {
 
 impl ResponseBody {
     pub(crate) const fn new(source: Source) -> Self {
-        Self { source, sent: 0, accounts: None }
+        Self { source, sent: 0, failed: false, accounts: None }
     }
 
     pub(crate) fn empty() -> Self {
@@ -375,19 +382,24 @@ impl ResponseBody {
         self.source = std::mem::replace(&mut other.source, Source::Empty);
     }
 
-    /// The response has another status by now.
-    pub(crate) fn on_status(&mut self, status: StatusCode) {
+    /// The response has another status and other headers by now.
+    pub(crate) fn on_revised(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let length = self.size_hint().exact();
         if let Some(log) = self.accounts.as_mut().and_then(|accounts| accounts.log.as_mut()) {
-            log.status = status;
+            log.status = Some(status);
             if let Some(answered) = log.standard.as_mut().and_then(|standard| standard.answered.as_mut()) {
-                answered.status = status;
+                let kind =
+                    headers.get(header::CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes()).into());
+                let length = length.filter(|length| *length > 0).map(|length| length.to_string());
+                (answered.status, answered.content_type) = (Some(status), kind);
+                answered.content_length = length.or(answered.content_length.take());
             }
         }
     }
 
     /// The response is an error page by now.
-    pub(crate) fn on_refused(&mut self, refusal: Refusal) {
-        self.on_status(refusal.status);
+    pub(crate) fn on_refused(&mut self, refusal: Refusal, headers: &HeaderMap) {
+        self.on_revised(refusal.status, headers);
         let Some(accounts) = &mut self.accounts else { return };
         accounts.from_store = false;
         if let Some(log) = &mut accounts.log {
@@ -462,8 +474,10 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let bytes = ready!(this.poll_source(cx));
-        if let Some(Ok(bytes)) = &bytes {
-            this.sent += bytes.len() as u64;
+        match &bytes {
+            Some(Ok(bytes)) => this.sent += bytes.len() as u64,
+            Some(Err(_)) => this.failed = true,
+            None => {}
         }
         Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
@@ -475,7 +489,9 @@ impl Body for ResponseBody {
             Source::Whole(bytes) => bytes.is_empty(),
             Source::Pieces { left, .. } => *left == 0,
             Source::Spliced { left, .. } => *left == 0,
-            Source::Shared { done, .. } | Source::Origin { done, .. } => *done,
+            // Nobody asks for more once the announced length is there.
+            Source::Shared { done, length, .. } => *done || *length == Some(self.sent),
+            Source::Origin { body, done } => *done || body.is_at_end(),
         }
     }
 
@@ -498,14 +514,18 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let is_whole = self.is_end_stream();
+        let ending = match (self.is_end_stream(), self.failed) {
+            (_, true) => Ending::CutShort,
+            (true, false) => Ending::Whole,
+            (false, false) => Ending::ViewerLeft,
+        };
         if let Some(accounts) = self.accounts.take() {
             accounts.counters.add(Counter::EdgeBytesSent, self.sent);
             if accounts.from_store {
                 accounts.counters.add(Counter::EdgeBytesFromStore, self.sent);
             }
             if let Some(log) = accounts.log {
-                log.write(self.sent, is_whole);
+                log.write(self.sent, ending);
             }
         }
     }

@@ -127,7 +127,8 @@ impl ViewerService {
         let began = node.clock.now();
         node.counters.bump(Counter::EdgeRequests);
         let (parts, body) = request.into_parts();
-        let case = Case::new(self, began, in_flight, &parts);
+        let mut case = Case::new(self, began, in_flight, &parts);
+        case.log.is_owed = true;
         match refused {
             Some(reason) => {
                 let counter =
@@ -242,6 +243,9 @@ impl ViewerService {
             Tier::Regional | Tier::Shield => {
                 let hop = Hop::take(&mut parts.headers).ok_or(Reason::UnknownHost)?;
                 case.request_id = hop.viewer.request_id.clone();
+                if let Some(log) = &mut case.log.entry {
+                    log.request_id = case.request_id.clone();
+                }
                 (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer, hop.behavior)
             }
         };
@@ -254,6 +258,7 @@ impl ViewerService {
         let behavior = distribution.behavior_at(place);
         if node.tier == Tier::Edge {
             let told = viewer.https && distribution.http_version().http3();
+            case.log.domain.clone_from(&case.domain);
             let alt_svc = told.then(|| node.alt_svc.at(host.to_str().unwrap_or_default()));
             case.extras = Extras::of(behavior, &parts.method, &parts.headers, Own { set_cookie, alt_svc });
             if way == Way::Long && distribution.error_pages().has_pages() {
@@ -357,7 +362,7 @@ pub(crate) struct Case {
     in_flight: InFlight,
     head: bool,
     version: Version,
-    log: Option<Box<access_log::Entry>>,
+    log: access_log::Line,
     /// Of the distribution, for a standard log.
     domain: Option<String>,
 }
@@ -377,13 +382,14 @@ impl Case {
                 host: host.or_else(of_target).unwrap_or(HeaderValue::from_static("")),
                 uri: parts.uri.clone(),
                 client: service.peer.ip(),
-                status: StatusCode::OK,
+                status: None,
                 x_cache: "",
                 reason: "",
-                request_id: HeaderValue::from_static(""),
+                request_id: request_id.clone(),
                 standard: standard_of(service, parts),
             })
         });
+        let log = access_log::Line::new(log);
         let head = parts.method == Method::HEAD;
         let version = parts.version;
         Self {
@@ -497,7 +503,7 @@ impl Case {
     }
 
     fn is_logged_fully(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.standard.is_some())
+        self.log.entry.as_ref().is_some_and(|log| log.standard.is_some())
     }
 
     fn settle(
@@ -508,11 +514,11 @@ impl Case {
         x_cache: XCache,
         reason: Reason,
     ) {
-        if let Some(log) = &mut self.log {
-            log.status = status;
+        let mut log = self.log.entry.take();
+        if let Some(log) = &mut log {
+            log.status = Some(status);
             log.x_cache = x_cache.as_str();
             log.reason = reason.as_str();
-            log.request_id = self.request_id.clone();
         }
         let bodyless = self.head || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
         if bodyless {
@@ -525,13 +531,17 @@ impl Case {
             }
             body.clear();
         }
-        let answered = self.is_logged_fully().then(|| answered_of(&self, status, x_cache, reason, fields));
-        if let Some(standard) = self.log.as_mut().and_then(|log| log.standard.as_mut()) {
-            standard.answered = answered;
+        if let Some(standard) = log.as_mut().and_then(|log| log.standard.as_mut()) {
+            let mut answered = answered_of(&self, status, x_cache, reason, fields);
+            // Where it is not among the fields hyper writes it.
+            if answered.content_length.is_none() && !bodyless {
+                answered.content_length = body.size_hint().exact().map(|length| length.to_string());
+            }
+            standard.answered = Some(answered);
         }
         let counters = Arc::clone(&self.node.counters);
         let from_store = reason.is_from_store();
-        body.account(Accounts { _in_flight: self.in_flight, counters, from_store, log: self.log });
+        body.account(Accounts { _in_flight: self.in_flight, counters, from_store, log });
     }
 }
 
@@ -571,7 +581,7 @@ fn answered_of(case: &Case, status: StatusCode, x_cache: XCache, reason: Reason,
         fields.has(name).then(|| String::from_utf8_lossy(fields.joined(name, ", ", b"").as_bytes()).into_owned())
     };
     Answered {
-        status,
+        status: Some(status),
         x_cache,
         reason,
         request_id: case.request_id.to_str().unwrap_or_default().to_owned(),

@@ -217,7 +217,7 @@ mod tests {
             host: HeaderValue::from_bytes(host).unwrap(),
             uri: target.parse().unwrap(),
             client: "192.0.2.1".parse().unwrap(),
-            status: StatusCode::OK,
+            status: Some(StatusCode::OK),
             x_cache: "Hit from cloudfront",
             reason: "hit",
             request_id: HeaderValue::from_static("abc=="),

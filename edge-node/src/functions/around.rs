@@ -101,7 +101,7 @@ impl After {
                 if let Some(own) = answered.body.filter(|_| !self.is_head && parts.status != StatusCode::NOT_MODIFIED) {
                     body.replace(ResponseBody::whole(own));
                 }
-                body.on_status(parts.status);
+                body.on_revised(parts.status, &parts.headers);
                 Response::from_parts(parts, body)
             }
             Err(error) => {
@@ -116,7 +116,7 @@ impl After {
                 if self.is_head {
                     body.clear();
                 }
-                body.on_refused(refusal);
+                body.on_refused(refusal, &parts.headers);
                 Response::from_parts(parts, body)
             }
         }

@@ -1,5 +1,6 @@
 //! The node over real sockets: a scripted origin behind it, exact bytes before it.
 
+mod access_log;
 mod caching;
 mod compression;
 mod disk;
