@@ -39,6 +39,8 @@ pub(crate) enum Landed {
         following: Option<Following>,
         /// Not where the admission rule lets it go once it has arrived.
         stays: bool,
+        /// It is sent as it came, though the viewer wants a range: its origin knows none.
+        in_full: bool,
     },
     /// A part, as its origin describes it, which is arriving and may be kept, and its age.
     Part(HeaderMap, Following, Option<Duration>),
@@ -199,6 +201,14 @@ impl Flight {
         }
     }
 
+    /// Whether the viewer's range was passed on and the whole object came: CloudFront then sends it all, and takes ranges
+    /// from the cache later on. A plain shared cache takes the range at once.
+    fn was_refused_a_range(&self, status: StatusCode) -> bool {
+        status == StatusCode::OK
+            && matches!(self.conditions(), Conditions::Viewer)
+            && !self.asked.behavior().follows_origin()
+    }
+
     fn is_confirmation(&self, fetched: &Fetched) -> bool {
         fetched.status == StatusCode::NOT_MODIFIED && self.validators.is_some()
     }
@@ -303,7 +313,8 @@ impl Flight {
                     body.encode(encoding);
                 }
                 let following = if complete || self.tell.is_none() { None } else { self.object.follow() };
-                self.tell(Landed::Stored { served, following, stays }, fetched);
+                let in_full = self.was_refused_a_range(status);
+                self.tell(Landed::Stored { served, following, stays, in_full }, fetched);
                 // Sealed first, so that whoever finds it complete finds it whole.
                 let whole = complete
                     || (self.bring(body, announced, true).await

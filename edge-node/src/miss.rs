@@ -82,13 +82,14 @@ pub(crate) fn look_for_hit(case: Case, asked: &Asked) -> Option<Outgoing> {
     let node = &case.node;
     let head = asked.head();
     let served = node.store.hit(case.began, head.key(node.store.seed()), &head)?;
-    if is_error(served.head.status()) {
+    let (status, head, mut body) = select(asked, &served, None);
+    // An error may have a page in its place, also where it is the viewer's range or precondition that made it one.
+    if is_error(status) {
         return None;
     }
     node.counters.bump(Counter::EdgeRequests);
     node.counters.bump(Counter::EdgeHits);
     let story = hit_story(&served, Story::new(XCache::Hit, Reason::Hit, node.clock.now() - case.began));
-    let (status, head, mut body) = select(asked, &served, None);
     let mut lines = Outgoing::begin(status, served.head.len());
     match head {
         Head::Stored(head) => head.write_to(&mut lines),
@@ -183,11 +184,16 @@ pub(crate) fn land(case: Case, asked: &Asked, flown: Option<Flown>, mut story: S
         from_parent(&case, &mut story, parent);
     }
     match flown.landed {
-        Landed::Stored { served, following, stays } => {
+        Landed::Stored { served, following, stays, in_full } => {
             story.stored = stays;
             story.own = flown.own;
             if matches!(story.reason, Reason::HitRegional | Reason::HitShield) {
                 story.age = Some(served.age);
+            }
+            if in_full && asked.headers.contains_key(header::RANGE) {
+                let mut asked = asked.clone();
+                asked.headers.remove(header::RANGE);
+                return serve(case, &asked, served, following, story);
             }
             serve(case, asked, served, following, story)
         }
@@ -423,6 +429,9 @@ fn serve(
         }
     }
     let (status, head, body) = select(asked, &served, following);
+    if is_error(status) {
+        story.x_cache = XCache::Error;
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = match head {
@@ -491,6 +500,9 @@ fn from_parts(
                 Extent::Unsatisfiable => unsatisfiable(stored, total),
             },
         };
+    if is_error(status) {
+        story.x_cache = XCache::Error;
+    }
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
