@@ -78,7 +78,7 @@ impl Refusal {
             Reason::GeoBlocked => {
                 "Request blocked. This distribution is configured to block access from the country of this viewer."
             }
-            Reason::HttpsOnly => "This distribution serves this path by HTTPS alone.",
+            Reason::HttpsOnly => "Bad request. This distribution serves this path by HTTPS alone.",
             Reason::MisdirectedHost => "The host of the request is not the one that the connection was made for.",
             Reason::LoopDetected => "Request blocked. It has come through this network too often: there is a loop.",
             Reason::MethodNotAllowed => {

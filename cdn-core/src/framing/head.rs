@@ -5,6 +5,8 @@
 //! `Transfer-Encoding`, lengths that differ, folded lines, bare CR or LF, white space before a colon, a missing or second
 //! `Host`. Knows bytes of one head; does not know hosts, methods or limits other than those it is given.
 
+use http::Uri;
+
 use crate::Reason;
 
 /// How the body after a head is framed.
@@ -147,8 +149,7 @@ fn judge_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Reaso
     if target.len() > limits.target_bytes_max {
         return Err(Reason::UriTooLong);
     }
-    // A fragment is not part of a request target (RFC 9112 section 3.2).
-    if target.is_empty() || target.iter().any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'#')) {
+    if !(target.starts_with(b"/") && target.iter().all(|byte| IN_PATH[usize::from(*byte)])) && !is_unusual(target) {
         return Err(Reason::BadRequest);
     }
     match version {
@@ -157,6 +158,27 @@ fn judge_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Reaso
         _ => Err(Reason::BadRequest),
     }
 }
+
+/// Whether a target that is more than a plain path is one all the same: an absolute URL, or one with characters that it should
+/// have encoded. What hyper cannot read it would refuse by itself, without a word of ours.
+fn is_unusual(target: &[u8]) -> bool {
+    // A fragment is not part of a request target (RFC 9112 section 3.2).
+    let fine = |byte: &u8| *byte > b' ' && !matches!(byte, 0x7f | b'#');
+    target.iter().all(fine) && Uri::try_from(target).is_ok()
+}
+
+/// The characters of a path with a query (RFC 3986 sections 3.3 and 3.4); each is fine anywhere in one.
+const IN_PATH: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = matches!(byte as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
+            | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            | b':' | b'@' | b'%' | b'/' | b'?');
+        byte += 1;
+    }
+    table
+};
 
 /// Digits only: no sign, no list, no white space inside.
 pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
