@@ -200,6 +200,9 @@ pub fn origin_request_headers(forward: &Forward<'_>) -> HeaderMap {
     for (name, value) in &forward.origin.custom_headers {
         headers.insert(name, value.clone());
     }
+    if !behavior.follows_origin() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Keep-Alive"));
+    }
     if let Some(protocol) = forward.upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
@@ -355,6 +358,7 @@ mod tests {
                 accept-encoding: gzip
                 cache-control: no-cache
                 cdn-loop: Amazon CloudFront
+                connection: Keep-Alive
                 host: app.test:3000
                 if-none-match: "x"
                 range: bytes=0-1
@@ -378,6 +382,7 @@ mod tests {
                 authorization: Basic eA==
                 cache-control: no-cache
                 cdn-loop: Amazon CloudFront
+                connection: Keep-Alive
                 cookie: a=1; b=2
                 host: www.demo.test
                 if-none-match: "stored"

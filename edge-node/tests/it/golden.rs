@@ -197,5 +197,5 @@ async fn golden_exchanges_go_as_published() {
         let (exchange, steps) = Exchange::start(text).await;
         exchange.play(&steps).await;
     }
-    assert_eq!(all.len(), 28);
+    assert_eq!(all.len(), 29);
 }
