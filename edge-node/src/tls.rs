@@ -16,7 +16,8 @@ use cdn_core::{
 };
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use rustls::{
-    CipherSuite as Code, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    CipherSuite as Code, HandshakeKind, PeerIncompatible, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{Acceptor, ClientHello, ResolvesServerCert},
@@ -24,10 +25,10 @@ use rustls::{
     version,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     time::{Duration, timeout},
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use crate::service::Secure;
 
@@ -291,11 +292,44 @@ impl Tls {
         &self,
         io: T,
     ) -> io::Result<(TlsStream<T>, Option<Arc<str>>)> {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        let start = hello(io).await?;
         let name: Option<Arc<str>> = start.client_hello().server_name().map(Into::into);
         let config = self.table.load().find(name.as_deref()).map(|ready| Arc::clone(&ready.config));
         // CloudFront drops the connection where it has no certificate for the name.
         let config = config.ok_or_else(|| io::Error::other(format!("no certificate for {name:?}")))?;
         Ok((start.into_stream(config).await?, name))
+    }
+}
+
+/// The fatal alert `protocol_version` (RFC 5246 section 7.2), in a record of TLS 1.0, which every client reads.
+const PROTOCOL_VERSION_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+
+/// Reads what a viewer begins a handshake with. One that cannot be understood is told so.
+async fn hello<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<StartHandshake<T>> {
+    let mut acceptor = Acceptor::default();
+    let mut buffer = [0; 2_048];
+    loop {
+        let count = io.read(&mut buffer).await?;
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while !bytes.is_empty() {
+            acceptor.read_tls(&mut bytes)?;
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => return Ok(StartHandshake::from_parts(accepted, io)),
+            Err((error, mut alert)) => {
+                let mut said = Vec::new();
+                alert.write_all(&mut said)?;
+                // The library misses what TLS 1.2 brought before it looks at the version.
+                if error == rustls::Error::from(PeerIncompatible::SignatureAlgorithmsExtensionRequired) {
+                    said = PROTOCOL_VERSION_ALERT.to_vec();
+                }
+                io.write_all(&said).await?;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
     }
 }

@@ -186,6 +186,25 @@ async fn who_has_no_certificate_or_no_common_version_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_viewer_of_an_older_tls_is_told_that_it_is_the_version() {
+    let origin = origin().await;
+    let (_node, https) =
+        start(Setup::new(origin.address), vec![certificate(&["www.demo.test"], SecurityPolicy::TLSv1_2_2021)]);
+    // A ClientHello of TLS 1.1 with one suite and no extensions.
+    let mut hello = vec![3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x14, 1, 0]);
+    let length = u8::try_from(hello.len()).unwrap();
+    let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+    record.extend(hello);
+    let mut stream = TcpStream::connect(https).await.unwrap();
+    stream.write_all(&record).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [21, 3, 1, 0, 2, 2, 70]);
+}
+
+#[tokio::test]
 async fn another_host_than_that_of_the_handshake_is_misdirected() {
     let origin = origin().await;
     let all = ["www.demo.test", "other.test"].map(|name| certificate(&[name], SecurityPolicy::default()));
