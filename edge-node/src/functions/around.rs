@@ -168,7 +168,7 @@ fn event_of(trigger: Trigger, asked: &Asked, request_id: &HeaderValue, fields: &
         domain: asked.distribution.own_name(),
         request_id: request_id.clone(),
         viewer: asked.viewer.address.ip(),
-        request: functions::request_of(&asked.method, asked.uri.path(), asked.uri.query(), fields),
+        request: functions::request_of(&asked.method, asked.path(), asked.uri.query(), fields),
         response: None,
     }
 }

@@ -57,6 +57,18 @@ async fn a_rewritten_path_is_what_is_stored_and_asked_for() {
 }
 
 #[tokio::test]
+async fn a_function_sees_the_default_root_object_in_the_place_of_the_bare_slash() {
+    let code = "function handler(event) { event.request.headers['x-seen'] = { value: event.request.uri }; \
+                return event.request; }";
+    let origin = Scripted::start(|head, _| vec![ok("", head)]).await;
+    let mut setup = with_function(Setup::new(origin.address), REQUEST, code);
+    setup.spec.behaviors[0].path_pattern = "/index.html".into();
+    let (edge, _shield) = setup.start_with_shield().await;
+    let sent = get(edge.address, "/?a=1").await.text().to_ascii_lowercase();
+    assert!(sent.starts_with("get /index.html?a=1 ") && sent.contains("\r\nx-seen: /index.html\r\n"), "{sent}");
+}
+
+#[tokio::test]
 async fn another_path_keeps_its_behavior_also_behind_the_edge() {
     let code = "function handler(event) { event.request.uri = '/elsewhere'; return event.request; }";
     let origin = Scripted::start(|head, _| vec![ok("Cache-Control: max-age=60\r\n", head)]).await;
