@@ -22,6 +22,9 @@ pub(crate) struct Complaint {
     pub(crate) hint: Option<String>,
 }
 
+/// Characters of a line that are shown.
+const LINE_CHARS_MAX: usize = 160;
+
 impl Complaint {
     /// Line and column of what it is about, both from 1; `None` where that stands in no file.
     pub(crate) fn position(&self) -> Option<(usize, usize)> {
@@ -48,8 +51,10 @@ impl fmt::Display for Complaint {
                 let gutter = line_number.to_string().len();
                 writeln!(f, "{}:{line_number}:{column}: {}", self.file, self.message)?;
                 writeln!(f, "{:gutter$} |", "")?;
-                writeln!(f, "{line_number} | {line}")?;
-                write!(f, "{:gutter$} | {:before$}{}", "", "", "^".repeat(width), before = column - 1)?;
+                let (shown, before) = window(line, column - 1);
+                let width = width.min(shown.chars().count().saturating_sub(before)).max(1);
+                writeln!(f, "{line_number} | {shown}")?;
+                write!(f, "{:gutter$} | {}{}", "", " ".repeat(before), "^".repeat(width))?;
             }
             None => write!(f, "{}: {}", self.file, self.message)?,
         }
@@ -61,6 +66,17 @@ impl fmt::Display for Complaint {
 }
 
 impl std::error::Error for Complaint {}
+
+/// As much of a long line as says something about the character at `at`, and where that is in it: a file may be one line.
+fn window(line: &str, at: usize) -> (String, usize) {
+    if line.chars().count() <= LINE_CHARS_MAX {
+        return (line.to_owned(), at);
+    }
+    let skipped = at.saturating_sub(LINE_CHARS_MAX / 2);
+    let shown: String = line.chars().skip(skipped).take(LINE_CHARS_MAX).collect();
+    let end = if skipped + LINE_CHARS_MAX < line.chars().count() { "…" } else { "" };
+    if skipped == 0 { (shown + end, at) } else { (format!("…{shown}{end}"), at - skipped + 1) }
+}
 
 /// A checked-for fault in a cluster file: the key it is about, and what is wrong with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,7 +214,8 @@ pub(crate) fn refused(source: &Source, error: &toml::de::Error) -> Complaint {
 pub(crate) fn read_source(path: &Path) -> Result<Source, Complaint> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Source { name, text }),
+        // Some editors and shells put a mark of the byte order first, which is no part of what they wrote.
+        Ok(text) => Ok(Source { name, text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) }),
         Err(error) => Err(Complaint {
             file: name,
             source: None,
@@ -263,6 +280,24 @@ mod tests {
                 hint: did you mean `answers`?
             "#]],
         );
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_fault_is_shown() {
+        let text = format!("{}fault{}", "a".repeat(100_000), "b".repeat(1_000));
+        let complaint = |at: usize| Complaint {
+            file: "one.json".into(),
+            source: Some((text.clone(), at..at + 5)),
+            message: "wrong".into(),
+            hint: None,
+        };
+        let said = complaint(100_000).to_string();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "one.json:1:100001: wrong");
+        assert_eq!(lines[2], format!("1 | …{}fault{}…", "a".repeat(80), "b".repeat(75)));
+        assert_eq!(lines[3], format!("  | {}^^^^^", " ".repeat(81)));
+        assert!(complaint(0).to_string().contains(&format!("1 | {}…", "a".repeat(160))));
+        assert!(complaint(100_999).to_string().lines().nth(2).unwrap().ends_with('b'));
     }
 
     #[test]
