@@ -28,7 +28,10 @@ use crate::{
 pub use self::{
     checked::{CheckedBehavior, Distribution, MethodClass},
     hosts::{DistributionConflict, Distributions},
-    rules::{DistributionError, DistributionWarning, KEYS_MAX, accepts_custom_header},
+    rules::{
+        CUSTOM_HEADER_VALUE_MAX, CUSTOM_HEADERS_MAX, CUSTOM_HEADERS_TOTAL_MAX, DistributionError, DistributionWarning,
+        KEY_GROUPS_MAX, KEYS_MAX, accepts_custom_header,
+    },
 };
 
 /// A distribution as written. See [`Distribution`].

@@ -1,7 +1,7 @@
 //! Behaviors: CloudFront's JSON to a cluster file's, and back.
 
 use cdn_core::{
-    distribution::{AllowedMethods, Behavior, CachePolicy, OriginRequestPolicy},
+    distribution::{AllowedMethods, Behavior, CachePolicy, KEY_GROUPS_MAX, OriginRequestPolicy},
     path_pattern::PathPattern,
     policies,
     viewer_protocol::ViewerProtocolPolicy,
@@ -247,16 +247,28 @@ impl Importer<'_> {
         carried: &mut Carried,
     ) -> Result<(), Refusal> {
         let mut taken: Vec<&str> = Vec::new();
+        let is_lambda = |member: &str| member == FUNCTIONS[1].0;
+        let mut has_functions = false;
         for (member, arn, events, code) in FUNCTIONS {
             let place = object.place(member);
             let associations = object.list(member)?;
             for at in &associations {
                 let mut association = at.object()?;
-                let arn = association.required(arn)?.text()?;
+                let arn_at = association.required(arn)?;
+                let arn = arn_at.text()?;
+                if is_lambda(member) && arn.ends_with(":$LATEST") {
+                    let message = "CloudFront runs a numbered version of a Lambda function, not $LATEST";
+                    return Err(arn_at.refuse(code, message));
+                }
                 let event_at = association.required("EventType")?;
                 let event = event_at.text()?;
                 if !events.contains(&event) || taken.contains(&event) {
                     return Err(event_at.refuse(code, format!("{event:?} is no event here, or has a function already")));
+                }
+                if is_lambda(member) && has_functions && event.starts_with("viewer-") {
+                    let message =
+                        "functions of CloudFront's and of Lambda's do not share the viewer events of a behavior";
+                    return Err(event_at.refuse(code, message));
                 }
                 taken.push(event);
                 let name = name_of_function(arn);
@@ -274,6 +286,7 @@ impl Importer<'_> {
             if file.viewer_request.is_some() || file.viewer_response.is_some() {
                 self.report.simulated("viewer functions");
             }
+            has_functions |= !associations.is_empty();
             if !associations.is_empty() {
                 carried.insert(member.into(), super::read::without_nulls(&place.node.to_json()));
             }
@@ -354,6 +367,10 @@ impl Importer<'_> {
             let enabled = trusted.flag("Enabled")?;
             for group in trusted.items()? {
                 groups.push(group.text()?.to_owned());
+            }
+            if enabled && groups.len() > KEY_GROUPS_MAX {
+                let message = format!("{} key groups of a behavior: AWS allows {KEY_GROUPS_MAX}", groups.len());
+                return Err(place.refuse("TooManyKeyGroupsAssociatedToDistribution", message));
             }
             if enabled && groups.is_empty() {
                 return Err(place.refuse("TrustedKeyGroupDoesNotExist", "TrustedKeyGroups is enabled and names none"));

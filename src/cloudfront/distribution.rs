@@ -196,10 +196,14 @@ impl Importer<'_> {
                 return Err(aliases_at.refuse("InvalidViewerCertificate", message));
             }
             // Whatever else is written, CloudFront's own certificate comes with this policy.
+            if let Some(taken) = &taken {
+                carried.insert("ViewerCertificate".into(), without_nulls(&taken.node.to_json()));
+            }
             return Ok(Some(SecurityPolicy::TLSv1.as_str().to_owned()));
         };
         let method_at = certificate.place("SSLSupportMethod");
-        match certificate.text("SSLSupportMethod")? {
+        let method = certificate.text("SSLSupportMethod")?;
+        match method {
             Some("sni-only") => {}
             Some("vip" | "static-ip") => {
                 let message = "certificates are chosen by SNI, with no address of their own";
@@ -212,6 +216,10 @@ impl Importer<'_> {
         }
         let version_at = certificate.place("MinimumProtocolVersion");
         let policy = match certificate.text("MinimumProtocolVersion")?.unwrap_or("TLSv1") {
+            "SSLv3" if method == Some("sni-only") => {
+                let message = "whoever speaks SSLv3 names no host (SNI): it goes with SSLSupportMethod vip";
+                return Err(version_at.refuse("InvalidMinimumProtocolVersion", message));
+            }
             "SSLv3" => SecurityPolicy::TLSv1,
             name => name.parse().map_err(|_| {
                 version_at.refuse("InvalidMinimumProtocolVersion", format!("there is no security policy {name:?}"))
@@ -478,11 +486,15 @@ fn aliases_of(hosts: &[String], carried: &mut Carried) -> Vec<String> {
 fn viewer_certificate_json(distribution: &Distribution, carried: &mut Carried, notes: &mut Vec<String>) -> Json {
     let policy = distribution.security_policy();
     if let Some(mut kept) = carried.shift_remove("ViewerCertificate").filter(Json::is_object) {
+        let has_own = kept.get("CloudFrontDefaultCertificate") != Some(&true.into());
         let is_ssl3 = kept.get("MinimumProtocolVersion").is_some() && policy == SecurityPolicy::TLSv1;
-        if !is_ssl3 {
+        if has_own && !is_ssl3 {
             kept["MinimumProtocolVersion"] = policy.as_str().into();
         }
-        return kept;
+        // CloudFront's own certificate covers no alias, and comes with one policy.
+        if has_own || distribution.aliases().is_empty() && policy == SecurityPolicy::TLSv1 {
+            return kept;
+        }
     }
     if distribution.aliases().is_empty() && policy == SecurityPolicy::TLSv1 {
         return json!({ "CloudFrontDefaultCertificate": true, "MinimumProtocolVersion": policy.as_str() });

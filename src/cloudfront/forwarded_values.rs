@@ -64,11 +64,24 @@ pub(super) fn legacy(behavior: &mut Object<'_>, compress: bool, to_bucket: bool)
     let keys_at = forwarded.place("QueryStringCacheKeys");
     let keys = forwarded.texts("QueryStringCacheKeys")?;
     at_most(&keys_at, &keys)?;
+    if !all_query && !keys.is_empty() {
+        let message = "keys are of a query string that is forwarded, and QueryString is false";
+        return Err(keys_at.refuse("InvalidQueryStringParameters", message));
+    }
     let mut cookies_object = forwarded.required("Cookies")?.object()?;
     let forward = cookies_object.required("Forward")?;
     let listed_at = cookies_object.place("WhitelistedNames");
     let listed = cookies_object.texts("WhitelistedNames")?;
     at_most(&listed_at, &listed)?;
+    let goes_together = match forward.text()? {
+        "whitelist" => !listed.is_empty(),
+        "none" | "all" => listed.is_empty(),
+        _ => true,
+    };
+    if !goes_together {
+        let message = "names of cookies go with the setting whitelist, and it with them";
+        return Err(listed_at.refuse("InvalidForwardCookies", message));
+    }
     let cookies = match forward.text()? {
         "none" => None,
         "all" => Some(SelectionFile::Whole(WholeFile::All)),

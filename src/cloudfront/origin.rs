@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use cdn_core::{
-    distribution::{FAILOVER_CODES_AWS, OriginGroup, accepts_custom_header},
+    distribution::{
+        CUSTOM_HEADER_VALUE_MAX, CUSTOM_HEADERS_MAX, CUSTOM_HEADERS_TOTAL_MAX, FAILOVER_CODES_AWS, OriginGroup,
+        accepts_custom_header,
+    },
     origin_protocol::{OriginProtocolPolicy, OriginSslProtocol},
 };
 use http::{HeaderName, HeaderValue};
@@ -183,6 +186,10 @@ impl Importer<'_> {
                 }
                 let identity = config.place("OriginAccessIdentity");
                 let said = config.required("OriginAccessIdentity")?.text()?;
+                if !said.is_empty() && !said.starts_with("origin-access-identity/cloudfront/") {
+                    let message = format!("{said:?} is no origin-access-identity/cloudfront/ID");
+                    return Err(identity.refuse("InvalidOriginAccessIdentity", message));
+                }
                 if !said.is_empty() {
                     let Known(_, kind, message) = ORIGIN_MEMBERS[1];
                     self.report.remark(kind, &subject, &identity, message);
@@ -398,7 +405,8 @@ fn protocol_of(
 }
 
 fn custom_headers(object: &mut Object<'_>) -> Result<IndexMap<String, String>, Refusal> {
-    let mut headers = IndexMap::new();
+    let place = object.place("CustomHeaders");
+    let mut headers: IndexMap<String, String> = IndexMap::new();
     for at in object.list("CustomHeaders")? {
         let mut header = at.object()?;
         let name_at = header.required("HeaderName")?;
@@ -408,12 +416,26 @@ fn custom_headers(object: &mut Object<'_>) -> Result<IndexMap<String, String>, R
         if parsed.is_none() {
             return Err(name_at.refuse(INVALID_ARGUMENT, format!("an origin cannot have the custom header {name:?}")));
         }
+        if value.len() > CUSTOM_HEADER_VALUE_MAX {
+            let message = format!("the value of {name} is longer than {CUSTOM_HEADER_VALUE_MAX} characters");
+            return Err(value_at.refuse(INVALID_ARGUMENT, message));
+        }
         if HeaderValue::from_str(value).is_err() {
             return Err(value_at.refuse(INVALID_ARGUMENT, format!("the value of {name} cannot stand in a header")));
         }
-        if headers.insert(name.to_owned(), value.to_owned()).is_some() {
+        if headers.keys().any(|other| other.eq_ignore_ascii_case(name)) {
             return Err(name_at.refuse(INVALID_ARGUMENT, format!("the custom header {name} is there twice")));
         }
+        headers.insert(name.to_owned(), value.to_owned());
+    }
+    if headers.len() > CUSTOM_HEADERS_MAX {
+        let message = format!("{} custom headers: AWS allows {CUSTOM_HEADERS_MAX}", headers.len());
+        return Err(place.refuse("TooManyOriginCustomHeaders", message));
+    }
+    let total: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if total > CUSTOM_HEADERS_TOTAL_MAX {
+        let message = format!("custom headers of {total} characters: AWS allows {CUSTOM_HEADERS_TOTAL_MAX}");
+        return Err(place.refuse(INVALID_ARGUMENT, message));
     }
     Ok(headers)
 }

@@ -39,7 +39,7 @@ impl<'a> At<'a> {
     }
 
     fn mistyped(&self, wanted: &str) -> Refusal {
-        let name = self.path.rsplit('.').next().unwrap_or(&self.path);
+        let name = self.path.rsplit('.').next().filter(|name| !name.is_empty()).unwrap_or("the document");
         self.refuse(PARAM_VALIDATION, format!("{name} must be {wanted}"))
     }
 

@@ -26,15 +26,44 @@ const GROUPS_MAX: usize = 10;
 /// Public keys per key group (CloudFront's quota).
 pub const KEYS_MAX: usize = 5;
 /// Key groups per behavior (CloudFront's quota).
-const KEY_GROUPS_MAX: usize = 4;
+pub const KEY_GROUPS_MAX: usize = 4;
 /// Aliases per distribution (CloudFront's quota).
 const ALIASES_MAX: usize = 100;
-/// Custom headers per origin, and the longest name and value (CloudFront's quotas).
-const CUSTOM_HEADERS_MAX: usize = 30;
+/// Custom headers per origin (CloudFront's quota).
+pub const CUSTOM_HEADERS_MAX: usize = 30;
+/// Bytes of all names and values of an origin's custom headers (CloudFront's quota).
+pub const CUSTOM_HEADERS_TOTAL_MAX: usize = 10_240;
 const CUSTOM_HEADER_NAME_MAX: usize = 256;
-const CUSTOM_HEADER_VALUE_MAX: usize = 1_783;
+/// Bytes of the value of a custom header (CloudFront's quota).
+pub const CUSTOM_HEADER_VALUE_MAX: usize = 1_783;
 /// Bytes of a default root object.
 const ROOT_OBJECT_MAX: usize = 255;
+
+/// Headers that no cache key holds; `X-Edge-*` and `X-Amz-Cf-*` are refused beside these.
+const KEY_HEADERS_REFUSED: &[&str] = &[
+    "cache-control",
+    "cloudfront-viewer-address",
+    "cloudfront-viewer-asn",
+    "cloudfront-viewer-header-count",
+    "cloudfront-viewer-header-order",
+    "cloudfront-viewer-ja3-fingerprint",
+    "cloudfront-viewer-ja4-fingerprint",
+    "cloudfront-viewer-tls",
+    "connection",
+    "content-length",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "request-range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Custom headers that an origin may not have; `X-Amz-*` and `X-Edge-*` are refused beside these.
 const CUSTOM_HEADERS_REFUSED: &[&str] = &[
@@ -446,6 +475,9 @@ pub(super) fn check_policy(policy: &CachePolicy) -> Result<Vec<HeaderName>, Stri
     if headers.contains(&header::COOKIE) {
         return Err(format!("the cache policy {name:?} lists Cookie as a header; select cookies by their names"));
     }
+    if let Some(refused) = headers.iter().find(|header| !may_be_keyed(header)) {
+        return Err(format!("the cache policy {name:?} lists {refused}, which CloudFront lets into no cache key"));
+    }
     if policy.min_ttl > policy.max_ttl {
         return Err(format!("the cache policy {name:?} has a minimum TTL above its maximum"));
     }
@@ -454,6 +486,13 @@ pub(super) fn check_policy(policy: &CachePolicy) -> Result<Vec<HeaderName>, Stri
         return Err(format!("the cache policy {name:?} disables caching and may then select nothing for the key"));
     }
     Ok(headers)
+}
+
+/// Whether CloudFront lets a header into a cache key: not what concerns a connection or a request as a whole (AWS page
+/// "Request and response behavior for custom origins"), nor what it adds for origin request policies alone.
+fn may_be_keyed(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    !KEY_HEADERS_REFUSED.contains(&text) && !text.starts_with("x-edge-") && !text.starts_with("x-amz-cf-")
 }
 
 fn is_label(text: &str) -> bool {
