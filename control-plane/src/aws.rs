@@ -192,7 +192,8 @@ async fn create_invalidation(
     let (row, is_new) = begin_invalidation(&plane, Some(&info.id), paths.clone(), Some(&batch.caller_reference))?;
     if !is_new && row.patterns != paths {
         let reference = batch.caller_reference;
-        return Err(AwsError::InvalidArgument(format!("CallerReference {reference:?} was used for other paths")));
+        let message = format!("CallerReference {reference:?} was used for other paths");
+        return Err(AwsError::Code("InvalidationBatchAlreadyExists", message));
     }
     let location = format!("{PREFIX}/distribution/{}/invalidation/{}", info.id, row.id);
     let document = invalidation_of(&plane, row, batch.caller_reference);

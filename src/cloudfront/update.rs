@@ -10,7 +10,7 @@ use super::{
     Carried, Export, Import, Options, Refusal, changes, export, import,
     policy::{PolicyKind, id_of_policy},
     read,
-    read::At,
+    read::{At, INVALID_ARGUMENT},
 };
 use crate::{
     cluster::{Cluster, Inputs},
@@ -50,6 +50,8 @@ pub(crate) fn update(
     let change = imported.file.distributions.get(&imported.id).cloned().unwrap_or_default();
     check_distribution(distribution, &written, &change, [&before, &wanted])
         .map_err(|(path, why)| at(&root, path, &why))?;
+    check_behaviors(&imported, &written, &change, [&before, &wanted])
+        .map_err(|(code, path, why)| Refusal { code, ..at(&root, path, &why) })?;
     let unknown = imported.file.key_groups.keys().find(|group| !file.key_groups.contains_key(*group));
     if let Some(group) = unknown {
         let message = format!("the world has no key group {group}: create-key-group makes one");
@@ -277,6 +279,53 @@ fn check_distribution(
     Ok(())
 }
 
+/// What an import takes with a warning, since a file may come from elsewhere, but AWS does not take: a policy that there is
+/// not, and methods that write for an origin group. What the world says already it may say again.
+fn check_behaviors(
+    imported: &Import,
+    written: &DistributionFile,
+    change: &DistributionFile,
+    [before, wanted]: [&Json; 2],
+) -> Result<(), (&'static str, String, String)> {
+    let all = |file: &DistributionFile| -> Vec<BehaviorFile> {
+        std::iter::once(&file.default).chain(&file.behaviors).cloned().collect()
+    };
+    let was = all(written);
+    for (index, behavior) in all(change).iter().enumerate() {
+        let (path, counterpart, wanted) = match index.checked_sub(1) {
+            None => {
+                let name = "DefaultCacheBehavior";
+                (name.to_owned(), Some(&before[name]), &wanted[name])
+            }
+            Some(index) => {
+                let wanted = &wanted["CacheBehaviors"]["Items"][index];
+                let was = counterpart(before, "CacheBehaviors", "PathPattern", wanted).map(|(_, was)| was);
+                (format!("CacheBehaviors.Items[{index}]"), was, wanted)
+            }
+        };
+        for (member, code) in [
+            ("CachePolicyId", "NoSuchCachePolicy"),
+            ("OriginRequestPolicyId", "NoSuchOriginRequestPolicy"),
+            ("ResponseHeadersPolicyId", "NoSuchResponseHeadersPolicy"),
+        ] {
+            let Some(unknown) = behavior.cloudfront.get(member) else { continue };
+            if was.iter().all(|was| was.cloudfront.get(member) != Some(unknown)) {
+                return Err((code, format!("{path}.{member}"), format!("there is no policy {unknown} here")));
+            }
+        }
+        let to_group = behavior.target.as_ref().is_some_and(|target| imported.file.groups.contains_key(target));
+        let is_said = |member: &str| counterpart.is_some_and(|was| changes(&was[member], &wanted[member]).is_empty());
+        if to_group
+            && behavior.methods == Some(MethodsFile::All)
+            && !(is_said("AllowedMethods") && is_said("TargetOriginId"))
+        {
+            let why = "a behavior whose target is an origin group has no PUT, PATCH, POST and DELETE";
+            return Err((INVALID_ARGUMENT, format!("{path}.AllowedMethods"), why.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Origins: as they were written where nothing is said anew of them.
 fn lay_origins(file: &mut ClusterFile, imported: &Import, before: &Json, wanted: &Json) {
     for (index, origin) in items(wanted, "Origins").iter().enumerate() {
@@ -496,6 +545,8 @@ mod tests {
         assert_eq!((legacy, changes(&wanted, &Running::new(updated).says)), (1, Vec::new()));
     }
 
+    const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"];
+
     #[test]
     fn what_a_running_world_cannot_change_is_refused_with_its_place() {
         let running = Running::sample();
@@ -511,6 +562,18 @@ mod tests {
         check("/ViewerCertificate/MinimumProtocolVersion", json!("TLSv1.3_2025"), ILLEGAL_UPDATE, "ViewerCertificate");
         check("/Enabled", json!(false), ILLEGAL_UPDATE, "Enabled");
         check("/Staging", json!(true), ILLEGAL_UPDATE, "Staging");
+        let (unknown, all) = (json!("aaaaaaaa-0000-0000-0000-000000000000"), json!(METHODS));
+        for (member, code) in [
+            ("CachePolicyId", "NoSuchCachePolicy"),
+            ("OriginRequestPolicyId", "NoSuchOriginRequestPolicy"),
+            ("ResponseHeadersPolicyId", "NoSuchResponseHeadersPolicy"),
+        ] {
+            let place = format!("DefaultCacheBehavior.{member}");
+            check(&format!("/DefaultCacheBehavior/{member}"), unknown.clone(), code, &place);
+        }
+        let methods =
+            json!({ "Quantity": 7, "Items": all, "CachedMethods": { "Quantity": 2, "Items": ["GET", "HEAD"] } });
+        check("/DefaultCacheBehavior/AllowedMethods", methods, INVALID_ARGUMENT, "origin group");
         check("/Origins/Items/0/Id", json!("other"), "NoSuchOrigin", "no origin");
         let origin = "Origins.Items[0].CustomOriginConfig.HTTPPort";
         check("/Origins/Items/0/CustomOriginConfig/HTTPPort", json!(8080), ILLEGAL_UPDATE, origin);

@@ -66,7 +66,7 @@ async fn an_invalidation_reaches_every_cache_and_is_completed_when_it_is_asked_f
     let (status, again) = create(&world, &by_cli).await;
     assert_eq!((status, element(&again, "Id"), told(&world)), (201, id.as_str(), 5));
     let (status, other) = create(&world, &BY_BOTO3.replace("index.html", "other.html")).await;
-    assert_eq!((status, element(&other, "Code")), (400, "InvalidArgument"));
+    assert_eq!((status, element(&other, "Code")), (409, "InvalidationBatchAlreadyExists"));
 }
 
 #[tokio::test]
