@@ -218,6 +218,9 @@ pub(crate) struct DistributionFile {
     /// The only PoPs that may serve it, by code. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pops: Option<Vec<String>>,
+    /// Whether anybody is served. Default true; else every request gets 403.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) enabled: Option<bool>,
     /// Served for `/`, such as `index.html`. Default: `/` goes to the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_root_object: Option<String>,

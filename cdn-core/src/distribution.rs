@@ -41,6 +41,8 @@ pub struct DistributionSpec {
     pub id: String,
     /// Alternate domain names; `*.` is allowed as the left-most label.
     pub aliases: Vec<String>,
+    /// Whether anybody is served.
+    pub enabled: bool,
     /// Served for the path `/`, without leading slash; empty for none.
     pub default_root_object: String,
     /// Origins by id.
@@ -75,6 +77,7 @@ impl DistributionSpec {
         Self {
             id: id.into(),
             aliases: Vec::new(),
+            enabled: true,
             default_root_object: String::new(),
             origins,
             groups: BTreeMap::new(),

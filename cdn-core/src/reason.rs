@@ -70,6 +70,7 @@ reasons! {
     ClientGone = "client_gone", "the client left before its request was complete";
     Internal = "internal", "a defect of the node; please report it";
     OnlyIfCached = "only_if_cached", "nothing stored is good enough, and the request wants nothing else";
+    DistributionDisabled = "distribution_disabled", "the distribution is disabled and serves nobody";
     HttpsOnly = "https_only", "the behavior serves HTTPS alone";
     RedirectedToHttps = "redirected_to_https", "the behavior sends HTTP to HTTPS";
     MisdirectedHost = "misdirected_host", "Host belongs to another distribution than the name of the TLS handshake";

@@ -300,7 +300,7 @@ fn detail(answered: &Answered) -> &'static str {
         Reason::GeoBlocked => "ClientGeoBlocked",
         Reason::MethodNotAllowed => "InvalidRequestMethod",
         Reason::HeadersTooLarge => "InvalidRequestHeader",
-        Reason::UnknownHost | Reason::LoopDetected => "InvalidRequestBlocked",
+        Reason::UnknownHost | Reason::DistributionDisabled | Reason::LoopDetected => "InvalidRequestBlocked",
         Reason::BadRequest | Reason::UriTooLong | Reason::GetWithBody | Reason::MisdirectedHost => "InvalidRequest",
         Reason::HeaderTimeout | Reason::BodyTimeout => "ClientCommError",
         Reason::ClientGone => "ClientHungUpRequest",

@@ -141,6 +141,7 @@ pub(crate) fn explain(node: &Node, supposed: Supposed) -> Option<Explanation> {
     });
     let (prospect, on_disk) = store.map_or((None, false), |(prospect, on_disk)| (Some(prospect), on_disk));
     let reason = match (&prospect, class) {
+        _ if !distribution.is_enabled() => Reason::DistributionDisabled,
         _ if !behavior.allows(&asked.method) => Reason::MethodNotAllowed,
         (_, Err(reason)) => reason,
         (Some(found), _) if on_disk && matches!(found.reason, Reason::MissAbsent | Reason::OnlyIfCached) => {

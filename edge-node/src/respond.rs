@@ -75,6 +75,7 @@ impl Refusal {
                 "Request blocked. No distribution here answers to this host name. Check the name, or add it to the \
                  aliases of a distribution."
             }
+            Reason::DistributionDisabled => "Request blocked. This distribution is disabled.",
             Reason::GeoBlocked => {
                 "Request blocked. This distribution is configured to block access from the country of this viewer."
             }
@@ -141,7 +142,9 @@ impl Refusal {
             Reason::OriginHeadersTooLarge => "http_response_header_section_size",
             Reason::LoopDetected => "proxy_loop_detected",
             Reason::Internal => "proxy_internal_error",
-            Reason::UnknownHost | Reason::MethodNotAllowed | Reason::GeoBlocked => "http_request_denied",
+            Reason::UnknownHost | Reason::DistributionDisabled | Reason::MethodNotAllowed | Reason::GeoBlocked => {
+                "http_request_denied"
+            }
             Reason::BadRequest
             | Reason::GetWithBody
             | Reason::HeadersTooLarge
@@ -157,6 +160,7 @@ fn status_of(reason: Reason) -> StatusCode {
     match reason {
         Reason::MisdirectedHost => StatusCode::MISDIRECTED_REQUEST,
         Reason::UnknownHost
+        | Reason::DistributionDisabled
         | Reason::GeoBlocked
         | Reason::HttpsOnly
         | Reason::MethodNotAllowed

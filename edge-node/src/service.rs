@@ -251,6 +251,9 @@ impl ViewerService {
         };
         case.diagnostics = *distribution.diagnostics();
         case.domain = case.is_logged_fully().then(|| distribution.own_name());
+        if node.tier == Tier::Edge && !distribution.is_enabled() {
+            return Err(Reason::DistributionDisabled);
+        }
         let root_object = distribution.root_object_for(uri.path());
         let path = root_object.as_deref().unwrap_or_else(|| uri.path());
         let by_edge = by_edge.filter(|place| *place < distribution.behaviors().len());

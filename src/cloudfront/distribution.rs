@@ -74,17 +74,18 @@ impl Importer<'_> {
             return Err(object.place("Comment").refuse(INVALID_ARGUMENT, "a comment has at most 128 characters"));
         }
         let enabled_at = object.required("Enabled")?;
-        match enabled_at.node.to_json() {
-            Json::Bool(true) => {}
+        let enabled = match enabled_at.node.to_json() {
+            Json::Bool(true) => None,
             Json::Bool(false) => {
-                carried.insert("Enabled".into(), false.into());
-                let message = "it is disabled at AWS, where nobody is served; here it is";
+                let message = "it is disabled: every request gets 403, until `enabled = false` is gone";
                 self.report.remark(Kind::Risky, "", &enabled_at, message);
+                Some(false)
             }
             _ => return Err(enabled_at.refuse("ParamValidation", "Enabled must be true or false")),
-        }
+        };
         let mut file = DistributionFile {
             hosts: Some(self.aliases(&mut object, &mut carried)?),
+            enabled,
             default_root_object: root_object(&mut object)?,
             price_class: price_class(&mut object)?,
             http_version: self.http_version(&mut object)?,
@@ -413,7 +414,7 @@ pub(crate) fn export(file: &ClusterFile, cluster: &Cluster, distribution: &Distr
         "Comment": "",
         "Logging": { "Enabled": false, "IncludeCookies": false, "Bucket": "", "Prefix": "" },
         "PriceClass": written.price_class.as_deref().unwrap_or(PriceClass::All.as_str()),
-        "Enabled": true,
+        "Enabled": distribution.is_enabled(),
         "ViewerCertificate": viewer_certificate_json(distribution, &mut carried, &mut notes),
         "Restrictions": { "GeoRestriction": geo_restriction_json(written) },
         "WebACLId": "",

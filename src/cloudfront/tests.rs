@@ -184,7 +184,7 @@ fn what_is_known_to_bite_is_told() {
         "default behavior",
         "AWS refuses PUT, PATCH, POST and DELETE",
     );
-    check(&[("/Enabled", json!(false))], "", "it is disabled at AWS");
+    check(&[("/Enabled", json!(false))], "", "it is disabled: every request gets 403");
     check(&[("/CustomErrorResponses", json!({ "Quantity": 0 }))], "", "no ErrorCachingMinTTL");
     let page = json!({ "ErrorCode": 403, "ResponsePagePath": "/index.html", "ResponseCode": "200" });
     check(&[("/CustomErrorResponses", json!({ "Quantity": 1, "Items": [page] }))], "", "every 403 looks like a page");

@@ -265,7 +265,6 @@ fn check_distribution(
         return impossible("ViewerCertificate", &format!("{STAYS}, and the policy that goes with it too"));
     }
     for (member, why) in [
-        ("Enabled", "stays: a distribution of a world is served as long as the world runs"),
         ("Staging", STAYS),
         (
             "ContinuousDeploymentPolicyId",
@@ -384,6 +383,7 @@ fn laid_over(written: DistributionFile, change: DistributionFile, before: &Json,
     let default = &wanted["DefaultCacheBehavior"];
     let default = behavior(Some((&before["DefaultCacheBehavior"], &written.default)), change.default, default);
     DistributionFile {
+        enabled: change.enabled,
         default_root_object: change.default_root_object,
         allow_countries: change.allow_countries,
         block_countries: change.block_countries,
@@ -517,6 +517,7 @@ mod tests {
             ("/DefaultCacheBehavior/ViewerProtocolPolicy", json!("redirect-to-https")),
             ("/DefaultRootObject", json!("index.html")),
             ("/Comment", json!("by the API")),
+            ("/Enabled", json!(false)),
         ]);
         let updated = running.update(&wanted).unwrap_or_else(|refusal| panic!("{refusal:?}"));
         let now = Running::new(updated);
@@ -560,7 +561,6 @@ mod tests {
         check("/PriceClass", json!("PriceClass_100"), ILLEGAL_UPDATE, "PriceClass");
         check("/HttpVersion", json!("http1.1"), ILLEGAL_UPDATE, "HttpVersion");
         check("/ViewerCertificate/MinimumProtocolVersion", json!("TLSv1.3_2025"), ILLEGAL_UPDATE, "ViewerCertificate");
-        check("/Enabled", json!(false), ILLEGAL_UPDATE, "Enabled");
         check("/Staging", json!(true), ILLEGAL_UPDATE, "Staging");
         let (unknown, all) = (json!("aaaaaaaa-0000-0000-0000-000000000000"), json!(METHODS));
         for (member, code) in [

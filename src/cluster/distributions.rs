@@ -177,6 +177,7 @@ pub(super) fn distributions_of(
         let spec = DistributionSpec {
             id: id.clone(),
             aliases: hosts,
+            enabled: written.enabled.unwrap_or(true),
             default_root_object: written.default_root_object.clone().unwrap_or_default(),
             origins: origins.iter().map(|(id, plan)| (id.clone(), plan.origin.clone())).collect(),
             groups: groups.clone(),

@@ -34,6 +34,7 @@ use crate::{
 pub struct Distribution {
     id: Arc<str>,
     aliases: Vec<String>,
+    is_enabled: bool,
     default_root_object: String,
     origins: BTreeMap<String, Origin>,
     groups: BTreeMap<String, OriginGroup>,
@@ -112,6 +113,7 @@ impl Distribution {
         Ok(Self {
             id: spec.id.into(),
             aliases: spec.aliases,
+            is_enabled: spec.enabled,
             default_root_object: spec.default_root_object,
             origins: spec.origins,
             groups: spec.groups,
@@ -154,6 +156,11 @@ impl Distribution {
     /// Its alternate domain names as written.
     pub fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    /// Whether anybody is served.
+    pub const fn is_enabled(&self) -> bool {
+        self.is_enabled
     }
 
     /// The object for the path `/`, without leading slash; empty for none.

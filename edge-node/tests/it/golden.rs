@@ -62,6 +62,7 @@ fn set(setup: &mut Setup, line: &str) {
         "policy" => behavior.cache_policy = cdn_core::policies::cache_policy(rest).unwrap(),
         "query" => behavior.cache_policy.query = Selection::Only(vec![rest.into()]),
         "methods" => behavior.allowed_methods = AllowedMethods::Read,
+        "disabled" => setup.spec.enabled = false,
         "signed" => signatures::trust(setup),
         "protocol" => {
             let all = ViewerProtocolPolicy::ALL;
@@ -197,5 +198,5 @@ async fn golden_exchanges_go_as_published() {
         let (exchange, steps) = Exchange::start(text).await;
         exchange.play(&steps).await;
     }
-    assert_eq!(all.len(), 29);
+    assert_eq!(all.len(), 30);
 }
