@@ -10,6 +10,7 @@ mod html;
 mod library;
 mod live;
 mod own_world;
+mod programs;
 mod report;
 mod spread;
 mod svg;

@@ -164,24 +164,17 @@ impl Consulted {
 
     /// What came of it so far.
     pub(crate) fn outcomes(&self) -> Outcomes {
-        let value = |counter| self.counters.value(counter);
+        let counted = Outcomes::COUNTERS.map(|counter| (counter, self.counters.value(counter)));
         let first = self.consultation.faults().iter().filter(|(reason, _)| **reason != Reason::RouteProgramLate);
         Outcomes {
-            questions: value(Counter::RouterProgramQuestions),
-            answers: value(Counter::RouterProgramAnswers),
-            nonsense: value(Counter::RouterProgramNonsense),
-            unknown_pop: value(Counter::RouterProgramUnknownPop),
-            hung: value(Counter::RouterProgramHung),
-            died: value(Counter::RouterProgramDied),
-            not_started: value(Counter::RouterProgramNotStarted),
             first: first.map(|(reason, why)| (reason.as_str(), why.clone())).collect(),
-            late: value(Counter::RouterProgramLate),
             slowest: self.consultation.slowest(),
+            ..Outcomes::counted(&counted.into())
         }
     }
 }
 
-impl simulator::studies::routing::Program for Consulted {
+impl simulator::Program for Consulted {
     fn round(&mut self, now: cdn_core::Instant, snapshot: &Snapshot) -> Told {
         let until = self.until;
         let is_over = move || until.is_some_and(|until| Instant::now() >= until);
@@ -194,6 +187,34 @@ impl simulator::studies::routing::Program for Consulted {
 }
 
 impl Outcomes {
+    /// What says what came of a program.
+    pub(crate) const COUNTERS: [Counter; 8] = [
+        Counter::RouterProgramQuestions,
+        Counter::RouterProgramAnswers,
+        Counter::RouterProgramNonsense,
+        Counter::RouterProgramUnknownPop,
+        Counter::RouterProgramHung,
+        Counter::RouterProgramDied,
+        Counter::RouterProgramNotStarted,
+        Counter::RouterProgramLate,
+    ];
+
+    /// Of what [`Self::COUNTERS`] say.
+    pub(crate) fn counted(counters: &BTreeMap<Counter, u64>) -> Self {
+        let value = |counter| counters.get(&counter).copied().unwrap_or_default();
+        Self {
+            questions: value(Counter::RouterProgramQuestions),
+            answers: value(Counter::RouterProgramAnswers),
+            nonsense: value(Counter::RouterProgramNonsense),
+            unknown_pop: value(Counter::RouterProgramUnknownPop),
+            hung: value(Counter::RouterProgramHung),
+            died: value(Counter::RouterProgramDied),
+            not_started: value(Counter::RouterProgramNotStarted),
+            late: value(Counter::RouterProgramLate),
+            ..Self::default()
+        }
+    }
+
     /// Both together.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.questions += other.questions;
@@ -221,6 +242,8 @@ impl Outcomes {
         let mut text = format!("{name}: {} questions, ", self.questions);
         if self.is_good() {
             text.push_str("all answered");
+        } else if self.questions == 0 {
+            text.push_str("so nobody was routed by it");
         } else {
             let _ = write!(text, "{} answered; others went by the lowest estimate", self.answers);
         }
@@ -232,8 +255,8 @@ impl Outcomes {
             (self.not_started, "times not to be started", Reason::RouteProgramNotStarted),
         ];
         for (count, what, reason) in kinds.into_iter().filter(|(count, ..)| *count > 0) {
-            let why = self.first.get(reason.as_str()).map_or("", String::as_str);
-            let _ = write!(text, "; {count} {what} ({}: {why})", reason.as_str());
+            let why = self.first.get(reason.as_str()).map(|why| format!(": {why}")).unwrap_or_default();
+            let _ = write!(text, "; {count} {what} ({reason}{why})");
         }
         text
     }

@@ -28,6 +28,7 @@ use crate::{
     cluster::{Cluster, Inputs},
     cluster_file::{ClusterFile, RouterFile},
     diagnose::{Complaint, KeyError, Source, read_cluster, read_source, refused},
+    policy_program::Outcomes,
     quantity::Span,
     state::WorldRecord,
     talk::VerbError,
@@ -162,6 +163,7 @@ pub(crate) fn stage(
         loads,
         steps: steps.into_iter().map(|(_, step)| step).collect(),
         expectations,
+        told: if plan.cluster.router.program.is_some() { Outcomes::COUNTERS.to_vec() } else { Vec::new() },
     };
     Ok(Staged { scenario, plan, revisions })
 }

@@ -29,9 +29,6 @@ use crate::control::Control;
 /// not late.
 const START_PATIENCE: u32 = 10;
 
-/// When a program is asked first, where it is not asked more often.
-const FIRST: Duration = Duration::from_secs(1);
-
 /// How often a router's thread looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -235,10 +232,9 @@ impl Consultation {
 /// The system starts no thread.
 pub(crate) fn spawn(control: Arc<Control>, program: Program, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
     let follow = move || {
-        let interval = program.options.interval;
+        let (first, interval) = (program.options.first(), program.options.interval);
         let mut consultation = Consultation::new(program, Arc::clone(&control.counters));
-        // Not before probes have come back: whoever asks about health sooner learns that nobody is known to live.
-        let mut next = control.now() + interval.min(FIRST);
+        let mut next = control.now() + first;
         while !stop.is_cancelled() {
             let now = control.now();
             if now < next {

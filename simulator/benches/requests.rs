@@ -117,6 +117,7 @@ fn scenario(seconds: f64, rps: f64) -> Scenario {
         }],
         steps: Vec::new(),
         expectations: Vec::new(),
+        told: Vec::new(),
     }
 }
 

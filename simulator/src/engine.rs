@@ -96,6 +96,8 @@ pub(crate) enum Happening {
     Beacon(Key),
     ConnectionLost(u32, u32),
     Gossip(u32),
+    /// A router asks its policy program.
+    Consult(u32),
     /// The timeline.
     Step(u32),
     Undo(u32),
@@ -272,7 +274,7 @@ impl<'a> Sim<'a> {
                 }
                 Role::Router => {
                     node.router = Some(routers.len());
-                    routers.push(Router::new(position, plan));
+                    routers.push(Router::new(position, plan, Instant::ZERO, &counters));
                 }
                 Role::Viewer => {}
             }
@@ -321,6 +323,7 @@ impl<'a> Sim<'a> {
         for router in 0..self.routers.len() {
             self.wake_router(router);
             self.gossip(router, true);
+            self.wake_program(router);
         }
         for (at, step) in self.scenario.steps.iter().enumerate() {
             let number = u32::try_from(at).unwrap_or(u32::MAX);
@@ -398,6 +401,7 @@ impl<'a> Sim<'a> {
             Happening::Beacon(letter) => self.handle_beacon(letter),
             Happening::ConnectionLost(router, node) => self.handle_connection_lost(router, node),
             Happening::Gossip(router) => self.gossip(router as usize, true),
+            Happening::Consult(router) => self.handle_consult(router),
             Happening::Step(step) => self.handle_step(step),
             Happening::Undo(ailment) => self.handle_undo(ailment),
             Happening::Told(letter) => self.handle_told(letter),

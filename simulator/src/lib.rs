@@ -41,7 +41,7 @@ pub use crate::{
     engine::Witness,
     ledger::{Flow, Ledger, Station},
     memory::estimate,
-    plan::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec},
+    plan::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, Program, ProgramSpec, Programs, ViewerSpec},
 };
 
 /// A run that cannot be.

@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, sync::Arc, time::Duration};
 
 use cdn_core::{
-    NodeId, PopCode, Role, WallTime,
+    Counters, Instant, NodeId, PopCode, Role, WallTime,
     distribution::Distribution,
-    routing::{Host, RoutingOptions},
+    routing::{Host, RoutingOptions, Snapshot, Told},
     store::StoreSettings,
 };
 use http::{HeaderMap, StatusCode};
@@ -28,6 +28,8 @@ pub struct Plan {
     pub routing: RoutingOptions,
     /// The hosts that they choose for, one per distribution and by its id.
     pub hosts: Vec<Host>,
+    /// The program that they ask, where there is one.
+    pub program: Option<ProgramSpec>,
     /// Limits of the stores of edges, regional caches and shield.
     pub store: StoreSettings,
     /// How long a cache between that was silent is left alone. Default 10 s.
@@ -98,6 +100,29 @@ pub struct OriginAnswer {
     pub delay: Duration,
 }
 
+/// A policy program that routers ask, each one of its own.
+#[derive(Clone, Debug)]
+pub struct ProgramSpec {
+    /// When a router asks for the first time, counted from its start.
+    pub first: Duration,
+    /// How often it asks then.
+    pub interval: Duration,
+    /// What is asked.
+    pub programs: Arc<dyn Programs>,
+}
+
+/// Whoever starts policy programs.
+pub trait Programs: Debug + Send + Sync {
+    /// The program of a router that begins. What comes of it is counted in `counters`.
+    fn begin(&self, router: &NodeId, counters: Arc<Counters>) -> Box<dyn Program>;
+}
+
+/// A policy program, asked while virtual time stands still.
+pub trait Program: Debug {
+    /// What it says of the client networks of `snapshot`.
+    fn round(&mut self, now: Instant, snapshot: &Snapshot) -> Told;
+}
+
 /// What viewers are like.
 #[derive(Clone, Debug)]
 pub struct ViewerSpec {
@@ -142,6 +167,7 @@ impl Plan {
             origins: BTreeMap::new(),
             routing: RoutingOptions::default(),
             hosts: Vec::new(),
+            program: None,
             store: StoreSettings::default(),
             parent_retry: Duration::from_secs(10),
             idle_max: 64,

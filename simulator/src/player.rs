@@ -7,14 +7,14 @@ use std::{
 };
 
 use cdn_core::{
-    Counter, Counters, NodeId, PopCode, Role,
+    Counters, NodeId, PopCode, Role,
     invalidation::{self, InvalidationPattern},
     path_pattern::PathPattern,
     routing::PolicyKind,
 };
 use world::{
     Covered, Effect, EventKind, Fault, FaultOn, LinkChange, SiteId,
-    scenario::{Action, ConfigChange, HealTarget, What},
+    scenario::{Action, ConfigChange, HealTarget},
 };
 
 use crate::{
@@ -433,12 +433,7 @@ impl Sim<'_> {
     }
 
     pub(crate) fn tell_counters(&mut self) {
-        let wanted = self.scenario.expectations.iter().filter_map(|expectation| match expectation.what {
-            What::Counter(counter) => Some(counter),
-            _ => None,
-        });
-        let wanted: BTreeSet<Counter> = wanted.collect();
-        for counter in wanted {
+        for counter in self.scenario.counters() {
             for node in 0..self.nodes.len() {
                 let Some(host) = self.nodes.get(node) else { continue };
                 if !host.counters_have(counter) {

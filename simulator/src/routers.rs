@@ -3,6 +3,8 @@
 //! Decides nothing: probes cross links when the planner wants them, and questions are answered from the snapshot that it
 //! published last.
 
+mod program;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use cdn_core::{
-    Counter, Instant, Role,
+    Counter, Counters, Instant, Role,
     geo::{GeoMap, GeoPrefix},
     health::{HealthState, ProbeError},
     routing::{EdgeSite, Planner, Pop, Probe, RoutingOptions, Snapshot},
@@ -19,6 +21,7 @@ use cdn_core::{
 use ipnet::{IpNet, Ipv4Net};
 use world::EventKind;
 
+use self::program::Asking;
 use crate::{
     engine::{Happening, Letter, Order, Sim},
     network::{Connect, Direction},
@@ -41,10 +44,13 @@ pub(crate) struct Router {
     kept: BTreeSet<u32>,
     turns: u64,
     edges: BTreeMap<SocketAddr, u32>,
+    /// Its policy program.
+    asking: Option<Asking>,
 }
 
 impl Router {
-    pub(crate) fn new(node: u32, plan: &Plan) -> Self {
+    /// A router that begins at `now`, and counts in `counters`.
+    pub(crate) fn new(node: u32, plan: &Plan, now: Instant, counters: &Arc<Counters>) -> Self {
         let blocks = plan.world.atlas().prefix_table();
         let prefixes = blocks
             .iter()
@@ -55,7 +61,16 @@ impl Router {
         let mut planner = Planner::new(Instant::ZERO, options, geo, pops_of(plan), plan.hosts.clone());
         let snapshot = Arc::new(planner.build_snapshot(Instant::ZERO));
         let edges = plan.nodes_with(Role::Edge).map(|(at, spec)| (spec.address, u32::try_from(at).unwrap_or(u32::MAX)));
-        Self { node, planner, snapshot, wake_at: Instant::MAX, kept: BTreeSet::new(), turns: 0, edges: edges.collect() }
+        Self {
+            node,
+            planner,
+            snapshot,
+            wake_at: Instant::MAX,
+            kept: BTreeSet::new(),
+            turns: 0,
+            edges: edges.collect(),
+            asking: Asking::begin(node, plan, now, counters),
+        }
     }
 }
 
@@ -357,13 +372,15 @@ impl Sim<'_> {
     /// A router that was started begins anew, and knows nothing.
     pub(crate) fn restart_router(&mut self, router: usize) {
         let Some(node) = self.routers.get(router).map(|router| router.node) else { return };
-        let mut fresh = Router::new(node, self.plan);
+        let Some(counters) = self.nodes.get(node as usize).map(|node| Arc::clone(&node.counters)) else { return };
+        let mut fresh = Router::new(node, self.plan, self.now, &counters);
         // Its health machines count from now on.
         fresh.snapshot = Arc::new(fresh.planner.build_snapshot(self.now));
         if let Some(host) = self.routers.get_mut(router) {
             *host = fresh;
         }
         self.wake_router(router);
+        self.wake_program(router);
     }
 
     /// What the control plane says reaches a router.

@@ -6,10 +6,7 @@ use cdn_core::{Counter, NodeId, Role};
 use futures_util::future::join_all;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use world::{
-    Directory, EventKind, Member,
-    scenario::{Scenario, What},
-};
+use world::{Directory, EventKind, Member, scenario::Scenario};
 
 use crate::{cluster::Cluster, hands::Admin, node::wire::EdgeSeen};
 
@@ -70,23 +67,14 @@ pub(super) struct Meters {
     cluster: Arc<Cluster>,
     admin: Admin,
     directory: Arc<Directory>,
-    /// What expectations ask for.
+    /// What the verdict needs.
     wanted: Vec<Counter>,
     last: BTreeMap<(u32, Counter), u64>,
 }
 
 impl Meters {
     pub(super) fn new(cluster: Arc<Cluster>, admin: Admin, directory: Arc<Directory>, scenario: &Scenario) -> Self {
-        let mut wanted: Vec<Counter> = scenario
-            .expectations
-            .iter()
-            .filter_map(|expectation| match expectation.what {
-                What::Counter(counter) => Some(counter),
-                _ => None,
-            })
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let wanted = scenario.counters().into_iter().collect();
         Self { cluster, admin, directory, wanted, last: BTreeMap::new() }
     }
 

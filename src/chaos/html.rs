@@ -9,7 +9,7 @@ use world::{
 };
 
 use super::{
-    Played,
+    Played, programs,
     report::escaped,
     svg::{Chart, Series, Span, Style},
 };
@@ -82,6 +82,9 @@ pub(super) fn section(page: &mut String, one: &Played) {
         escaped(&one.replay)
     );
     expectations(page, judgement);
+    if let Some(program) = programs::text(judgement) {
+        let _ = writeln!(page, "<p>{}</p>", escaped(&program));
+    }
     timeline(page, judgement);
     charts(page, judgement);
     totals(page, judgement);

@@ -8,7 +8,7 @@ use world::{
     verdict::{Row, Second},
 };
 
-use super::Played;
+use super::{Played, programs};
 
 /// JUnit XML: one suite per scenario, one case per expectation.
 pub(super) fn junit(played: &[Played]) -> String {
@@ -41,8 +41,9 @@ impl Junit {
         );
         let properties =
             [("seed", judgement.seed.to_string()), ("replay", one.replay.clone()), ("kind", one.kind.as_str().into())];
+        let program = programs::text(judgement).map(|text| ("program", text));
         text.push_str("    <properties>\n");
-        for (name, value) in properties {
+        for (name, value) in properties.into_iter().chain(program) {
             let _ = writeln!(text, "      <property name=\"{name}\" value=\"{}\"/>", escaped(&value));
         }
         text.push_str("    </properties>\n");
@@ -175,6 +176,7 @@ fn scenario(one: &Played) -> Value {
             "cache": cache,
             "pops": pops,
             "reasons": reasons,
+            "program": programs::document(judgement),
             "latency_s": totals.latency.map(|latency| json!({
                 "p50": latency.p50, "p90": latency.p90, "p95": latency.p95,
                 "p99": latency.p99, "p999": latency.p999, "max": latency.max,

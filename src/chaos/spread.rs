@@ -12,11 +12,13 @@ use serde::Serialize;
 use world::{Judgement, scenario::Expectation, verdict::words};
 
 use super::{
-    Kind, MISSED, Played, Screen, Where, could_not_start, read, replay_line, report::Junit, simulate, write_file,
+    Kind, MISSED, Played, Screen, Where, could_not_start, programs, read, replay_line, report::Junit, simulate,
+    write_file,
 };
 use crate::{
     args::{ChaosRunArgs, Cli},
     parallel::{Room, in_order},
+    policy_program::Outcomes,
     talk::{VerbError, tell},
     verbs::{
         paint::{Paint, table},
@@ -38,6 +40,9 @@ struct Spread {
     seeds_held: u64,
     held: bool,
     expectations: Vec<Row>,
+    /// What came of the programs that routers asked, where they have some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Outcomes>,
     /// The seed that most is wrong with, where somebody wants to see it.
     #[serde(skip)]
     worst: Option<Played>,
@@ -70,6 +75,7 @@ impl Spread {
             self.title.clone_from(&judgement.title);
             self.expectations = judgement.rows.iter().map(|row| Row::of(&row.expectation)).collect();
         }
+        self.program = [self.program.take(), programs::outcomes(judgement)].into_iter().flatten().reduce(Outcomes::and);
         for (row, seen) in self.expectations.iter_mut().zip(&judgement.rows) {
             row.got.push(seen.got.unwrap_or(f64::INFINITY));
             if !seen.held {
@@ -105,6 +111,10 @@ impl Spread {
         let (held, all) = (words::count(self.seeds_held), words::count(self.seeds));
         let word = if self.held { paint.good("HELD ") } else { paint.bad("FAIL ") };
         text = format!("{}\n{word} {held} of {all} seeds", text.trim_end());
+        // How many were late depends on the machine, and is no result.
+        if let Some(program) = &self.program {
+            text.push_str(&format!("\n{}", program.text("program")));
+        }
         if let Some(seed) = self.expectations.iter().find_map(|row| row.missed_by.first()) {
             text.push_str(&format!("\nreplay: iso chaos run --sim {} --seed {seed}", self.file));
         }
@@ -182,6 +192,7 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
             seeds_held: 0,
             held: false,
             expectations: Vec::new(),
+            program: None,
             worst: None,
         };
         let threads = args.means.threads();

@@ -6,7 +6,7 @@ use world::{
     verdict::{Line, Mark, Row, words},
 };
 
-use super::{Kind, Played};
+use super::{Kind, Played, programs};
 use crate::{
     talk::{VerbError, tell},
     verbs::{paint::Paint, say},
@@ -70,6 +70,9 @@ pub(super) fn verdict(paint: Paint, played: &Played) -> String {
         _ => paint.bad(&format!("FAIL  {missed} of {all}")),
     };
     text.push_str(&format!("{word}   {}", totals(judgement)));
+    if let Some(program) = programs::text(judgement) {
+        text.push_str(&format!("\n{program}"));
+    }
     text.push_str(&format!("\nreplay: {}", played.replay));
     text
 }

@@ -4,17 +4,14 @@
 
 use std::sync::Arc;
 
-use cdn_core::{
-    Role,
-    routing::{Host, PolicyKind},
-    store::StoreSettings,
-};
+use cdn_core::{Role, routing::Host, store::StoreSettings};
 use origin_sim::Rule;
 use simulator::{Answers, Ledger, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
 use world::client::RaceOptions;
 
 use super::{
     agree::{Outcome, Watched},
+    programs::Started,
     text::Screen,
 };
 use crate::{
@@ -22,7 +19,7 @@ use crate::{
     node,
     parallel::Room,
     scenario::Staged,
-    talk::VerbError,
+    talk::{VerbError, tell},
 };
 
 /// Plays a scenario as soon as there is room for it, and says what it came to beside what was seen.
@@ -32,23 +29,21 @@ use crate::{
 pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<(Outcome, Ledger), VerbError> {
     let mut plan = plan_of(staged)?;
     plan.memory_max = room.all();
+    let program = staged.plan.cluster.router.program.as_ref().map(Started::new);
+    plan.program = program.as_ref().map(Started::spec);
     let _taken = room.take(simulator::estimate(&plan, &staged.scenario));
     let mut watched = Watched::new(&staged.scenario, &plan.directory(), screen);
     let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut watched)
         .map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
+    for (reason, why) in program.map(|program| program.faults()).unwrap_or_default() {
+        tell(&format!("program: {reason}: {why}"));
+    }
     Ok((watched.finish(end), ledger))
 }
 
 /// The world of a scenario, and the configurations that it goes over to.
 fn plan_of(staged: &Staged) -> Result<Plan, VerbError> {
     let cluster = &staged.plan.cluster;
-    let routed = || cluster.routing.hosts.iter().map(|host| host.policy.unwrap_or(cluster.routing.policy));
-    if cluster.router.program.is_some() && routed().any(|policy| policy == PolicyKind::Program) {
-        return Err(VerbError::Usage(
-            "in virtual time no scenario asks a policy program; play it without --sim, or see iso study routing --router"
-                .into(),
-        ));
-    }
     let mut plan = Plan::new((*cluster.world).clone(), cluster.control.clone());
     for node in &cluster.nodes {
         let parents = cluster.parents_of(node).into_iter();

@@ -172,3 +172,43 @@ fn a_simulation_that_needs_more_memory_than_allowed_says_so_before_it_starts() {
     let (code, _, err) = run(&world, "kill.toml", KILL, &["--memory", "1GiB"]);
     assert!(code == Some(2) && err.contains("add --sim"), "{err}");
 }
+
+const PROGRAM: &str = r#"
+seed = 3
+pops = ["FRA", "IAD"]
+length = "8s"
+expect = [
+  { what = "availability", min = 0.99 },
+  { what = "requests", pop = "fra", after = "4s", max = 0 },
+  { what = "counter.router_program_answers_total", min = 10 },
+]
+[load]
+from = ["berlin", "new york"]
+rps = 30
+idle = "0s"
+[router]
+ttl = "1s"
+program = """while read -r question; do echo '"iad"'; done"""
+program_deadline = "1s"
+"#;
+
+#[test]
+fn a_program_routes_a_scenario_live_and_in_virtual_time_and_the_verdict_says_what_came_of_it() {
+    let world = World::none();
+    for how in [&["--sim"][..], &[]] {
+        let (code, out, err) = run(&world, "program.toml", PROGRAM, how);
+        assert_eq!(code, Some(0), "{how:?}: {out}\n{err}");
+        assert!(out.contains("\nprogram: ") && out.contains(" questions, all answered\n"), "{how:?}: {out}");
+    }
+    // It ends at its first question: clients go by the lowest estimate, and nobody is harmed.
+    let ends = PROGRAM.replace("while read -r question; do echo '\"iad\"'; done", "read -r question; exit 3");
+    for how in [&["--sim"][..], &[]] {
+        let (code, out, err) = run(&world, "program.toml", &ends, how);
+        assert_eq!(code, Some(10), "{how:?}: {out}\n{err}");
+        assert!(out.contains("✓ availability") && out.contains("✗ requests fra"), "{how:?}: {out}");
+        assert!(out.contains("times died (route_program_died)"), "{how:?}: {out}");
+    }
+    let (_, out, _) = run(&world, "program.toml", &ends, &["--sim", "--json", "--seeds", "2"]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["scenarios"][0]["program"]["answers"], 0, "{document}");
+}

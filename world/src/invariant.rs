@@ -250,6 +250,7 @@ mod tests {
             loads: Vec::new(),
             steps,
             expectations: Vec::new(),
+            told: Vec::new(),
         }
     }
 

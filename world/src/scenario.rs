@@ -5,7 +5,7 @@
 //! processes and the world's own settings. Time zero is the moment when the world is warm and the timeline begins; in
 //! the run's own time that is [`Scenario::zero`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use cdn_core::{Counter, Instant, NodeId, PopCode, Reason, routing::PolicyKind};
 
@@ -30,9 +30,20 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What must hold.
     pub expectations: Vec<Expectation>,
+    /// Counters that the verdict tells of, whatever is expected of them.
+    pub told: Vec<Counter>,
 }
 
 impl Scenario {
+    /// The counters that whoever plays it has to look at.
+    pub fn counters(&self) -> BTreeSet<Counter> {
+        let expected = self.expectations.iter().filter_map(|expectation| match expectation.what {
+            What::Counter(counter) => Some(counter),
+            _ => None,
+        });
+        expected.chain(self.told.iter().copied()).collect()
+    }
+
     /// Time zero in the run's own time, which begins with the warm-up: what [`Observation`](crate::Observation)s and
     /// [`Event`](crate::Event)s are dated in.
     pub fn zero(&self) -> Instant {

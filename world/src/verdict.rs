@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Instant, PopCode, Reason, Role};
+use cdn_core::{Counter, Instant, PopCode, Reason, Role};
 use hdrhistogram::Histogram;
 
 pub use self::broken::healed_at;
@@ -41,6 +41,8 @@ pub struct Judge {
     /// PoPs that answer viewers, ascending.
     pops: Vec<PopCode>,
     trackers: Vec<Tracker>,
+    /// Of [`Scenario::told`].
+    told: Vec<Tracker>,
     ledger: Ledger,
     step: Duration,
     bins: Vec<Bin>,
@@ -97,9 +99,14 @@ impl Judge {
         };
         let is_said = scenario.expectations.iter().any(|said| Expectation { line: 0, ..said.clone() } == always);
         let expectations = scenario.expectations.iter().chain((!is_said).then_some(&always));
+        let told = |counter| {
+            let grew = Expectation { what: What::Counter(counter), equals: None, ..always.clone() };
+            Tracker::new(&grew, directory)
+        };
         Self {
             zero: scenario.zero(),
             trackers: expectations.map(|expectation| Tracker::new(expectation, directory)).collect(),
+            told: scenario.told.iter().map(|counter| told(*counter)).collect(),
             ledger: Ledger::default(),
             step,
             bins: Vec::new(),
@@ -212,7 +219,7 @@ impl Judge {
             | EventKind::Counter { .. }
             | EventKind::Note(_) => {}
         }
-        for tracker in &mut self.trackers {
+        for tracker in self.trackers.iter_mut().chain(&mut self.told) {
             tracker.note(event, self.zero, &self.ledger, &self.directory);
         }
     }
@@ -249,6 +256,11 @@ impl Judge {
         }
         let ending = Ending { zero: self.zero, end, ledger: &self.ledger, directory: &self.directory };
         let rows = self.trackers.into_iter().map(|tracker| tracker.finish(&ending)).collect();
+        let told = self.told.into_iter().map(|tracker| tracker.finish(&ending)).filter_map(|row| {
+            let What::Counter(counter) = row.expectation.what else { return None };
+            Some((counter, row.got.unwrap_or_default() as u64))
+        });
+        let told = told.collect();
         let bands = self.ledger.all().iter().map(|broken| Band {
             from: broken.at.saturating_since(self.zero),
             to: broken.healed.map_or(length, |healed| healed.saturating_since(self.zero).min(length)),
@@ -273,6 +285,7 @@ impl Judge {
             seconds: self.bins.into_iter().map(Bin::finish).collect(),
             pops: self.pops,
             totals: self.totals,
+            told,
         }
     }
 
@@ -377,6 +390,8 @@ pub struct Judgement {
     pub pops: Vec<PopCode>,
     /// The whole run.
     pub totals: Totals,
+    /// What was counted of [`Scenario::told`], as an expectation would get it.
+    pub told: BTreeMap<Counter, u64>,
 }
 
 impl Judgement {

@@ -48,6 +48,14 @@ impl Default for ProgramOptions {
     }
 }
 
+impl ProgramOptions {
+    /// How long after a router's start its program is asked first: not before probes have come back, since whoever asks
+    /// about health sooner learns that nobody is known to live.
+    pub fn first(&self) -> Duration {
+        self.interval.min(Duration::from_secs(1))
+    }
+}
+
 /// What a program is asked: who of these should serve the clients of one network?
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {

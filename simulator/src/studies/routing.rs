@@ -23,7 +23,7 @@ use std::{
 use cdn_core::{
     Instant, PopCode,
     health::ProbeError,
-    routing::{Host, Planner, Policy, PolicyKind, Probe, ProgramOptions, RoutingOptions, Snapshot, Told},
+    routing::{Host, Planner, Policy, PolicyKind, Probe, ProgramOptions, RoutingOptions, Snapshot},
 };
 use rand::{RngExt as _, distr::weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
@@ -39,7 +39,7 @@ use super::{
     network::{candidates, edge_of, network_of, prefixes, site_of},
     paths::Paths,
 };
-use crate::routers::geo_place;
+use crate::{plan::Program, routers::geo_place};
 
 /// A client behind a resolver that everybody uses.
 const SHARED: u32 = u32::MAX;
@@ -66,12 +66,6 @@ impl Scheme {
             Self::OriginOnly => "origin-only",
         }
     }
-}
-
-/// A program that routes, asked while virtual time stands still.
-pub trait Program {
-    /// What it says of the client networks of `snapshot`.
-    fn round(&mut self, now: Instant, snapshot: &Snapshot) -> Told;
 }
 
 /// Which resolvers clients have.

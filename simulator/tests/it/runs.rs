@@ -1,9 +1,15 @@
 //! Runs of whole worlds: they add up, repeat to the byte, and do under faults what the live world does.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use cdn_core::{NodeId, Role};
-use simulator::{PlainAnswers, RunError, default_world, run};
+use cdn_core::{
+    Counter, Counters, Instant, NodeId, Role,
+    routing::{PolicyKind, Snapshot, Told, Word},
+};
+use simulator::{PlainAnswers, Program, ProgramSpec, Programs, RunError, default_world, run};
 use world::{
     CacheOutcome, Effect, EventKind, LinkChange, SiteId,
     scenario::{Action, Paths},
@@ -129,4 +135,70 @@ fn a_run_that_needs_more_memory_than_allowed_says_so_before_it_starts() {
     let refused = run(&plan, &scenario(5, load(&[], 10.0, zipf()), vec![]), &mut Recorder::default());
     let Err(error @ RunError::Memory { .. }) = refused else { panic!("it was played") };
     assert!(error.to_string().contains("may have 1 MiB"), "{error}");
+}
+
+/// Programs that send everybody to one PoP, and write down which router asked when.
+#[derive(Clone, Debug)]
+struct Everybody {
+    to: &'static str,
+    asked: Arc<Mutex<Vec<(NodeId, u64, Instant)>>>,
+    begun: Arc<Mutex<u64>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    of: Everybody,
+    router: NodeId,
+    number: u64,
+    counters: Arc<Counters>,
+}
+
+impl Programs for Everybody {
+    fn begin(&self, router: &NodeId, counters: Arc<Counters>) -> Box<dyn Program> {
+        let mut begun = self.begun.lock().unwrap();
+        *begun += 1;
+        Box::new(Asked { of: self.clone(), router: router.clone(), number: *begun, counters })
+    }
+}
+
+impl Program for Asked {
+    fn round(&mut self, now: Instant, snapshot: &Snapshot) -> Told {
+        self.of.asked.lock().unwrap().push((self.router.clone(), self.number, now));
+        let to = Word::Order(vec![self.of.to.parse().unwrap()]);
+        let by_network = snapshot.questions().map(|question| (question.client, to.clone())).collect();
+        self.counters.bump(Counter::RouterProgramAnswers);
+        Told { by_network, ..Told::default() }
+    }
+}
+
+#[test]
+fn each_router_asks_a_program_of_its_own_once_a_second_and_another_one_when_it_was_started_anew() {
+    let mut plan = default_world(&POPS, &PlainAnswers::default());
+    let programs = Everybody { to: "NRT", asked: Arc::default(), begun: Arc::default() };
+    let (first, interval) = (Duration::from_secs(1), Duration::from_secs(1));
+    plan.program = Some(ProgramSpec { first, interval, programs: Arc::new(programs.clone()) });
+    (plan.routing.policy, plan.routing.ttl) = (PolicyKind::Program, Duration::from_secs(2));
+    let routers: Vec<NodeId> = plan.nodes_with(Role::Router).map(|(_, spec)| spec.id.clone()).collect();
+    let killed = routers[0].clone();
+    let kill = Action::Kill { nodes: vec![killed.clone()], span: Some(Duration::from_millis(3500)) };
+    let mut one = load(&["berlin", "chicago"], 20.0, zipf());
+    (one.connections.idle, one.connections.per_user) = (Duration::ZERO, 100);
+    let mut scenario = scenario(30, one, vec![(5, kill)]);
+    scenario.told = vec![Counter::RouterProgramAnswers];
+    let (seen, _) = play(&plan, &scenario);
+    let asked = programs.asked.lock().unwrap();
+    let times = |number: u64| {
+        let of_it = asked.iter().filter(|(_, program, _)| *program == number);
+        of_it.map(|(_, _, at)| at.as_nanos() / 1_000_000).collect::<Vec<_>>()
+    };
+    // It is killed 10 s after the run began, and started 3.5 s later.
+    let number = 1 + routers.len() as u64;
+    assert_eq!(*programs.begun.lock().unwrap(), number);
+    assert_eq!(times(1), (1..10).map(|s| s * 1000).collect::<Vec<_>>());
+    assert_eq!(times(number), (0..21).map(|s| 14_500 + s * 1000).collect::<Vec<_>>());
+    assert!(asked.iter().all(|(router, program, _)| (*router == killed) == (*program == 1 || *program == number)));
+    // Its word is there as soon as answers from before are too old.
+    let late: Vec<_> = seen.seen.iter().filter(|seen| seen.intended.as_nanos() > 20_000_000_000).collect();
+    assert!(late.len() > 100 && late.iter().all(|seen| seen.pop.is_some_and(|pop| pop.as_str() == "NRT")));
+    assert!(seen.counter(Counter::RouterProgramAnswers) >= 20);
 }

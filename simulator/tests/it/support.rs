@@ -87,6 +87,7 @@ pub(crate) fn scenario(seconds: u64, load: Load, steps: Vec<(u64, Action)>) -> S
         loads: vec![load],
         steps: steps.into_iter().map(step).collect(),
         expectations: Vec::new(),
+        told: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use cdn_core::{
     routing::{Asked, Snapshot, Told, Word},
 };
 use ipnet::IpNet;
-use simulator::studies::routing::Program;
+use simulator::Program;
 
 use crate::policy_program::Consulted;
 

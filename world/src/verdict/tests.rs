@@ -74,6 +74,7 @@ fn scenario(steps: Vec<Step>, expectations: Vec<Expectation>) -> Scenario {
         loads: Vec::new(),
         steps,
         expectations,
+        told: Vec::new(),
     }
 }
 
@@ -266,6 +267,8 @@ fn counters_grow_from_time_zero_and_over_restarts() {
     ];
     let grew = row(Expectation { equals: Some(15.0), ..expect(What::Counter(counter)) }, &events, &[]);
     assert!(grew.held, "{grew:?}");
+    let told = Scenario { told: vec![counter], ..scenario(Vec::new(), Vec::new()) };
+    assert_eq!(judge(&told, &events, &[]).told, [(counter, 15)].into(), "whatever is expected");
     let silent = row(Expectation { max: Some(0.0), ..expect(What::Counter(counter)) }, &[], &[]);
     assert!(!silent.held, "nobody reported it");
 }

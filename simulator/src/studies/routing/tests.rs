@@ -1,6 +1,6 @@
 //! What the bake-off must come to.
 
-use cdn_core::routing::Word;
+use cdn_core::routing::{Told, Word};
 use world::{Atlas, WorldOptions};
 
 use super::*;
@@ -124,6 +124,7 @@ fn a_far_resolver_costs_its_clients_dear_unless_it_tells_whom_it_asks_for() {
 }
 
 /// Sends everybody to one PoP, and remembers what it was asked.
+#[derive(Debug)]
 struct Everybody(&'static str, Vec<(Instant, usize, usize)>);
 
 impl Program for Everybody {
