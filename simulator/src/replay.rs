@@ -75,10 +75,10 @@ impl<E: Eviction> Replay for Run<E> {
     fn request(&mut self, id: u64, bytes: u64) -> bool {
         let hit = self.cache.request(id, bytes);
         self.tally.requests += 1;
-        self.tally.bytes += bytes;
+        self.tally.bytes = self.tally.bytes.saturating_add(bytes);
         if !hit {
             self.tally.misses += 1;
-            self.tally.miss_bytes += bytes;
+            self.tally.miss_bytes = self.tally.miss_bytes.saturating_add(bytes);
         }
         hit
     }

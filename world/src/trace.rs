@@ -181,6 +181,8 @@ impl TraceReader {
     /// The request of a line; `None` for the names of columns and for a line that is empty.
     fn line(&mut self, line: &[u8]) -> Result<Option<Record>, TraceError> {
         let Ok(line) = std::str::from_utf8(line) else { return Err(self.error("not text".into())) };
+        // Spreadsheets begin a file with the mark of UTF-8.
+        let line = if self.read == 0 { line.trim_start_matches('\u{feff}') } else { line };
         let line = line.trim_end_matches(['\n', '\r']);
         if line.trim().is_empty() {
             return Ok(None);
@@ -303,6 +305,8 @@ mod tests {
         for piece in [1, 7, 24, 25, 1_000] {
             assert_eq!(read(TraceFormat::OracleGeneral, &binary(&records), piece).unwrap(), records);
             assert_eq!(read(TraceFormat::Csv, text.as_bytes(), piece).unwrap(), records, "{piece}");
+            let marked = format!("\u{feff}{text}");
+            assert_eq!(read(TraceFormat::Csv, marked.as_bytes(), piece).unwrap(), records, "{piece}");
         }
         for format in TraceFormat::ALL {
             assert_eq!(read(format, b"", 1), Ok(vec![]));
