@@ -11,6 +11,8 @@ const ENTRY_BYTES: u64 = 700;
 const OBJECT_BYTES: u64 = 560;
 /// A user with a connection: 240 bytes were measured.
 const USER_BYTES: u64 = 320;
+/// A user who may ask and has not: 48 bytes of a table, which doubles as it grows.
+const IDLE_USER_BYTES: u64 = 96;
 /// Two directions of a link, each with its own stream of chance and the gaps that it remembers.
 const WAY_BYTES: u64 = 2_600;
 /// What a router knows of each candidate for each client network.
@@ -25,7 +27,7 @@ const BASE_BYTES: u64 = 64 << 20;
 /// load does not say. All of them together hold no more than one on the way of each request, from edge to shield. Of
 /// requests that are over nothing is kept, but where two runs are compared.
 pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
-    let (mut objects, mut users, mut places, mut requests) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut objects, mut users, mut idle, mut places, mut requests) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let mut bytes_mean = u64::MAX;
     let seconds = scenario.length.as_secs_f64() + scenario.warmup.as_secs_f64();
     for load in &scenario.loads {
@@ -46,6 +48,7 @@ pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
             Paths::One(_) => 1,
         };
         users += u64::from(load.users).min(asked);
+        idle += u64::from(load.users).saturating_sub(asked);
         places += match &load.from {
             From::World => plan.world.atlas().cities().len() as u64,
             From::Places(places) => places.len() as u64,
@@ -70,6 +73,7 @@ pub fn estimate(plan: &Plan, scenario: &Scenario) -> u64 {
         + stores
         + objects * OBJECT_BYTES
         + users * USER_BYTES
+        + idle * IDLE_USER_BYTES
         + ways * WAY_BYTES
         + routers * blocks * edges * ESTIMATE_BYTES
 }
