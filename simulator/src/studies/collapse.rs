@@ -84,7 +84,9 @@ pub fn play(study: &CollapseStudy) -> Collapsed {
     const PATH: &str = "/object";
     let seed = KeySeed::new(study.seed.into());
     let counters = Arc::new(Counters::default());
-    let mut shard: CacheShard<()> = CacheShard::new(StoreSettings::default(), seed, counters);
+    // Nobody is held here, so nothing is too many to wait.
+    let settings = StoreSettings { waiters_max: u32::MAX, ..StoreSettings::default() };
+    let mut shard: CacheShard<()> = CacheShard::new(settings, seed, counters);
     let (distribution, headers) = (distribution(), HeaderMap::new());
     let request = RequestHead {
         distribution: &distribution,

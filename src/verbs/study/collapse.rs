@@ -82,6 +82,10 @@ impl Collapse {
         if let Some(rps) = args.rps.iter().find(|rps| !(**rps > 0.0 && rps.is_finite())) {
             return refuse(format!("--rps {rps}: write a number above 0"));
         }
+        let span_s = (args.ttl.0.as_secs_f64() + args.rebuild.0.as_secs_f64()) * f64::from(args.lives);
+        if let Some(rps) = args.rps.iter().find(|rps| **rps * span_s > REQUESTS_MAX) {
+            return refuse(format!("--rps {rps}: in {span_s} s these are more than {REQUESTS_MAX:e} requests"));
+        }
         let early = args.early.iter().map(|text| match (text.trim(), text.trim().parse::<f64>()) {
             ("off", _) => Ok(None),
             (_, Ok(beta)) if (0.0..=BETA_MAX).contains(&beta) => Ok(Some(beta)),
@@ -137,6 +141,8 @@ impl Collapse {
 
 /// Rebuilds ahead, at most.
 const BETA_MAX: f64 = 1000.0;
+/// Requests of one run that are no typing error.
+const REQUESTS_MAX: f64 = 1e10;
 
 impl Prepared for Collapse {
     fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
