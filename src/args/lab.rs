@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::study::thread_count;
 use crate::quantity::Span;
 
 pub(super) const LAB_EXAMPLES: &str = "\
@@ -119,6 +120,6 @@ pub(crate) struct LabGradeArgs {
     #[arg(long, value_name = "DURATION", default_value = "20s")]
     pub(crate) time_max: Span,
     /// Routers at a time; by default one per core.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub(crate) threads: Option<usize>,
 }

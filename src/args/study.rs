@@ -28,7 +28,7 @@ pub(crate) use self::{
     plot::{AxisName, PlotArgs},
     retries::RetriesArgs,
     rows::RowsArgs,
-    runs::RunsArgs,
+    runs::{RunsArgs, thread_count},
     subnets::SubnetsArgs,
 };
 use crate::quantity::{ByteCount, Share, Span};
@@ -165,7 +165,7 @@ pub(crate) struct GroundArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seeds: u32,
     /// Threads; by default one per core. The result does not depend on it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
@@ -331,7 +331,7 @@ pub(crate) struct CacheStudyArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seeds: u32,
     /// Threads; by default one per core. The result does not depend on it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
@@ -358,7 +358,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub(crate) max_runs: usize,
     /// Threads; by default one per core. The rows do not depend on it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub(crate) threads: Option<usize>,
 }
 

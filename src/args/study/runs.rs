@@ -16,11 +16,20 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seeds: u32,
     /// Threads; by default one per core. The result does not depend on it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
     /// Write the table as one page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+/// How many threads: one at least, and no more than anybody means.
+pub(crate) fn thread_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1024) => Ok(count),
+        Ok(_) => Err("write a number from 1 to 1024".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

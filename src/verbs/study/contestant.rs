@@ -82,9 +82,6 @@ pub(super) fn contestants_of(names: &[String], routers: &[String]) -> Result<Vec
     };
     for name in names {
         match name.trim().strip_prefix(PROGRAM) {
-            Some(line) if line.trim().is_empty() => {
-                return Err(VerbError::Usage(format!("{name:?} names no program; write {PROGRAM}'python3 router.py'")));
-            }
             Some(line) => add(program(line)?),
             None => schemes_of(std::slice::from_ref(name))?.into_iter().map(Contestant::Scheme).for_each(&mut add),
         }
@@ -95,6 +92,9 @@ pub(super) fn contestants_of(names: &[String], routers: &[String]) -> Result<Vec
 
 /// A program. A module of WebAssembly is looked at before the work begins.
 fn program(line: &str) -> Result<Contestant, VerbError> {
+    if line.trim().is_empty() {
+        return Err(VerbError::Usage(format!("{line:?} names no program; write {PROGRAM}'python3 router.py'")));
+    }
     if let Some(file) = wasm_of(line, None) {
         let checked = WasmModule::read(&file, WasmRations::default()).and_then(|module| module.check_router());
         checked.map_err(VerbError::Usage)?;
@@ -113,6 +113,7 @@ mod tests {
         let labels: Vec<&str> = all.iter().map(Contestant::label).collect();
         assert_eq!(labels, ["latency", "program:python3 a.py", "program:b"]);
         assert!(contestants_of(&["program: ".to_owned()], &[]).is_err());
+        assert!(contestants_of(&[], &[" ".to_owned()]).is_err());
         assert!(contestants_of(&["latncy".to_owned()], &[]).is_err());
     }
 }
