@@ -15,7 +15,7 @@ pub(crate) struct Complaint {
     /// Shown before the line number: a file name, or `command line`.
     pub(crate) file: String,
     /// The text of the file and the bytes the caret points at.
-    source: Option<(String, Range<usize>)>,
+    pub(crate) source: Option<(String, Range<usize>)>,
     /// What is wrong, without a full stop.
     pub(crate) message: String,
     /// What would be right.
@@ -213,16 +213,26 @@ pub(crate) fn refused(source: &Source, error: &toml::de::Error) -> Complaint {
 /// A complaint that names the file.
 pub(crate) fn read_source(path: &Path) -> Result<Source, Complaint> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        // Some editors and shells put a mark of the byte order first, which is no part of what they wrote.
-        Ok(text) => Ok(Source { name, text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text) }),
-        Err(error) => Err(Complaint {
+    let bytes = std::fs::read(path).map_err(|error| Complaint {
+        file: name.clone(),
+        source: None,
+        message: format!("cannot read this file: {error}"),
+        hint: Some("`iso config init` writes a commented cluster.toml".into()),
+    })?;
+    // Some editors and shells put a mark of the byte order first, which is no part of what they wrote.
+    let bare = |text: String| text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    String::from_utf8(bytes).map(|text| Source { name: name.clone(), text: bare(text) }).map_err(|error| {
+        // What stands for the bytes that are none is as long as the first of them in a line on the screen.
+        let (start, text) = (error.utf8_error().valid_up_to(), String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let end =
+            text.get(start..).and_then(|rest| rest.chars().next()).map_or(start, |first| start + first.len_utf8());
+        Complaint {
             file: name,
-            source: None,
-            message: format!("cannot read this file: {error}"),
-            hint: Some("`iso config init` writes a commented cluster.toml".into()),
-        }),
-    }
+            source: Some((text, start..end)),
+            message: "not UTF-8, which TOML is written in".into(),
+            hint: None,
+        }
+    })
 }
 
 /// serde names what it got and what it expected in backticks; from these the nearest valid name.
@@ -311,6 +321,15 @@ mod tests {
                   |       ^^^^^^
             "#]],
         );
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_shown_in_its_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"seed = 1\ntitle = \"\xfffra\"\n").unwrap();
+        let complaint = read_source(file.path()).unwrap_err().to_string();
+        let (_, said) = complaint.split_once(":2:10: ").unwrap();
+        assert_eq!(said, "not UTF-8, which TOML is written in\n  |\n2 | title = \"\u{fffd}fra\"\n  |          ^");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     args::{Cli, StudyVerb, SweepArgs, study_matches, study_of},
-    diagnose::{KeyError, Source, nearest_or_all, read_source, refused},
+    diagnose::{Complaint, KeyError, Source, nearest_or_all, read_source, refused},
     talk::VerbError,
     verbs::print,
 };
@@ -101,7 +101,10 @@ pub(super) fn part_of(path: &Path) -> PathBuf {
 }
 
 pub(super) fn run(cli: &Cli, args: &SweepArgs) -> Result<(), VerbError> {
-    let source = read_source(&args.plan).map_err(|complaint| VerbError::Config(Box::new(complaint)))?;
+    let source = read_source(&args.plan).map_err(|complaint| {
+        let hint = Some("`iso study run --help` shows a plan".to_owned());
+        VerbError::Config(Box::new(Complaint { hint, ..complaint }))
+    })?;
     let plan = plan_of(&source, args.max_runs)?;
     let (nth, of) = args.shard.as_deref().map_or(Ok((1, 1)), shard_of)?;
     let mine: Vec<usize> = (0..plan.runs.len()).skip(nth - 1).step_by(of).collect();
@@ -262,12 +265,11 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
         let hint = nearest_or_all(&file.study, STUDIES);
         return Err(complain(KeyError { hint, ..KeyError::new("study", format!("no study {:?}", file.study)) }));
     }
-    let mut flags = Vec::new();
+    let mut set: Vec<Part> = Vec::new();
     for (key, value) in &file.set {
-        flags.extend(flag(&file.study, "set", key, value).map_err(complain)?);
+        set.push((format!("set.{key}"), flag(&file.study, "set", key, value).map_err(complain)?));
     }
-    // Each run's own flags, and the last key that it got, for complaints.
-    let mut runs: Vec<(Vec<String>, String)> = vec![(flags, "set".to_owned())];
+    let mut runs = vec![set];
     for (key, values) in &file.sweep {
         let at = format!("sweep.{key}");
         let Some(values) = values.as_array() else {
@@ -285,21 +287,17 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
         }
         let each = values.iter().enumerate().map(|(nth, value)| {
             let at = format!("{at}.{nth}");
-            flag(&file.study, "sweep", key, value).map(|flags| (flags, at))
+            flag(&file.study, "sweep", key, value).map(|flags| (at, flags))
         });
-        let each = each.collect::<Result<Vec<_>, KeyError>>().map_err(complain)?;
-        let with = |(before, _): &(Vec<String>, String)| -> Vec<(Vec<String>, String)> {
-            each.iter().map(|(more, at)| ([&before[..], more].concat(), at.clone())).collect()
+        let each = each.collect::<Result<Vec<Part>, KeyError>>().map_err(complain)?;
+        let with = |before: &Vec<Part>| -> Vec<Vec<Part>> {
+            each.iter().map(|part| [&before[..], std::slice::from_ref(part)].concat()).collect()
         };
         runs = runs.iter().flat_map(with).collect();
     }
-    let checked = runs.into_iter().map(|(flags, at)| {
-        let at = at.as_str();
-        let verb = study_of(&file.study, &flags).map_err(|error| complain(KeyError::new(at, first_line(&error))))?;
-        match prepared(&verb).map(|_| ()) {
-            Err(VerbError::Usage(why)) => Err(complain(KeyError::new(at, why))),
-            other => other.map(|()| Run { flags, verb }),
-        }
+    let checked = runs.into_iter().map(|parts| match run_of(&file.study, &parts) {
+        Err(VerbError::Usage(why)) => Err(complain(KeyError::new(blamed(&file.study, &parts, &why), why))),
+        run => run,
     });
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(file.study.as_bytes());
@@ -307,6 +305,27 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
     let digest = format!("{:016x}", hasher.finish());
     let runs = checked.collect::<Result<_, _>>()?;
     Ok(Plan { study: file.study, digest, runs })
+}
+
+/// A key of a plan, and the flags that it stands for.
+type Part = (String, Vec<String>);
+
+/// A run with these flags, checked as those of the command line are.
+fn run_of(study: &str, parts: &[Part]) -> Result<Run, VerbError> {
+    let flags: Vec<String> = parts.iter().flat_map(|(_, flags)| flags.iter().cloned()).collect();
+    let verb = study_of(study, &flags).map_err(|error| VerbError::Usage(first_line(&error)))?;
+    prepared(&verb)?;
+    Ok(Run { flags, verb })
+}
+
+/// The key that is to blame for `why`: the last one without which nobody says so.
+fn blamed<'a>(study: &str, parts: &'a [Part], why: &str) -> &'a str {
+    let is_silent_without = |nth: usize| {
+        let others = parts.iter().enumerate().filter(|(at, _)| *at != nth).map(|(_, part)| part.clone());
+        !matches!(run_of(study, &others.collect::<Vec<_>>()), Err(VerbError::Usage(said)) if said == why)
+    };
+    let found = (0..parts.len()).rev().find(|nth| is_silent_without(*nth)).and_then(|nth| parts.get(nth));
+    found.or_else(|| parts.last()).map_or("set", |(key, _)| key)
 }
 
 /// A key of a plan as flags of the command line.
@@ -494,6 +513,8 @@ mod tests {
             ("study = \"cache\"\n[sweep]\nsize = 3\n", 3, "over a list"),
             ("study = \"cache\"\n[sweep]\nseed = [1,\n\"x\"]\n", 4, "invalid value"),
             ("study = \"routing\"\n[sweep]\npops = [\"IAD\",\n\"QQX\"]\n", 4, "QQX"),
+            ("study = \"cache\"\n[set]\nseed = \"x\"\n[sweep]\nsize = [3]\n", 3, "set.seed: invalid value"),
+            ("study = \"routing\"\n[set]\npops = \"QQX\"\n[sweep]\nseed = [1, 2]\n", 3, "set.pops: no PoP \"QQX\""),
             ("study = \"cache\"\nstudies = 1\n", 2, "unknown field"),
         ] {
             let why = plan(text).map(|_| ()).unwrap_err();
