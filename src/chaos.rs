@@ -19,10 +19,7 @@ mod text;
 mod users;
 mod virtual_time;
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{io::Write as _, path::Path};
 
 use world::Judgement;
 
@@ -112,6 +109,7 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
         let one = read(name, args.seed, &here);
         staged.push((name.clone(), one.map_err(|error| could_not_start(cli, &error))?));
     }
+    check_reports(args)?;
     let (paint, room) = (Paint::of(cli), Room::new(args.means.bytes()));
     let mut played = Vec::new();
     let mut outcome = Ok(());
@@ -200,6 +198,19 @@ fn replay_line(name: &Path, kind: Kind, seed: u64) -> String {
     format!("iso chaos run {}{sim} --seed {seed}", name.display())
 }
 
+/// Sees to it that reports can be written before anything is played. Leaves no file that was not there.
+fn check_reports(args: &ChaosRunArgs) -> Result<(), VerbError> {
+    for path in [&args.junit, &args.html].into_iter().flatten() {
+        let was_there = path.exists();
+        let opened = created(path, |path| std::fs::OpenOptions::new().append(true).create(true).open(path));
+        opened.map_err(|error| VerbError::Usage(format!("{error:#}")))?;
+        if !was_there {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
 fn write_reports(cli: &Cli, args: &ChaosRunArgs, played: &[Played]) -> Result<(), VerbError> {
     if let Some(path) = &args.junit {
         write_file(path, &report::junit(played))?;
@@ -214,12 +225,18 @@ fn write_reports(cli: &Cli, args: &ChaosRunArgs, played: &[Played]) -> Result<()
     Ok(())
 }
 
-fn write_file(path: &PathBuf, text: &str) -> Result<(), VerbError> {
+/// Opens a file whose directory is made if there is none.
+fn created(path: &Path, open: impl Fn(&Path) -> std::io::Result<std::fs::File>) -> anyhow::Result<std::fs::File> {
     use anyhow::Context as _;
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
-    let mut file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    open(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), VerbError> {
+    use anyhow::Context as _;
+    let mut file = created(path, |path| std::fs::File::create(path))?;
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }

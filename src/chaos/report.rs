@@ -70,9 +70,10 @@ impl Junit {
 fn case(text: &mut String, class: &str, one: &Played, row: &Row) {
     let name = escaped(&row.expectation.to_string());
     let file = escaped(&one.name);
-    let line = row.expectation.line;
-    let _ =
-        write!(text, "    <testcase name=\"{name}\" classname=\"{class}\" file=\"{file}\" line=\"{line}\" time=\"0\"");
+    // What is always expected stands nowhere.
+    let line = Some(row.expectation.line).filter(|line| *line > 0);
+    let (attribute, place) = line.map(|line| (format!(" line=\"{line}\""), format!(":{line}"))).unwrap_or_default();
+    let _ = write!(text, "    <testcase name=\"{name}\" classname=\"{class}\" file=\"{file}\"{attribute} time=\"0\"");
     if row.held {
         text.push_str("/>\n");
         return;
@@ -82,7 +83,7 @@ fn case(text: &mut String, class: &str, one: &Played, row: &Row) {
         text,
         ">\n      <failure type=\"missed\" message=\"{}\">{}</failure>\n    </testcase>",
         escaped(&format!("got {got}, expected {}", row.expectation)),
-        escaped(&format!("{file}:{line}: got {got}; {}\nreplay: {}", row.detail, one.replay))
+        escaped(&format!("{}{place}: got {got}; {}\nreplay: {}", one.name, row.detail, one.replay))
     );
 }
 

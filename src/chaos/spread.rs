@@ -12,8 +12,8 @@ use serde::Serialize;
 use world::{Judgement, scenario::Expectation, verdict::words};
 
 use super::{
-    Kind, MISSED, Played, Screen, Where, could_not_start, programs, read, replay_line, report::Junit, simulate,
-    write_file,
+    Kind, MISSED, Played, Screen, Where, check_reports, could_not_start, programs, read, replay_line, report::Junit,
+    simulate, write_file,
 };
 use crate::{
     args::{ChaosRunArgs, Cli},
@@ -177,12 +177,17 @@ pub(super) fn run(cli: &Cli, args: &ChaosRunArgs, seeds: u64) -> Result<(), Verb
     let refused = |error: VerbError| could_not_start(cli, &error);
     let mut firsts = Vec::new();
     for name in &args.files {
-        firsts.push(read(name, args.seed, &Where::Own).map_err(refused)?.scenario.seed);
+        let first = read(name, args.seed, &Where::Own).map_err(refused)?.scenario.seed;
+        if first.checked_add(seeds - 1).is_none() {
+            return Err(VerbError::Usage(format!("--seeds {seeds}: there are not so many from {first} on")));
+        }
+        firsts.push(first);
     }
+    check_reports(args)?;
     let (room, paint) = (Room::new(args.means.bytes()), Paint::of(cli));
     let (mut all, mut junit) = (Vec::new(), args.junit.is_some().then(Junit::default));
     for (name, first) in args.files.iter().zip(firsts) {
-        let seed = |nth: u64| first.saturating_add(nth);
+        let seed = |nth: u64| first + nth;
         tell(&format!("{}: seeds {first} to {}   in virtual time", name.display(), seed(seeds - 1)));
         let mut spread = Spread {
             file: name.display().to_string(),
