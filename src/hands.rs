@@ -148,9 +148,9 @@ impl RootHands {
         }
     }
 
-    /// Every node that can hear: running and not paused.
+    /// Every node that can hear.
     fn listeners(&self) -> Vec<NodeId> {
-        self.supervisor.running().into_iter().filter(|node| !self.supervisor.is_paused(node)).collect()
+        self.supervisor.running().into_iter().filter(|node| self.supervisor.can_hear(node)).collect()
     }
 
     async fn spread_faults(&self) -> Result<(), HandsError> {
@@ -166,8 +166,7 @@ impl RootHands {
         for (node, result) in told.iter().zip(results) {
             // A node that died meanwhile is told when it comes back.
             if let Err(error) = result
-                && self.supervisor.is_running(node)
-                && !self.supervisor.is_paused(node)
+                && self.supervisor.can_hear(node)
             {
                 return Err(HandsError::Failed(format!("{node} did not take the fault: {error}")));
             }
@@ -192,12 +191,15 @@ impl RootHands {
     /// Puts a document to every router that can hear, over the network of the world.
     async fn tell_routers(&self, path: &str, ask: &impl Serialize) -> Result<(), HandsError> {
         let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);
-        let routers = routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
+        let routers = routers.filter(|router| self.supervisor.can_hear(router));
         let told = join_all(routers.map(async |router| {
-            let told = self.admin.tell_on_line(&self.wan, &self.cluster, router, path, ask).await;
-            told.map_err(|error| HandsError::Failed(format!("{router}: {error}")))
+            match self.admin.tell_on_line(&self.wan, &self.cluster, router, path, ask).await {
+                // A router that died meanwhile is told when it comes back.
+                Err(error) if self.supervisor.can_hear(router) => Err(HandsError::Failed(format!("{router}: {error}"))),
+                _ => Ok(()),
+            }
         }));
-        told.await.into_iter().try_for_each(|told| told.map(drop))
+        told.await.into_iter().collect()
     }
 
     fn process(&self, node: &NodeId, result: Result<(), ProcessError>) -> Result<(), HandsError> {
@@ -230,7 +232,7 @@ impl RootHands {
     /// The first node of `role` that can answer.
     fn the(&self, role: Role) -> Result<NodeId, HandsError> {
         let nodes = || self.cluster.nodes_with(role).map(|plan| plan.id.clone());
-        let can_answer = |node: &NodeId| self.supervisor.is_running(node) && !self.supervisor.is_paused(node);
+        let can_answer = |node: &NodeId| self.supervisor.can_hear(node);
         nodes().find(can_answer).or_else(|| nodes().find(|node| self.supervisor.is_running(node))).ok_or_else(|| {
             match nodes().next() {
                 Some(first) => HandsError::NotRunning(first.to_string()),
@@ -291,9 +293,7 @@ impl Hands for RootHands {
             let told = join_all(edges.map(async |edge| {
                 match self.admin.tell_over(&self.wan, &self.cluster, edge, "/key-groups", groups).await {
                     // An edge that died meanwhile is told when it comes back.
-                    Err(error) if self.supervisor.is_running(edge) => {
-                        Err(HandsError::Failed(format!("{edge}: {error}")))
-                    }
+                    Err(error) if self.supervisor.can_hear(edge) => Err(HandsError::Failed(format!("{edge}: {error}"))),
                     _ => Ok(()),
                 }
             }));
@@ -303,7 +303,7 @@ impl Hands for RootHands {
 
     fn configure<'a>(&'a self, node: &'a NodeId, config: Option<&'a Value>) -> HandsFuture<'a, ()> {
         Box::pin(async move {
-            if self.supervisor.is_running(node) && !self.supervisor.is_paused(node) {
+            if self.supervisor.can_hear(node) {
                 let ask = self.configure_ask(config)?;
                 let told = self.admin.tell_over(&self.wan, &self.cluster, node, "/config", &ask).await;
                 told.map_err(HandsError::Failed)?;

@@ -237,6 +237,14 @@ impl Supervisor {
         self.nodes().get(id).is_some_and(|node| matches!(node.state, State::Running { paused: true, .. }))
     }
 
+    /// Whether the node can hear: it is not stopped by SIGSTOP, and nobody has just killed it, which its watcher may not have
+    /// noticed yet.
+    pub(crate) fn can_hear(&self, id: &NodeId) -> bool {
+        self.nodes().get(id).is_some_and(|node| {
+            matches!(node.state, State::Running { paused: false, .. }) && *node.wish.borrow() == Wish::Run
+        })
+    }
+
     /// Processes that exist.
     pub(crate) fn running(&self) -> Vec<NodeId> {
         self.nodes()

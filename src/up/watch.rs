@@ -188,7 +188,7 @@ impl Watch {
     /// How each router that answers sees the edges.
     async fn edges_seen(&self) -> Vec<BTreeMap<String, String>> {
         let routers = self.cluster.nodes_with(Role::Router).map(|plan| &plan.id);
-        let routers = routers.filter(|router| self.supervisor.is_running(router) && !self.supervisor.is_paused(router));
+        let routers = routers.filter(|router| self.supervisor.can_hear(router));
         let seen = join_all(routers.map(async |router| {
             let asked = self.admin.text(&self.cluster, router, "/edges", &[]);
             let text = tokio::time::timeout(LOOK_TIMEOUT, asked).await.ok()?.ok()?;
@@ -241,12 +241,8 @@ pub(crate) struct Totals {
 
 /// Adds up the counters of every node that runs.
 pub(crate) async fn totals(cluster: &Cluster, supervisor: &Supervisor, hands: &RootHands) -> Totals {
-    let nodes: Vec<NodeId> = cluster
-        .nodes
-        .iter()
-        .map(|plan| plan.id.clone())
-        .filter(|node| supervisor.is_running(node) && !supervisor.is_paused(node))
-        .collect();
+    let nodes: Vec<NodeId> =
+        cluster.nodes.iter().map(|plan| plan.id.clone()).filter(|node| supervisor.can_hear(node)).collect();
     let texts = join_all(nodes.iter().map(|node| async {
         let text = tokio::time::timeout(LOOK_TIMEOUT, hands.metrics(node)).await;
         (node.role(), text.ok().and_then(Result::ok).unwrap_or_default())
