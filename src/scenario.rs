@@ -39,6 +39,8 @@ use crate::{
 const LENGTH_MIN: Duration = Duration::from_secs(30);
 /// And goes on for so long after its last step.
 const LENGTH_AFTER: Duration = Duration::from_secs(15);
+/// No scenario is longer: ten years.
+const LENGTH_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// Load before time zero where nothing is written.
 const WARMUP: Duration = Duration::from_secs(2);
 
@@ -58,7 +60,9 @@ pub(crate) struct Staged {
 /// One complaint, with line and caret.
 pub(crate) fn read(path: &Path, seed: Option<u64>, running: Option<&WorldRecord>) -> Result<Staged, VerbError> {
     let source = read_source(path).map_err(|mut complaint| {
-        complaint.hint = Some("`iso chaos list` shows the scenarios that `iso` brings".into());
+        if complaint.source.is_none() {
+            complaint.hint = Some("`iso chaos list` shows the scenarios that `iso` brings".into());
+        }
         config(complaint)
     })?;
     let dir = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -136,6 +140,14 @@ pub(crate) fn stage(
             KeyError::new(&format!("expect.{index}.what"), what).hint("write [load], with rps = 100"),
         ));
     }
+    if loads.is_empty() && steps.is_empty() && expectations.is_empty() {
+        return Err(config(Complaint {
+            file: source.name,
+            source: None,
+            message: "nothing happens in this scenario".into(),
+            hint: Some("write at, expect or [load]; `iso chaos list` shows the scenarios that `iso` brings".into()),
+        }));
+    }
     let mut revisions = Vec::new();
     for (at, table) in tables.iter().enumerate() {
         revisions.push(revision_of(at, table, &written, &plan, &steps).map_err(complain)?);
@@ -149,6 +161,9 @@ pub(crate) fn stage(
         }
     }
     let warmup = match file.warmup {
+        Some(span) if span.0 > LENGTH_MAX => {
+            return Err(complain(KeyError::new("warmup", format!("{span} is more than {}", Span(LENGTH_MAX)))));
+        }
         Some(span) => span.0,
         None if loads.is_empty() => Duration::ZERO,
         None => WARMUP,
@@ -241,15 +256,22 @@ fn length_of(file: &ScenarioFile, steps: &[(usize, Step)]) -> Result<Duration, K
         | Action::Pause { span, .. }
         | Action::Fault { span, .. }
         | Action::Link { span, .. } => span.unwrap_or_default(),
-        Action::Load(change) => change.over + change.span.unwrap_or_default(),
+        Action::Load(change) => change.over.saturating_add(change.span.unwrap_or_default()),
         _ => Duration::ZERO,
     };
     let Some(length) = file.length else {
-        let last = steps.iter().map(|(_, step)| step.at + span(&step.action)).max().unwrap_or_default();
-        return Ok((last + LENGTH_AFTER).max(LENGTH_MIN));
+        let end = |step: &Step| step.at.saturating_add(span(&step.action));
+        let Some((index, last)) = steps.iter().max_by_key(|(_, step)| end(step)) else { return Ok(LENGTH_MIN) };
+        if end(last) > LENGTH_MAX {
+            return Err(KeyError::new(&format!("at.{index}"), format!("it ends later than {}", Span(LENGTH_MAX))));
+        }
+        return Ok((end(last) + LENGTH_AFTER).max(LENGTH_MIN));
     };
     if length.0.is_zero() {
         return Err(KeyError::new("length", "it ends before it begins"));
+    }
+    if length.0 > LENGTH_MAX {
+        return Err(KeyError::new("length", format!("{length} is more than {}", Span(LENGTH_MAX))));
     }
     match steps.last() {
         Some((index, step)) if step.at >= length.0 => {

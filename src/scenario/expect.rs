@@ -86,6 +86,15 @@ pub(super) fn expectation_of(
         },
         None => None,
     };
+    for (field, is_said) in [("from", from != Area::World), ("pop", pop.is_some()), ("node", node.is_some())] {
+        let of_this = narrowed_by(what);
+        if is_said && !of_this.contains(&field) {
+            // A PoP may have been named by from.
+            let written = if field == "pop" && file.pop.is_none() { "from" } else { field };
+            return Err(KeyError::new(&key(written), format!("{what} is not told apart by {field}"))
+                .hint(format!("it is by {}", of_this.join(", "))));
+        }
+    }
     Ok(Expectation {
         what,
         from,
@@ -98,6 +107,24 @@ pub(super) fn expectation_of(
         equals,
         line,
     })
+}
+
+/// What narrows a figure: requests come from somewhere and are answered by a PoP, and whatever else is counted, nodes do.
+const fn narrowed_by(what: What) -> &'static [&'static str] {
+    match what {
+        What::OriginRps | What::OriginRequests => &["node", "after", "before"],
+        What::Failovers | What::Detect | What::Counter(_) => &["pop", "node", "after", "before"],
+        What::Reroute | What::Recover => &["from", "pop", "node", "after", "before"],
+        What::Availability
+        | What::Latency(_)
+        | What::HitRatio
+        | What::WrongBytes
+        | What::StaleAfterInvalidation
+        | What::Errors
+        | What::Requests
+        | What::Status(_)
+        | What::Reason(_) => &["from", "pop", "after", "before"],
+    }
 }
 
 fn what_of(key: &str, word: &str) -> Result<What, KeyError> {

@@ -37,7 +37,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
     }
     let pace = file.pace.unwrap_or(1.0);
     if !(pace > 0.0 && pace <= 1e6) {
-        return Err(KeyError::new(&key("pace"), format!("{pace} is not above 0")));
+        return Err(KeyError::new(&key("pace"), format!("{pace:e} is not above 0 and at most 1000000")));
     }
     let trough = share("trough", file.trough, 0.3)?;
     let diurnal = file.utc.map(|utc| Diurnal { utc: utc.0, pace, trough });

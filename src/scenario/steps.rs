@@ -43,6 +43,13 @@ pub(super) fn step_of(
     let typed;
     let file = match &file.r#do {
         Some(text) => {
+            let said = Checked { index, file, names, spelled: false };
+            let more = said.verbs().into_iter().chain(said.flags().into_iter().map(|(flag, _)| flag)).next();
+            if let Some(more) = more {
+                let key = at(more.split(' ').next().unwrap_or(more));
+                return Err(KeyError::new(&key, format!("do says all of a step, this one has {more} too"))
+                    .hint("two steps may have the same time"));
+            }
             typed = typed_step(&at("do"), text)?;
             &typed
         }
@@ -491,9 +498,36 @@ impl Checked<'_> {
     }
 }
 
+/// Words as a shell tells them apart: by blanks, but for those between quotes. `None` where a quote is not closed.
+fn words_of(text: &str) -> Option<Vec<String>> {
+    let mut words: Vec<String> = Vec::new();
+    let (mut quote, mut is_within) = (None, false);
+    for c in text.chars() {
+        match quote {
+            None if c.is_whitespace() => is_within = false,
+            _ if quote == Some(c) => quote = None,
+            _ => {
+                if !std::mem::replace(&mut is_within, true) {
+                    words.push(String::new());
+                }
+                match (quote, words.last_mut()) {
+                    (None, _) if c == '"' || c == '\'' => quote = Some(c),
+                    (_, Some(word)) => word.push(c),
+                    (_, None) => {}
+                }
+            }
+        }
+    }
+    quote.is_none().then_some(words)
+}
+
 /// What one types after `iso`, as a step.
 fn typed_step(key: &str, text: &str) -> Result<StepFile, KeyError> {
-    let words = ["iso"].into_iter().chain(text.split_whitespace());
+    let words = words_of(text).ok_or_else(|| KeyError::new(key, "a quote is not closed"))?;
+    if words.is_empty() {
+        return Err(KeyError::new(key, "this step does nothing").hint("do = \"link fra iad --loss 5%\""));
+    }
+    let words = ["iso".to_owned()].into_iter().chain(words);
     let cli = Cli::try_parse_from(words).map_err(|error| {
         let said = error.to_string();
         let first = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

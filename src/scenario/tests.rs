@@ -82,6 +82,52 @@ fn a_step_may_say_what_one_types() {
 }
 
 #[test]
+fn words_between_quotes_are_one_in_what_one_types() {
+    let scenario = scenario("at = [{ t = \"5s\", do = \"link 'sao paulo' \\\"new york\\\" --loss 5%\" }]\n");
+    let Action::Link { a, b, .. } = &scenario.steps[0].action else { panic!("{:?}", scenario.steps[0]) };
+    assert_eq!((a.as_str(), b.as_str()), ("sao-paulo", "new-york"));
+}
+
+#[test]
+fn a_scenario_in_which_nothing_happens_or_that_never_ends_is_refused() {
+    for (text, says) in [
+        ("", "lose-frankfurt.toml: nothing happens in this scenario"),
+        ("seed = 3\n", "lose-frankfurt.toml: nothing happens in this scenario"),
+        ("load = { rps = 1 }\nlength = \"9000000000h\"\n", "lose-frankfurt.toml:2:10: length: "),
+        ("load = { rps = 1 }\nwarmup = \"9000000000h\"\n", "lose-frankfurt.toml:2:10: warmup: "),
+        ("at = [{ t = \"9000000000h\", kill = \"fra\" }]\n", "lose-frankfurt.toml:1:7: at.0: it ends later than"),
+        (
+            "load = { rps = 1 }\nat = [{ t = \"1s\", load = 2, over = \"4000000000000h\", for = \"4000000000000h\" }]\n",
+            "lose-frankfurt.toml:2:7: at.0: it ends later than",
+        ),
+    ] {
+        let Err(error) = staged(text) else { panic!("{text:?} was accepted") };
+        assert!(error.to_string().starts_with(says), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn what_does_not_tell_a_figure_apart_is_refused() {
+    for (expect, says) in [
+        (
+            "what = \"availability\", min = 0.9, node = \"edge.fra\"",
+            "expect.0.node: availability is not told apart by node",
+        ),
+        ("what = \"p95\", max = \"1s\", node = \"router.fra\"", "expect.0.node: p95 is not told apart by node"),
+        ("what = \"origin_rps\", max = 9, pop = \"fra\"", "expect.0.pop: origin_rps is not told apart by pop"),
+        ("what = \"origin_rps\", max = 9, from = \"fra\"", "expect.0.from: origin_rps is not told apart by pop"),
+        ("what = \"detect\", max = \"9s\", from = \"Europe\"", "expect.0.from: detect is not told apart by from"),
+        ("what = \"failovers\", max = 9, from = \"Europe\"", "expect.0.from: failovers is not told apart by from"),
+    ] {
+        let Err(error) = staged(&format!("load = {{ rps = 1 }}\nexpect = [{{ {expect} }}]\n")) else {
+            panic!("{expect} was accepted")
+        };
+        assert!(error.to_string().contains(says), "{expect}: {error}");
+    }
+    scenario("load = { rps = 1 }\nexpect = [{ what = \"reroute\", pop = \"fra\", from = \"Europe\", max = \"9s\" }]\n");
+}
+
+#[test]
 fn areas_are_continents_countries_cities_and_pops() {
     let scenario = scenario(
         "load = { rps = 1 }\nexpect = [\n{ what = \"p50\", from = \"Germany\", max = \"1s\" },\n\
@@ -193,6 +239,13 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
         ("{ t = \"1s\", undrain = \"fra\" }", "at.0: FRA is not drained"),
         ("{ t = \"1s\", load = 3 }", "at.0.load: there is no load"),
         ("{ t = \"1s\", do = \"kil fra\" }", "at.0.do: unrecognized subcommand 'kil'"),
+        (
+            "{ t = \"1s\", do = \"kill fra\", kill = \"iad\" }",
+            "at.0.kill: do says all of a step, this one has kill too",
+        ),
+        ("{ t = \"1s\", do = \"kill fra\", for = \"2s\" }", "at.0.for: do says all of a step, this one has for too"),
+        ("{ t = \"1s\", do = \" \" }", "at.0.do: this step does nothing"),
+        ("{ t = \"1s\", do = \"kill 'fra\" }", "at.0.do: a quote is not closed"),
         ("{ t = \"1s\", config = { router = { ttl = \"soon\" } } }", "at.0.config: \"soon\" is not a duration"),
         ("{ t = \"1s\", config = { pops = [\"IAD\"] } }", "at.0.config: a running world keeps its nodes"),
     ] {
