@@ -94,11 +94,19 @@ pub(super) async fn run(cli: &Cli, args: &LoadArgs) -> Result<(), VerbError> {
 }
 
 fn load_of(args: &LoadArgs) -> Result<Load, VerbError> {
+    if args.span.0.is_zero() || args.users == 0 {
+        return Err(VerbError::Usage("--for and --users must be more than nothing".into()));
+    }
     let paths = paths::parse(&args.paths, Path::new(".")).map_err(VerbError::Usage)?;
     let is_trace = matches!(paths, Paths::Trace(_));
     let rps = match args.rps {
         Some(rps) if rps > 0.0 && rps <= world::workload::RPS_MAX => rps,
-        Some(rps) => return Err(VerbError::Usage(format!("--rps {rps}: expected more than 0 requests per second"))),
+        Some(rps) => {
+            return Err(VerbError::Usage(format!(
+                "--rps {rps}: expected more than 0 and at most {} requests per second",
+                world::workload::RPS_MAX
+            )));
+        }
         // A trace has a pace of its own.
         None if is_trace => 0.0,
         None => {
