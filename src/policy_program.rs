@@ -174,12 +174,19 @@ impl Consulted {
     }
 }
 
+/// Whether a program has hung and nobody ever had a word of it. To start it again and again would cost a run in virtual time
+/// ten seconds of waiting for each first answer.
+pub(crate) fn never_answers(counters: &Counters) -> bool {
+    let said = [Counter::RouterProgramAnswers, Counter::RouterProgramNonsense, Counter::RouterProgramUnknownPop];
+    counters.value(Counter::RouterProgramHung) > 0 && said.iter().all(|said| counters.value(*said) == 0)
+}
+
 impl simulator::Program for Consulted {
     fn round(&mut self, now: cdn_core::Instant, snapshot: &Snapshot) -> Told {
         let until = self.until;
         let is_over = move || until.is_some_and(|until| Instant::now() >= until);
         let has_hung = until.is_some() && self.counters.value(Counter::RouterProgramHung) > 0;
-        if has_hung || is_over() {
+        if has_hung || never_answers(&self.counters) || is_over() {
             return Told { otherwise: Reason::RouteProgramHung, ..Told::default() };
         }
         self.consultation.round(now, snapshot, is_over)

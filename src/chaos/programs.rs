@@ -17,7 +17,7 @@ use world::Judgement;
 
 use crate::{
     cluster::ProgramPlan,
-    policy_program::{self, Outcomes, Rations},
+    policy_program::{self, Outcomes, Rations, never_answers},
 };
 
 /// Of each kind of fault the first, over all programs of a run.
@@ -34,6 +34,7 @@ pub(super) struct Started {
 #[derive(Debug)]
 struct Asked {
     consultation: Consultation,
+    counters: Arc<Counters>,
     faults: Faults,
 }
 
@@ -63,13 +64,16 @@ impl Started {
 
 impl Programs for Started {
     fn begin(&self, _router: &NodeId, counters: Arc<Counters>) -> Box<dyn simulator::Program> {
-        let consultation = Consultation::new(self.program.clone(), counters);
-        Box::new(Asked { consultation, faults: Arc::clone(&self.faults) })
+        let consultation = Consultation::new(self.program.clone(), Arc::clone(&counters));
+        Box::new(Asked { consultation, counters, faults: Arc::clone(&self.faults) })
     }
 }
 
 impl simulator::Program for Asked {
     fn round(&mut self, now: Instant, snapshot: &Snapshot) -> Told {
+        if never_answers(&self.counters) {
+            return Told { otherwise: Reason::RouteProgramHung, ..Told::default() };
+        }
         let told = self.consultation.round(now, snapshot, || false);
         if !self.consultation.faults().is_empty() {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);

@@ -208,7 +208,32 @@ fn a_program_routes_a_scenario_live_and_in_virtual_time_and_the_verdict_says_wha
         assert!(out.contains("✓ availability") && out.contains("✗ requests fra"), "{how:?}: {out}");
         assert!(out.contains("times died (route_program_died)"), "{how:?}: {out}");
     }
+    // In virtual time one that never says anything is waited for once by each router, and not started again.
+    let hangs = PROGRAM.replace("while read -r question; do echo '\"iad\"'; done", "exec sleep 600");
+    let hangs = hangs.replace("program_deadline", "program_patience = \"100ms\"\nprogram_deadline");
+    let (code, out, err) = run(&world, "program.toml", &hangs, &["--sim"]);
+    assert_eq!(code, Some(10), "{out}\n{err}");
+    assert!(out.contains("times hung and was killed (route_program_hung)"), "{out}");
     let (_, out, _) = run(&world, "program.toml", &ends, &["--sim", "--json", "--seeds", "2"]);
     let document: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(document["scenarios"][0]["program"]["answers"], 0, "{document}");
+}
+
+#[test]
+fn a_node_that_was_killed_in_the_same_moment_need_not_hear_of_a_fault() {
+    let world = World::none();
+    let scenario = r#"
+pops = ["FRA", "IAD"]
+length = "3s"
+at = [
+  { t = "1s", kill = "fra" },
+  { t = "1s", fault = "primary", status = 503, rate = 0.5 },
+  { t = "1s", drain = "iad" },
+  { t = "2s", kill = "router.*" },
+  { t = "2s", undrain = "iad" },
+]
+"#;
+    let (code, out, err) = run(&world, "at-once.toml", scenario, &[]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(out.contains("✗ fault origin.primary") || out.contains("✗ fault primary"), "{out}");
 }
