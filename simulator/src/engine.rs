@@ -45,7 +45,7 @@ impl Witness for world::Judge {
     }
 }
 
-/// What happens. Small, because there are many; a serial tells what is meant from what has been overtaken.
+/// What happens. Twelve bytes, because there are many; a serial tells what is meant from what has been overtaken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
     /// A request begins, or begins again.
@@ -85,7 +85,7 @@ pub(crate) enum Happening {
     AliveChecked(Key, u16, bool),
     /// An origin is done with a request; somebody has left.
     Served(Key, u16),
-    LeftOrigin(u32, Key),
+    LeftOrigin(u16, Key),
     OriginAgain(Key, u16),
     /// Deadlines.
     Timers(u32),

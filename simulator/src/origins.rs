@@ -271,8 +271,8 @@ impl Sim<'_> {
     }
 
     /// Whoever had asked has gone.
-    pub(crate) fn handle_left_origin(&mut self, number: u32, key: Key) {
-        let (now, number) = (self.now, number as usize);
+    pub(crate) fn handle_left_origin(&mut self, number: u16, key: Key) {
+        let (now, number) = (self.now, usize::from(number));
         let Some(origin) = self.origins.get_mut(number) else { return };
         if origin.spec.finishes_abandoned {
             return;

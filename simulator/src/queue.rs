@@ -1,9 +1,11 @@
 //! The events to come, earliest first; of those at the same moment, the one that was put in first.
 //!
 //! A calendar queue (Brown 1988): events of the near future lie unsorted in buckets of 262 µs, and a bucket is sorted when
-//! its time comes, so that putting in and taking out cost a few nanoseconds each however many events there are. What lies
-//! further than half a second ahead waits in a heap. The order is total, so a run does not depend on how either is laid
-//! out. Knows nothing of what the events mean.
+//! its time comes, so that putting in and taking out cost a few nanoseconds each however many events there are. Buckets
+//! share their memory (`queue/sheets.rs`). What lies further than half a second ahead waits in a heap. The order is total,
+//! so a run does not depend on how either is laid out. Knows nothing of what the events mean.
+
+mod sheets;
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -11,6 +13,8 @@ use std::{
 };
 
 use cdn_core::Instant;
+
+use self::sheets::{Jot, Sheets, Stack};
 
 /// A bucket is 2^18 ns: at 400,000 events a second 105 share one, few enough to be sorted in no time.
 const BUCKET_BITS: u32 = 18;
@@ -25,7 +29,8 @@ pub struct EventQueue<E> {
     /// Its number, counted from the beginning of time.
     at: u64,
     /// Those of each bucket, in the order in which they were put in.
-    near: Box<[Vec<Entry<E>>]>,
+    near: Box<[Stack]>,
+    sheets: Sheets<E>,
     /// One bit for each bucket that is not empty.
     occupied: Box<[u64]>,
     in_near: usize,
@@ -33,6 +38,7 @@ pub struct EventQueue<E> {
     /// Of the next event in `far`.
     serial: u64,
     /// Room to sort in.
+    page: Vec<Jot<E>>,
     order: Vec<u64>,
 }
 
@@ -55,11 +61,13 @@ impl<E: Copy> EventQueue<E> {
         Self {
             current: Vec::new(),
             at: 0,
-            near: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            near: vec![Stack::default(); BUCKETS as usize].into(),
+            sheets: Sheets::default(),
             occupied: vec![0; (BUCKETS / 64) as usize].into(),
             in_near: 0,
             far: BinaryHeap::new(),
             serial: 0,
+            page: Vec::new(),
             order: Vec::new(),
         }
     }
@@ -138,22 +146,25 @@ impl<E: Copy> EventQueue<E> {
             self.put_near(bucket, first.entry);
         }
         let place = (next % BUCKETS) as usize;
-        let bucket = &mut self.near[place];
-        self.in_near -= bucket.len();
+        self.page.clear();
+        self.sheets.take(&mut self.near[place], &mut self.page);
+        self.in_near -= self.page.len();
         self.occupied[place / 64] &= !(1 << (place % 64));
         // The moment within the bucket above the place in it: numbers are sorted faster than entries, and what was put in
         // first comes first.
         self.order.clear();
-        let within = |entry: &Entry<E>| entry.at % (1 << BUCKET_BITS);
-        self.order.extend(bucket.iter().zip(0_u64..).map(|(entry, place)| within(entry) << 32 | place));
+        self.order.extend(self.page.iter().zip(0_u64..).map(|(jot, place)| u64::from(jot.within) << 32 | place));
         self.order.sort_unstable();
-        self.current.extend(self.order.iter().rev().map(|order| bucket[(order & u64::from(u32::MAX)) as usize]));
-        bucket.clear();
+        let begin = next << BUCKET_BITS;
+        let entry = |jot: &Jot<E>| Entry { at: begin + u64::from(jot.within), event: jot.event };
+        let page = &self.page;
+        self.current.extend(self.order.iter().rev().map(|order| entry(&page[(order & u64::from(u32::MAX)) as usize])));
     }
 
     fn put_near(&mut self, bucket: u64, entry: Entry<E>) {
         let place = (bucket % BUCKETS) as usize;
-        self.near[place].push(entry);
+        let within = (entry.at % (1 << BUCKET_BITS)) as u32;
+        self.sheets.put(&mut self.near[place], Jot { within, event: entry.event });
         self.occupied[place / 64] |= 1 << (place % 64);
         self.in_near += 1;
     }

@@ -26,7 +26,7 @@ impl Sim<'_> {
         if let Some(origin) = node.origin {
             // It hears of it when the connection's end has crossed.
             let at = now + way.map_or(Duration::ZERO, |way| self.network.one_way(way, Direction::Up));
-            let number = u32::try_from(origin).unwrap_or(u32::MAX);
+            let number = u16::try_from(origin).unwrap_or(u16::MAX);
             return self.queue.push(at, Happening::LeftOrigin(number, key));
         }
         if let Some(station) = self.ledger.stations.get_mut(target as usize) {
