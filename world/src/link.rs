@@ -4,13 +4,16 @@
 //! this direction) and loss. Knows no connections: order, windows and retransmissions are [`crate::TcpFlow`]'s. A
 //! disturbance ([`LinkDisturbance`]) lies over the path and can be taken off at any time.
 
-use std::{collections::VecDeque, time::Duration};
+mod gaps;
+
+use std::time::Duration;
 
 use cdn_core::Instant;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, LogNormal};
 
+use self::gaps::Gaps;
 use crate::{PathSpec, TcpOptions, fault::LinkDisturbance};
 
 /// Bytes of a TCP segment on an Ethernet path without options: 1500 less two headers of 20.
@@ -58,23 +61,24 @@ impl DropReason {
     }
 }
 
-/// Gaps that a link remembers: as many others may send between when a late packet was due and when it is sent.
-const GAPS_MAX: usize = 32;
-
 /// One direction of the path between two sites.
 ///
 /// Calls must not go back in time by more than what a caller's lateness explains. The link serves first come, first
 /// served, in the order of the calls; one that comes late finds the gaps between earlier ones as empty as they were.
+///
+/// All that a packet asks of it lies in one cache line: links are many, and each is seldom asked.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Link {
     now: Condition,
     /// When the last byte so far has left.
     free_at: Instant,
-    /// When it was idle of late, from and to, oldest first; no more than [`GAPS_MAX`].
-    gaps: VecDeque<(Instant, Instant)>,
-    /// Elsewhere, because it is large and seldom asked: links are many, and what is above is asked with each packet.
+    gaps: Gaps,
+    /// Elsewhere, because it is large and seldom asked.
     rest: Box<Rest>,
 }
+
+const _: () = assert!(size_of::<Link>() == 64);
 
 /// What made a link's condition what it is, and its chance: few worlds leave anything to that.
 #[derive(Clone, Debug)]
@@ -82,6 +86,8 @@ struct Rest {
     path: PathSpec,
     disturbance: LinkDisturbance,
     jitter: Option<LogNormal<f64>>,
+    /// The chance that one packet is lost, on the path or to the disturbance.
+    loss: f64,
     chance: ChaCha8Rng,
 }
 
@@ -90,8 +96,6 @@ struct Rest {
 struct Condition {
     one_way_nanos: u64,
     bandwidth_bps: u64,
-    /// The chance that one packet is lost.
-    loss: f64,
     /// More than so many nanoseconds of bytes do not wait.
     queue_nanos: u64,
     is_partitioned: bool,
@@ -101,14 +105,12 @@ struct Condition {
 
 impl Condition {
     fn of(path: &PathSpec, disturbance: &LinkDisturbance, has_jitter: bool) -> Self {
-        let kept = (1.0 - share(path.loss)) * (1.0 - share(disturbance.loss));
         Self {
             one_way_nanos: nanos(path.rtt / 2 + disturbance.delay),
             bandwidth_bps: slower(path.bandwidth_bps, disturbance.throttle_bps),
-            loss: 1.0 - kept,
             queue_nanos: nanos(QUEUE_WAIT_MAX.max(path.rtt)),
             is_partitioned: disturbance.partitioned,
-            is_certain: !has_jitter && kept >= 1.0,
+            is_certain: !has_jitter && loss(path, disturbance) <= 0.0,
         }
     }
 }
@@ -127,8 +129,14 @@ impl Link {
         Self {
             now: Condition::of(&path, &disturbance, jitter.is_some()),
             free_at: Instant::ZERO,
-            gaps: VecDeque::new(),
-            rest: Box::new(Rest { path, disturbance, jitter, chance: ChaCha8Rng::seed_from_u64(seed) }),
+            gaps: Gaps::default(),
+            rest: Box::new(Rest {
+                path,
+                disturbance,
+                jitter,
+                loss: loss(&path, &disturbance),
+                chance: ChaCha8Rng::seed_from_u64(seed),
+            }),
         }
     }
 
@@ -150,6 +158,7 @@ impl Link {
     }
 
     /// The same where `bytes` are known to take `span` nanoseconds at the link's bandwidth.
+    #[inline]
     pub(crate) fn cross_in(&mut self, now: Instant, bytes: u64, span: u64) -> Result<u64, DropReason> {
         if self.now.is_partitioned {
             return Err(DropReason::Partition);
@@ -162,19 +171,19 @@ impl Link {
 
     /// What chance does to `bytes` that cross: how many nanoseconds later they arrive, or `None` where one of their packets
     /// is lost.
+    #[inline]
     pub(crate) fn fate(&mut self, bytes: u64) -> Option<u64> {
         if self.now.is_certain {
             return Some(0);
         }
-        let Rest { jitter, chance, .. } = &mut *self.rest;
+        let Rest { jitter, loss, chance, .. } = &mut *self.rest;
         let jitter = jitter.map_or(0, |jitter| {
             // A lognormal has no end; one second is beyond anything a path does.
             nanos(Duration::from_secs_f64(jitter.sample(chance).clamp(0.0, 1.0)))
         });
-        let loss = self.now.loss;
-        if loss > 0.0 {
+        if *loss > 0.0 {
             let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
-            let kept = (1.0 - loss).powf(packets as f64);
+            let kept = (1.0 - *loss).powf(packets as f64);
             if chance.random::<f64>() >= kept {
                 return None;
             }
@@ -190,14 +199,15 @@ impl Link {
             self.gaps.clear();
         }
         self.rest.disturbance = disturbance;
+        self.rest.loss = loss(&self.rest.path, &disturbance);
         self.now = Condition::of(&self.rest.path, &disturbance, self.rest.jitter.is_some());
     }
 
     /// Reads what [`send`](Self::send) needs, so that it is at hand. For those who have more links than a processor's
     /// caches hold and know which come next; what it says is of no use.
+    #[inline]
     pub fn glance(&self) -> u64 {
-        let gap = self.gaps.back().map_or(0, |(from, _)| from.as_nanos());
-        gap ^ self.free_at.as_nanos() ^ self.now.one_way_nanos
+        self.gaps.glance() ^ self.free_at.as_nanos() ^ self.now.one_way_nanos
     }
 
     /// What lies over the path.
@@ -211,11 +221,13 @@ impl Link {
     }
 
     /// The time that the first byte needs, extra delay included, jitter not.
+    #[inline]
     pub const fn one_way(&self) -> Duration {
         Duration::from_nanos(self.now.one_way_nanos)
     }
 
     /// Bits per second, throttle included; zero means that nothing limits it.
+    #[inline]
     pub const fn bandwidth_bps(&self) -> u64 {
         self.now.bandwidth_bps
     }
@@ -226,25 +238,18 @@ impl Link {
     }
 
     /// How long what needs `span` nanoseconds on the wire waits for it; `None` where the queue is full.
+    #[inline]
     fn pass(&mut self, now: Instant, span: u64) -> Option<u64> {
         let waits = self.free_at.as_nanos().saturating_sub(now.as_nanos());
         if waits > 0 {
-            // A gap that was over too early is of no use, and most are: they are in order, so these are passed over at once.
-            let useful = self.gaps.partition_point(|(_, to)| *to < later(now, span));
-            let mut gaps = self.gaps.range_mut(useful..);
-            if let Some((from, _)) = gaps.find(|(from, to)| later(now.max(*from), span) <= *to) {
-                let begins_at = now.max(*from);
-                *from = later(begins_at, span);
+            if let Some(begins_at) = self.gaps.fill(now, span) {
                 return Some(begins_at.as_nanos() - now.as_nanos());
             }
             if waits > self.now.queue_nanos {
                 return None;
             }
         } else if now > self.free_at {
-            if self.gaps.len() == GAPS_MAX {
-                self.gaps.pop_front();
-            }
-            self.gaps.push_back((self.free_at, now));
+            self.gaps.push(self.free_at, now);
         }
         self.free_at = later(self.free_at.max(now), span);
         Some(waits)
@@ -282,6 +287,7 @@ pub(crate) fn serialization(bytes: u64, bps: u64) -> Duration {
 }
 
 /// [`serialization`], in nanoseconds.
+#[inline]
 pub(crate) fn serialization_nanos(bytes: u64, bps: u64) -> u64 {
     const BIT_NANOS: u64 = 8 * 1_000_000_000;
     if bps == 0 {
@@ -312,6 +318,11 @@ pub(crate) fn slower(bps: u64, throttle_bps: Option<u64>) -> u64 {
         (0, Some(throttle)) => throttle,
         (bps, Some(throttle)) => bps.min(throttle),
     }
+}
+
+/// The chance that one packet is lost on a path under a disturbance.
+fn loss(path: &PathSpec, disturbance: &LinkDisturbance) -> f64 {
+    1.0 - (1.0 - share(path.loss)) * (1.0 - share(disturbance.loss))
 }
 
 /// A share is a number from 0 to 1, whatever was typed.

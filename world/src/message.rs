@@ -54,8 +54,9 @@ pub enum Sent {
 }
 
 /// What a message meets on its way. The same for all messages of a direction until somebody disturbs the link, the way
-/// back or the connection, so whoever sends many works it out once.
+/// back or the connection, so whoever sends many works it out once. It is one cache line, for whoever keeps many.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Course {
     rtt_nanos: u64,
     one_way_nanos: u64,
@@ -120,6 +121,7 @@ impl MessageFlow {
 
     /// Sends a message of `bytes` at `now` over `link`, all of which is there to be sent. `tries` is how often it was silent
     /// before.
+    #[inline]
     pub fn send(
         &mut self,
         now: Instant,
@@ -184,6 +186,7 @@ impl MessageFlow {
     }
 
     /// How many nanoseconds a loss holds up what follows, and what it does to the window.
+    #[cold]
     fn repair(&mut self, course: &Course, link: &mut Link, options: &TcpOptions, window: &mut u64) -> u64 {
         *window = (*window / 2).max(2 * SEGMENT_BYTES);
         self.threshold = u32::try_from(*window).unwrap_or(u32::MAX);
