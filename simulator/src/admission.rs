@@ -23,11 +23,12 @@ impl Sim<'_> {
     /// Why it is not.
     pub(crate) fn admit(&self, node: u32, key: Key) -> Result<(), Reason> {
         let request = self.requests.get(key).ok_or(Reason::Internal)?;
-        let signature = self.workload.signature(&request.intended);
-        let load = self.scenario.loads.get(usize::from(request.intended.load));
+        let meant = request.intended();
+        let signature = self.workload.signature(&meant);
+        let load = self.scenario.loads.get(usize::from(meant.load));
         let Some(signing) = load.and_then(|load| load.signing.as_ref()) else { return Err(Reason::SignatureMissing) };
         // Viewers' clocks are right.
-        let today = self.wall_of_viewers(request.intended.at);
+        let today = self.wall_of_viewers(meant.at);
         let Some(ends_at) = signing.ends_at(today.unix_secs(), signature) else { return Err(Reason::SignatureMissing) };
         if signature == Signature::Forged {
             return Err(Reason::SignatureInvalid);

@@ -79,7 +79,7 @@ impl Sim<'_> {
         let open = answered.clone().filter_map(|request| conns.get(request.conn?));
         black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
         black_box(
-            answered.filter_map(|request| viewers.kept(&request.intended)[1]).map(|key| key.place).fold(0, u32::max),
+            answered.filter_map(|request| viewers.kept(&request.intended())[1]).map(|key| key.place).fold(0, u32::max),
         );
         // Nearly always all nodes have the first configuration; one that has another waits for its memory.
         let Some(catalog) = catalogs.first() else { return };

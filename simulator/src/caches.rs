@@ -18,6 +18,7 @@ use world::CacheOutcome;
 use crate::{
     engine::{Alarm, AlarmKind, Happening, Sim},
     fetches::{Arrived, FromParent, Headers},
+    maybe::Maybe,
     plan::{NodeSpec, Plan},
     slab::Key,
 };
@@ -57,7 +58,7 @@ pub(crate) struct Answer {
     pub(crate) cache: CacheOutcome,
     pub(crate) reason: Reason,
     pub(crate) bytes: u64,
-    pub(crate) made: Option<Instant>,
+    pub(crate) made: Maybe,
     pub(crate) ends_at: Instant,
     pub(crate) is_broken: bool,
 }
@@ -69,7 +70,7 @@ impl Default for Answer {
             cache: CacheOutcome::Error,
             reason: Reason::Internal,
             bytes: 0,
-            made: None,
+            made: Maybe::NOTHING,
             ends_at: Instant::ZERO,
             is_broken: false,
         }
@@ -157,11 +158,11 @@ impl Sim<'_> {
             // A request knows its entry under the first configuration, a fetch under its own cache's.
             Asker::Viewer(key) => {
                 let request = self.requests.get(key)?;
-                ((revision == 0).then_some(request.entry), &request.intended)
+                ((revision == 0).then_some(request.entry), request.intended())
             }
             Asker::Cache(key) => {
                 let fetch = self.fetches.get(key)?;
-                ((fetch.revision == revision).then_some(fetch.entry), &fetch.intended)
+                ((fetch.revision == revision).then_some(fetch.entry), fetch.intended)
             }
             Asker::Nobody => return None,
         };
@@ -338,7 +339,8 @@ impl Sim<'_> {
         let (outcome, reason) = became(body, outcome, reason);
         self.count(cache, outcome, reason);
         let Body { status, made, ends_at, is_broken, .. } = body;
-        let answer = Answer { status: status.as_u16(), cache: outcome, reason, bytes, made, ends_at, is_broken };
+        let (status, made) = (status.as_u16(), made.into());
+        let answer = Answer { status, cache: outcome, reason, bytes, made, ends_at, is_broken };
         self.answer_viewer(viewer, answer);
     }
 
@@ -398,7 +400,7 @@ impl Sim<'_> {
                     cache: CacheOutcome::Error,
                     reason,
                     bytes: 0,
-                    made: None,
+                    made: Maybe::NOTHING,
                     ends_at: self.now,
                     is_broken: false,
                 };

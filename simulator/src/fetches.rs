@@ -26,6 +26,7 @@ use crate::{
     engine::{Alarm, AlarmKind, Happening, Sim},
     network::{Connect, Direction},
     slab::Key,
+    viewers::Request,
 };
 
 /// Bytes of a request behind, and of the head of its response.
@@ -213,7 +214,7 @@ impl Sim<'_> {
 
     fn intended_of(&self, asker: Asker) -> Option<Intended> {
         match asker {
-            Asker::Viewer(key) => self.requests.get(key).map(|request| request.intended),
+            Asker::Viewer(key) => self.requests.get(key).map(Request::intended),
             Asker::Cache(key) => self.fetches.get(key).map(|fetch| fetch.intended),
             Asker::Nobody => None,
         }

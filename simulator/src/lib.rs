@@ -16,6 +16,7 @@ mod engine;
 mod fetches;
 mod hash;
 mod ledger;
+mod maybe;
 mod memory;
 mod network;
 mod origins;

@@ -73,7 +73,7 @@ impl Sim<'_> {
     /// A viewer's question has reached its resolver.
     pub(crate) fn handle_at_resolver(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
-        let intended = request.intended;
+        let intended = request.intended();
         let habits = self.habits(&intended);
         let (Some(stand), Some(host)) = (self.viewers.stand(intended.place), self.viewers.host(intended.load)) else {
             return self.locate(key, &[]);

@@ -1,5 +1,7 @@
 //! Places for things that come and go, named by small numbers that are used again.
 
+use std::num::NonZeroU32;
+
 /// A slab. A [`Key`] whose thing is gone names nothing, also where another has its place.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
@@ -12,17 +14,19 @@ pub(crate) struct Slab<T> {
 #[derive(Debug)]
 #[repr(align(64))]
 enum Place<T> {
-    Free { turn: u32 },
-    Taken { turn: u32, thing: T },
+    Free { turn: NonZeroU32 },
+    Taken { turn: NonZeroU32, thing: T },
 }
 
 /// Names a thing in a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) place: u32,
-    /// How many have had the place before.
-    pub(crate) turn: u32,
+    /// One more than how many have had the place before.
+    turn: NonZeroU32,
 }
+
+const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
@@ -40,8 +44,8 @@ impl<T> Slab<T> {
             return Key { place, turn };
         }
         let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place::Taken { turn: 0, thing });
-        Key { place, turn: 0 }
+        self.places.push(Place::Taken { turn: FIRST, thing });
+        Key { place, turn: FIRST }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
@@ -64,7 +68,7 @@ impl<T> Slab<T> {
             return None;
         }
         self.free.push(key.place);
-        match std::mem::replace(place, Place::Free { turn: key.turn.wrapping_add(1) }) {
+        match std::mem::replace(place, Place::Free { turn: next(key.turn) }) {
             Place::Taken { thing, .. } => Some(thing),
             Place::Free { .. } => None,
         }
@@ -74,7 +78,7 @@ impl<T> Slab<T> {
     pub(crate) fn discard(&mut self, key: Key) {
         let place = self.places.get_mut(key.place as usize);
         if let Some(place) = place.filter(|place| matches!(place, Place::Taken { turn, .. } if *turn == key.turn)) {
-            *place = Place::Free { turn: key.turn.wrapping_add(1) };
+            *place = Place::Free { turn: next(key.turn) };
             self.free.push(key.place);
         }
     }
@@ -93,9 +97,14 @@ impl<T> Slab<T> {
 }
 
 impl<T> Place<T> {
-    const fn turn(&self) -> u32 {
+    const fn turn(&self) -> NonZeroU32 {
         match self {
             Self::Free { turn } | Self::Taken { turn, .. } => *turn,
         }
     }
+}
+
+/// The turn after one; after the last comes the first.
+fn next(turn: NonZeroU32) -> NonZeroU32 {
+    turn.checked_add(1).unwrap_or(FIRST)
 }

@@ -5,6 +5,7 @@
 
 mod connect;
 mod reports;
+mod request;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,16 +18,18 @@ use cdn_core::{Instant, Reason};
 use ipnet::Ipv4Net;
 use world::{
     CacheOutcome, Integrity, Observation, Outcome, Sent,
-    client::{DeadAddresses, Race},
+    client::DeadAddresses,
     scenario::{Connections, Scenario},
     workload::{Habits, Intended, RetryBudget},
 };
 
+pub(crate) use self::request::Request;
 use crate::{
     caches::{Answer, Asker},
     catalog::Catalog,
     engine::{Happening, Sim},
     hash::Mixer,
+    maybe::Maybe,
     network::{Direction, Network},
     plan::Plan,
     slab::Key,
@@ -103,49 +106,6 @@ impl Client {
     }
 }
 
-/// A request from its meaning to its end.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) intended: Intended,
-    /// When this attempt began.
-    attempt_at: Instant,
-    pub(crate) entry: u32,
-    /// What is meant by events, and what has been overtaken.
-    pub(crate) serial: u16,
-    attempts: u8,
-    fell_back: bool,
-    reused: bool,
-    timer_set: bool,
-    /// Inside an edge since then.
-    pub(crate) since: Option<Instant>,
-    pub(crate) conn: Option<Key>,
-    race: Option<Box<Racing>>,
-    first: u32,
-    asked: u32,
-    asked_at: Instant,
-    pub(crate) node: u32,
-    /// Addresses that have not failed for this request.
-    addresses: Box<[u32]>,
-    pub(crate) answer: Answer,
-    /// The fetch that it waits for or leads.
-    pub(crate) fetch: Option<Key>,
-    pub(crate) waited: bool,
-}
-
-impl Request {
-    /// Reads something of each part of it. What it says is of no use.
-    pub(crate) fn glance(&self) -> u64 {
-        u64::from(self.intended.user) ^ self.answer.bytes ^ u64::from(self.serial)
-    }
-}
-
-#[derive(Debug)]
-struct Racing {
-    race: Race<u32>,
-    /// By attempt: the connection's number, the way, and when the first SYN left.
-    attempts: Vec<(u32, u32, Instant)>,
-}
-
 impl Viewers {
     pub(crate) fn new(plan: &Plan, scenario: &Scenario, network: &mut Network) -> Self {
         let atlas = plan.world.atlas();
@@ -208,27 +168,7 @@ impl Sim<'_> {
         }
         let find = |all: &mut Catalog| all.find(intended.load, intended.object, intended.size);
         let entry = known.or_else(|| self.catalogs.first_mut().and_then(find));
-        let key = self.requests.insert(Request {
-            intended: *intended,
-            attempt_at: self.now,
-            entry: entry.unwrap_or(NOBODY),
-            serial: 0,
-            attempts: 0,
-            fell_back: false,
-            reused: false,
-            timer_set: false,
-            since: None,
-            conn: None,
-            race: None,
-            first: NOBODY,
-            asked: NOBODY,
-            asked_at: self.now,
-            node: NOBODY,
-            addresses: Box::default(),
-            answer: Answer::default(),
-            fetch: None,
-            waited: false,
-        });
+        let key = self.requests.insert(Request::new(intended, entry));
         self.begin(key);
     }
 
@@ -236,19 +176,14 @@ impl Sim<'_> {
     pub(crate) fn begin(&mut self, key: Key) {
         let now = self.now;
         let Some(request) = self.requests.get_mut(key) else { return };
-        request.serial = request.serial.wrapping_add(1);
-        request.attempts = request.attempts.saturating_add(1);
-        request.attempt_at = now;
-        request.timer_set = false;
-        request.fell_back = false;
-        request.addresses = Box::default();
+        request.begin(now);
         self.find_connection(key);
     }
 
     /// On a kept connection, or on a new one.
     fn find_connection(&mut self, key: Key) {
         let Some(request) = self.requests.get(key) else { return };
-        let intended = request.intended;
+        let intended = request.intended();
         let Some(&Connections { idle, per_user, .. }) = self.viewers.connections.get(usize::from(intended.load)) else {
             return;
         };
@@ -275,15 +210,13 @@ impl Sim<'_> {
             let node = conn.node;
             if let Some(request) = self.requests.get_mut(key) {
                 (request.conn, request.reused, request.node) = (Some(kept), true, node);
-                if request.asked == NOBODY {
-                    (request.asked, request.asked_at, request.first) = (node, self.now, node);
-                }
+                request.ask(node, self.now);
             }
             return self.send_request(key);
         }
         let Some(request) = self.requests.get_mut(key) else { return };
         request.reused = false;
-        if request.addresses.is_empty() {
+        if request.addresses().is_empty() {
             self.ask_resolver(key);
         } else {
             self.start_race(key);
@@ -293,7 +226,7 @@ impl Sim<'_> {
     fn ask_resolver(&mut self, key: Key) {
         let Some(request) = self.requests.get(key) else { return };
         let serial = request.serial;
-        let Some(stand) = self.viewers.stand(request.intended.place) else {
+        let Some(stand) = self.viewers.stand(request.intended().place) else {
             return self.finish(key, Outcome::Failed(Reason::ViewerUnknownPlace));
         };
         match self.time_to_resolver(stand) {
@@ -320,10 +253,10 @@ impl Sim<'_> {
     /// The resolver has said where.
     pub(crate) fn locate(&mut self, key: Key, addresses: &[u32]) {
         let Some(request) = self.requests.get(key) else { return };
-        let (serial, place) = (request.serial, request.intended.place);
+        let (serial, place) = (request.serial, request.intended().place);
         let Some(stand) = self.viewers.stand(place) else { return };
         if let Some(request) = self.requests.get_mut(key) {
-            request.addresses = addresses.into();
+            request.seldom().addresses = addresses.into();
         }
         match self.time_to_resolver(stand) {
             Some(one_way) => self.queue.push(self.now + one_way, Happening::Located(key, serial)),
@@ -333,16 +266,18 @@ impl Sim<'_> {
 
     pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        if request.addresses.is_empty() {
+        if request.addresses().is_empty() {
             // The connection that there would have been is somebody else's turn.
-            let intended = request.intended;
+            let intended = request.intended();
             self.drop_connection(key);
             self.next_in_line(&intended);
             return self.fail(key, Reason::ViewerResolveFailed);
         }
-        request.first = request.addresses.first().copied().unwrap_or(NOBODY);
-        let Some(stand) = self.viewers.stand(request.intended.place) else { return };
-        request.addresses = self.viewers.dead.order(self.now, &request.addresses, |node| (stand.site, node)).into();
+        let place = request.intended().place;
+        let seldom = request.seldom();
+        seldom.first = seldom.addresses.first().copied().unwrap_or(NOBODY);
+        let Some(stand) = self.viewers.stand(place) else { return };
+        seldom.addresses = self.viewers.dead.order(self.now, &seldom.addresses, |node| (stand.site, node)).into();
         self.start_race(key);
     }
 
@@ -377,9 +312,9 @@ impl Sim<'_> {
     /// From here on the request may take long: its user waits no longer than his patience allows.
     pub(crate) fn be_patient(&mut self, key: Key) {
         let Some(request) = self.requests.get_mut(key) else { return };
-        let Some(budget) = self.viewers.budgets.get(usize::from(request.intended.load)) else { return };
+        let Some(budget) = self.viewers.budgets.get(usize::from(request.intended().load)) else { return };
         if !std::mem::replace(&mut request.timer_set, true) {
-            let at = request.attempt_at + budget.retry().timeout;
+            let at = request.attempt_at() + budget.retry().timeout;
             self.queue.push(at, Happening::Impatient(key, request.serial));
         }
     }
@@ -404,7 +339,7 @@ impl Sim<'_> {
         }
         let Some(cache) = host.cache else { return };
         if let Some(request) = self.requests.get_mut(key) {
-            request.since = Some(self.now);
+            request.since = Some(self.now).into();
             request.waited = false;
         }
         self.ask(cache, Asker::Viewer(key));
@@ -416,7 +351,7 @@ impl Sim<'_> {
         let Some(request) = self.requests.get_mut(key) else { return };
         request.answer = answer;
         request.fetch = None;
-        let (node, since) = (request.node, request.since.take());
+        let (node, since) = (request.node, request.since.take().instant());
         if let Some(since) = since
             && let Some(station) = self.ledger.stations.get_mut(node as usize)
         {
@@ -471,7 +406,7 @@ impl Sim<'_> {
     /// The last byte is there.
     pub(crate) fn handle_answered(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
-        let (answer, conn_key, intended) = (request.answer, request.conn, request.intended);
+        let (answer, conn_key, intended) = (request.answer, request.conn, request.intended());
         let Some(conn) = conn_key.and_then(|conn| self.conns.get(conn)) else { return };
         if let Some(again_at) = self.network.swallowed(conn.way, Direction::Down, self.now) {
             self.queue.push(again_at, Happening::Answered(key, serial));
@@ -511,8 +446,10 @@ impl Sim<'_> {
 
     fn drop_connection(&mut self, key: Key) {
         let Some(request) = self.requests.get_mut(key) else { return };
-        let intended = request.intended;
-        request.race = None;
+        let intended = request.intended();
+        if let Some(seldom) = &mut request.seldom {
+            seldom.race = None;
+        }
         if let Some(conn) = request.conn.take() {
             self.conns.remove(conn);
         }
@@ -525,7 +462,7 @@ impl Sim<'_> {
     pub(crate) fn handle_cut(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
         request.serial = request.serial.wrapping_add(1);
-        let (intended, reused, node) = (request.intended, request.reused, request.node);
+        let (intended, reused, node) = (request.intended(), request.reused, request.node);
         let had_conn = request.conn.is_some();
         if had_conn && request.answer.bytes > 0 {
             self.ledger.broken_bytes += request.answer.bytes;
@@ -539,7 +476,7 @@ impl Sim<'_> {
         // A request that may be repeated goes out again: to another address where the connection was a new one.
         let Some(request) = self.requests.get_mut(key) else { return };
         request.timer_set = false;
-        if !reused && request.addresses.is_empty() {
+        if !reused && request.addresses().is_empty() {
             return self.fail(key, Reason::ViewerEdgeReset);
         }
         self.be_patient(key);
@@ -549,9 +486,9 @@ impl Sim<'_> {
     /// The user does not wait any longer.
     pub(crate) fn handle_impatient(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        let intended = request.intended;
-        let (was_connected, is_racing) = (request.conn.is_some(), request.race.is_some());
-        if was_connected && request.answer.bytes > 0 && request.since.is_none() {
+        let intended = request.intended();
+        let (was_connected, is_racing) = (request.conn.is_some(), request.race().is_some());
+        if was_connected && request.answer.bytes > 0 && request.since == Maybe::NOTHING {
             self.ledger.broken_bytes += request.answer.bytes;
         }
         self.leave_edge(key);
@@ -572,7 +509,7 @@ impl Sim<'_> {
     fn leave_edge(&mut self, key: Key) {
         let now = self.now;
         let Some(request) = self.requests.get_mut(key) else { return };
-        let Some(since) = request.since.take() else { return };
+        let Some(since) = request.since.take().instant() else { return };
         let (node, fetch) = (request.node, request.fetch.take());
         if let Some(station) = self.ledger.stations.get_mut(node as usize) {
             station.handle_departure(now, since);
@@ -598,7 +535,7 @@ impl Sim<'_> {
             request.answer.reason = reason;
             request.answer.cache = CacheOutcome::Error;
         }
-        let budget = self.viewers.budgets.get_mut(usize::from(request.intended.load));
+        let budget = self.viewers.budgets.get_mut(usize::from(request.intended().load));
         match budget.and_then(|budget| budget.poll_retry(attempts)) {
             Some(pause) => {
                 request.answer = Answer::default();
@@ -610,17 +547,18 @@ impl Sim<'_> {
 
     fn finish(&mut self, key: Key, outcome: Outcome) {
         let Some(request) = self.requests.get(key) else { return };
+        let meant = request.intended();
         let pop = |node: u32| self.nodes.get(node as usize).and_then(|node| node.pop);
         let answer = &request.answer;
         let is_answered = matches!(outcome, Outcome::Status(_));
         let observation = Observation {
-            intended: request.intended.at,
+            intended: meant.at,
             // Nobody is late here.
-            started: request.intended.at,
+            started: meant.at,
             finished: self.now,
-            place: request.intended.place,
+            place: meant.place,
             asked: pop(request.asked),
-            asked_at: request.asked_at,
+            asked_at: request.asked_at(),
             pop: if is_answered { pop(request.node) } else { None },
             outcome,
             cache: answer.cache,
@@ -629,10 +567,10 @@ impl Sim<'_> {
             integrity: if is_answered { Integrity::Right } else { Integrity::Unchecked },
             attempts: request.attempts,
             fell_back: request.fell_back,
-            load: request.intended.load,
-            object: request.intended.object,
-            made: if is_answered { answer.made } else { None },
-            signature: self.workload.signature(&request.intended),
+            load: meant.load,
+            object: meant.object,
+            made: if is_answered { answer.made.instant() } else { None },
+            signature: self.workload.signature(&meant),
         };
         self.ledger.over += 1;
         self.requests.discard(key);
@@ -652,7 +590,7 @@ impl Sim<'_> {
             .collect();
         for (key, serial, way) in hit {
             if let Some(request) = self.requests.get_mut(key) {
-                if let Some(since) = request.since.take() {
+                if let Some(since) = request.since.take().instant() {
                     if let Some(station) = self.ledger.stations.get_mut(node as usize) {
                         station.handle_departure(now, since);
                     }

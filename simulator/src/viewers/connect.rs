@@ -6,7 +6,7 @@ use std::time::Duration;
 use cdn_core::{Instant, Reason, Role};
 use world::{Sent, client::Race};
 
-use super::{NOBODY, Racing};
+use super::{NOBODY, Request, request::Racing};
 use crate::{
     engine::{Happening, Sim},
     network::{Connect, Direction},
@@ -23,11 +23,9 @@ impl Sim<'_> {
     pub(super) fn start_race(&mut self, key: Key) {
         let (now, options) = (self.now, self.plan.viewer.race);
         let Some(request) = self.requests.get_mut(key) else { return };
-        if request.asked == NOBODY {
-            (request.asked, request.asked_at) = (request.addresses.first().copied().unwrap_or(NOBODY), now);
-        }
-        let race = Race::new(now, request.addresses.to_vec(), options);
-        request.race = Some(Box::new(Racing { race, attempts: Vec::new() }));
+        request.ask(request.addresses().first().copied().unwrap_or(NOBODY), now);
+        let race = Race::new(now, request.addresses().to_vec(), options);
+        request.seldom().race = Some(Racing { race, attempts: Vec::new() });
         self.go_on_racing(key);
     }
 
@@ -37,12 +35,12 @@ impl Sim<'_> {
         let mut is_next_needed = true;
         loop {
             let Some(request) = self.requests.get_mut(key) else { return };
-            let (serial, place) = (request.serial, request.intended.place);
-            let Some(racing) = &mut request.race else { return };
+            let (serial, place) = (request.serial, request.intended().place);
+            let Some(racing) = request.race() else { return };
             let Some((at, node)) = racing.race.poll_attempt(now) else { break };
             let Some(stand) = self.viewers.stand(place) else { return };
             let (way, id) = (self.viewers_way(stand.site, node), self.network.connection());
-            if let Some(racing) = self.requests.get_mut(key).and_then(|request| request.race.as_mut()) {
+            if let Some(racing) = self.requests.get_mut(key).and_then(Request::race) {
                 racing.attempts.push((id, way, now));
             }
             let number = u8::try_from(at).unwrap_or(u8::MAX);
@@ -50,13 +48,14 @@ impl Sim<'_> {
             // Nearly always the answer is there before anything else is due.
             is_next_needed = answered_at.is_none_or(|at| at > now + self.plan.viewer.race.attempt_delay);
         }
-        let Some(request) = self.requests.get(key) else { return };
-        let Some(racing) = &request.race else { return };
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let serial = request.serial;
+        let Some(racing) = request.race() else { return };
         if racing.race.is_lost() {
             return self.fail_to_connect(key);
         }
         if is_next_needed && let Some(at) = racing.race.poll_timeout() {
-            self.queue.push(at, Happening::Race(key, request.serial));
+            self.queue.push(at, Happening::Race(key, serial));
         }
     }
 
@@ -82,8 +81,8 @@ impl Sim<'_> {
     }
 
     pub(crate) fn handle_syn(&mut self, key: Key, serial: u16, at: u8) {
-        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
-        let Some(racing) = &request.race else { return };
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let Some(racing) = request.race() else { return };
         let alive = racing.race.silent().find(|(attempt, _)| *attempt == usize::from(at));
         if let (Some((_, node)), Some(&(id, way, _))) = (alive, racing.attempts.get(usize::from(at))) {
             self.try_to_connect(key, serial, at, way, node, id);
@@ -93,8 +92,8 @@ impl Sim<'_> {
     pub(crate) fn handle_race(&mut self, key: Key, serial: u16) {
         let now = self.now;
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        let place = request.intended.place;
-        let Some(racing) = &mut request.race else { return };
+        let place = request.intended().place;
+        let Some(racing) = request.race() else { return };
         let over = racing.race.handle_timeout(now);
         let over: Vec<u32> = over.iter().filter_map(|&at| racing.race.addresses().get(at).copied()).collect();
         if let Some(stand) = self.viewers.stand(place) {
@@ -106,8 +105,8 @@ impl Sim<'_> {
     pub(crate) fn handle_refused(&mut self, key: Key, serial: u16, at: u8) {
         let now = self.now;
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        let place = request.intended.place;
-        let Some(racing) = &mut request.race else { return };
+        let place = request.intended().place;
+        let Some(racing) = request.race() else { return };
         racing.race.handle_failure(now, usize::from(at));
         let node = racing.race.addresses().get(usize::from(at)).copied();
         if let (Some(stand), Some(node)) = (self.viewers.stand(place), node) {
@@ -119,17 +118,19 @@ impl Sim<'_> {
     pub(crate) fn handle_connected(&mut self, key: Key, serial: u16, at: u8) {
         let now = self.now;
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        let (place, intended) = (request.intended.place, request.intended);
-        let Some(racing) = request.race.take() else { return };
+        let intended = request.intended();
+        let place = intended.place;
+        let Some(seldom) = &mut request.seldom else { return };
+        let Some(racing) = seldom.race.take() else { return };
         let place_of = usize::from(at);
         let (Some(&node), Some(&(id, way, began))) =
             (racing.race.addresses().get(place_of), racing.attempts.get(place_of))
         else {
             return;
         };
-        request.fell_back |= request.first != node;
+        seldom.addresses = seldom.addresses.iter().copied().filter(|address| *address != node).collect();
+        request.fell_back |= seldom.first != node;
         request.node = node;
-        request.addresses = request.addresses.iter().copied().filter(|address| *address != node).collect();
         let conn = self.open(way, node, id);
         if let Some(request) = self.requests.get_mut(key) {
             request.conn = Some(conn);
@@ -186,7 +187,7 @@ impl Sim<'_> {
     /// The handshake is over; what the edge has shown must be good on the day that the viewer takes for today's.
     pub(crate) fn handle_secured(&mut self, key: Key, serial: u16, is_shaken: bool) {
         let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
-        let intended = request.intended;
+        let intended = request.intended();
         let viewer = self.plan.nodes.iter().position(|spec| spec.id.role() == Role::Viewer);
         let today = self.wall(viewer.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)).unix_nanos();
         let issued = self.plan.date.unix_nanos();
@@ -202,11 +203,10 @@ impl Sim<'_> {
     }
 
     fn fail_to_connect(&mut self, key: Key) {
-        let Some(request) = self.requests.get(key) else { return };
-        let intended = request.intended;
-        let silent = request.race.as_ref().is_some_and(|racing| {
-            racing.attempts.iter().all(|(_, _, began)| self.now >= *began + self.plan.viewer.race.timeout)
-        });
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let (intended, late) = (request.intended(), self.plan.viewer.race.timeout);
+        let silent =
+            request.race().is_some_and(|racing| racing.attempts.iter().all(|(_, _, began)| self.now >= *began + late));
         self.drop_connection(key);
         self.next_in_line(&intended);
         self.fail(key, if silent { Reason::ViewerConnectTimeout } else { Reason::ViewerConnectFailed });
