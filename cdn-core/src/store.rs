@@ -250,12 +250,15 @@ impl<B: Clone> CacheShard<B> {
         Some(response)
     }
 
-    /// The newest response under a key, whoever asks for it. Nothing counts as a hit.
-    pub fn peek(&self, key: CacheKey) -> Option<Found<'_, B>> {
-        match &self.entries.at(self.objects.get(&key)?.first_entry)?.content {
-            Content::Response(response) => Some(Found { body: &response.body, bytes: response.body_bytes }),
-            Content::Parts(_) | Content::Unshared { .. } => None,
-        }
+    /// Reads what a hit on the newest response under a key reads, so that it is at hand. For whoever has more stored than a
+    /// processor's caches hold and knows what is asked for next; what it says is of no use.
+    pub fn glance(&self, key: CacheKey) -> Option<(u64, &B)> {
+        let at = self.objects.get(&key)?.first_entry;
+        let entry = self.entries.at(at)?;
+        let Content::Response(response) = &entry.content else { return None };
+        let read = response.fresh_until().as_nanos() ^ response.body_bytes ^ entry.last_hit.as_nanos();
+        let is_plain = response.is_complete() && entry.selector.is_none() && !entry.head_only;
+        Some((read ^ u64::from(self.eviction.touch(at)) ^ u64::from(is_plain), &response.body))
     }
 
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its
