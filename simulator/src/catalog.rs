@@ -54,7 +54,40 @@ struct Asks {
     host: String,
     /// By behavior: the headers as the store sees them.
     headers: Vec<HeaderMap>,
-    known: HashMap<u64, u32, BuildHasherDefault<Mixer>>,
+    known: Known,
+}
+
+/// The entries of objects that were asked for. Ranks are small numbers, which need no hash; ids of traces are any.
+#[derive(Debug, Default)]
+struct Known {
+    /// By object; [`UNKNOWN`] where there is none.
+    ranks: Vec<u32>,
+    others: HashMap<u64, u32, BuildHasherDefault<Mixer>>,
+}
+
+/// Objects below have a place of their own: 4 MiB of them at most.
+const RANKS: u64 = 1 << 20;
+const UNKNOWN: u32 = u32::MAX;
+
+impl Known {
+    fn entry(&self, object: u64) -> Option<u32> {
+        if object < RANKS {
+            return self.ranks.get(object as usize).copied().filter(|entry| *entry != UNKNOWN);
+        }
+        self.others.get(&object).copied()
+    }
+
+    fn insert(&mut self, object: u64, entry: u32) {
+        if object >= RANKS {
+            self.others.insert(object, entry);
+            return;
+        }
+        let at = object as usize;
+        if self.ranks.len() <= at {
+            self.ranks.resize(at + 1, UNKNOWN);
+        }
+        self.ranks[at] = entry;
+    }
 }
 
 impl Catalog {
@@ -72,7 +105,7 @@ impl Catalog {
                 distribution: at.and_then(|at| u16::try_from(at).ok()),
                 host: host.unwrap_or_default(),
                 headers: headers.map(received).collect(),
-                known: HashMap::default(),
+                known: Known::default(),
                 load: load.clone(),
             }
         };
@@ -89,7 +122,7 @@ impl Catalog {
     /// The entry of an object; `None` where the load's distribution is not part of the configuration.
     pub(crate) fn find(&mut self, load: u16, object: u64, size: Option<u64>) -> Option<u32> {
         let asks = self.loads.get_mut(usize::from(load))?;
-        if let Some(&known) = asks.known.get(&object) {
+        if let Some(known) = asks.known.entry(object) {
             return Some(known);
         }
         let at = asks.distribution?;
@@ -142,7 +175,7 @@ impl Catalog {
 
     /// The entry of an object that was asked for before.
     pub(crate) fn known(&self, load: u16, object: u64) -> Option<u32> {
-        self.loads.get(usize::from(load))?.known.get(&object).copied()
+        self.loads.get(usize::from(load))?.known.entry(object)
     }
 
     pub(crate) fn entry(&self, entry: u32) -> Option<&Entry> {
