@@ -27,6 +27,7 @@ pub(crate) struct Ahead {
     arriving: Vec<Key>,
     answered: Vec<Key>,
     conns: Vec<Key>,
+    ways: Vec<u32>,
     asked: Vec<(usize, CacheKey)>,
     /// Each with its entry in the first catalog, if it is there.
     meant: Vec<(Intended, Option<u32>)>,
@@ -52,7 +53,7 @@ impl Sim<'_> {
         for (intended, _) in &ahead.meant {
             ahead.conns.extend(viewers.kept(intended).into_iter().flatten());
         }
-        read_ways(&ahead.conns, conns, network, Direction::Up);
+        read_ways(&ahead.conns, &mut ahead.ways, conns, network, Direction::Up);
     }
 
     /// Reads what the events of the page need that has just been turned to.
@@ -74,7 +75,7 @@ impl Sim<'_> {
         // Whoever arrives is answered over its way; an answer that has crossed frees its connection for its user.
         ahead.conns.clear();
         ahead.conns.extend(ahead.arriving.iter().filter_map(|key| requests.get(*key)?.conn));
-        read_ways(&ahead.conns, conns, network, Direction::Down);
+        read_ways(&ahead.conns, &mut ahead.ways, conns, network, Direction::Down);
         let answered = ahead.answered.iter().filter_map(|key| requests.get(*key));
         let open = answered.clone().filter_map(|request| conns.get(request.conn?));
         black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
@@ -93,7 +94,10 @@ impl Sim<'_> {
     }
 }
 
-fn read_ways(open: &[Key], conns: &Slab<Conn>, network: &Network, direction: Direction) {
-    let ways = open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| network.glance(conn.way, direction));
-    black_box(ways.fold(0, u64::wrapping_add));
+/// Reads connections, then the ways of all of them, then what those point to.
+fn read_ways(open: &[Key], ways: &mut Vec<u32>, conns: &Slab<Conn>, network: &Network, direction: Direction) {
+    ways.clear();
+    ways.extend(open.iter().filter_map(|conn| conns.get(*conn)).map(|conn| conn.way));
+    black_box(ways.iter().map(|way| network.glance(*way, direction)).fold(0, u64::wrapping_add));
+    black_box(ways.iter().map(|way| network.glance_behind(*way, direction)).fold(0, u64::wrapping_add));
 }

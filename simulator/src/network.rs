@@ -63,6 +63,13 @@ impl Way {
         self.courses = [course(up, down, &Lane::default(), tcp), course(down, up, &Lane::default(), tcp)];
     }
 
+    const fn link(&self, direction: Direction) -> &Link {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
     fn gauge(&self, before: [Option<Instant>; 2], now: Instant) -> Gauge {
         let [up, down] = [&self.up, &self.down];
         let since = |link: &Link, before: Option<Instant>| link.is_partitioned().then(|| before.unwrap_or(now));
@@ -173,9 +180,14 @@ impl Network {
 
     /// Reads what a message over a way needs. What it says is of no use.
     pub(crate) fn glance(&self, way: u32, direction: Direction) -> u64 {
-        let Some(way) = self.ways.get(way as usize) else { return 0 };
-        let link = if direction == Direction::Up { &way.up } else { &way.down };
-        way.courses[direction as usize].window_max() ^ link.glance()
+        self.ways
+            .get(way as usize)
+            .map_or(0, |way| way.courses[direction as usize].window_max() ^ way.link(direction).glance())
+    }
+
+    /// Reads what else it needs, where that is known from what [`glance`](Self::glance) read.
+    pub(crate) fn glance_behind(&self, way: u32, direction: Direction) -> u64 {
+        self.ways.get(way as usize).map_or(0, |way| way.link(direction).glance_behind())
     }
 
     /// Whether anything lies over connections because of their target.

@@ -206,8 +206,15 @@ impl Link {
     /// Reads what [`send`](Self::send) needs, so that it is at hand. For those who have more links than a processor's
     /// caches hold and know which come next; what it says is of no use.
     #[inline]
-    pub fn glance(&self) -> u64 {
-        self.gaps.glance() ^ self.free_at.as_nanos() ^ self.now.one_way_nanos
+    pub const fn glance(&self) -> u64 {
+        self.free_at.as_nanos() ^ self.now.one_way_nanos
+    }
+
+    /// Reads what else it needs, which [`glance`](Self::glance) has to be read for: for many links first the one, then the
+    /// other.
+    #[inline]
+    pub fn glance_behind(&self) -> u64 {
+        self.gaps.glance()
     }
 
     /// What lies over the path.

@@ -55,6 +55,7 @@ impl Gaps {
     }
 
     /// Reads the newest. What it says is of no use.
+    #[inline]
     pub(super) fn glance(&self) -> u64 {
         let newest = (usize::from(self.oldest) + usize::from(self.len) + GAPS_MAX - 1) % GAPS_MAX;
         self.ring.as_ref().map_or(0, |ring| ring[newest].0.as_nanos())
