@@ -13,6 +13,7 @@ use world::workload::Intended;
 
 use crate::{
     engine::{Conn, Happening, Sim},
+    fetches::Fetch,
     network::{Direction, Network},
     slab::{Key, Slab},
     viewers::Request,
@@ -26,6 +27,8 @@ pub(crate) const MEANT_AT_ONCE: usize = 32;
 pub(crate) struct Ahead {
     arriving: Vec<Key>,
     answered: Vec<Key>,
+    /// Fetches that get on.
+    behind: Vec<Key>,
     conns: Vec<Key>,
     ways: Vec<u32>,
     asked: Vec<(usize, CacheKey)>,
@@ -58,13 +61,19 @@ impl Sim<'_> {
 
     /// Reads what the events of the page need that has just been turned to.
     pub(crate) fn read_for_page(&mut self) {
-        let Self { ahead, queue, catalogs, requests, viewers, conns, network, caches, nodes, .. } = self;
+        let Self { ahead, queue, catalogs, requests, viewers, conns, network, caches, nodes, fetches, .. } = self;
         ahead.arriving.clear();
         ahead.answered.clear();
+        ahead.behind.clear();
         for event in queue.page() {
             match event {
                 Happening::AtEdge(key, _) => ahead.arriving.push(*key),
                 Happening::Answered(key, _) => ahead.answered.push(*key),
+                Happening::AtParent(key, _)
+                | Happening::AtOrigin(key, _)
+                | Happening::Served(key, _)
+                | Happening::FetchHead(key, _)
+                | Happening::BodyEnd(key) => ahead.behind.push(*key),
                 _ => {}
             }
         }
@@ -72,12 +81,16 @@ impl Sim<'_> {
             let glances = keys.iter().filter_map(|key| requests.get(*key)).map(Request::glance);
             black_box(glances.fold(0, u64::wrapping_add));
         }
+        let glances = ahead.behind.iter().filter_map(|key| fetches.get(*key)).map(Fetch::glance);
+        black_box(glances.fold(0, u64::wrapping_add));
         // Whoever arrives is answered over its way; an answer that has crossed frees its connection for its user.
         ahead.conns.clear();
         ahead.conns.extend(ahead.arriving.iter().filter_map(|key| requests.get(*key)?.conn));
         read_ways(&ahead.conns, &mut ahead.ways, conns, network, Direction::Down);
         let answered = ahead.answered.iter().filter_map(|key| requests.get(*key));
-        let open = answered.clone().filter_map(|request| conns.get(request.conn?));
+        let open = answered.clone().filter_map(|request| request.conn);
+        let open = open.chain(ahead.behind.iter().filter_map(|key| fetches.get(*key)?.conn));
+        let open = open.filter_map(|conn| conns.get(conn));
         black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
         black_box(
             answered.filter_map(|request| viewers.kept(&request.intended())[1]).map(|key| key.place).fold(0, u32::max),
@@ -89,6 +102,12 @@ impl Sim<'_> {
             let request = requests.get(*key)?;
             Some((nodes.get(request.node as usize)?.cache?, catalog.entry(request.entry)?.key))
         }));
+        // A fetch is a question to the cache behind, and its answer is stored in its own.
+        for fetch in ahead.behind.iter().filter_map(|key| fetches.get(*key)).filter(|fetch| fetch.revision == 0) {
+            let Some(entry) = catalog.entry(fetch.entry) else { continue };
+            let behind = nodes.get(fetch.target as usize).and_then(|node| node.cache);
+            ahead.asked.extend([Some(fetch.cache), behind].into_iter().flatten().map(|cache| (cache, entry.key)));
+        }
         let stored = ahead.asked.iter().filter_map(|(cache, key)| Some(caches.get(*cache)?.glance(*key)));
         black_box(stored.fold(0, u64::wrapping_add));
     }

@@ -35,7 +35,7 @@ const HEAD_BYTES: u64 = 500;
 /// How long an idle connection to a cache between is kept.
 const PARENT_KEEP: Duration = Duration::from_secs(50);
 
-/// A fetch, or a request that is passed on.
+/// A fetch, or a request that is passed on. What few of them have lies elsewhere, so that all are smaller.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     pub(crate) cache: usize,
@@ -48,10 +48,10 @@ pub(crate) struct Fetch {
     /// It is wanted for itself.
     in_background: bool,
     pub(crate) waiters: Vec<Asker>,
-    stale: Option<Served<Body>>,
-    validators: Option<Validators>,
+    stale: Option<Box<Served<Body>>>,
+    validators: Option<Box<Validators>>,
     /// The question's own preconditions, where it is another cache's.
-    conditions: Option<HeaderMap>,
+    conditions: Option<Box<HeaderMap>>,
     reason: Reason,
     /// The next of the caches between.
     parent: usize,
@@ -120,9 +120,17 @@ impl FromParent {
 }
 
 impl Fetch {
+    /// Reads something of each part of it. What it says is of no use.
+    pub(crate) fn glance(&self) -> u64 {
+        let times = self.intended.at.as_nanos() ^ self.requested_at.as_nanos() ^ self.parent_began.as_nanos();
+        let places = self.cache ^ self.revision ^ self.parent ^ self.waiters.len();
+        let answered = self.arrived.as_ref().map_or(0, |arrived| arrived.bytes ^ arrived.ends_at.as_nanos());
+        times ^ places as u64 ^ answered ^ u64::from(self.target) ^ u64::from(self.serial)
+    }
+
     /// The headers of its question, where they are not those that all have.
     pub(crate) fn own_headers(&self, catalogs: &[Catalog]) -> Option<HeaderMap> {
-        let Some(validators) = &self.validators else { return self.conditions.clone() };
+        let Some(validators) = &self.validators else { return self.conditions.as_deref().cloned() };
         let head = catalogs.get(self.revision)?.head(self.entry, None)?;
         let mut headers = head.headers.clone();
         validators.ask(&mut headers);
@@ -143,13 +151,14 @@ impl Sim<'_> {
         shard: u8,
         begun: Begun<Body>,
     ) {
-        let validators = begun.validators().cloned();
+        let validators = begun.validators().cloned().map(Box::new);
         let conditions = if validators.is_some() || leader == Asker::Nobody { None } else { self.conditions_of(cause) };
+        let conditions = conditions.map(Box::new);
         let Some(intended) = self.intended_of(cause) else { return };
         let (id, reason) = (begun.id, begun.reason);
         let fetch = Fetch {
             lead: Some((shard, id)),
-            stale: begun.stale,
+            stale: begun.stale.map(Box::new),
             validators,
             conditions,
             ..self.blank(cache, leader, revision, entry, intended, reason)
@@ -165,13 +174,14 @@ impl Sim<'_> {
     /// Asks behind for one question alone; nothing is stored.
     pub(crate) fn start_pass(&mut self, cache: usize, asker: Asker, revision: usize, entry: u32, reason: Reason) {
         let Some(intended) = self.intended_of(asker) else { return };
-        let conditions = self.conditions_of(asker);
+        let conditions = self.conditions_of(asker).map(Box::new);
         let fetch = Fetch { conditions, ..self.blank(cache, asker, revision, entry, intended, reason) };
         let key = self.fetches.insert(fetch);
         self.waits_for(asker, key);
         self.go_on(key);
     }
 
+    #[inline]
     fn blank(
         &self,
         cache: usize,

@@ -84,7 +84,7 @@ impl Sim<'_> {
             };
             let served = match outcome {
                 Outcome::Stored(served) | Outcome::Arriving(served) => served,
-                Outcome::NotStored(_) => Served { head: stored, ..stale },
+                Outcome::NotStored(_) => Served { head: stored, ..*stale },
             };
             let waiters = self.fetch_is_over(key);
             self.serve(cache, leader, &served, CacheOutcome::RefreshHit, Reason::RefreshHit, conditions.as_ref());
