@@ -17,8 +17,9 @@ use world::{scenario::Load, workload::path_of};
 
 use crate::{fetches::Reading, hash::Mixer};
 
-/// An object as it is asked for.
+/// An object as it is asked for, in one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     pub(crate) load: u16,
     pub(crate) object: u64,
