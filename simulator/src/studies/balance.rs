@@ -8,6 +8,7 @@
 mod policies;
 mod prequal;
 mod server;
+mod timeline;
 
 use std::time::Duration;
 
@@ -22,12 +23,10 @@ pub use self::prequal::PrequalOptions;
 use self::{
     policies::{Balancer, Choices, LeastLoaded, Random, RoundRobin, WeightedRoundRobin},
     prequal::Prequal,
-    server::Server,
+    server::{Server, from_secs},
+    timeline::{Change, Event, Timeline},
 };
-use crate::{
-    queue::EventQueue,
-    slab::{Key, Slab},
-};
+use crate::slab::{Key, Slab};
 
 /// How a client chooses among servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,23 +231,6 @@ pub fn supermarket(load: f64, d: u32) -> f64 {
     }
 }
 
-/// What happens.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    /// A query comes.
-    Query,
-    /// A server has an answer, if nothing there has changed since its `turn`.
-    Answer { server: u32, turn: u32 },
-    /// A query is given up if it is still there.
-    Deadline(Key),
-    /// A server's answer to a probe is there.
-    Probed { client: u32, server: u32 },
-    /// An antagonist changes its mind.
-    Antagonist { server: u32 },
-    /// Servers report of themselves.
-    Report,
-}
-
 /// A query under way.
 #[derive(Clone, Copy, Debug)]
 struct Query {
@@ -293,7 +275,7 @@ impl Report {
 /// A run under way.
 struct Run<'a> {
     study: &'a BalanceStudy,
-    events: EventQueue<Event>,
+    timeline: Timeline,
     servers: Vec<Server>,
     antagonists: Vec<ChaCha8Rng>,
     clients: Vec<Box<dyn Balancer>>,
@@ -332,7 +314,7 @@ impl<'a> Run<'a> {
         let of_server = |server: u32| stream(study.seed, &["balance", "antagonist", &server.to_string()]);
         Self {
             study,
-            events: EventQueue::new(),
+            timeline: Timeline::new(servers as usize),
             servers: (0..servers).map(|_| Server::new(1.0)).collect(),
             antagonists: (0..servers).map(of_server).collect(),
             clients: (0..clients).map(|_| study.policy.build(study.prequal, servers as usize, &mut choices)).collect(),
@@ -355,27 +337,27 @@ impl<'a> Run<'a> {
 
     fn play(mut self) -> Balanced {
         let over = Instant::ZERO + self.study.warmup + self.study.span;
-        self.events.push(Instant::ZERO, Event::Query);
         if self.study.antagonists.is_some() {
             for server in 0..self.servers.len() as u32 {
-                self.events.push(Instant::ZERO, Event::Antagonist { server });
+                self.timeline.await_change(Instant::ZERO, Change::Antagonist { server });
             }
         }
         if self.study.policy == BalancingPolicy::WeightedRoundRobin {
-            self.events.push(Instant::ZERO + REPORT_INTERVAL, Event::Report);
+            self.timeline.await_change(Instant::ZERO + REPORT_INTERVAL, Change::Report);
         }
         // Queries keep coming until the last that is counted has its answer: it should find as much as the others.
-        while let Some((now, event)) = self.events.pop() {
+        loop {
+            let (now, event) = self.timeline.pop();
             if now >= over && self.open == 0 {
                 break;
             }
             match event {
                 Event::Query => self.handle_query(now, over),
-                Event::Answer { server, turn } => self.handle_answer(now, server, turn),
+                Event::Answer { server } => self.handle_answer(now, server),
                 Event::Deadline(query) => self.handle_deadline(now, query),
                 Event::Probed { client, server } => self.handle_probed(now, client, server),
-                Event::Antagonist { server } => self.handle_antagonist(now, server),
-                Event::Report => self.handle_report(now),
+                Event::Change(Change::Antagonist { server }) => self.handle_antagonist(now, server),
+                Event::Change(Change::Report) => self.handle_report(now),
             }
         }
         let at_servers: u64 = self.servers.iter().map(|server| u64::from(server.in_flight())).sum();
@@ -401,7 +383,7 @@ impl<'a> Run<'a> {
         let gap: f64 = Exp1.sample(&mut self.arrivals);
         let client = self.arrivals.random_range(0..self.clients.len());
         let work_s = self.study.shape.draw(&mut self.arrivals) * self.unit_s;
-        self.events.push(now + Duration::from_secs_f64(gap * self.gap_s), Event::Query);
+        self.timeline.await_query(now + from_secs(gap * self.gap_s));
 
         self.tally.sent += 1;
         self.probe(now, client);
@@ -422,7 +404,7 @@ impl<'a> Run<'a> {
             self.open += 1;
         }
         if let Some(deadline) = self.study.deadline {
-            self.events.push(now + deadline, Event::Deadline(key));
+            self.timeline.await_deadline(now + deadline, key);
         }
         self.await_answer(server);
     }
@@ -433,8 +415,7 @@ impl<'a> Run<'a> {
         self.clients[client].poll_probes(&mut self.choices, &mut servers);
         self.tally.probes += servers.len() as u64;
         for server in servers.drain(..) {
-            let event = Event::Probed { client: client as u32, server: server as u32 };
-            self.events.push(now + self.study.probe_rtt, event);
+            self.timeline.await_probe(now + self.study.probe_rtt, client as u32, server as u32);
         }
         self.probed = servers;
     }
@@ -444,13 +425,12 @@ impl<'a> Run<'a> {
         self.clients[client as usize].on_answer(now, server as usize, vitals, &mut self.choices);
     }
 
-    fn handle_answer(&mut self, now: Instant, server: u32, turn: u32) {
+    fn handle_answer(&mut self, now: Instant, server: u32) {
         let at = server as usize;
-        if self.servers[at].turn != turn {
-            return;
-        }
         if let Some(query) = self.servers[at].pop(now).and_then(|key| self.queries.remove(key)) {
-            self.servers[at].on_took(query.found, now.saturating_since(query.at));
+            if self.study.policy == BalancingPolicy::Prequal {
+                self.servers[at].on_took(query.found, now.saturating_since(query.at));
+            }
             self.reports[at].done += 1;
             self.end(now, query);
         }
@@ -478,10 +458,7 @@ impl<'a> Run<'a> {
     }
 
     fn await_answer(&mut self, server: u32) {
-        let of = &self.servers[server as usize];
-        if let Some(at) = of.next_at() {
-            self.events.push(at, Event::Answer { server, turn: of.turn });
-        }
+        self.timeline.await_answer(server, self.servers[server as usize].next_at());
     }
 
     fn handle_antagonist(&mut self, now: Instant, server: u32) {
@@ -492,7 +469,7 @@ impl<'a> Run<'a> {
         let hold: f64 = Exp1.sample(rng);
         let cores = if is_contended { 1.0 } else { 1.0 + spare };
         self.servers[server as usize].set_cores(now, cores);
-        self.events.push(now + antagonists.hold.mul_f64(hold), Event::Antagonist { server });
+        self.timeline.await_change(now + antagonists.hold.mul_f64(hold), Change::Antagonist { server });
         self.await_answer(server);
     }
 
@@ -510,7 +487,7 @@ impl<'a> Run<'a> {
         let least = WEIGHT_MIN * weights.iter().sum::<f64>() / weights.len() as f64;
         weights.iter_mut().for_each(|weight| *weight = weight.max(least));
         self.clients.iter_mut().for_each(|client| client.on_weights(&weights));
-        self.events.push(now + REPORT_INTERVAL, Event::Report);
+        self.timeline.await_change(now + REPORT_INTERVAL, Change::Report);
     }
 }
 

@@ -99,20 +99,24 @@ impl Prequal {
     }
 
     /// The order of answers, best first: who is not hot by latency, then the hot by what is in flight.
-    fn rank(&self, at: usize) -> (bool, u32, Duration) {
+    const fn rank(answer: &Answer, limit: u32) -> (bool, u32, Duration) {
+        if answer.in_flight <= limit { (false, 0, answer.latency) } else { (true, answer.in_flight, Duration::ZERO) }
+    }
+
+    fn best(&self) -> Option<usize> {
         let limit = self.limit();
-        match self.pool.get(at) {
-            Some(answer) if answer.in_flight <= limit => (false, 0, answer.latency),
-            Some(answer) => (true, answer.in_flight, Duration::ZERO),
-            None => (true, u32::MAX, Duration::MAX),
-        }
+        (0..).zip(&self.pool).min_by_key(|(_, answer)| Self::rank(answer, limit)).map(|(at, _)| at)
+    }
+
+    fn worst(&self) -> Option<usize> {
+        let limit = self.limit();
+        (0..).zip(&self.pool).max_by_key(|(_, answer)| Self::rank(answer, limit)).map(|(at, _)| at)
     }
 
     fn remove_one(&mut self) {
         let oldest_next = self.oldest_next;
         self.oldest_next = !oldest_next;
-        let worst = || (0..self.pool.len()).max_by_key(|&at| self.rank(at));
-        let at = if oldest_next { Some(0) } else { worst() };
+        let at = if oldest_next { Some(0) } else { self.worst() };
         if let Some(at) = at {
             self.pool.remove(at);
         }
@@ -125,7 +129,7 @@ impl Balancer for Prequal {
         while self.pool.front().is_some_and(|answer| now.saturating_since(answer.at) > age_max) {
             self.pool.pop_front();
         }
-        let best = (0..self.pool.len()).min_by_key(|&at| self.rank(at)).filter(|_| self.pool.len() >= ANSWERS_MIN);
+        let best = self.best().filter(|_| self.pool.len() >= ANSWERS_MIN);
         let chosen = match best.and_then(|at| self.pool.get_mut(at).map(|answer| (at, answer))) {
             Some((at, answer)) => {
                 answer.in_flight += 1;
@@ -157,7 +161,9 @@ impl Balancer for Prequal {
         self.sorted.insert(self.sorted.partition_point(|seen| *seen < in_flight), in_flight);
 
         // What is known of a server is what it said last.
-        self.pool.retain(|answer| answer.server != server);
+        if let Some(at) = self.pool.iter().position(|answer| answer.server == server) {
+            self.pool.remove(at);
+        }
         if self.pool.len() >= self.options.pool_max {
             self.pool.pop_front();
         }

@@ -1,6 +1,6 @@
 //! A server whose queries share its cores, and what it can say of itself.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use cdn_core::Instant;
 
@@ -31,10 +31,9 @@ pub(super) struct Server {
     used_s: f64,
     /// Up to when these are true.
     at: Instant,
-    /// By what `attained_s` must come to for a query to be done. It is never negative, so its bits are in its order.
-    queries: BTreeSet<(u64, Key)>,
-    /// How often the time of the next answer has changed.
-    pub(super) turn: u32,
+    /// By what `attained_s` must come to for a query to be done, the next to end last. It is never negative, so its bits
+    /// are in its order.
+    queries: Vec<(u64, Key)>,
     levels: Box<[Level]>,
 }
 
@@ -43,6 +42,8 @@ pub(super) struct Server {
 struct Level {
     took_us: [u32; REMEMBERED],
     count: usize,
+    /// Of those. Probes ask for it more often than queries end.
+    median_us: u32,
 }
 
 impl Server {
@@ -52,8 +53,7 @@ impl Server {
             attained_s: 0.0,
             used_s: 0.0,
             at: Instant::ZERO,
-            queries: BTreeSet::new(),
-            turn: 0,
+            queries: Vec::new(),
             levels: vec![Level::default(); LEVELS].into(),
         }
     }
@@ -76,23 +76,24 @@ impl Server {
             self.attained_s = 0.0;
         }
         let due = (self.attained_s + work_s).to_bits();
-        self.queries.insert((due, query));
-        self.turn += 1;
+        let place = self.queries.partition_point(|other| *other > (due, query));
+        self.queries.insert(place, (due, query));
         due
     }
 
     /// Gives up a query.
     pub(super) fn remove(&mut self, now: Instant, due: u64, query: Key) {
         self.advance(now);
-        self.queries.remove(&(due, query));
-        self.turn += 1;
+        let place = self.queries.partition_point(|other| *other > (due, query));
+        if self.queries.get(place) == Some(&(due, query)) {
+            self.queries.remove(place);
+        }
     }
 
     /// Ends the query whose time it is.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Key> {
         self.advance(now);
-        self.turn += 1;
-        let (due, query) = self.queries.pop_first()?;
+        let (due, query) = self.queries.pop()?;
         // Time is whole nanoseconds, so the last step may have been too short by less than one.
         self.attained_s = self.attained_s.max(f64::from_bits(due));
         Some(query)
@@ -100,24 +101,22 @@ impl Server {
 
     /// When the next query ends, if nothing else happens.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        let (due, _) = self.queries.first()?;
+        let (due, _) = self.queries.last()?;
         let left_s = (f64::from_bits(*due) - self.attained_s).max(0.0) / self.rate();
-        Some(self.at + Duration::from_secs_f64(left_s))
+        Some(self.at + from_secs(left_s))
     }
 
     /// It has another number of cores from now on.
     pub(super) fn set_cores(&mut self, now: Instant, cores: f64) {
         self.advance(now);
         self.cores = cores;
-        self.turn += 1;
     }
 
     /// A query is over that came when so many were in flight.
     pub(super) fn on_took(&mut self, in_flight: u32, took: Duration) {
         let last = LEVELS - 1;
         if let Some(level) = self.levels.get_mut((in_flight as usize).min(last)) {
-            level.took_us[level.count % REMEMBERED] = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-            level.count += 1;
+            level.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         }
     }
 
@@ -132,8 +131,8 @@ impl Server {
             (Some(below), Some(above)) if above - at < at - below => Some(above),
             (below, above) => below.or(above),
         };
-        let latency = level.and_then(|level| self.levels.get(level)).map_or(Duration::ZERO, Level::median);
-        Vitals { in_flight: self.in_flight(), latency }
+        let median_us = level.and_then(|level| self.levels.get(level)).map_or(0, |level| level.median_us);
+        Vitals { in_flight: self.in_flight(), latency: Duration::from_micros(median_us.into()) }
     }
 
     /// Seconds on a core that each query gets per second.
@@ -142,7 +141,7 @@ impl Server {
     }
 
     fn advance(&mut self, now: Instant) {
-        let span_s = now.saturating_since(self.at).as_secs_f64();
+        let span_s = now.saturating_since(self.at).as_nanos() as f64 / 1e9;
         let got_s = span_s * self.rate();
         self.attained_s += got_s;
         self.used_s += got_s * self.queries.len() as f64;
@@ -151,12 +150,19 @@ impl Server {
 }
 
 impl Level {
-    fn median(&self) -> Duration {
+    fn push(&mut self, took_us: u32) {
+        self.took_us[self.count % REMEMBERED] = took_us;
+        self.count += 1;
         let mut took_us = self.took_us;
         let filled = took_us.get_mut(..self.count.min(REMEMBERED)).unwrap_or_default();
-        filled.sort_unstable();
-        Duration::from_micros(filled.get(filled.len() / 2).copied().unwrap_or_default().into())
+        let (_, median_us, _) = filled.select_nth_unstable(filled.len() / 2);
+        self.median_us = *median_us;
     }
+}
+
+/// So many seconds, to the nanosecond; std's own way there takes as long as all else that a query needs of a server.
+pub(super) const fn from_secs(seconds: f64) -> Duration {
+    Duration::from_nanos((seconds * 1e9 + 0.5) as u64)
 }
 
 #[cfg(test)]
