@@ -231,6 +231,22 @@ pub fn supermarket(load: f64, d: u32) -> f64 {
     }
 }
 
+/// How long the queues of a run take to forget how they began, in units of the mean work, at a load below one: the time in
+/// which what is left of it falls to 1/e, in the end. Queues that nobody looks at are M/M/1 each, 1 / (1 - sqrt(load))^2
+/// (Morse 1955). Where the one client that sends all looks at two or more, they rise and fall together, as the queue of one
+/// server with the speed of all.
+pub fn relaxation(study: &BalanceStudy) -> f64 {
+    let alone = 1.0 / (1.0 - study.load.sqrt()).powi(2);
+    let looks = match study.policy {
+        BalancingPolicy::TwoChoices | BalancingPolicy::ThreeChoices | BalancingPolicy::LeastLoaded => true,
+        BalancingPolicy::Random
+        | BalancingPolicy::RoundRobin
+        | BalancingPolicy::WeightedRoundRobin
+        | BalancingPolicy::Prequal => false,
+    };
+    if looks && study.clients == 1 { alone / f64::from(study.servers) } else { alone }
+}
+
 /// A query under way.
 #[derive(Clone, Copy, Debug)]
 struct Query {
@@ -536,6 +552,15 @@ mod tests {
         assert!((supermarket(0.9, 2) - 2.614).abs() < 5e-4);
         assert!((supermarket(0.9, 1) - 10.0).abs() < 1e-9);
         assert!(supermarket(0.9, 3) < supermarket(0.9, 2));
+    }
+
+    #[test]
+    fn queues_that_a_client_looks_at_forget_together() {
+        let of = |policy, clients| relaxation(&BalanceStudy { policy, clients, servers: 50, load: 0.81, ..study() });
+        assert!((of(BalancingPolicy::Random, 1) - 100.0).abs() < 1e-9);
+        assert!((of(BalancingPolicy::TwoChoices, 1) - 2.0).abs() < 1e-9);
+        // Who sees a part of them only cannot keep them together.
+        assert!((of(BalancingPolicy::TwoChoices, 2) - 100.0).abs() < 1e-9);
     }
 
     #[test]

@@ -73,8 +73,8 @@ pub(crate) struct BalanceArgs {
     /// How long queries are counted.
     #[arg(long = "for", value_name = "DURATION", default_value = "20s")]
     pub(crate) span: Span,
-    /// Warm up and count for at least N times the work over the square of what is left of the capacity, 1 - load: so long
-    /// queues take to forget how they began.
+    /// Warm up and count for at least N relaxation times, in which queues forget how they began: the work over
+    /// (1 - sqrt(load))^2, and so many times shorter as there are servers where one client looks at several.
     #[arg(long, value_name = "N", default_value_t = 0.0)]
     pub(crate) settle: f64,
 }

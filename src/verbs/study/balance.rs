@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use serde::Serialize;
 use simulator::studies::balance::{
-    Antagonists, BalanceStudy, Balanced, BalancingPolicy, PrequalOptions, WorkShape, play, supermarket,
+    Antagonists, BalanceStudy, Balanced, BalancingPolicy, PrequalOptions, WorkShape, play, relaxation, supermarket,
 };
 
 use super::{
@@ -131,10 +131,7 @@ impl Balance {
         let mut jobs = Vec::new();
         for &policy in &policies {
             for &load in &args.load {
-                let relaxation_s = if load < 1.0 { args.work.0.as_secs_f64() / (1.0 - load).powi(2) } else { 0.0 };
-                let settled = Duration::try_from_secs_f64(args.settle * relaxation_s)
-                    .map_err(|why| VerbError::Usage(format!("--settle {}: {why}", args.settle)))?;
-                jobs.extend(seeds.iter().map(|&seed| BalanceStudy {
+                let study = BalanceStudy {
                     policy,
                     clients: args.clients,
                     servers: args.servers,
@@ -148,10 +145,16 @@ impl Balance {
                     prequal,
                     probe_rtt: args.probe_rtt.0,
                     deadline,
-                    warmup: args.warmup.0.max(settled),
-                    span: args.span.0.max(settled),
-                    seed,
-                }));
+                    warmup: args.warmup.0,
+                    span: args.span.0,
+                    seed: args.runs.seed,
+                };
+                // From a load of one on queues do not come to rest, and only deadlines keep them short.
+                let relaxation_s = if load < 1.0 { relaxation(&study) * args.work.0.as_secs_f64() } else { 0.0 };
+                let settled = Duration::try_from_secs_f64(args.settle * relaxation_s)
+                    .map_err(|why| VerbError::Usage(format!("--settle {}: {why}", args.settle)))?;
+                let (warmup, span) = (study.warmup.max(settled), study.span.max(settled));
+                jobs.extend(seeds.iter().map(|&seed| BalanceStudy { warmup, span, seed, ..study }));
             }
         }
         Ok(Self { jobs, seeds: seeds.len() })
