@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 
 use crate::{
     Instant, Reason,
-    distribution::{Origin, OriginGroup, TransportFailover},
+    distribution::{CheckedBehavior, Distribution, Origin, OriginGroup, TransportFailover},
     origin_protocol::CertificateFault,
 };
 
@@ -184,6 +184,15 @@ pub struct RequestKind {
 }
 
 impl RequestKind {
+    /// That of a request which a behavior serves.
+    pub fn of(method: &Method, behavior: &CheckedBehavior) -> Self {
+        Self {
+            method: method.clone(),
+            cache_options: behavior.spec().cache_options,
+            repeats: !behavior.follows_origin(),
+        }
+    }
+
     /// Whether its method lets an origin group move it to the secondary (Developer Guide, "Optimize high availability with
     /// CloudFront origin failover").
     pub fn fails_over(&self) -> bool {
@@ -313,6 +322,19 @@ pub enum FailedOver {
 }
 
 impl Exchange {
+    /// An exchange with the target of a behavior: an origin of its distribution, or a group of them. `None` where there is
+    /// none of that name.
+    pub fn toward(now: Instant, request: RequestKind, distribution: &Distribution, target: &str) -> Option<Self> {
+        match distribution.group(target) {
+            Some(group) => {
+                let [primary, secondary] = &group.members;
+                let origins = [distribution.origin(primary)?, distribution.origin(secondary)?];
+                Some(Self::with_group(now, request, group, origins))
+            }
+            None => Some(Self::with_origin(now, request, target, distribution.origin(target)?)),
+        }
+    }
+
     /// An exchange with one origin.
     pub fn with_origin(now: Instant, request: RequestKind, id: &str, origin: &Origin) -> Self {
         Self::new(now, request, vec![Member::new(id, origin)], None)
