@@ -58,7 +58,7 @@ pub(crate) use self::{
     records::geo_place,
     response_headers::response_headers_policy_of,
     routing::RoutingPlan,
-    settings::{EdgePlan, ProgramPlan, RouterPlan, WasmRations, edge_of, ipv6_of, world_of},
+    settings::{DecisionLogPlan, EdgePlan, ProgramPlan, RouterPlan, WasmRations, edge_of, ipv6_of, world_of},
 };
 use crate::{
     cluster_file::ClusterFile,

@@ -696,6 +696,23 @@ pub(crate) struct EdgeFile {
     /// Memory of one call, 64KiB or more. Default 2MiB, CloudFront's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function_memory: Option<ByteCount>,
+    /// A log of all that was decided, with what it was decided by, from which `iso chaos agree` makes it again. Default:
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decision_log: Option<DecisionLogFile>,
+}
+
+/// Settings of the decision logs of edges and caches behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecisionLogFile {
+    /// Size of each file, at which no more is written: what comes later could not be made again without what came
+    /// before. Default 64MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<ByteCount>,
+    /// Lines that may wait to be written; more are left out and counted. Default 16384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<usize>,
 }
 
 /// Settings of viewers.

@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -71,6 +71,11 @@ impl WorldDir {
     /// Where logs of nodes stand.
     pub(crate) fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// Where a cache writes down what it decides, among such logs.
+    pub(crate) fn decision_log(logs: &Path, node: &NodeId) -> PathBuf {
+        logs.join(format!("{node}.decisions.jsonl"))
     }
 
     /// Where the world's certificate authority keeps what it has.

@@ -152,6 +152,8 @@ counters! {
     EdgeOriginReuses, "edge", "edge_origin_reuses_total", Counter, "requests sent on a connection that was kept";
     EdgeFailovers, "edge", "edge_failovers_total", Counter, "requests that moved to the secondary of an origin group";
     EdgeFailoversForbiddenByCodes, "edge", "edge_failovers_forbidden_by_codes_total", Counter, "transport failures that did not fail over only because of the group's failover codes";
+    EdgeDecisionLogLines, "edge", "edge_decision_log_lines_total", Counter, "lines written to the decision log";
+    EdgeDecisionLogDropped, "edge", "edge_decision_log_dropped_total", Counter, "lines left out of the decision log because its queue or its file was full, or its file failed";
     // router
     RouterDnsQueriesUdp, "router", "router_dns_queries_udp_total", Counter, "DNS messages received over UDP";
     RouterDnsQueriesTcp, "router", "router_dns_queries_tcp_total", Counter, "DNS messages received over TCP";

@@ -136,6 +136,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         https: None,
         limits: Limits { disk_queue_bytes_max: 1 << 30, drain_grace: Duration::from_millis(100), ..Limits::default() },
         source_nat: None,
+        decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
         seed: 1,

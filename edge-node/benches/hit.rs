@@ -136,6 +136,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, behaviors: usize, ready: st
         https: None,
         limits: Limits::default(),
         source_nat: None,
+        decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
         seed: 1,

@@ -10,7 +10,7 @@ use cdn_core::{
 };
 use http::uri::Authority;
 
-use crate::{functions::FunctionLimits, tls::Certificate};
+use crate::{decision_log::DecisionLogOptions, functions::FunctionLimits, tls::Certificate};
 
 /// Which layer of the cache a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Config {
     pub admission: AdmissionPolicy,
     /// What is kept of the store on a disk; `None` for nothing.
     pub disk: Option<DiskConfig>,
+    /// Where its decisions are written down, so that they can be made again; `None` for nowhere.
+    pub decision_log: Option<DecisionLogOptions>,
     /// HTTPS for viewers; `None` for none.
     pub https: Option<HttpsConfig>,
     /// How lines of the access log are written. Those of a standard log begin with [`STANDARD_LINE`](crate::STANDARD_LINE).

@@ -10,6 +10,7 @@ use cdn_core::{
     cache_key::KeyParts,
     distribution::{CachePolicy, OriginGroup},
     forward::{Conditions, Viewer},
+    origin_group::RequestKind,
     store::Prospect,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -17,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use crate::{
     asked::Asked,
     config::Tier,
-    fetch::{Want, kind_of, outgoing, peer_of},
+    fetch::{Want, outgoing, peer_of},
     node::Node,
 };
 
@@ -166,7 +167,7 @@ pub(crate) fn explain(node: &Node, supposed: Supposed) -> Option<Explanation> {
         reason,
         target: behavior.target().to_owned(),
         group: distribution.group(behavior.target()).cloned(),
-        fails_over: kind_of(&asked).fails_over(),
+        fails_over: RequestKind::of(&asked.method, asked.behavior()).fails_over(),
         parents: if want.by_parents { parents(node, &asked) } else { Vec::new() },
         origins: origins(node, &asked, want),
     })

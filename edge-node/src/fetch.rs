@@ -12,7 +12,7 @@ use cdn_core::{
     Counter, Instant, Reason,
     distribution::Origin,
     forward::{self, Conditions, Forward, Hop},
-    origin_group::{Exchange, Failure, RequestKind, Step},
+    origin_group::{Exchange, Failure, Step},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri::Authority};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use crate::{
     body::{OriginBody, OriginRequestBody, ViewerBody},
     config::{Parent, Tier},
     connection::Wire,
+    decision_log::{Told, Way},
     node::Node,
     pool::{Lease, Peer, SendError},
     purge,
@@ -186,22 +187,23 @@ async fn ask_origins(
     let tier = node.tier;
     let watch = body.as_ref().map(ViewerBody::watch);
     let mut body = body.map(Box::new);
-    let Some(mut exchange) = exchange(node.clock.now(), kind_of(asked), asked) else {
+    let toward = (&*asked.distribution, asked.behavior());
+    let Some(mut way) = Way::begin(node.clock.now(), &asked.method, toward, node.decisions.as_ref()) else {
         return Err(failure(Failure::Unreachable, ledger));
     };
     let mut lease: Option<Lease> = None;
     let mut answer: Option<Response<Incoming>> = None;
     let mut requested_at = node.clock.now();
     loop {
-        match exchange.step() {
+        match way.step() {
             Step::Connect { member, deadline, may_reuse } => {
                 // A response that was not good enough goes with its connection.
                 answer = None;
-                lease = connect(node, asked, &mut exchange, member, deadline, may_reuse).await;
+                lease = connect(node, asked, &mut way, member, deadline, may_reuse).await;
             }
             Step::Send { member, deadline } => {
                 let (Some(connection), Some(origin)) =
-                    (lease.as_mut(), asked.distribution.origin(exchange.origin_id(member)))
+                    (lease.as_mut(), asked.distribution.origin(way.origin_id(member)))
                 else {
                     return Err(failure(Failure::Unreachable, ledger));
                 };
@@ -217,8 +219,8 @@ async fn ask_origins(
                 let outcome = loop {
                     let outcome = tokio::time::timeout_at(node.clock.at(until), sending.as_mut()).await;
                     if let (Err(_), Some(watch)) = (&outcome, &watch) {
-                        exchange.on_body_progress(node.clock.now() - watch.still_for());
-                        if let Step::Send { deadline, .. } = exchange.step()
+                        way.tell(node.clock.now() - watch.still_for(), Told::BodyProgress);
+                        if let Step::Send { deadline, .. } = way.step()
                             && deadline > until
                         {
                             until = deadline;
@@ -231,102 +233,79 @@ async fn ask_origins(
                 if let Some(watch) = &watch {
                     if let Some(reason) = watch.failure() {
                         // The viewer's fault, not the origin's.
-                        ledger.attempts(tier, &exchange);
+                        ledger.attempts(tier, &way);
                         return Err(FetchFailure { status: Refusal::new(reason).status, reason, ledger });
                     }
                     if watch.has_begun() || matches!(outcome, Err(_) | Ok(Err(SendError::Failed(_)))) {
                         // The body has gone with the attempt, whether or not a byte of it was sent.
-                        exchange.on_body_begun();
+                        way.tell(now, Told::BodyBegun);
                     }
                 }
                 match outcome {
                     Ok(Ok(response)) => {
-                        exchange.on_response(now, response.status());
+                        way.tell(now, Told::Response(response.status()));
                         answer = Some(response);
                     }
                     Ok(Err(SendError::Unsent(request))) => {
                         if let OriginRequestBody::Viewer(unsent) = request.into_body() {
                             body = Some(unsent);
                         }
-                        exchange.on_unsent(now);
+                        way.tell(now, Told::Unsent);
                     }
-                    Ok(Err(SendError::Failed(failed))) => exchange.on_failure(now, failed),
-                    Err(_) => exchange.on_timeout(now),
+                    Ok(Err(SendError::Failed(failed))) => way.tell(now, Told::Failed(failed)),
+                    Err(_) => way.tell(now, Told::Timeout),
                 }
             }
             Step::Serve { member } => {
-                count_failover(node, &exchange, asked);
-                ledger.attempts(tier, &exchange);
+                count_failover(node, &way, asked);
+                ledger.attempts(tier, &way);
                 let (Some(response), Some(lease)) = (answer, lease) else {
                     return Err(failure(Failure::Invalid, ledger));
                 };
                 let keep = asked
                     .distribution
-                    .origin(exchange.origin_id(member))
+                    .origin(way.origin_id(member))
                     .map_or(Duration::ZERO, |origin| origin.keepalive_timeout);
-                let completion = exchange.completion_deadline().map(|deadline| node.clock.at(deadline));
-                let mut fetched =
-                    receive(response, exchange.body_idle_timeout(), completion, (node, lease, keep), ledger);
+                let completion = way.completion_deadline().map(|deadline| node.clock.at(deadline));
+                let mut fetched = receive(response, way.body_idle_timeout(), completion, (node, lease, keep), ledger);
                 fetched.requested_at = requested_at;
                 return Ok(fetched);
             }
             Step::GiveUp { failure: failed, .. } => {
-                count_failover(node, &exchange, asked);
-                ledger.attempts(tier, &exchange);
+                count_failover(node, &way, asked);
+                ledger.attempts(tier, &way);
                 return Err(failure(failed, ledger));
             }
         }
     }
 }
 
-/// What about a request decides who is asked after whom.
-pub(crate) fn kind_of(asked: &Asked) -> RequestKind {
-    let behavior = asked.behavior();
-    RequestKind {
-        method: asked.method.clone(),
-        cache_options: behavior.spec().cache_options,
-        repeats: !behavior.follows_origin(),
-    }
-}
-
-fn exchange(now: Instant, kind: RequestKind, asked: &Asked) -> Option<Exchange> {
-    let target = asked.behavior().target();
-    match asked.distribution.group(target) {
-        Some(group) => {
-            let [primary, secondary] = &group.members;
-            let origins = [asked.distribution.origin(primary)?, asked.distribution.origin(secondary)?];
-            Some(Exchange::with_group(now, kind, group, origins))
-        }
-        None => Some(Exchange::with_origin(now, kind, target, asked.distribution.origin(target)?)),
-    }
-}
-
 async fn connect(
     node: &Node,
     asked: &Asked,
-    exchange: &mut Exchange,
+    way: &mut Way,
     member: usize,
     deadline: Instant,
     may_reuse: bool,
 ) -> Option<Lease> {
-    let Some(peer) = peer_of(node, asked, exchange.origin_id(member)) else {
-        exchange.on_failure(node.clock.now(), Failure::Unreachable);
+    let Some(peer) = peer_of(node, asked, way.origin_id(member)) else {
+        way.tell(node.clock.now(), Told::Failed(Failure::Unreachable));
         return None;
     };
     if may_reuse && let Some(lease) = node.pool.take(&peer) {
-        exchange.on_connected(node.clock.now(), true);
+        way.tell(node.clock.now(), Told::Connected { reused: true });
         return Some(lease);
     }
-    let connecting = node.pool.connect(&peer, || exchange.on_accepted(node.clock.now()));
+    let connecting = node.pool.connect(&peer, || way.tell(node.clock.now(), Told::Accepted));
     let outcome = tokio::time::timeout_at(node.clock.at(deadline), connecting).await;
     let now = node.clock.now();
     match outcome {
         Ok(Ok(lease)) => {
-            exchange.on_connected(now, false);
+            way.tell(now, Told::Connected { reused: false });
             return Some(lease);
         }
-        Ok(Err(failed)) => exchange.on_failure(now, failed),
-        Err(_) => exchange.on_timeout(now),
+        Ok(Err(failed)) => way.tell(now, Told::Failed(failed)),
+        Err(_) => way.tell(now, Told::Timeout),
     }
     node.counters.bump(Counter::EdgeOriginConnectFailures);
     None

@@ -128,8 +128,7 @@ impl Handle {
     /// # Errors
     /// [`DistributionConflict`] where two distributions claim one id or host; nothing is changed then.
     pub fn set_distributions(&self, all: Vec<Arc<Distribution>>) -> Result<(), DistributionConflict> {
-        self.node.distributions.store(Arc::new(Distributions::new(all)?));
-        self.node.signatures.clear();
+        self.serve(Distributions::new(all)?);
         if let Some(disk) = &self.node.disk {
             disk.give_up();
         }
@@ -159,8 +158,7 @@ impl Handle {
         let all = Distributions::new(all.collect::<Result<_, DistributionError>>()?);
         // Names are as before, so that nothing can claim what another one has.
         if let Ok(all) = all {
-            self.node.distributions.store(Arc::new(all));
-            self.node.signatures.clear();
+            self.serve(all);
         }
         Ok(())
     }
@@ -185,6 +183,14 @@ impl Handle {
     /// Client connections that are open.
     pub fn connections(&self) -> u64 {
         self.node.counters.value(Counter::EdgeConnections)
+    }
+
+    fn serve(&self, all: Distributions) {
+        if let Some(log) = &self.node.decisions {
+            log.serves(all.iter());
+        }
+        self.node.distributions.store(Arc::new(all));
+        self.node.signatures.clear();
     }
 
     fn entries(&self, distribution: &str, path: &str) -> Vec<Entry> {

@@ -21,6 +21,7 @@ use crate::{
     asked::Asked,
     body::{OriginBody, Subscription},
     connection::Wire,
+    decision_log::Arrived,
     disk::Disk,
     encode,
     fetch::{FetchFailure, Fetched, FromParent, Want, fetch},
@@ -532,18 +533,24 @@ impl Flight {
         requested_at: Instant,
         responded_at: Instant,
     ) -> Storing {
-        let behavior = self.asked.behavior();
-        freshness::assess(&Arrival {
+        let (behavior, date) = (self.asked.behavior(), self.node.wall.now());
+        let authorized = behavior.forwards_authorization_of(&self.asked.headers);
+        let storing = freshness::assess(&Arrival {
             status,
             said: &Said::of(headers, behavior.cache_policy().rules),
             vary,
             requested_at,
             responded_at,
-            date: self.node.wall.now(),
+            date,
             policy: behavior.cache_policy(),
             error_ttl_min: self.asked.distribution.error_pages().ttl(status),
-            authorized: behavior.forwards_authorization_of(&self.asked.headers),
-        })
+            authorized,
+        });
+        if let Some(log) = &self.node.decisions {
+            let arrived = Arrived { status, headers, requested_at, responded_at, date, authorized };
+            log.judged(log.place(&self.asked.distribution, behavior), &arrived, &storing);
+        }
+        storing
     }
 
     fn tell_own(&mut self, mut fetched: Fetched, may_be_stored: bool) {

@@ -20,6 +20,7 @@ mod body;
 mod clock;
 mod config;
 mod connection;
+mod decision_log;
 mod dial;
 mod disk;
 mod encode;
@@ -62,6 +63,7 @@ pub use crate::connection::fuzzing;
 pub use crate::{
     access_log::{LineWriter, LogFormat, LogWriter, STANDARD_LINE},
     config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
+    decision_log::{DecisionLogOptions, Replay, Replayed, Tally},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
     explain::{Explanation, OriginProspect, ParentProspect, Supposed},
@@ -78,6 +80,8 @@ pub enum BuildError {
     Distributions(DistributionConflict),
     /// The file system refuses the disk tier its directory, or another process uses it.
     Disk(io::Error),
+    /// The file system refuses the decision log its file.
+    DecisionLog(io::Error),
     /// A certificate cannot be used.
     Certificate(CertificateError),
     /// What is to be trusted with an origin (its id comes first) is no certificate.
@@ -92,6 +96,7 @@ impl std::fmt::Display for BuildError {
             Self::OriginAuthorities(origin, why) => {
                 write!(f, "what is to be trusted with origin {origin:?} cannot be used: {why}")
             }
+            Self::DecisionLog(error) => write!(f, "the decision log cannot be written: {error}"),
             Self::Disk(error) => write!(f, "the disk tier cannot be used: {error}"),
         }
     }
@@ -127,7 +132,8 @@ impl Edge {
     /// A node with its listeners and its connector, and the handle by which it is told things while it runs.
     ///
     /// # Errors
-    /// [`BuildError`] where two distributions claim one id or host, the disk tier cannot be used, or a certificate cannot.
+    /// [`BuildError`] where two distributions claim one id or host, the disk tier cannot be used, the decision log cannot be written, or a
+    /// certificate cannot be used.
     pub fn build(
         config: Config,
         listeners: impl Into<Listeners>,

@@ -19,7 +19,6 @@ use cdn_core::{
     http_version,
     invalidation::InvalidationPattern,
     parent_debts::ParentDebts,
-    parent_health::ParentHealth,
     source_nat::SourceNat,
     standard_log::LogStyle,
     store::StoreSettings,
@@ -34,6 +33,7 @@ use crate::{
     asked::Asked,
     clock::{Clock, WallClock},
     config::{Config, Limits, Parent, Places, Tier},
+    decision_log::{DecisionLog, ParentRecord},
     dial::BoxConnect,
     disk::Disk,
     encode::Encoders,
@@ -88,12 +88,14 @@ pub(crate) struct Node {
     pub(crate) https_origins: BTreeMap<String, OriginTls>,
     pub(crate) parents: Vec<Parent>,
     /// What is known of each of them, in their order.
-    pub(crate) parent_health: Vec<Mutex<ParentHealth>>,
+    pub(crate) parent_health: Vec<Mutex<ParentRecord>>,
     /// What each of them has yet to be told to forget, in their order.
     pub(crate) parent_debts: Vec<Mutex<ParentDebts>>,
     pub(crate) source_nat: Option<SourceNat>,
     places: Option<Places>,
     pub(crate) store: Store,
+    /// Where decisions are written down, if they are.
+    pub(crate) decisions: Option<DecisionLog>,
     /// What is kept of the store beyond this process, where anything is.
     pub(crate) disk: Option<Disk>,
     pub(crate) signatures: Signatures,
@@ -146,6 +148,8 @@ impl Node {
         let disk = config.disk.as_ref().map(|disk| Disk::open(disk, limits, config.object_bytes_max, &counters, &wall));
         let disk = disk.transpose().map_err(BuildError::Disk)?;
         let distributions = Distributions::new(config.distributions).map_err(BuildError::Distributions)?;
+        let decisions = config.decision_log.as_ref().map(|log| DecisionLog::start(log, Arc::clone(&counters)));
+        let decisions = decisions.transpose().map_err(BuildError::DecisionLog)?;
         let debts = config.parents.iter().map(|_| Mutex::new(ParentDebts::new(config.limits.purges_owed_max)));
         let https = config.https.as_ref();
         let tls = https.map(|https| Tls::new(&https.certificates, config.limits.tls_handshake_timeout)).transpose();
@@ -160,6 +164,14 @@ impl Node {
             wait_max: config.limits.function_wait_max,
         };
         let drawn = KeySeed::new(random.random());
+        // Keys of what is kept beyond a process have to mean the same in the next.
+        let store = Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters, decisions.as_ref());
+        if let Some(log) = &decisions {
+            store.begin_record(log, config.parents.len());
+            log.serves(distributions.iter());
+        }
+        let health = |place| Mutex::new(ParentRecord::new(place, decisions.as_ref()));
+        let parent_health: Vec<_> = (0..config.parents.len()).map(health).collect();
         Ok(Self {
             tier: config.tier,
             log_style: config.log_style,
@@ -168,13 +180,13 @@ impl Node {
             distributions: ArcSwap::from_pointee(distributions),
             origins: config.origins,
             https_origins,
-            parent_health: config.parents.iter().map(|_| Mutex::default()).collect(),
+            parent_health,
             parent_debts: debts.collect(),
             parents: config.parents,
             source_nat: config.source_nat,
             places: config.places,
-            // Keys of what is kept beyond a process have to mean the same in the next.
-            store: Store::new(settings, disk.as_ref().map_or(drawn, Disk::seed), &counters),
+            store,
+            decisions,
             disk,
             tls: tls.map_err(BuildError::Certificate)?,
             https_port: https.map_or(443, |https| https.port),

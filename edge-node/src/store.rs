@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::{
     body::{SharedBody, Subscription},
+    decision_log::{self, DecisionLog},
     object::{Following, Object},
 };
 
@@ -38,12 +39,14 @@ pub(crate) type Parts = ServedParts<Object>;
 pub(crate) struct Store {
     shards: Box<[Mutex<Shard>]>,
     seed: KeySeed,
+    /// The limits of a shard.
+    each: StoreSettings,
     wait_max: Duration,
 }
 
 struct Shard {
     counters: Arc<Counters>,
-    cache: CacheShard<Object>,
+    cache: decision_log::Shard,
     /// Fetches whose outcome others may wait for.
     flights: HashMap<FetchId, Flight>,
 }
@@ -122,14 +125,24 @@ impl Lead {
 
 impl Store {
     /// A store with these limits in all, parted into shards.
-    pub(crate) fn new(settings: StoreSettings, seed: KeySeed, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        settings: StoreSettings,
+        seed: KeySeed,
+        counters: &Arc<Counters>,
+        log: Option<&DecisionLog>,
+    ) -> Self {
         let shards = settings.shards();
         let each = StoreSettings { body_overhead_bytes: SharedBody::OVERHEAD_BYTES, ..settings.of_shard(shards) };
-        let shard = |_| {
-            let cache = CacheShard::new(each, seed, Arc::clone(counters));
+        let shard = |place| {
+            let cache = decision_log::Shard::new(CacheShard::new(each, seed, Arc::clone(counters)), place, log);
             Mutex::new(Shard { counters: Arc::clone(counters), cache, flights: HashMap::new() })
         };
-        Self { shards: (0..shards).map(shard).collect(), seed, wait_max: settings.wait_max }
+        Self { shards: (0..shards).map(shard).collect(), seed, each, wait_max: settings.wait_max }
+    }
+
+    /// Says in a log that begins what it is made of.
+    pub(crate) fn begin_record(&self, log: &DecisionLog, parents: usize) {
+        log.began(self.seed, self.shards.len(), &self.each, parents);
     }
 
     pub(crate) const fn seed(&self) -> KeySeed {
@@ -197,7 +210,7 @@ impl Store {
 
     /// What the store would say, and nothing done about it.
     pub(crate) fn prospect(&self, now: Instant, key: CacheKey, request: &RequestHead<'_>) -> Prospect {
-        self.lock(key.shard(self.shards.len())).cache.prospect(now, key, request)
+        self.lock(key.shard(self.shards.len())).cache.cache().prospect(now, key, request)
     }
 
     /// A fresh response whose body is wholly here; begins nothing.
@@ -329,15 +342,19 @@ impl Store {
 
     /// What is stored under a path.
     pub(crate) fn reports(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryReport> {
-        (0..self.shards.len()).flat_map(|place| self.lock(place).cache.reports(now, distribution, path)).collect()
+        (0..self.shards.len())
+            .flat_map(|place| self.lock(place).cache.cache().reports(now, distribution, path))
+            .collect()
     }
 
     /// The same with every detail.
     pub(crate) fn details(&self, now: Instant, distribution: &str, path: &str) -> Vec<EntryDetail> {
-        (0..self.shards.len()).flat_map(|place| self.lock(place).cache.details(now, distribution, path)).collect()
+        (0..self.shards.len())
+            .flat_map(|place| self.lock(place).cache.cache().details(now, distribution, path))
+            .collect()
     }
 
-    fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut CacheShard<Object>) -> T) -> T {
+    fn resolve<T>(&self, fetch: Fetch, act: impl FnOnce(&mut decision_log::Shard) -> T) -> T {
         let mut shard = self.lock(fetch.place);
         let outcome = act(&mut shard.cache);
         shard.flights.remove(&fetch.id);

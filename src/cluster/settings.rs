@@ -16,7 +16,7 @@ use world::{Access, Atlas, Matrix, World, WorldOptions};
 use super::{Inputs, functions::function_limits_of};
 use crate::{
     authority::LEAF_SPAN,
-    cluster_file::{ClusterFile, EdgeFile},
+    cluster_file::{ClusterFile, DecisionLogFile, EdgeFile},
     diagnose::{KeyError, nearest_or_all},
     ipv6::{self, Ipv6Setting},
     quantity::{ByteCount, Span},
@@ -115,6 +115,17 @@ pub(crate) struct EdgePlan {
     pub(crate) compression: Compression,
     /// What a call of a viewer function may take.
     pub(crate) functions: FunctionLimits,
+    /// Where there is a decision log, its limits.
+    pub(crate) decision_log: Option<DecisionLogPlan>,
+}
+
+/// Limits of a decision log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DecisionLogPlan {
+    /// Largest size of the file.
+    pub(crate) bytes: u64,
+    /// Lines that may wait.
+    pub(crate) queue: usize,
 }
 
 /// Seed of the world.
@@ -276,6 +287,7 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         drain_grace: written.drain_grace.map_or(Duration::from_secs(5), |span| span.0),
         compression: compression_of(written)?,
         functions: function_limits_of(file)?,
+        decision_log: written.decision_log.as_ref().map(decision_log_of).transpose()?,
     };
     if plan.certificate_span < Duration::from_secs(1) {
         return Err(KeyError::new("edge.certificate_span", "a certificate must be good for a second at least"));
@@ -319,6 +331,18 @@ pub(crate) fn ipv6_of(file: &ClusterFile) -> Result<Ipv6Setting, KeyError> {
             Ok(net) => Ok(Ipv6Setting::In(net.trunc())),
         },
     }
+}
+
+fn decision_log_of(written: &DecisionLogFile) -> Result<DecisionLogPlan, KeyError> {
+    let bytes = written.bytes.map_or(64 << 20, |bytes| bytes.0);
+    if bytes < 4096 {
+        return Err(KeyError::new("edge.decision_log.bytes", "it is at least 4KiB"));
+    }
+    let queue = written.queue.unwrap_or(16_384);
+    if !(1..=1 << 20).contains(&queue) {
+        return Err(KeyError::new("edge.decision_log.queue", "1 to 1048576 lines may wait"));
+    }
+    Ok(DecisionLogPlan { bytes, queue })
 }
 
 fn compression_of(written: &EdgeFile) -> Result<Compression, KeyError> {
@@ -417,6 +441,20 @@ mod tests {
         ] {
             assert_eq!(refused.unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn a_decision_log_is_asked_for_and_bounded() {
+        let checked = |toml: &str| {
+            let file: ClusterFile = toml::from_str(&format!("[edge]\n{toml}")).unwrap();
+            edge_of(&file).map(|plan| plan.decision_log).map_err(|error| error.key.join("."))
+        };
+        assert_eq!(checked(""), Ok(None));
+        let expected = DecisionLogPlan { bytes: 64 << 20, queue: 16_384 };
+        assert_eq!(checked("decision_log = {}"), Ok(Some(expected)));
+        let refused = |toml| checked(toml).unwrap_err();
+        assert_eq!(refused("decision_log = { bytes = \"1\" }"), "edge.decision_log.bytes");
+        assert_eq!(refused("decision_log = { queue = 0 }"), "edge.decision_log.queue");
     }
 
     fn log_level(level: &str) -> Result<String, String> {

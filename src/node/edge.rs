@@ -12,14 +12,17 @@ use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::put};
 use cdn_core::{Counters, NodeId, Role, SourceNat, geo::GeoMap, geo_restriction::Country, standard_log::LogStyle};
 use control_plane::KeyGroups;
-use edge_node::{Config, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Places, Tier};
+use edge_node::{
+    Config, DecisionLogOptions, DiskConfig, Edge, Handle, HttpsConfig, HttpsOrigin, Limits, Listeners, Parent, Places,
+    Tier,
+};
 use http::uri::Authority;
 use origin_sim::SharedFaults;
 use wan::{BoxRaw, RawDial, TcpDial};
 
 use crate::{
     authority,
-    cluster::{Cluster, Inputs, OriginKind, trusted_keys_of, with_key_groups},
+    cluster::{Cluster, DecisionLogPlan, Inputs, OriginKind, trusted_keys_of, with_key_groups},
     ipv6, links,
     node::{
         Common, Frame, cache, origin,
@@ -132,6 +135,13 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         }
         None => None,
     };
+    let decision_log = match plan.decision_log {
+        Some(DecisionLogPlan { bytes, queue }) => {
+            let path = WorldDir::decision_log(&WorldDir::new(&frame.world)?.logs(), &frame.plan.id);
+            Some(DecisionLogOptions { path, bytes_max: bytes, queue_max: queue })
+        }
+        None => None,
+    };
     // Each node hashes and draws for itself.
     let seed = frame.name().bytes().fold(cluster.seed, |seed, byte| seed.rotate_left(9) ^ u64::from(byte));
     Ok(Config {
@@ -148,6 +158,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         eviction: plan.eviction,
         admission: plan.admission,
         disk,
+        decision_log,
         https,
         limits,
         source_nat: Some(source_nat(cluster)?),

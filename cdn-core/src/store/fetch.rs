@@ -18,6 +18,24 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub(super) SlotId);
 
+impl FetchId {
+    /// For whoever writes it down.
+    pub const fn bits(self) -> u64 {
+        self.0.bits()
+    }
+
+    /// What was written down.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(SlotId::from_bits(bits))
+    }
+}
+
+impl std::fmt::Display for FetchId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "#{:x}", self.bits())
+    }
+}
+
 /// A fetch that a lookup has begun. It must be resolved; see [`super::CacheShard`].
 #[derive(Clone, Debug)]
 pub struct Begun<B> {

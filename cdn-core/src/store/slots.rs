@@ -10,6 +10,16 @@ pub(super) struct SlotId {
     serial: u32,
 }
 
+impl SlotId {
+    pub(super) const fn bits(self) -> u64 {
+        (self.serial as u64) << 32 | self.index as u64
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, serial: (bits >> 32) as u32 }
+    }
+}
+
 /// The slots.
 #[derive(Debug)]
 pub(super) struct Slots<T> {

@@ -119,6 +119,7 @@ fn config(options: &Options) -> Config {
         https: tls.then(https),
         limits: Limits::default(),
         source_nat: None,
+        decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
         seed: 1,

@@ -3,6 +3,7 @@
 mod access_log;
 mod caching;
 mod compression;
+mod decision_log;
 mod disk;
 mod disk_parts;
 mod error_pages;

@@ -420,6 +420,7 @@ impl Setup {
             log_style: cdn_core::standard_log::LogStyle::Text,
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
+            decision_log: None,
             places: None,
             seed: 7,
         };
