@@ -7,6 +7,7 @@ pub(super) mod replay;
 use std::path::PathBuf;
 
 use cdn_core::Instant;
+use edge_node::Tally;
 use serde::Serialize;
 use world::{
     Directory, Event, Judge, Judgement, Observation, Scenario,
@@ -97,13 +98,52 @@ struct Compared {
     requests: usize,
     /// Share of them that came to the same in virtual time.
     alike: f64,
-    /// Decisions of the live run's routers that were made again from what they were made of.
-    replayed: u64,
-    /// Those that came out otherwise.
-    replayed_differing: u64,
-    /// Those that could not be made again, because their router had ended.
-    replayed_lost: u64,
+    /// Decisions of the live run that were made again from what they were made of.
+    replayed: Counts,
     figures: Vec<Row>,
+}
+
+/// Decisions by whose they are.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Counts {
+    /// Of routers.
+    routes: Count,
+    /// Of the stores of edges and caches behind them.
+    cache: Count,
+    /// Of those, on the way to origins.
+    origin: Count,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Count {
+    decisions: u64,
+    /// Those that came out otherwise.
+    differing: u64,
+    /// Those that could not be made again.
+    lost: u64,
+}
+
+impl From<Tally> for Count {
+    fn from(Tally { decisions, differing, lost }: Tally) -> Self {
+        Self { decisions, differing, lost }
+    }
+}
+
+impl From<&Replayed> for Counts {
+    fn from(replayed: &Replayed) -> Self {
+        let Replayed { routes, cache, origin, .. } = *replayed;
+        Self { routes: routes.into(), cache: cache.into(), origin: origin.into() }
+    }
+}
+
+impl Count {
+    /// As it stands in the table: what differs is marked.
+    fn cell(self) -> String {
+        let Self { decisions, differing, lost } = self;
+        let lost = if lost > 0 { format!(", {lost} lost") } else { String::new() };
+        let mark = if differing > 0 { " !" } else { "" };
+        format!("{decisions}, {differing} differ{lost}{mark}")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -155,11 +195,8 @@ impl Compared {
             if row.agrees { both } else { format!("{both} !") }
         }));
         cells.push(format!("{:.2} %", self.alike * 100.0));
-        let mut replayed = format!("{}, {} differ", self.replayed, self.replayed_differing);
-        if self.replayed_lost > 0 {
-            replayed.push_str(&format!(", {} lost", self.replayed_lost));
-        }
-        cells.push(if self.replayed_differing > 0 { format!("{replayed} !") } else { replayed });
+        let Counts { routes, cache, origin } = self.replayed;
+        cells.extend([routes, cache, origin].map(Count::cell));
         cells.push(if self.agrees { "agrees" } else { "differs" }.to_owned());
         cells
     }
@@ -167,7 +204,11 @@ impl Compared {
 
 fn heads() -> Vec<&'static str> {
     let columns = COLUMNS.map(|(_, head, _)| head);
-    ["SCENARIO", "REQUESTS"].into_iter().chain(columns).chain(["ALIKE", "REPLAYED", ""]).collect()
+    ["SCENARIO", "REQUESTS"]
+        .into_iter()
+        .chain(columns)
+        .chain(["ALIKE", "ROUTES AGAIN", "CACHE AGAIN", "ORIGIN AGAIN", ""])
+        .collect()
 }
 
 /// Plays every scenario both ways.
@@ -203,12 +244,10 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
         all.push(Compared {
             scenario: name.clone(),
             seed: staged.scenario.seed,
-            agrees: rows.iter().all(|row| row.agrees) && replayed.differing == 0,
+            agrees: rows.iter().all(|row| row.agrees) && replayed.differing() == 0,
             requests: live.requests(),
             alike: alike(&live, &simulated),
-            replayed: replayed.decisions,
-            replayed_differing: replayed.differing,
-            replayed_lost: replayed.lost,
+            replayed: Counts::from(&replayed),
             figures: rows,
         });
     }
@@ -222,12 +261,12 @@ pub(super) fn run(cli: &Cli, args: &ChaosAgreeArgs) -> Result<(), VerbError> {
     if all.iter().all(|one| one.agrees) { Ok(()) } else { Err(VerbError::Exit(MISSED)) }
 }
 
-/// The same scenario in a world whose routers write down what they decide.
+/// The same scenario in a world whose routers and caches write down what they decide.
 fn with_a_record(mut staged: Staged) -> Result<Staged, VerbError> {
     let plan = &mut staged.plan;
     replay::record_all(&mut plan.file);
     plan.cluster = Cluster::check(&plan.file, &plan.inputs)
-        .map_err(|error| VerbError::Failed(anyhow::anyhow!("the world does not check with a query log: {error}")))?;
+        .map_err(|error| VerbError::Failed(anyhow::anyhow!("the world does not check with its logs: {error}")))?;
     Ok(staged)
 }
 
@@ -292,9 +331,11 @@ mod tests {
             agrees: false,
             requests: 1200,
             alike: 0.9975,
-            replayed: 830,
-            replayed_differing: 0,
-            replayed_lost: 2,
+            replayed: Counts {
+                routes: Count { decisions: 830, differing: 0, lost: 2 },
+                cache: Count { decisions: 5210, differing: 1, lost: 0 },
+                origin: Count { decisions: 96, differing: 0, lost: 0 },
+            },
             figures: vec![
                 row("hit_ratio", 0.91, 0.9123, 0.0023, 0.005),
                 row("p50", 0.0291, 0.0318, 0.0928, 0.05),
@@ -312,6 +353,8 @@ mod tests {
             "1.50 s / never !",
             "99.75 %",
             "830, 0 differ, 2 lost",
+            "5210, 1 differ !",
+            "96, 0 differ",
             "differs",
         ];
         assert_eq!(compared.cells(), expected);

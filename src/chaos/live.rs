@@ -146,8 +146,12 @@ async fn run(
         tokio::spawn(listen(api.clone(), Arc::clone(&directory), news.clone())),
     ];
     let over = CancellationToken::new();
+    let revised = staged.revisions.iter().filter_map(|file| cluster.reconfigured(file, &api.record.inputs).ok());
+    let revised = revised.flat_map(|revised| revised.distributions).collect::<Vec<_>>();
     let replaying = logs.map(|logs| {
-        let following = replay::follow(Arc::clone(&cluster), admin.clone(), logs, over.clone());
+        let served = cluster.distributions.iter().cloned().chain(revised).collect();
+        let records = replay::Records { logs, served };
+        let following = replay::follow(Arc::clone(&cluster), admin.clone(), records, over.clone());
         AbortOnDropHandle::new(tokio::spawn(following))
     });
     let meters = Meters::new(Arc::clone(&cluster), admin, Arc::clone(&directory), scenario).run(

@@ -87,6 +87,38 @@ target = "primary"
 }
 
 #[test]
+fn every_decision_of_a_live_run_comes_out_again() {
+    let world = World::none();
+    let file = world.home().join("again.toml");
+    let scenario = r#"
+pops = ["FRA", "IAD"]
+length = "4s"
+warmup = "1s"
+at = [
+  { t = "1s", invalidate = "/*" },
+  { t = "1500ms", kill = "fra", for = "1s" },
+  { t = "2s", fault = "primary", status = 503 },
+  { t = "3s", config = { distributions.demo.default.cache_policy = "CachingDisabled" } },
+]
+[load]
+from = ["berlin", "new york"]
+rps = 60
+paths = "zipf:0.9:200"
+"#;
+    std::fs::write(&file, scenario).unwrap();
+    let output = world.iso(&["chaos", "agree", &file.to_string_lossy(), "--json"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    // How far its figures agree is for a machine that has time.
+    assert!(matches!(output.status.code(), Some(0 | 10)), "{out}\n{err}");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    let counts = &document[0]["replayed"];
+    for (whose, least) in [("routes", 1), ("cache", 200), ("origin", 50)] {
+        assert_eq!(counts[whose]["differing"], 0, "{counts}\n{err}");
+        assert!(counts[whose]["decisions"].as_u64() >= Some(least), "{counts}\n{err}");
+    }
+}
+
+#[test]
 fn a_scenario_that_is_wrong_does_not_start_anything() {
     let world = World::none();
     let began = Instant::now();

@@ -1,28 +1,33 @@
-//! The router decisions of a live run, made again from what they were made of.
+//! The decisions of a live run, made again from what they were made of.
 //!
-//! Every answer that a router gives is in its query log, with an id that says from which snapshot and for whom it was
+//! Routers: every answer that a router gives is in its query log, with an id that says from which snapshot and for whom it was
 //! made. Whoever follows the log has the router make each of them once more by that id ([`cdn_core::routing`] explains
 //! them without the tables that answers are looked up in), and holds what comes out against what was answered.
+//!
+//! Edges and the caches behind them: each writes down all that its machines were told and what they said. When the run is
+//! over the same is told to fresh machines here ([`edge_node::Replay`]).
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use cdn_core::{NodeId, Role};
+use cdn_core::{NodeId, Role, distribution::Distribution};
+use edge_node::{Replay, Tally};
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::Cluster,
-    cluster_file::{ClusterFile, QueryLogFile},
+    cluster_file::{ClusterFile, DecisionLogFile, QueryLogFile},
     hands::Admin,
     quantity::ByteCount,
+    state::WorldDir,
 };
 
 /// How often logs are looked at: decisions of a router that is killed are asked for before most of them are gone.
@@ -34,24 +39,34 @@ const ASKED_AT_ONCE: usize = 4;
 /// A log is not begun anew while it is followed, and has room for every line.
 const LOG_BYTES: u64 = 8 << 30;
 const LOG_LINES: usize = 1 << 20;
+/// Lines of a decision log that may wait: those of a second, and of many when the machine is slow.
+const DECISIONS_WAITING: usize = 1 << 16;
 
-/// What came of making decisions again.
+/// What came of making decisions again, by whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
-    /// Decisions that were made again.
-    pub(crate) decisions: u64,
-    /// Those that came out otherwise.
-    pub(crate) differing: u64,
-    /// Those that could not be made again, because their router had ended.
-    pub(crate) lost: u64,
+    /// Of routers; lost are those of one that had ended.
+    pub(crate) routes: Tally,
+    /// Of the stores of edges and caches behind them.
+    pub(crate) cache: Tally,
+    /// Of those on the way to origins.
+    pub(crate) origin: Tally,
     /// The first that came out otherwise, or a log that could not be read.
     pub(crate) first: Option<String>,
 }
 
-/// Has the routers of a world write down every decision.
+impl Replayed {
+    /// Decisions that came out otherwise.
+    pub(crate) fn differing(&self) -> u64 {
+        self.routes.differing + self.cache.differing + self.origin.differing
+    }
+}
+
+/// Has the routers and caches of a world write down every decision.
 pub(super) fn record_all(file: &mut ClusterFile) {
-    let dns = &mut file.router.dns;
-    dns.query_log = Some(QueryLogFile { share: 1.0, bytes: Some(ByteCount(LOG_BYTES)), queue: Some(LOG_LINES) });
+    let bytes = Some(ByteCount(LOG_BYTES));
+    file.router.dns.query_log = Some(QueryLogFile { share: 1.0, bytes, queue: Some(LOG_LINES) });
+    file.edge.decision_log = Some(DecisionLogFile { bytes, queue: Some(DECISIONS_WAITING) });
 }
 
 /// A decision as it was written down.
@@ -89,8 +104,16 @@ impl Explained {
     }
 }
 
-/// Follows the query logs in `logs` until `over`, and a last time then.
-pub(crate) async fn follow(cluster: Arc<Cluster>, admin: Admin, logs: PathBuf, over: CancellationToken) -> Replayed {
+/// Where a run writes down what it decides, and what its caches may serve meanwhile.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) logs: PathBuf,
+    pub(crate) served: Vec<Arc<Distribution>>,
+}
+
+/// Follows the query logs until `over`, and a last time then. Decision logs are read in the end: they need nobody who runs.
+pub(crate) async fn follow(cluster: Arc<Cluster>, admin: Admin, records: Records, over: CancellationToken) -> Replayed {
+    let Records { logs, served } = records;
     let routers = cluster.nodes_with(Role::Router).map(|plan| plan.id.clone());
     let mut tails: Vec<Tail> = routers.map(|router| Tail::new(router, &logs)).collect();
     let (mut replayed, mut known) = (Replayed::default(), BTreeMap::new());
@@ -108,24 +131,55 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, admin: Admin, logs: PathBuf, o
             recorded.iter().for_each(|recorded| replayed.take(recorded, known.get(&recorded.decision)));
         }
         if is_over {
-            return replayed;
+            break;
         }
     }
+    let caches = [Role::Edge, Role::Regional, Role::Shield].into_iter().flat_map(|role| cluster.nodes_with(role));
+    let paths: Vec<PathBuf> = caches.map(|plan| WorldDir::decision_log(&logs, &plan.id)).collect();
+    // It takes a while, and hardly waits for anything.
+    let caches = tokio::task::spawn_blocking(move || {
+        paths.iter().for_each(|path| replayed.take_caches(path, &served));
+        replayed
+    });
+    caches.await.unwrap_or_else(|error| Replayed {
+        first: Some(format!("decisions of caches were not made again: {error}")),
+        ..Replayed::default()
+    })
 }
 
 impl Replayed {
     fn take(&mut self, recorded: &Recorded, again: Option<&Made>) {
         let Some(again) = again else {
-            self.lost += 1;
+            self.routes.lost += 1;
             return;
         };
-        self.decisions += 1;
+        self.routes.decisions += 1;
         if *again != recorded.made {
-            self.differing += 1;
+            self.routes.differing += 1;
             let Recorded { decision, made } = recorded;
             self.first.get_or_insert_with(|| format!("{decision}: answered {made:?}, made again {again:?}"));
         }
     }
+
+    /// Makes the decisions of one cache again.
+    fn take_caches(&mut self, path: &Path, served: &[Arc<Distribution>]) {
+        let mut replay = Replay::new(served.iter().cloned());
+        if let Err(error) = read_into(&mut replay, path) {
+            self.first.get_or_insert_with(|| format!("{}: {error}", path.display()));
+        }
+        let edge_node::Replayed { cache, origin, first } = replay.replayed();
+        (self.cache, self.origin) = (self.cache.and(*cache), self.origin.and(*origin));
+        if let Some(first) = first {
+            self.first.get_or_insert_with(|| format!("{}: {first}", path.display()));
+        }
+    }
+}
+
+fn read_into(replay: &mut Replay, path: &Path) -> io::Result<()> {
+    for line in BufReader::new(File::open(path)?).split(b'\n') {
+        replay.line(&line?);
+    }
+    Ok(())
 }
 
 /// Has a router make those decisions again that it was not asked for yet. The same question is asked once, since ids say
@@ -166,9 +220,9 @@ impl Tail {
     }
 
     /// The decisions that were written since the last look.
-    fn read(&mut self) -> std::io::Result<Vec<Recorded>> {
+    fn read(&mut self) -> io::Result<Vec<Recorded>> {
         let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             opened => opened?,
         };
         file.seek(SeekFrom::Start(self.read))?;
@@ -216,7 +270,7 @@ mod tests {
         replayed.take(&recorded("a", &["FRA", "AMS"]), Some(&again));
         replayed.take(&recorded("b", &["AMS", "FRA"]), Some(&again));
         replayed.take(&recorded("c", &["FRA"]), None);
-        assert_eq!((replayed.decisions, replayed.differing, replayed.lost), (2, 1, 1));
+        assert_eq!(replayed.routes, Tally { decisions: 2, differing: 1, lost: 1 });
         assert!(replayed.first.unwrap().starts_with("b: answered"));
     }
 }
