@@ -261,21 +261,8 @@ impl Sim<'_> {
         fetch.asks_parent = false;
         let exchange = self.catalogs.get(fetch.revision).and_then(|catalog| {
             let head = catalog.head(fetch.entry, None)?;
-            let (distribution, behavior) = (head.distribution, head.behavior);
-            let kind = RequestKind {
-                method: head.method.clone(),
-                cache_options: behavior.spec().cache_options,
-                repeats: !behavior.follows_origin(),
-            };
-            let target = behavior.target();
-            match distribution.group(target) {
-                Some(group) => {
-                    let [primary, secondary] = &group.members;
-                    let origins = [distribution.origin(primary)?, distribution.origin(secondary)?];
-                    Some(Exchange::with_group(now, kind, group, origins))
-                }
-                None => Some(Exchange::with_origin(now, kind, target, distribution.origin(target)?)),
-            }
+            let kind = RequestKind::of(head.method, head.behavior);
+            Exchange::toward(now, kind, head.distribution, head.behavior.target())
         });
         match exchange {
             Some(exchange) => {
