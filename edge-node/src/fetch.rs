@@ -13,6 +13,7 @@ use cdn_core::{
     distribution::Origin,
     forward::{self, Conditions, Forward, Hop},
     origin_group::{Exchange, Failure, Step},
+    parent_health::Useless,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri::Authority};
 use hyper::body::Incoming;
@@ -121,15 +122,14 @@ pub(crate) async fn fetch(
     ask_origins(node, asked, want, body, ledger).await
 }
 
-/// A cache between that was asked at `began` was of no use: it is left alone for a while where it was silent. What refuses
-/// or says that it is draining costs nothing to ask again.
+/// A cache between that was asked at `began` was of no use.
 pub(crate) fn left_alone(node: &Node, place: usize, origin: &Origin, began: Instant) {
     let (Some(parent), Some(health)) = (node.parents.get(place), node.parent_health.get(place)) else { return };
-    let now = node.clock.now();
-    if now - began >= origin.connection_timeout {
-        health.lock().unwrap_or_else(PoisonError::into_inner).on_silence(now, node.limits.parent_retry);
+    let (patience, retry) = (origin.connection_timeout, node.limits.parent_retry);
+    let useless = Useless { began, ended: node.clock.now(), patience, retry };
+    if health.lock().unwrap_or_else(PoisonError::into_inner).on_useless(useless) {
         tracing::warn!(
-            parent = %parent.pop, tier = parent.tier.as_str(), left_alone = ?node.limits.parent_retry,
+            parent = %parent.pop, tier = parent.tier.as_str(), left_alone = ?retry,
             "silent until the connection timeout; misses go past it for a while"
         );
     }

@@ -14,6 +14,7 @@ use cdn_core::{
     Counter, Instant, Reason, Role,
     conditional::Validators,
     origin_group::{Exchange, Failure, RequestKind, Step},
+    parent_health::Useless,
     store::{Begun, FetchId, Served},
 };
 use http::{HeaderMap, StatusCode};
@@ -289,14 +290,14 @@ impl Sim<'_> {
         let (now, retry) = (self.now, self.plan.parent_retry);
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.serial = fetch.serial.wrapping_add(1);
-        let (began, timeout) = (fetch.parent_began, origin_of(&self.catalogs, fetch).map(|origin| origin.connect));
+        let (began, patience) = (fetch.parent_began, origin_of(&self.catalogs, fetch).map(|origin| origin.connect));
         if let Some(conn) = fetch.conn.take() {
             self.conns.remove(conn);
         }
         if let Some((_, health)) = self.caches.get_mut(fetch.cache).and_then(|host| host.parents.get_mut(fetch.parent))
-            && timeout.is_some_and(|timeout| now - began >= timeout)
+            && let Some(patience) = patience
         {
-            health.on_silence(now, retry);
+            health.on_useless(Useless { began, ended: now, patience, retry });
         }
         self.leave_behind(key);
         self.pass_parent_by(key);

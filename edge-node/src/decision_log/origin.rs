@@ -7,7 +7,7 @@ use cdn_core::{
     Instant,
     distribution::{CheckedBehavior, Distribution},
     origin_group::{Exchange, Failure, RequestKind, Step},
-    parent_health::ParentHealth,
+    parent_health::{ParentHealth, Useless},
 };
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -218,9 +218,13 @@ impl ParentRecord {
         self.note(Instant::ZERO, ParentCall::Answered, None);
     }
 
-    pub(crate) fn on_silence(&mut self, now: Instant, span: Duration) {
-        self.health.on_silence(now, span);
-        self.note(now, ParentCall::Silent(wire::nanos(span)), None);
+    pub(crate) fn on_useless(&mut self, useless: Useless) -> bool {
+        let left_alone = self.health.on_useless(useless);
+        let Useless { began, ended, patience, retry } = useless;
+        let call =
+            ParentCall::Useless { began: began.as_nanos(), patience: wire::nanos(patience), retry: wire::nanos(retry) };
+        self.note(ended, call, Some(left_alone));
+        left_alone
     }
 
     fn note(&mut self, at: Instant, call: ParentCall, said: Option<bool>) {
@@ -235,10 +239,17 @@ impl ParentCall {
     /// Tells it again.
     pub(super) fn play(self, at: Instant, health: &mut ParentHealth) -> Option<bool> {
         match self {
-            Self::WorthAsking => return Some(health.is_worth_asking(at)),
-            Self::Answered => health.on_answer(),
-            Self::Silent(span) => health.on_silence(at, Duration::from_nanos(span)),
+            Self::WorthAsking => Some(health.is_worth_asking(at)),
+            Self::Answered => {
+                health.on_answer();
+                None
+            }
+            Self::Useless { began, patience, retry } => Some(health.on_useless(Useless {
+                began: Instant::from_nanos(began),
+                ended: at,
+                patience: Duration::from_nanos(patience),
+                retry: Duration::from_nanos(retry),
+            })),
         }
-        None
     }
 }

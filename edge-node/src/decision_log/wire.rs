@@ -219,8 +219,12 @@ pub(super) enum ParentCall {
     /// Whether to ask it.
     WorthAsking,
     Answered,
-    /// It is left alone for that long.
-    Silent(u64),
+    /// See [`Useless`](cdn_core::parent_health::Useless).
+    Useless {
+        began: u64,
+        patience: u64,
+        retry: u64,
+    },
 }
 
 /// Header lines in order.

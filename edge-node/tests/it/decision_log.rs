@@ -125,7 +125,7 @@ async fn what_is_known_of_a_shield_comes_out_again() {
     assert_eq!(asked.iter().map(|line| line.contains("\"said\":true")).collect::<Vec<_>>(), [true, false]);
     let replayed = again(&log, &spec);
     assert_eq!((replayed.first, replayed.origin.lost), (None, 0));
-    let tampered = log.replace("{\"silent\":10000000000}", "{\"silent\":0}");
+    let tampered = log.replace("\"retry\":10000000000", "\"retry\":0");
     assert_eq!(again(&tampered, &spec).origin.differing, 1);
 }
 
