@@ -149,7 +149,8 @@ fn judge_request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Reaso
     if target.len() > limits.target_bytes_max {
         return Err(Reason::UriTooLong);
     }
-    if !(target.starts_with(b"/") && target.iter().all(|byte| IN_PATH[usize::from(*byte)])) && !is_unusual(target) {
+    let is_plain = target.starts_with(b"/") && target.iter().all(|byte| IN_PATH[usize::from(*byte)]);
+    if !is_plain && !is_unusual(target) {
         return Err(Reason::BadRequest);
     }
     match version {
