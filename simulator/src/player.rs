@@ -7,13 +7,13 @@ use std::{
 };
 
 use cdn_core::{
-    Counters, NodeId, PopCode, Role,
+    Counters, Instant, NodeId, PopCode, Role,
     invalidation::{self, InvalidationPattern},
     path_pattern::PathPattern,
     routing::PolicyKind,
 };
 use world::{
-    Covered, Effect, EventKind, Fault, FaultOn, LinkChange, SiteId,
+    Covered, Effect, Event, EventKind, Fault, FaultOn, LinkChange, SiteId,
     scenario::{Action, ConfigChange, HealTarget},
 };
 
@@ -433,6 +433,8 @@ impl Sim<'_> {
     }
 
     pub(crate) fn tell_counters(&mut self) {
+        // What was counted belongs to the second that is over, as it does live; at time zero that is the warm-up.
+        let at = Instant::from_nanos(self.now.as_nanos().saturating_sub(1));
         for counter in self.scenario.counters() {
             for node in 0..self.nodes.len() {
                 let Some(host) = self.nodes.get(node) else { continue };
@@ -441,7 +443,7 @@ impl Sim<'_> {
                 }
                 let value = host.counters.value(counter);
                 let node = u32::try_from(node).unwrap_or(u32::MAX);
-                self.note(EventKind::Counter { node, counter, value });
+                self.witness.note(&Event { at, kind: EventKind::Counter { node, counter, value } });
             }
         }
     }
