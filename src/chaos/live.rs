@@ -90,19 +90,21 @@ pub(super) async fn play(
     outcome
 }
 
-/// Ctrl-C and SIGTERM.
-struct Interrupts(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+/// Ctrl-C, SIGTERM, and a terminal that is closed.
+struct Interrupts([tokio::signal::unix::Signal; 3]);
 
 impl Interrupts {
     fn new() -> Result<Self, VerbError> {
         let signal = tokio::signal::unix::signal;
-        Ok(Self(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
     }
 
     async fn recv(&mut self) {
+        let Self([interrupt, terminate, hang_up]) = self;
         tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
     }
 }
@@ -264,7 +266,9 @@ impl Steps {
                 spreading.spawn(spread(self.api.clone(), id, number, self.news.clone()));
             }
         }
-        while spreading.join_next().await.is_some() {}
+        // What has not reached a node by the end, one that is paused say, need not ever reach it.
+        let spread = async { while spreading.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout_at(self.zero + self.scenario.length, spread).await;
         Ok(())
     }
 

@@ -252,6 +252,20 @@ fn a_program_routes_a_scenario_live_and_in_virtual_time_and_the_verdict_says_wha
 }
 
 #[test]
+fn an_invalidation_that_a_node_never_hears_of_does_not_keep_a_run_from_its_end() {
+    let world = World::none();
+    let scenario = r#"
+pops = ["FRA"]
+length = "3s"
+at = [{ t = "1s", pause = "shield.*" }, { t = "1s", invalidate = "/*" }]
+"#;
+    let began = Instant::now();
+    let (code, out, err) = run(&world, "unheard.toml", scenario, &[]);
+    assert_eq!(code, Some(0), "{out}\n{err}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_node_that_was_killed_in_the_same_moment_need_not_hear_of_a_fault() {
     let world = World::none();
     let scenario = r#"
