@@ -319,6 +319,7 @@ impl<'a> Sim<'a> {
 
     /// Plays it to its end.
     pub(crate) fn run(mut self) -> (Instant, Ledger) {
+        self.tell_counters();
         self.see_every_edge();
         for router in 0..self.routers.len() {
             self.wake_router(router);

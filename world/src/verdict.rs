@@ -41,8 +41,9 @@ pub struct Judge {
     /// PoPs that answer viewers, ascending.
     pops: Vec<PopCode>,
     trackers: Vec<Tracker>,
-    /// Of [`Scenario::told`].
-    told: Vec<Tracker>,
+    /// Of [`Scenario::told`], by node the last value, and how much each grew.
+    last: BTreeMap<(Counter, u32), u64>,
+    told: BTreeMap<Counter, u64>,
     ledger: Ledger,
     step: Duration,
     bins: Vec<Bin>,
@@ -99,14 +100,11 @@ impl Judge {
         };
         let is_said = scenario.expectations.iter().any(|said| Expectation { line: 0, ..said.clone() } == always);
         let expectations = scenario.expectations.iter().chain((!is_said).then_some(&always));
-        let told = |counter| {
-            let grew = Expectation { what: What::Counter(counter), equals: None, ..always.clone() };
-            Tracker::new(&grew, directory)
-        };
         Self {
             zero: scenario.zero(),
             trackers: expectations.map(|expectation| Tracker::new(expectation, directory)).collect(),
-            told: scenario.told.iter().map(|counter| told(*counter)).collect(),
+            last: BTreeMap::new(),
+            told: scenario.told.iter().map(|counter| (*counter, 0)).collect(),
             ledger: Ledger::default(),
             step,
             bins: Vec::new(),
@@ -214,12 +212,21 @@ impl Judge {
             EventKind::Note(text) if in_time => {
                 self.timeline.push(Line { at, mark: Mark::Note, text: text.clone() });
             }
-            EventKind::OriginRequests { .. }
-            | EventKind::FailedOver { .. }
-            | EventKind::Counter { .. }
-            | EventKind::Note(_) => {}
+            EventKind::Counter { node, counter, value } => {
+                // What a node had counted when it was first looked at before time zero, it had before the run. A value below
+                // the last one is that of a process that was started anew.
+                let grew = match self.last.insert((*counter, *node), *value) {
+                    Some(last) => value.checked_sub(last).unwrap_or(*value),
+                    None if in_time => *value,
+                    None => 0,
+                };
+                if let Some(told) = self.told.get_mut(counter) {
+                    *told += grew;
+                }
+            }
+            EventKind::OriginRequests { .. } | EventKind::FailedOver { .. } | EventKind::Note(_) => {}
         }
-        for tracker in self.trackers.iter_mut().chain(&mut self.told) {
+        for tracker in &mut self.trackers {
             tracker.note(event, self.zero, &self.ledger, &self.directory);
         }
     }
@@ -256,11 +263,6 @@ impl Judge {
         }
         let ending = Ending { zero: self.zero, end, ledger: &self.ledger, directory: &self.directory };
         let rows = self.trackers.into_iter().map(|tracker| tracker.finish(&ending)).collect();
-        let told = self.told.into_iter().map(|tracker| tracker.finish(&ending)).filter_map(|row| {
-            let What::Counter(counter) = row.expectation.what else { return None };
-            Some((counter, row.got.unwrap_or_default() as u64))
-        });
-        let told = told.collect();
         let bands = self.ledger.all().iter().map(|broken| Band {
             from: broken.at.saturating_since(self.zero),
             to: broken.healed.map_or(length, |healed| healed.saturating_since(self.zero).min(length)),
@@ -285,7 +287,7 @@ impl Judge {
             seconds: self.bins.into_iter().map(Bin::finish).collect(),
             pops: self.pops,
             totals: self.totals,
-            told,
+            told: self.told,
         }
     }
 
@@ -390,7 +392,7 @@ pub struct Judgement {
     pub pops: Vec<PopCode>,
     /// The whole run.
     pub totals: Totals,
-    /// What was counted of [`Scenario::told`], as an expectation would get it.
+    /// How much the counters of [`Scenario::told`] grew over all nodes, the warm-up among it.
     pub told: BTreeMap<Counter, u64>,
 }
 

@@ -12,7 +12,7 @@ use cdn_core::{
 use simulator::{PlainAnswers, Program, ProgramSpec, Programs, RunError, default_world, run};
 use world::{
     CacheOutcome, Effect, EventKind, Judge, LinkChange, SiteId,
-    scenario::{Action, Paths},
+    scenario::{Action, Area, Expectation, Paths, What},
 };
 
 use crate::support::{Recorder, load, play, scenario};
@@ -200,9 +200,25 @@ fn each_router_asks_a_program_of_its_own_once_a_second_and_another_one_when_it_w
     // Its word is there as soon as answers from before are too old.
     let late: Vec<_> = seen.seen.iter().filter(|seen| seen.intended.as_nanos() > 20_000_000_000).collect();
     assert!(late.len() > 100 && late.iter().all(|seen| seen.pop.is_some_and(|pop| pop.as_str() == "NRT")));
-    // A verdict counts from time zero, which is after the warm-up.
+    // An expectation counts from time zero, and the verdict tells of the whole run.
+    let what = What::Counter(Counter::RouterProgramAnswers);
+    scenario.expectations = vec![Expectation {
+        what,
+        from: Area::World,
+        pop: None,
+        node: None,
+        after: Duration::ZERO,
+        before: None,
+        min: Some(1.0),
+        max: None,
+        equals: None,
+        line: 1,
+    }];
     let mut judge = Judge::new(&scenario, &plan.directory());
     let (end, _) = run(&plan, &scenario, &mut judge).unwrap();
-    let counted = programs.asked.lock().unwrap().iter().filter(|(.., at)| *at >= scenario.zero()).count() as u64;
-    assert_eq!(judge.finish(end).told[&Counter::RouterProgramAnswers], counted);
+    let asked = programs.asked.lock().unwrap();
+    let since_zero = asked.iter().filter(|(.., at)| *at >= scenario.zero()).count();
+    let judgement = judge.finish(end);
+    assert_eq!(judgement.told[&Counter::RouterProgramAnswers], asked.len() as u64);
+    assert_eq!(judgement.rows[0].got, Some(since_zero as f64));
 }
