@@ -210,7 +210,10 @@ impl Call {
                 return to.ask(key, request, |now, shard, key, head| begun(&shard.begin_for(now, key, head, reason)));
             }
             Self::Forget { key } => count(shard.forget(key.read()?)),
-            Self::Leave { fetch } => silent(shard.leave(id(*fetch))),
+            Self::Leave { fetch } => {
+                shard.leave(id(*fetch));
+                SILENT
+            }
             Self::HandleTimeout {} => overdue(&shard.handle_timeout(now)),
             Self::Fetched { fetch, response } => {
                 response.with(body, |storable| outcome(&shard.fetched(now, id(*fetch), storable)))?
@@ -237,8 +240,14 @@ impl Call {
             Self::Refreshed { fetch, head, lifetime } => {
                 outcome(&shard.refreshed(now, id(*fetch), head.read()?, (*lifetime).into()))
             }
-            Self::Uncacheable { fetch } => silent(shard.uncacheable(now, id(*fetch))),
-            Self::Released { fetch } => silent(shard.released(id(*fetch))),
+            Self::Uncacheable { fetch } => {
+                shard.uncacheable(now, id(*fetch));
+                SILENT
+            }
+            Self::Released { fetch } => {
+                shard.released(id(*fetch));
+                SILENT
+            }
             Self::Failed { fetch, status } => {
                 let error = match status {
                     None => FetchError::NoResponse,
@@ -268,7 +277,10 @@ impl Call {
                 ))
             }
             Self::PartCompleted { fetch } => growth(shard.part_completed(id(*fetch))),
-            Self::Aborted { fetch } => silent(shard.aborted(id(*fetch))),
+            Self::Aborted { fetch } => {
+                shard.aborted(id(*fetch));
+                SILENT
+            }
             Self::Invalidate { distribution, pattern, also } => {
                 let pattern = InvalidationPattern::parse(pattern).map_err(|_| LineError::Unreadable)?;
                 let pattern = match also {
@@ -333,9 +345,7 @@ impl Player<'_> {
 }
 
 /// What has no answer.
-fn silent((): ()) -> String {
-    String::new()
-}
+const SILENT: String = String::new();
 
 pub(super) fn count(removed: u64) -> String {
     format!("{removed} removed")
