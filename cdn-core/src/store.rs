@@ -250,15 +250,20 @@ impl<B: Clone> CacheShard<B> {
         Some(response)
     }
 
-    /// Reads what a hit on the newest response under a key reads, so that it is at hand. For whoever has more stored than a
-    /// processor's caches hold and knows what is asked for next; what it says is of no use.
-    pub fn glance(&self, key: CacheKey) -> Option<(u64, &B)> {
-        let at = self.objects.get(&key)?.first_entry;
-        let entry = self.entries.at(at)?;
+    /// Where the newest response under a key lies until something else is done with it, for [`glance`](Self::glance).
+    pub fn slot(&self, key: CacheKey) -> Option<u32> {
+        self.objects.get(&key).map(|object| object.first_entry)
+    }
+
+    /// Reads what a hit on the response in a slot reads, so that it is at hand. For whoever has more stored than a
+    /// processor's caches hold and knows what is asked for next: first all slots, then all glances, so that the waits for
+    /// memory overlap. What it says is of no use.
+    pub fn glance(&self, slot: u32) -> Option<(u64, &B)> {
+        let entry = self.entries.at(slot)?;
         let Content::Response(response) = &entry.content else { return None };
         let read = response.fresh_until().as_nanos() ^ response.body_bytes ^ entry.last_hit.as_nanos();
         let is_plain = response.is_complete() && entry.selector.is_none() && !entry.head_only;
-        Some((read ^ u64::from(self.eviction.touch(at)) ^ u64::from(is_plain), &response.body))
+        Some((read ^ u64::from(self.eviction.touch(slot)) ^ u64::from(is_plain), &response.body))
     }
 
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its

@@ -32,6 +32,8 @@ pub(crate) struct Ahead {
     conns: Vec<Key>,
     ways: Vec<u32>,
     asked: Vec<(usize, CacheKey)>,
+    /// By cache: the shard, and the slot there.
+    stored: Vec<(usize, (usize, u32))>,
     /// Each with its entry in the first catalog, if it is there.
     meant: Vec<(Intended, Option<u32>)>,
 }
@@ -108,7 +110,10 @@ impl Sim<'_> {
             let behind = nodes.get(fetch.target as usize).and_then(|node| node.cache);
             ahead.asked.extend([Some(fetch.cache), behind].into_iter().flatten().map(|cache| (cache, entry.key)));
         }
-        let stored = ahead.asked.iter().filter_map(|(cache, key)| Some(caches.get(*cache)?.glance(*key)));
+        ahead.stored.clear();
+        let slots = ahead.asked.iter().filter_map(|(cache, key)| Some((*cache, caches.get(*cache)?.slot(*key)?)));
+        ahead.stored.extend(slots);
+        let stored = ahead.stored.iter().filter_map(|(cache, slot)| Some(caches.get(*cache)?.glance(*slot)));
         black_box(stored.fold(0, u64::wrapping_add));
     }
 }

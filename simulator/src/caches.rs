@@ -138,9 +138,15 @@ impl Cache {
         self.shards.get_mut(usize::from(at))
     }
 
-    /// Reads what is stored under a key. What it says is of no use.
-    pub(crate) fn glance(&self, key: CacheKey) -> u64 {
-        let stored = self.shards.get(key.shard(self.shards.len())).and_then(|shard| shard.glance(key));
+    /// Where what is stored under a key lies, for [`glance`](Self::glance): the shard and its slot.
+    pub(crate) fn slot(&self, key: CacheKey) -> Option<(usize, u32)> {
+        let at = key.shard(self.shards.len());
+        Some((at, self.shards.get(at)?.slot(key)?))
+    }
+
+    /// Reads what is stored there. What it says is of no use.
+    pub(crate) fn glance(&self, (at, slot): (usize, u32)) -> u64 {
+        let stored = self.shards.get(at).and_then(|shard| shard.glance(slot));
         stored.map_or(0, |(read, body)| read ^ u64::from(body.status.as_u16()))
     }
 
