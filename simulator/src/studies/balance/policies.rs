@@ -57,9 +57,12 @@ pub(super) struct WeightedRoundRobin {
 }
 
 impl WeightedRoundRobin {
-    /// All weigh the same, and each client is somewhere within its turns.
+    /// All weigh the same, and each client is somewhere within its turns: what a server has earned is anything up to what one
+    /// turn costs. With less between them whatever servers say first would order the turns of all clients alike, who would
+    /// then come to the same servers at the same time.
     pub(super) fn new(servers: usize, rng: &mut ChaCha8Rng) -> Self {
-        Self { weights: vec![1.0; servers], earned: (0..servers).map(|_| rng.random::<f64>()).collect() }
+        let cost = servers as f64;
+        Self { weights: vec![1.0; servers], earned: (0..servers).map(|_| rng.random_range(0.0..cost)).collect() }
     }
 }
 
@@ -138,6 +141,20 @@ mod tests {
         let counts = drawn(&mut weighted, &[0; 3], 800);
         assert!(counts.iter().zip([100, 200, 500]).all(|(got, wanted)| got.abs_diff(wanted) <= 1), "{counts:?}");
         assert_eq!(drawn(&mut RoundRobin { next: 2 }, &[0; 3], 9), [3, 3, 3]);
+    }
+
+    #[test]
+    fn clients_do_not_begin_their_turns_with_the_same_servers() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let weights: Vec<f64> = (0..100).map(|server| if server == 0 { 1.05 } else { 1.0 }).collect();
+        // The turn at which a server that weighs a little more comes first: any of a hundred.
+        let turns = (0..500).map(|_| {
+            let mut client = WeightedRoundRobin::new(100, &mut rng);
+            client.on_weights(&weights);
+            (0..100).position(|_| client.choose(Instant::ZERO, &[0; 100], &mut rng) == 0).unwrap()
+        });
+        let mean = turns.sum::<usize>() as f64 / 500.0;
+        assert!((42.0..54.0).contains(&mean), "{mean}");
     }
 
     #[test]
