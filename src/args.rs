@@ -329,6 +329,9 @@ pub(crate) struct LoadArgs {
     /// Over HTTPS.
     #[arg(long)]
     pub(crate) https: bool,
+    /// By HTTP/3, where the distribution's http_version has it.
+    #[arg(long)]
+    pub(crate) http3: bool,
     /// Users that the requests are spread over; each keeps its own connections.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) users: u32,

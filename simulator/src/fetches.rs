@@ -25,7 +25,7 @@ use crate::{
     caches::{Asker, Body},
     catalog::Catalog,
     engine::{Alarm, AlarmKind, Happening, Sim},
-    network::{Connect, Direction},
+    network::{Connect, Direction, SYN_BYTES},
     slab::Key,
     viewers::Request,
 };
@@ -338,7 +338,7 @@ impl Sim<'_> {
         let (Some((way, id)), target, serial) = (fetch.connecting, fetch.target, fetch.serial) else { return };
         let disturbance = self.disturbance(way, target, id);
         let is_dead = self.nodes.get(target as usize).is_none_or(|node| node.is_dead);
-        match self.network.connect(way, self.now, &disturbance) {
+        match self.network.connect(way, self.now, &disturbance, SYN_BYTES) {
             Connect::Answer(at) if is_dead || disturbance.refuse => {
                 self.queue.push(at, Happening::FetchRefused(key, serial));
             }

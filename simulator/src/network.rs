@@ -13,8 +13,8 @@ use world::{
 
 use crate::hash::Mixer;
 
-/// Bytes of a SYN with its usual options, or of its answer.
-const SYN_BYTES: u64 = 60;
+/// Bytes of a SYN with its usual options, and of its answer.
+pub(crate) const SYN_BYTES: [u64; 2] = [60; 2];
 /// The first wait for an answer to a SYN (RFC 6298 2.1).
 const SYN_WAIT: Duration = Duration::from_secs(1);
 /// SYNs that are drawn at most where packets are lost; then the next event is a new try anyway.
@@ -249,16 +249,22 @@ impl Network {
         self.has_silence && self.gauges[way as usize].silent_since[direction as usize].is_some()
     }
 
-    /// A handshake that begins now.
-    pub(crate) fn connect(&mut self, way: u32, now: Instant, target: &TargetDisturbance) -> Connect {
+    /// A handshake of one round trip that begins now, with so many bytes each way.
+    pub(crate) fn connect(
+        &mut self,
+        way: u32,
+        now: Instant,
+        target: &TargetDisturbance,
+        [up, down]: [u64; 2],
+    ) -> Connect {
         let way = &mut self.ways[way as usize];
         if target.blackhole {
             return Connect::Silent(now + SYN_WAIT);
         }
         let (mut sent_at, mut wait) = (now, SYN_WAIT);
         for _ in 0..SYN_TRIES {
-            if let Verdict::Deliver(at) = way.up.send(sent_at, SYN_BYTES)
-                && let Verdict::Deliver(at) = way.down.send(at, SYN_BYTES)
+            if let Verdict::Deliver(at) = way.up.send(sent_at, up)
+                && let Verdict::Deliver(at) = way.down.send(at, down)
             {
                 return Connect::Answer(at);
             }

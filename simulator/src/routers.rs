@@ -24,7 +24,7 @@ use world::EventKind;
 use self::program::Asking;
 use crate::{
     engine::{Happening, Letter, Order, Sim},
-    network::{Connect, Direction},
+    network::{Connect, Direction, SYN_BYTES},
     plan::Plan,
     slab::Key,
 };
@@ -242,7 +242,7 @@ impl Sim<'_> {
             Some(now)
         } else {
             self.bump(from, Counter::RouterProbeConnects);
-            match self.network.connect(way, now, &target) {
+            match self.network.connect(way, now, &target, SYN_BYTES) {
                 Connect::Answer(at) => Some(at),
                 Connect::Silent(_) => None,
             }

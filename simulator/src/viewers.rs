@@ -19,7 +19,7 @@ use ipnet::Ipv4Net;
 use world::{
     CacheOutcome, Integrity, Observation, Outcome, Sent,
     client::DeadAddresses,
-    scenario::{Connections, Scenario},
+    scenario::{Connections, Scenario, Transport},
     workload::{Habits, Intended, RetryBudget},
 };
 
@@ -134,6 +134,11 @@ impl Viewers {
         }
     }
 
+    /// What carries the requests of a load.
+    fn transport(&self, load: u16) -> Transport {
+        self.connections.get(usize::from(load)).map_or(Transport::Tcp, |connections| connections.transport)
+    }
+
     pub(crate) fn stand(&self, place: u32) -> Option<Stand> {
         self.places.get(place as usize).copied().flatten()
     }
@@ -184,7 +189,9 @@ impl Sim<'_> {
     fn find_connection(&mut self, key: Key) {
         let Some(request) = self.requests.get(key) else { return };
         let intended = request.intended();
-        let Some(&Connections { idle, per_user, .. }) = self.viewers.connections.get(usize::from(intended.load)) else {
+        let Some(&Connections { idle, per_user, transport, .. }) =
+            self.viewers.connections.get(usize::from(intended.load))
+        else {
             return;
         };
         let idle_max = idle.min(EDGE_IDLE);
@@ -199,7 +206,10 @@ impl Sim<'_> {
                 break;
             };
             let Some(conn) = self.conns.get(kept) else { continue };
-            if self.now.saturating_since(conn.idle_since) >= idle_max || self.is_broken(conn) {
+            // Over QUIC nobody says that an edge has ended.
+            if self.now.saturating_since(conn.idle_since) >= idle_max
+                || transport != Transport::Quic && self.is_broken(conn)
+            {
                 // Its other side has closed it, and the viewer has noticed.
                 self.conns.remove(kept);
                 if let Some(client) = self.viewers.client(&intended) {
@@ -287,8 +297,9 @@ impl Sim<'_> {
         let serial = request.serial;
         let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
         let target = self.disturbance(conn.way, conn.node, conn.id);
+        let transport = self.viewers.transport(request.intended().load);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
-        if target.reset {
+        if target.reset && transport != Transport::Quic {
             let back_at = self.now + self.network.rtt(conn.way);
             return self.queue.push(back_at, Happening::Cut(key, serial));
         }
@@ -328,9 +339,8 @@ impl Sim<'_> {
         }
         let (node, way) = (conn.node, conn.way);
         if self.is_broken(conn) {
-            // Nobody is there any more: the kernel says so.
-            let at = self.now + self.network.one_way(way, Direction::Down);
-            return self.queue.push(at, Happening::Cut(key, serial));
+            // Nobody is there any more.
+            return self.cut_off(key, way);
         }
         let Some(host) = self.nodes.get_mut(node as usize) else { return };
         if host.is_paused {
@@ -601,9 +611,23 @@ impl Sim<'_> {
                 request.fetch = None;
                 // What was under way to it from the edge is lost; only the cut arrives.
                 request.serial = serial.wrapping_add(1);
-                let at = now + self.network.one_way(way, Direction::Down);
-                self.queue.push(at, Happening::Cut(key, serial.wrapping_add(1)));
+                self.cut_off(key, way);
             }
+        }
+    }
+
+    /// The edge of a connection has ended. Of TCP the kernel says so to whoever waits; of QUIC nobody does, until nothing has
+    /// come for too long (RFC 9000 section 10.1).
+    fn cut_off(&mut self, key: Key, way: u32) {
+        let (now, one_way) = (self.now, self.network.one_way(way, Direction::Down));
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let cut = Happening::Cut(key, request.serial);
+        if self.viewers.transport(request.intended().load) == Transport::Quic {
+            request.timer_set = false;
+            self.queue.push(now + EDGE_IDLE, cut);
+            self.be_patient(key);
+        } else {
+            self.queue.push(now + one_way, cut);
         }
     }
 }

@@ -10,6 +10,7 @@ use world::{
     CacheOutcome, Integrity, Observation, Outcome, Signature, SiteId,
     scenario::{
         Connections, Diurnal, From as Origin, Load, Paths, PrivatePem, Resolvers, Retry, Signing, Sizes, TraceRequest,
+        Transport,
     },
 };
 
@@ -67,8 +68,8 @@ pub(crate) struct LoadWire {
     ramp: Vec<(Duration, f64)>,
     /// Time of day, pace and trough.
     diurnal: Option<(Duration, f64, f64)>,
-    /// Idle timeout, connections per user, pause, TLS.
-    connections: (Duration, u16, Option<Duration>, bool),
+    /// Idle timeout, connections per user, pause, what carries them.
+    connections: (Duration, u16, Option<Duration>, TransportWire),
     /// Share with client subnet, share of stretchers, how long those stretch.
     resolvers: (f64, f64, Duration),
     /// Attempts, backoff, budget, timeout.
@@ -97,9 +98,36 @@ enum SizesWire {
     LogNormal(u64, f64, u64),
 }
 
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum TransportWire {
+    Tcp,
+    Tls,
+    Quic,
+}
+
+impl TransportWire {
+    const fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
+            Transport::Quic => Self::Quic,
+        }
+    }
+}
+
+impl From<TransportWire> for Transport {
+    fn from(wire: TransportWire) -> Self {
+        match wire {
+            TransportWire::Tcp => Self::Tcp,
+            TransportWire::Tls => Self::Tls,
+            TransportWire::Quic => Self::Quic,
+        }
+    }
+}
+
 impl From<&Load> for LoadWire {
     fn from(load: &Load) -> Self {
-        let Connections { idle, per_user, think, tls } = load.connections;
+        let Connections { idle, per_user, think, transport } = load.connections;
         let Resolvers { client_subnet, stretchers, stretch } = load.resolvers;
         let Retry { attempts, backoff, budget, timeout } = load.retry;
         Self {
@@ -126,7 +154,7 @@ impl From<&Load> for LoadWire {
             },
             ramp: load.ramp.clone(),
             diurnal: load.diurnal.map(|Diurnal { utc, pace, trough }| (utc, pace, trough)),
-            connections: (idle, per_user, think, tls),
+            connections: (idle, per_user, think, TransportWire::of(transport)),
             resolvers: (client_subnet, stretchers, stretch),
             retry: (attempts, backoff, budget, timeout),
             distribution: load.distribution.clone(),
@@ -142,7 +170,7 @@ impl From<&Load> for LoadWire {
 
 impl From<LoadWire> for Load {
     fn from(wire: LoadWire) -> Self {
-        let (idle, per_user, think, tls) = wire.connections;
+        let (idle, per_user, think, transport) = wire.connections;
         let (client_subnet, stretchers, stretch) = wire.resolvers;
         let (attempts, backoff, budget, timeout) = wire.retry;
         let place = |(name, weight): (String, f64)| (SiteId::new(&name), weight);
@@ -164,7 +192,7 @@ impl From<LoadWire> for Load {
             },
             ramp: wire.ramp,
             diurnal: wire.diurnal.map(|(utc, pace, trough)| Diurnal { utc, pace, trough }),
-            connections: Connections { idle, per_user, think, tls },
+            connections: Connections { idle, per_user, think, transport: transport.into() },
             resolvers: Resolvers { client_subnet, stretchers, stretch },
             retry: Retry { attempts, backoff, budget, timeout },
             distribution: wire.distribution,
@@ -317,7 +345,7 @@ mod tests {
                 idle: Duration::ZERO,
                 per_user: 3,
                 think: Some(Duration::from_secs(1)),
-                tls: true,
+                transport: Transport::Quic,
             },
             resolvers: Resolvers { client_subnet: 0.5, stretchers: 0.1, ..Resolvers::default() },
             retry: Retry { attempts: 3, budget: Some(0.1), ..Retry::default() },

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cdn_core::{Role, signing::Hash};
+use cdn_core::{Role, distribution::Distribution, signing::Hash};
 use futures_util::stream;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
@@ -20,7 +20,10 @@ use viewer::{
     Config, DigOptions, Handle, Identities, Identity, LoadNews, LoadPlan, LoadRun, RouterAddresses, Sign, Viewer,
 };
 use wan::RawDial;
-use world::{Atlas, scenario::Load};
+use world::{
+    Atlas,
+    scenario::{Load, Transport},
+};
 
 use crate::{
     cluster::{Cluster, OriginKind},
@@ -198,6 +201,11 @@ async fn load(
     let refuse = |what: String| (StatusCode::BAD_REQUEST, what);
     let loads: Vec<Load> = ask.loads.into_iter().map(Load::from).collect();
     let hosts = loads.iter().map(|load| host_of(&cluster, &load.distribution)).collect::<Option<Vec<_>>>();
+    if let Some(without) = loads.iter().find_map(|load| without_http3(&cluster, load)) {
+        return Err(refuse(format!(
+            "{without} does not speak HTTP/3; [distributions.{without}] http_version = \"http2and3\""
+        )));
+    }
     let signers = loads.iter().map(signer_of).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
     let plan = LoadPlan {
         signers,
@@ -258,9 +266,20 @@ fn line(line: &LoadLine) -> Result<Bytes, serde_json::Error> {
     Ok(text.into())
 }
 
+/// A distribution by its id, or the first one where that is empty.
+fn asked<'a>(cluster: &'a Cluster, id: &str) -> Option<&'a Distribution> {
+    cluster.distributions.iter().find(|one| id.is_empty() || **one.id() == *id).map(AsRef::as_ref)
+}
+
+/// What a load asks for by HTTP/3 in vain.
+fn without_http3<'a>(cluster: &'a Cluster, load: &Load) -> Option<&'a str> {
+    let asked = asked(cluster, &load.distribution)?;
+    (load.connections.transport == Transport::Quic && !asked.http_version().http3()).then(|| asked.id().as_ref())
+}
+
 /// The name under which a distribution, by id, is asked; of the first one where the id is empty.
 fn host_of(cluster: &Cluster, id: &str) -> Option<String> {
-    let found = cluster.distributions.iter().find(|distribution| id.is_empty() || **distribution.id() == *id)?;
+    let found = asked(cluster, id)?;
     let written = found.aliases().iter().find(|alias| !alias.starts_with('*'));
     Some(written.map_or_else(|| found.own_name(), ToString::to_string))
 }

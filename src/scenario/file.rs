@@ -435,6 +435,9 @@ pub(crate) struct LoadFile {
     /// Whether they speak TLS. Default false.
     #[serde(skip_serializing_if = "is_silent")]
     pub(crate) https: bool,
+    /// Whether they speak HTTP/3, in which TLS is. Default false.
+    #[serde(skip_serializing_if = "is_silent")]
+    pub(crate) http3: bool,
     /// The mean pause of a user between requests. Default: users have no sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) think: Option<Span>,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use world::scenario::{Connections, Diurnal, From, Load, LoadChange, Resolvers, Retry, Sizes};
+use world::scenario::{Connections, Diurnal, From, Load, LoadChange, Resolvers, Retry, Sizes, Transport};
 
 use super::{file::LoadFile, names::Names};
 use crate::{diagnose::KeyError, load::paths, quantity::ByteCount};
@@ -54,9 +54,11 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
     }
     let connections = Connections::default();
     let per_user = file.connections.unwrap_or(connections.per_user);
-    if file.https && !names.cluster.edge.https {
-        return Err(KeyError::new(&key("https"), "edges of this world do not speak HTTPS").hint("[edge] https = true"));
-    }
+    let distribution = match &file.distribution {
+        Some(name) => names.distribution(&key("distribution"), name)?,
+        None => names.cluster.distributions.first().map(|first| first.id().to_string()).unwrap_or_default(),
+    };
+    let transport = transport_of(&key, file, names, &distribution)?;
     let users = file.users.unwrap_or_else(|| (rps * 10.0).clamp(1.0, 1e7) as u32);
     if per_user == 0 || users == 0 {
         let field = if users == 0 { "users" } else { "connections" };
@@ -76,7 +78,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
             idle: file.idle.map_or(connections.idle, |span| span.0),
             per_user,
             think: file.think.map(|span| span.0),
-            tls: file.https,
+            transport,
         },
         resolvers: Resolvers {
             client_subnet: share("client_subnet", file.client_subnet, client_subnet)?,
@@ -94,14 +96,35 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
             },
             timeout,
         },
-        distribution: match &file.distribution {
-            Some(name) => names.distribution(&key("distribution"), name)?,
-            None => names.cluster.distributions.first().map(|first| first.id().to_string()).unwrap_or_default(),
-        },
+        distribution,
         method: file.method.clone().unwrap_or_else(|| "GET".to_owned()),
         users,
         signing: None,
     })
+}
+
+/// What carries requests for `distribution`.
+fn transport_of(
+    key: &impl Fn(&str) -> String,
+    file: &LoadFile,
+    names: &Names<'_>,
+    distribution: &str,
+) -> Result<Transport, KeyError> {
+    let (transport, field) = match (file.http3, file.https) {
+        (true, _) => (Transport::Quic, "http3"),
+        (false, true) => (Transport::Tls, "https"),
+        (false, false) => return Ok(Transport::Tcp),
+    };
+    if !names.cluster.edge.https {
+        return Err(KeyError::new(&key(field), "edges of this world do not speak HTTPS").hint("[edge] https = true"));
+    }
+    let asked = names.cluster.distributions.iter().find(|one| **one.id() == *distribution);
+    if file.http3 && asked.is_some_and(|asked| !asked.http_version().http3()) {
+        let what = format!("{distribution} does not speak HTTP/3");
+        let hint = format!("[distributions.{distribution}] http_version = \"http2and3\"");
+        return Err(KeyError::new(&key(field), what).hint(hint));
+    }
+    Ok(transport)
 }
 
 fn from_of(key: &str, file: &LoadFile, names: &Names<'_>) -> Result<From, KeyError> {

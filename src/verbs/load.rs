@@ -11,7 +11,7 @@ use control_plane::wire::Status;
 use serde::Serialize;
 use world::{
     Atlas,
-    scenario::{Connections, From, Load, Paths, Resolvers, Retry, Sizes},
+    scenario::{Connections, From, Load, Paths, Resolvers, Retry, Sizes, Transport},
 };
 
 use crate::{
@@ -133,7 +133,15 @@ fn load_of(args: &LoadArgs) -> Result<Load, VerbError> {
         sizes: args.size.map_or(Sizes::Origin, |size| Sizes::Fixed(size.0)),
         ramp: Vec::new(),
         diurnal: None,
-        connections: Connections { think: args.think.map(|think| think.0), tls: args.https, ..Connections::default() },
+        connections: Connections {
+            think: args.think.map(|think| think.0),
+            transport: match () {
+                () if args.http3 => Transport::Quic,
+                () if args.https => Transport::Tls,
+                () => Transport::Tcp,
+            },
+            ..Connections::default()
+        },
         resolvers: Resolvers::default(),
         retry: Retry::default(),
         distribution: args.distribution.clone().unwrap_or_default(),

@@ -62,6 +62,30 @@ fn http_3_saves_a_round_trip_over_the_same_link() {
     assert_eq!((&open["status"], &open["reason"]), (&400.into(), &"viewer_bad_request".into()), "{open}");
 }
 
+/// The middle of the latencies of a load from Tokyo in which nobody keeps a connection.
+fn load_ms(world: &World, options: &[&str]) -> f64 {
+    let load = [
+        "load", "--from", "tokyo", "--rps", "20", "--for", "2s", "--users", "100000", "--paths", "/one", "--seed", "3",
+    ];
+    let seen = world.json(&[&load[..], options].concat());
+    assert_eq!((&seen["errors"], &seen["complete"]), (&0.into(), &true.into()), "{seen:#}");
+    assert!(seen["requests"].as_f64().unwrap() > 10.0, "{seen:#}");
+    seen["latency_ms"]["p50"].as_f64().unwrap()
+}
+
+#[test]
+fn a_load_by_http_3_saves_a_round_trip_as_one_request_does() {
+    let world = world("[\"FRA\"]");
+    let rtt = world.rtt("tokyo", "fra");
+    ask(&world, "tokyo", &[], "https://www.demo.test/one");
+    let [plain, https, http3] = [&[][..], &["--https"], &["--http3"]].map(|options| load_ms(&world, options));
+    assert!((rtt * 0.7..rtt * 1.3).contains(&(https - http3)), "{https} ms, {http3} ms, {rtt} ms");
+    assert!((http3 - plain).abs() < rtt * 0.3, "{http3} ms, {plain} ms, {rtt} ms");
+    let refused = world.iso(&["load", "--http3", "--rps", "1", "--for", "1s", "--distribution", "shop"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("does not speak HTTP/3"), "{said}");
+}
+
 #[test]
 fn a_partition_cuts_http_3_and_tcp_alike() {
     let world = world("[\"FRA\", \"IAD\"]");

@@ -24,7 +24,11 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use world::{Atlas, Habits, Observation, Workload, WorkloadError, scenario::Load, workload::RetryBudget};
+use world::{
+    Atlas, Habits, Observation, Workload, WorkloadError,
+    scenario::{Load, Transport},
+    workload::RetryBudget,
+};
 
 pub use self::signatures::Sign;
 use self::{signatures::Signatures, users::Users};
@@ -258,9 +262,11 @@ impl Setup {
     fn new(load: Load, host: &str, signer: Option<Arc<dyn Sign>>, node: &Node) -> Result<Self, LoadError> {
         let invalid = |what: String| LoadError::Invalid(what);
         let authority: Authority = host.parse().map_err(|_| invalid(format!("{host:?} is no host")))?;
-        let port = if load.connections.tls { 443 } else { 80 };
+        let transport = load.connections.transport;
+        let port = if transport.is_secure() { 443 } else { 80 };
         let target = Target::of(&authority, port, &node.config).map_err(|failure| invalid(failure.to_string()))?;
-        let target = if load.connections.tls { secured(target, node).map_err(invalid)? } else { target };
+        let target = if transport.is_secure() { secured(target, node).map_err(invalid)? } else { target };
+        let target = Target { http3: transport == Transport::Quic, ..target };
         let method = load.method.parse().map_err(|_| invalid(format!("{:?} is no method", load.method)))?;
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| invalid(format!("{text:?} is no host")));

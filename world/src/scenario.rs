@@ -351,14 +351,33 @@ pub struct Connections {
     /// The mean pause of a user between two requests, where users have pauses: then a user stays who he is for a
     /// session, and requests of one user lie that far apart.
     pub think: Option<Duration>,
-    /// Whether they speak TLS, which costs a handshake and holds the edge's certificate against the viewer's date.
-    pub tls: bool,
+    /// What carries requests.
+    pub transport: Transport,
 }
 
 impl Default for Connections {
     /// Browsers': six per host, kept for a minute and more; no pauses, and no TLS.
     fn default() -> Self {
-        Self { idle: Duration::from_secs(90), per_user: 6, think: None, tls: false }
+        Self { idle: Duration::from_secs(90), per_user: 6, think: None, transport: Transport::Tcp }
+    }
+}
+
+/// What carries a user's requests to an edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, and nobody's certificate is asked for.
+    #[default]
+    Tcp,
+    /// TLS over TCP: a handshake more, which holds the edge's certificate against the viewer's date.
+    Tls,
+    /// QUIC, of whose handshake TLS is a part (RFC 9001 section 4), as HTTP/3 wants it.
+    Quic,
+}
+
+impl Transport {
+    /// Whether it wants a certificate.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Quic)
     }
 }
 

@@ -1,21 +1,24 @@
-//! How a user's request gets a connection: a race over the addresses of an answer, and a handshake of TLS where it is asked
-//! for.
+//! How a user's request gets a connection: a race over the addresses of an answer, by TCP or by QUIC, and a handshake of TLS
+//! where the first is to have one.
 
 use std::time::Duration;
 
 use cdn_core::{Instant, Reason, Role};
-use world::{Sent, client::Race};
+use world::{Sent, client::Race, scenario::Transport};
 
 use super::{NOBODY, Request, request::Racing};
 use crate::{
     engine::{Happening, Sim},
-    network::{Connect, Direction},
+    network::{Connect, Direction, SYN_BYTES},
     slab::Key,
 };
 
 /// Bytes of a client's first flight of TLS 1.3, and of the server's: a chain of one leaf with an elliptic key.
 const CLIENT_HELLO_BYTES: u64 = 250;
 const SERVER_FLIGHT_BYTES: u64 = 1300;
+/// Bytes of the first flights of QUIC, each way: a client's is padded (RFC 9000 section 14.1), and so is what a server says
+/// first, beside its chain.
+const QUIC_FLIGHT_BYTES: [u64; 2] = [1228, 1650];
 /// A certificate is good for so long before it was issued, for clocks that are slow.
 const CERTIFICATE_BEFORE: Duration = Duration::from_secs(86_400);
 
@@ -59,11 +62,19 @@ impl Sim<'_> {
         }
     }
 
-    /// One SYN; when its answer is there, if it ever is.
+    /// One SYN, or first flight of QUIC; when its answer is there, if it ever is.
     fn try_to_connect(&mut self, key: Key, serial: u16, at: u8, way: u32, node: u32, id: u32) -> Option<Instant> {
-        let target = self.disturbance(way, node, id);
+        let mut target = self.disturbance(way, node, id);
         let is_dead = self.nodes.get(node as usize).is_none_or(|node| node.is_dead);
-        match self.network.connect(way, self.now, &target) {
+        let mut bytes = SYN_BYTES;
+        let load = self.requests.get(key).map_or(0, |request| request.intended().load);
+        if self.viewers.transport(load) == Transport::Quic {
+            bytes = QUIC_FLIGHT_BYTES;
+            // Datagrams are neither accepted nor refused by anybody but the edge itself.
+            let is_paused = self.nodes.get(node as usize).is_some_and(|node| node.is_paused);
+            target.blackhole |= target.refuse || is_dead || is_paused;
+        }
+        match self.network.connect(way, self.now, &target, bytes) {
             Connect::Answer(answered_at) => {
                 let happening = if target.refuse || is_dead {
                     Happening::Refused(key, serial, at)
@@ -117,9 +128,15 @@ impl Sim<'_> {
 
     pub(crate) fn handle_connected(&mut self, key: Key, serial: u16, at: u8) {
         let now = self.now;
-        let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
         let intended = request.intended();
         let place = intended.place;
+        let transport = self.viewers.transport(intended.load);
+        // With QUIC an edge whose certificate is not good has not answered.
+        if transport == Transport::Quic && !self.is_certificate_good() {
+            return self.handle_refused(key, serial, at);
+        }
+        let Some(request) = self.requests.get_mut(key) else { return };
         let Some(seldom) = &mut request.seldom else { return };
         let Some(racing) = seldom.race.take() else { return };
         let place_of = usize::from(at);
@@ -148,8 +165,10 @@ impl Sim<'_> {
         {
             self.measure(&intended, stand, second);
         }
-        let speaks_tls = self.viewers.connections.get(usize::from(intended.load)).is_some_and(|kept| kept.tls);
-        if speaks_tls { self.shake_hands(key) } else { self.send_request(key) }
+        match transport {
+            Transport::Tls => self.shake_hands(key),
+            Transport::Tcp | Transport::Quic => self.send_request(key),
+        }
     }
 
     /// The handshake of TLS 1.3: a round trip, after which the client's last flight leaves with the request (RFC 8446 section
@@ -184,17 +203,21 @@ impl Sim<'_> {
         }
     }
 
-    /// The handshake is over; what the edge has shown must be good on the day that the viewer takes for today's.
-    pub(crate) fn handle_secured(&mut self, key: Key, serial: u16, is_shaken: bool) {
-        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
-        let intended = request.intended();
+    /// Whether what edges show is good on the day that viewers take for today's.
+    fn is_certificate_good(&self) -> bool {
         let viewer = self.plan.nodes.iter().position(|spec| spec.id.role() == Role::Viewer);
         let today = self.wall(viewer.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)).unix_nanos();
         let issued = self.plan.date.unix_nanos();
         let span = self.plan.certificate_span;
         let [before, after] = [span.min(CERTIFICATE_BEFORE), span].map(|span| span.as_nanos() as i128);
-        let good = issued - before..=issued + after;
-        if is_shaken && good.contains(&today) {
+        (issued - before..=issued + after).contains(&today)
+    }
+
+    /// The handshake is over.
+    pub(crate) fn handle_secured(&mut self, key: Key, serial: u16, is_shaken: bool) {
+        let Some(request) = self.requests.get(key).filter(|request| request.serial == serial) else { return };
+        let intended = request.intended();
+        if is_shaken && self.is_certificate_good() {
             return self.send_request(key);
         }
         self.drop_connection(key);
@@ -209,6 +232,14 @@ impl Sim<'_> {
             request.race().is_some_and(|racing| racing.attempts.iter().all(|(_, _, began)| self.now >= *began + late));
         self.drop_connection(key);
         self.next_in_line(&intended);
-        self.fail(key, if silent { Reason::ViewerConnectTimeout } else { Reason::ViewerConnectFailed });
+        let is_quic = self.viewers.transport(intended.load) == Transport::Quic;
+        self.fail(
+            key,
+            match () {
+                () if silent => Reason::ViewerConnectTimeout,
+                () if is_quic && !self.is_certificate_good() => Reason::ViewerTlsFailed,
+                () => Reason::ViewerConnectFailed,
+            },
+        );
     }
 }

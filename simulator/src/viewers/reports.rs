@@ -9,7 +9,7 @@ use super::Stand;
 use crate::{
     engine::{Happening, Letter, Sim},
     hash::Mixer,
-    network::{Connect, Direction},
+    network::{Connect, Direction, SYN_BYTES},
 };
 
 impl Sim<'_> {
@@ -51,7 +51,7 @@ impl Sim<'_> {
         if target.refuse || self.nodes.get(node as usize).is_none_or(|node| node.is_dead) {
             return;
         }
-        if let Connect::Answer(at) = self.network.connect(way, self.now, &target) {
+        if let Connect::Answer(at) = self.network.connect(way, self.now, &target, SYN_BYTES) {
             // It is told when it is over; nothing else happens meanwhile to this handshake.
             let rtt = at.saturating_since(self.now);
             self.report(intended, stand, node, rtt);

@@ -6,7 +6,7 @@ use cdn_core::{NodeId, Reason, Role};
 use simulator::{PlainAnswers, Plan, default_world};
 use world::{
     CacheOutcome, Effect, Observation, Outcome,
-    scenario::{Action, Load, Paths},
+    scenario::{Action, Load, Paths, Transport},
 };
 
 use crate::support::{load, play, scenario};
@@ -49,13 +49,46 @@ fn tls_costs_a_round_trip_and_wants_a_certificate_that_is_good() {
     let mut plan = default_world(&POPS, &PlainAnswers::default());
     let plain = first(&plan, tokyo()).latency();
     let mut https = tokyo();
-    https.connections.tls = true;
+    https.connections.transport = Transport::Tls;
     let secured = first(&plan, https.clone()).latency();
     let more = secured - plain;
     assert!(more >= rtt(&plan, "tokyo", "nrt") && more < rtt(&plan, "tokyo", "nrt") + SLACK, "{more:?}");
     plan.certificate_span = Duration::ZERO;
     let seen = play(&plan, &scenario(5, https, vec![])).0.seen;
     assert!(seen.iter().all(|seen| seen.outcome == Outcome::Failed(Reason::ViewerTlsFailed)), "{:?}", seen.first());
+}
+
+#[test]
+fn http_3_saves_the_round_trip_of_tls_and_wants_a_good_certificate_as_well() {
+    let mut plan = default_world(&POPS, &PlainAnswers::default());
+    let carried_by = |transport| {
+        let mut load = tokyo();
+        load.connections.transport = transport;
+        load
+    };
+    let [plain, quic] =
+        [Transport::Tcp, Transport::Quic].map(|transport| first(&plan, carried_by(transport)).latency());
+    assert!(quic >= plain && quic < plain + SLACK, "{quic:?} by QUIC, {plain:?} by TCP alone");
+    plan.certificate_span = Duration::ZERO;
+    let seen = play(&plan, &scenario(5, carried_by(Transport::Quic), vec![])).0.seen;
+    assert!(seen.iter().all(|seen| seen.outcome == Outcome::Failed(Reason::ViewerTlsFailed)), "{:?}", seen.first());
+}
+
+#[test]
+fn nobody_says_of_http_3_that_its_edge_has_ended() {
+    let plan = default_world(&POPS, &PlainAnswers::default());
+    let kill = Action::Kill { nodes: vec![NodeId::new(Role::Edge, "nrt")], span: None };
+    // Few users, so that each has a connection before the edge ends.
+    let slowest = |transport| {
+        let mut load = tokyo();
+        (load.users, load.connections.transport, load.retry.timeout) = (3, transport, Duration::from_secs(9));
+        let seen = play(&plan, &scenario(40, load, vec![(10, kill.clone())])).0.seen;
+        let gave_up = seen.iter().filter(|seen| seen.outcome == Outcome::Failed(Reason::ViewerResponseTimeout)).count();
+        (seen.iter().map(Observation::latency).max().unwrap(), gave_up)
+    };
+    let ((tcp, tcp_gave_up), (quic, quic_gave_up)) = (slowest(Transport::Tcp), slowest(Transport::Quic));
+    assert!(tcp < Duration::from_secs(5) && tcp_gave_up == 0, "{tcp:?}, {tcp_gave_up}");
+    assert!(quic >= Duration::from_secs(9) && quic_gave_up > 0, "{quic:?}, {quic_gave_up}");
 }
 
 #[test]
