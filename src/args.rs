@@ -284,6 +284,9 @@ pub(crate) struct LogsArgs {
     /// Lines to begin with.
     #[arg(short = 'n', long, default_value_t = 100, value_name = "LINES")]
     pub(crate) tail: usize,
+    /// Records of a distribution's real-time log ([log.realtime.ID]), as they come.
+    #[arg(long, value_name = "DISTRIBUTION", conflicts_with = "tail")]
+    pub(crate) realtime: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -28,7 +28,9 @@ use std::{
     sync::Arc,
 };
 
-use cdn_core::{NodeId, PopCode, Role, distribution::Distribution, standard_log::LogStyle, zone::Record};
+use cdn_core::{
+    NodeId, PopCode, Role, distribution::Distribution, realtime_log::RealtimeLog, standard_log::LogStyle, zone::Record,
+};
 use indexmap::IndexMap;
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
@@ -119,6 +121,8 @@ pub(crate) struct Cluster {
     pub(crate) log_level: String,
     /// How edges log requests.
     pub(crate) log_style: LogStyle,
+    /// Real-time logs, by the id of their distribution.
+    pub(crate) realtime_logs: BTreeMap<String, Arc<RealtimeLog>>,
     /// Records beside those that DNS has by itself.
     pub(crate) records: Vec<Record>,
     /// The outside.
@@ -246,6 +250,7 @@ impl Cluster {
             None => None,
         };
         let written = records_of(file, inputs)?;
+        let realtime_logs = settings::realtime_logs_of(file, &distributions)?;
         let cluster = Self {
             seed: settings::seed_of(file),
             ports,
@@ -265,6 +270,7 @@ impl Cluster {
             control,
             log_level: settings::log_level_of(file)?,
             log_style: settings::choice("log.access", file.log.access.as_deref(), LogStyle::ALL, LogStyle::as_str)?,
+            realtime_logs,
             world: Arc::new(world),
             records: written.records().collect(),
             warnings,

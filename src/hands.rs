@@ -468,8 +468,14 @@ impl Hands for RootHands {
     fn logs(&self, wanted: LogsWanted) -> HandsFuture<'_, BoxStream<'static, LogLine>> {
         Box::pin(async move {
             let names: Vec<String> = wanted.nodes.iter().map(ToString::to_string).collect();
-            let follow = wanted.follow.then(|| self.supervisor.log_follow());
-            let all = self.supervisor.log_tail(None, usize::MAX);
+            let realtime = wanted.realtime;
+            if let Some(id) = realtime.as_ref().filter(|id| !self.cluster.realtime_logs.contains_key(*id)) {
+                let what = format!("{id:?} is no distribution with a real-time log ([log.realtime.ID])");
+                return Err(HandsError::NotFound { what, did_you_mean: Vec::new() });
+            }
+            // Of a real-time log there is no past.
+            let follow = (wanted.follow || realtime.is_some()).then(|| self.supervisor.log_follow());
+            let all = if realtime.is_some() { Vec::new() } else { self.supervisor.log_tail(None, usize::MAX) };
             let chosen: Vec<_> = all.into_iter().filter(|line| names.contains(&line.node)).collect();
             let skip = chosen.len().saturating_sub(wanted.tail as usize);
             let past = stream::iter(chosen.into_iter().skip(skip));
@@ -486,7 +492,7 @@ impl Hands for RootHands {
             });
             let lines = past
                 .chain(future.filter(move |line| {
-                    let wanted = names.contains(&line.node);
+                    let wanted = names.contains(&line.node) && line.realtime == realtime;
                     async move { wanted }
                 }))
                 .map(|line| LogLine { node: line.node, text: line.text });

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use cdn_core::{NodeId, Role, standard_log::LogStyle};
-use edge_node::STANDARD_LINE;
+use edge_node::{REALTIME_LINE, STANDARD_LINE};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -80,6 +80,8 @@ pub(crate) struct LogLine {
     pub(crate) node: String,
     /// Without its newline.
     pub(crate) text: String,
+    /// The distribution whose real-time log it is a record of.
+    pub(crate) realtime: Option<String>,
 }
 
 /// Lines of the past that are kept in memory, over all nodes, for `iso logs`.
@@ -344,7 +346,7 @@ impl Supervisor {
     }
 
     fn log(&self, node: &str, text: String) {
-        let line = LogLine { node: node.to_owned(), text };
+        let line = LogLine { node: node.to_owned(), text, realtime: None };
         let mut kept = lock(&self.shared.kept);
         if kept.len() == LINES_KEPT {
             kept.pop_front();
@@ -352,6 +354,14 @@ impl Supervisor {
         kept.push_back(line.clone());
         drop(kept);
         let _ = self.shared.lines.send(line);
+    }
+
+    /// Passes a record of a real-time log on to whoever follows; the past of one is kept nowhere.
+    fn record(&self, node: &str, record: &str) {
+        if let Some((distribution, text)) = record.split_once('\t') {
+            let realtime = Some(distribution.to_owned());
+            let _ = self.shared.lines.send(LogLine { node: node.to_owned(), text: text.to_owned(), realtime });
+        }
     }
 }
 
@@ -503,6 +513,10 @@ async fn keep_log(
     let mut access = None;
     let mut last = String::new();
     while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(record) = line.strip_prefix(REALTIME_LINE) {
+            supervisor.record(&node, record);
+            continue;
+        }
         if let Some(line) = line.strip_prefix(STANDARD_LINE) {
             if access.is_none() {
                 let path = options.dir.join(format!("{node}.access.log"));

@@ -39,6 +39,7 @@ pub mod path_pattern;
 pub mod policies;
 pub mod range;
 pub mod range_map;
+pub mod realtime_log;
 pub mod reason;
 pub mod request_control;
 pub mod response_headers;

@@ -219,12 +219,9 @@ pub fn line(style: LogStyle, asked: &Asked, answered: &Answered, ended: &Ended<'
     }
 }
 
-fn fields<'a>(asked: &'a Asked, answered: &'a Answered, ended: &Ended<'a>) -> [Cow<'a, str>; 33] {
-    let nothing = || Cow::Borrowed("-");
-    let or_nothing = |text: Option<&'a str>| match text {
-        Some(text) if !text.is_empty() => encoded(text),
-        _ => nothing(),
-    };
+/// The fields of one request, in the order of [`FIELDS`].
+pub(crate) fn fields<'a>(asked: &'a Asked, answered: &'a Answered, ended: &Ended<'a>) -> [Cow<'a, str>; 33] {
+    let nothing = || or_nothing(None);
     let date = ended.at.civil();
     let own = result_type(answered.x_cache);
     let (result, detail) = match ended.ending {
@@ -323,6 +320,14 @@ fn range(content_range: &str) -> Option<(Option<&str>, Option<&str>)> {
     Some((Some(first), rest.split('/').next()))
 }
 
+/// A field that says `text`, where there is any.
+pub(crate) fn or_nothing(text: Option<&str>) -> Cow<'_, str> {
+    match text {
+        Some(text) if !text.is_empty() => encoded(text),
+        _ => Cow::Borrowed("-"),
+    }
+}
+
 /// Seconds with three decimals.
 fn seconds(span: Duration) -> String {
     format!("{}.{:03}", span.as_secs(), span.subsec_millis())
@@ -330,7 +335,7 @@ fn seconds(span: Duration) -> String {
 
 /// Percent-encodes what AWS encodes in fields that say what a viewer said: bytes that are not printable, space among
 /// them, and some that parsers of URLs stumble over.
-fn encoded(text: &str) -> Cow<'_, str> {
+pub(crate) fn encoded(text: &str) -> Cow<'_, str> {
     let encodes = |byte: u8| !byte.is_ascii_graphic() || b"<>\"#%{}|\\^~[]'`".contains(&byte);
     if !text.bytes().any(encodes) {
         return Cow::Borrowed(text);

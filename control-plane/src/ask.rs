@@ -251,6 +251,8 @@ pub struct LogsAsk {
     /// Whether to go on with lines as they are written.
     #[serde(deserialize_with = "flag")]
     pub follow: bool,
+    /// Records of the real-time log of this distribution, from now on, in the place of the nodes' own lines.
+    pub realtime: Option<String>,
 }
 
 /// Query of `GET /v1/events`.

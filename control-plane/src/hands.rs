@@ -63,6 +63,8 @@ pub struct LogsWanted {
     pub tail: u32,
     /// Whether to go on with lines as they are written.
     pub follow: bool,
+    /// Records of the real-time log of this distribution, from now on, in the place of the nodes' own lines.
+    pub realtime: Option<String>,
 }
 
 /// The acting side, implemented by the owner of processes and sockets.

@@ -139,6 +139,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
+        realtime_logs: Default::default(),
         seed: 1,
     }
 }

@@ -139,6 +139,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, behaviors: usize, ready: st
         decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
+        realtime_logs: Default::default(),
         seed: 1,
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

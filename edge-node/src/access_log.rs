@@ -1,5 +1,6 @@
 //! One line per request: target `access`, level `INFO`. For people and tests, or as CloudFront's standard log
-//! ([`cdn_core::standard_log`]), which whoever keeps the log takes out of it by [`STANDARD_LINE`].
+//! ([`cdn_core::standard_log`]), which whoever keeps the log takes out of it by [`STANDARD_LINE`]. Beside it a distribution may
+//! have a real-time log ([`cdn_core::realtime_log`]), whose records begin with [`REALTIME_LINE`].
 //!
 //! Nothing is gathered unless somebody listens.
 
@@ -10,6 +11,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use cdn_core::{
     Instant, Reason,
+    realtime_log::{More, RealtimeLog},
     standard_log::{self, Answered, Asked, Ended, Ending, LogStyle},
 };
 use http::{HeaderValue, Method, StatusCode, Uri};
@@ -26,8 +28,14 @@ const TARGET: &str = "access";
 /// The field of an event whose value is the whole line.
 const STANDARD: &str = "standard";
 
+/// The field of an event whose value is a record of a real-time log.
+const REALTIME: &str = "realtime";
+
 /// Stands before each line of a standard log among other lines of a node's log, which never begin so: a record separator.
 pub const STANDARD_LINE: char = '\u{1e}';
+
+/// Stands before each record of a real-time log, which says the distribution's id before its fields: a group separator.
+pub const REALTIME_LINE: char = '\u{1d}';
 
 /// What is known when the head of a response is sent; written when its last byte is.
 #[derive(Debug)]
@@ -47,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) standard: Option<Box<Standard>>,
 }
 
-/// What a standard log wants to know beyond that.
+/// What standard logs and real-time logs want to know beyond that.
 #[derive(Debug)]
 pub(crate) struct Standard {
     pub(crate) style: LogStyle,
@@ -58,6 +66,10 @@ pub(crate) struct Standard {
     pub(crate) asked: Asked,
     /// `None` until the head of the response leaves.
     pub(crate) answered: Option<Answered>,
+    /// What a real-time log would say besides; `None` where no distribution has one.
+    pub(crate) more: Option<More>,
+    /// The log of the distribution that answers.
+    pub(crate) realtime: Option<Arc<RealtimeLog>>,
 }
 
 impl Entry {
@@ -75,8 +87,15 @@ impl Entry {
                 let location = &*text(&standard.location);
                 let ended = Ended { at: standard.wall.now(), took, body_bytes: bytes, ending, location };
                 let Some(answered) = &standard.answered else { return };
-                if let Some(line) = standard_log::line(standard.style, &standard.asked, answered, &ended) {
-                    tracing::info!(target: TARGET, standard = &*line);
+                match standard_log::line(standard.style, &standard.asked, answered, &ended) {
+                    Some(line) => tracing::info!(target: TARGET, standard = &*line),
+                    None => self.write_after(took, bytes),
+                }
+                if let (Some(log), Some(more)) = (&standard.realtime, &standard.more)
+                    && log.samples(self.request_id.as_bytes())
+                {
+                    let record = log.record(more, &standard.asked, answered, &ended);
+                    tracing::info!(target: TARGET, realtime = &*format!("{}\t{record}", more.distribution));
                 }
             }
         }

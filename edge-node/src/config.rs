@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, 
 
 use cdn_core::{
     NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, geo::GeoMap, geo_restriction::Country,
-    source_nat::SourceNat, standard_log::LogStyle, store::admission::AdmissionPolicy,
+    realtime_log::RealtimeLog, source_nat::SourceNat, standard_log::LogStyle, store::admission::AdmissionPolicy,
 };
 use http::uri::Authority;
 
@@ -93,6 +93,8 @@ pub struct Config {
     pub https: Option<HttpsConfig>,
     /// How lines of the access log are written. Those of a standard log begin with [`STANDARD_LINE`](crate::STANDARD_LINE).
     pub log_style: LogStyle,
+    /// Real-time logs, by the id of their distribution. Their records begin with [`REALTIME_LINE`](crate::REALTIME_LINE).
+    pub realtime_logs: BTreeMap<String, Arc<RealtimeLog>>,
     /// Everything else that has an end.
     pub limits: Limits,
     /// How addresses of peers are translated before anything looks at them.

@@ -61,7 +61,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(fuzzing)]
 pub use crate::connection::fuzzing;
 pub use crate::{
-    access_log::{LineWriter, LogFormat, LogWriter, STANDARD_LINE},
+    access_log::{LineWriter, LogFormat, LogWriter, REALTIME_LINE, STANDARD_LINE},
     config::{Compression, Config, DiskConfig, HttpsConfig, HttpsOrigin, Limits, Parent, Places, Tier},
     decision_log::{DecisionLogOptions, Replay, Replayed, Tally},
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},

@@ -19,6 +19,7 @@ use cdn_core::{
     http_version,
     invalidation::InvalidationPattern,
     parent_debts::ParentDebts,
+    realtime_log::RealtimeLog,
     source_nat::SourceNat,
     standard_log::LogStyle,
     store::StoreSettings,
@@ -78,6 +79,7 @@ pub(crate) struct Node {
     pub(crate) tier: Tier,
     /// How lines of the access log are written.
     pub(crate) log_style: LogStyle,
+    pub(crate) realtime_logs: BTreeMap<String, Arc<RealtimeLog>>,
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
@@ -175,6 +177,7 @@ impl Node {
         Ok(Self {
             tier: config.tier,
             log_style: config.log_style,
+            realtime_logs: config.realtime_logs,
             clock: Clock::new(),
             wall: wall.clone(),
             distributions: ArcSwap::from_pointee(distributions),

@@ -18,6 +18,7 @@ use cdn_core::{
     distribution::Diagnostics,
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
+    realtime_log::More,
     signing::{self, SignedRequest},
     standard_log::{self, Answered, LogStyle, Said},
     viewer_protocol::{self, Passage, ViewerProtocolPolicy},
@@ -250,7 +251,14 @@ impl ViewerService {
             }
         };
         case.diagnostics = *distribution.diagnostics();
-        case.domain = case.is_logged_fully().then(|| distribution.own_name());
+        if let Some(standard) = case.log.entry.as_mut().and_then(|log| log.standard.as_mut()) {
+            case.domain = Some(distribution.own_name());
+            standard.realtime = node.realtime_logs.get(&**distribution.id()).map(Arc::clone);
+            match &mut standard.more {
+                Some(more) if standard.realtime.is_some() => more.distribution = distribution.id().to_string(),
+                more => *more = None,
+            }
+        }
         if node.tier == Tier::Edge && !distribution.is_enabled() {
             return Err(Reason::DistributionDisabled);
         }
@@ -259,6 +267,9 @@ impl ViewerService {
         let by_edge = by_edge.filter(|place| *place < distribution.behaviors().len());
         let place = by_edge.unwrap_or_else(|| distribution.place_for(path));
         let behavior = distribution.behavior_at(place);
+        if let Some(more) = case.log.entry.as_mut().and_then(|log| log.standard.as_mut()?.more.as_mut()) {
+            more.path_pattern = behavior.spec().path_pattern.clone();
+        }
         if node.tier == Tier::Edge {
             let told = viewer.https && distribution.http_version().http3();
             case.log.domain.clone_from(&case.domain);
@@ -548,10 +559,10 @@ impl Case {
     }
 }
 
-/// What a standard log says of a request, where one is written.
+/// What standard and real-time logs say of a request, where one is written.
 fn standard_of(service: &ViewerService, parts: &Parts) -> Option<Box<Standard>> {
     let node = &service.node;
-    if node.log_style == LogStyle::Text {
+    if node.log_style == LogStyle::Text && node.realtime_logs.is_empty() {
         return None;
     }
     let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
@@ -575,6 +586,8 @@ fn standard_of(service: &ViewerService, parts: &Parts) -> Option<Box<Standard>> 
         location: node.pop_header.clone(),
         asked,
         answered: None,
+        more: (!node.realtime_logs.is_empty()).then(|| More { headers: parts.headers.clone(), ..More::default() }),
+        realtime: None,
     }))
 }
 

@@ -1,10 +1,12 @@
 //! Settings of the router, of edges and of the outside, with their defaults and bounds.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use cdn_core::{
+    distribution::Distribution,
     eviction::EvictionPolicy,
     health::quorum::QuorumOptions,
+    realtime_log::{self, RealtimeLog, RealtimeLogError},
     routing::{KeptOptions, ProgramOptions},
     store::admission::AdmissionPolicy,
 };
@@ -16,7 +18,7 @@ use world::{Access, Atlas, Matrix, World, WorldOptions};
 use super::{Inputs, functions::function_limits_of};
 use crate::{
     authority::LEAF_SPAN,
-    cluster_file::{ClusterFile, DecisionLogFile, EdgeFile},
+    cluster_file::{ClusterFile, DecisionLogFile, EdgeFile, RealtimeLogFile},
     diagnose::{KeyError, nearest_or_all},
     ipv6::{self, Ipv6Setting},
     quantity::{ByteCount, Span},
@@ -418,6 +420,38 @@ pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
         Err(error) => Err(KeyError::new("log.level", format!("{level:?} is no filter: {error}"))
             .hint("a level (error, warn, info, debug, trace), or levels by target: info,access=debug")),
     }
+}
+
+/// Real-time logs, by the id of their distribution.
+pub(super) fn realtime_logs_of(
+    file: &ClusterFile,
+    distributions: &[Arc<Distribution>],
+) -> Result<BTreeMap<String, Arc<RealtimeLog>>, KeyError> {
+    let log_of = |(id, written): (&String, &RealtimeLogFile)| {
+        let key = format!("log.realtime.{id}");
+        if !distributions.iter().any(|one| **one.id() == **id) {
+            let hint = nearest_or_all(id, distributions.iter().map(|one| one.id().as_ref()));
+            return Err(KeyError { hint, ..KeyError::new(&key, format!("this world has no distribution {id:?}")) });
+        }
+        let names = written.fields.iter().flatten().map(String::as_str);
+        let all = realtime_log::FIELDS.iter().copied().filter(|_| written.fields.is_none());
+        let log = RealtimeLog::new(names.chain(all), written.sampling_percent.unwrap_or(100)).map_err(|error| {
+            let field = match &error {
+                RealtimeLogError::SamplingPercent(_) => "sampling_percent".to_owned(),
+                RealtimeLogError::NoField => "fields".to_owned(),
+                RealtimeLogError::UnknownField { at, .. } | RealtimeLogError::Twice { at, .. } => {
+                    format!("fields.{at}")
+                }
+            };
+            let hint = match &error {
+                RealtimeLogError::UnknownField { name, .. } => nearest_or_all(name, realtime_log::FIELDS),
+                _ => None,
+            };
+            KeyError { hint, ..KeyError::new(&format!("{key}.{field}"), error.to_string()) }
+        })?;
+        Ok((id.clone(), Arc::new(log)))
+    };
+    file.log.realtime.iter().map(log_of).collect()
 }
 
 #[cfg(test)]

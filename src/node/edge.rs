@@ -170,6 +170,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         seed,
         // What caches behind are asked is no viewer's request.
         log_style: if frame.plan.id.role() == Role::Edge { cluster.log_style } else { LogStyle::Text },
+        realtime_logs: if frame.plan.id.role() == Role::Edge { cluster.realtime_logs.clone() } else { BTreeMap::new() },
     })
 }
 

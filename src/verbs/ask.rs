@@ -124,7 +124,7 @@ fn clock(ms: u64) -> String {
 
 pub(super) async fn logs(cli: &Cli, args: &LogsArgs) -> Result<(), VerbError> {
     let api = api(cli)?;
-    let query = json!({ "node": args.node, "tail": args.tail, "follow": args.follow });
+    let query = json!({ "node": args.node, "tail": args.tail, "follow": args.follow, "realtime": args.realtime });
     let query: Vec<(String, String)> = query
         .as_object()
         .into_iter()
@@ -152,6 +152,8 @@ pub(super) async fn logs(cli: &Cli, args: &LogsArgs) -> Result<(), VerbError> {
             let Ok(line) = serde_json::from_str::<control_plane::wire::LogLine>(text) else { continue };
             let told = match cli.json {
                 true => say_on(text)?,
+                // A record is for programs, which know its fields by their places.
+                false if args.realtime.is_some() => say_on(&line.text)?,
                 false => say_on(&format!("{:<18} {}", line.node, line.text))?,
             };
             // There is no end of lines for nobody.

@@ -178,7 +178,8 @@ pub(super) async fn handle_logs(
     };
     let framing = Framing::accepted(&headers, Framing::Ndjson);
     let open = plane.open_stream()?;
-    let lines = plane.act(plane.hands.logs(LogsWanted { nodes, tail, follow: ask.follow })).await?;
+    let lines =
+        plane.act(plane.hands.logs(LogsWanted { nodes, tail, follow: ask.follow, realtime: ask.realtime })).await?;
     let lines = lines.ready_chunks(LINES_AT_ONCE);
     let chunks = stream::unfold((plane, open, lines), move |(plane, open, mut lines)| async move {
         let chunk = tokio::select! {

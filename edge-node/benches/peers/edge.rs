@@ -122,6 +122,7 @@ fn config(options: &Options) -> Config {
         decision_log: None,
         places: None,
         log_style: cdn_core::standard_log::LogStyle::Text,
+        realtime_logs: Default::default(),
         seed: 1,
     }
 }

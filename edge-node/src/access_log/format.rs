@@ -19,7 +19,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{STANDARD, STANDARD_LINE, TARGET};
+use super::{REALTIME, REALTIME_LINE, STANDARD, STANDARD_LINE, TARGET};
 use crate::clock::machine_date;
 
 /// What stands between the time and the fields.
@@ -51,8 +51,8 @@ where
         line.0.push_str(LEVEL_AND_TARGET);
         event.record(&mut line);
         line.0.push('\n');
-        // A line of a standard log stands alone.
-        match line.0.find(STANDARD_LINE) {
+        // A line of a standard log stands alone, and so does a record of a real-time log.
+        match line.0.find([STANDARD_LINE, REALTIME_LINE]) {
             Some(at) => writer.write_str(line.0.get(at..).unwrap_or_default()),
             None => writer.write_str(&line.0),
         }
@@ -111,8 +111,13 @@ impl Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == STANDARD {
-            self.0.push(STANDARD_LINE);
+        let alone = match field.name() {
+            STANDARD => Some(STANDARD_LINE),
+            REALTIME => Some(REALTIME_LINE),
+            _ => None,
+        };
+        if let Some(mark) = alone {
+            self.0.push(mark);
             self.0.push_str(value);
             return;
         }
@@ -232,8 +237,9 @@ mod tests {
         let layer = layer.event_format(LogFormat::default());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(target: "access", standard = "2026-11-26\t12:00:00");
+            tracing::info!(target: "access", realtime = "demo\t200");
         });
-        assert_eq!(*sink.0.lock().unwrap(), b"\x1e2026-11-26\t12:00:00\n");
+        assert_eq!(*sink.0.lock().unwrap(), b"\x1e2026-11-26\t12:00:00\n\x1ddemo\t200\n");
     }
 
     #[test]

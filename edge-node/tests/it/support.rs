@@ -418,6 +418,7 @@ impl Setup {
             disk: None,
             https: None,
             log_style: cdn_core::standard_log::LogStyle::Text,
+            realtime_logs: Default::default(),
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
             source_nat: None,
             decision_log: None,
