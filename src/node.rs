@@ -1,7 +1,7 @@
 //! `iso node ROLE ID`: one node process.
 //!
 //! Reads its config from stdin, builds the crate that does the work and hands it listeners and a connector that knows
-//! the world's links, opens its admin port, says on stdout that it listens, and serves until its stdin ends.
+//! the world's links, opens its admin port, says on stdout that it listens, and serves until its stdin ends or SIGTERM comes.
 
 pub(crate) mod admin;
 mod cache;
@@ -28,6 +28,7 @@ use axum::{
 };
 use cdn_core::{Counters, NodeId, Role};
 use edge_node::{LogFormat, LogWriter};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
 use wan::Wan;
@@ -71,7 +72,9 @@ pub(crate) fn run(args: &NodeProcessArgs) -> Result<(), VerbError> {
     let generation = config.generation();
     let NodeConfig { inputs, token, world, .. } = config;
     let frame = Frame { cluster, plan, inputs, token, stop, world, generation, log: log.clone() };
+    let terminated = frame.stop.clone();
     let served = runtime.block_on(async {
+        end_with_terminate(terminated)?;
         match role {
             Role::Edge | Role::Regional | Role::Shield => edge::serve(frame).await,
             Role::Router => router::serve(frame).await,
@@ -223,6 +226,16 @@ fn end_with_stdin(stop: CancellationToken) {
     if waits.is_err() {
         stop.cancel();
     }
+}
+
+/// SIGTERM stops the node as the end of its stdin does, so that what it has answered is in its log. Called within its runtime.
+fn end_with_terminate(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        terminate.recv().await;
+        stop.cancel();
+    });
+    Ok(())
 }
 
 /// Lines on stderr; those of the access log when the writer is flushed.

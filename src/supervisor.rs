@@ -21,6 +21,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, Command},
     sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinHandle,
 };
 
 /// What a node says once it listens: one line of JSON on stdout.
@@ -94,6 +95,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A node that ran this long has recovered: its next restart waits [`BACKOFF_FIRST`] again.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+/// How long the last lines of a node that has ended are waited for. Somebody else may hold the other end of its pipe.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// In which order nodes stop: from the front to the back, so that who still serves a request finds everybody whom it
 /// asks.
@@ -396,7 +400,7 @@ async fn watch_node(supervisor: Supervisor, id: NodeId, mut wishes: watch::Recei
         supervisor.set_state(&id, State::Starting);
         let began = Instant::now();
         let how = match spawn(&supervisor, &id).await {
-            Ok((child, stdin)) => run(&supervisor, &id, child, stdin, &mut wishes).await,
+            Ok(started) => run(&supervisor, &id, started, &mut wishes).await,
             Err(error) => {
                 supervisor.tell(NodeEvent::Failed { node: id.clone(), why: format!("{error:#}") });
                 format!("{error:#}")
@@ -421,8 +425,7 @@ async fn watch_node(supervisor: Supervisor, id: NodeId, mut wishes: watch::Recei
 async fn run(
     supervisor: &Supervisor,
     id: &NodeId,
-    mut child: Child,
-    stdin: ChildStdin,
+    Started { mut child, stdin, log }: Started,
     wishes: &mut watch::Receiver<Wish>,
 ) -> String {
     let mut stdin = Some(stdin);
@@ -439,6 +442,8 @@ async fn run(
             },
         }
     };
+    // What it said last still lies in the pipe, and a world that stops must not leave before that is in the log.
+    let _ = tokio::time::timeout(LAST_LINES, log).await;
     supervisor.log(&id.to_string(), "ended".to_owned());
     match status {
         Ok(status) => match std::os::unix::process::ExitStatusExt::signal(&status) {
@@ -449,7 +454,15 @@ async fn run(
     }
 }
 
-async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<(Child, ChildStdin)> {
+/// A process of a node.
+struct Started {
+    child: Child,
+    stdin: ChildStdin,
+    /// Ends when all that the process says is in its log.
+    log: JoinHandle<()>,
+}
+
+async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<Started> {
     let config = supervisor.nodes().get(id).map(|node| Arc::clone(&node.config)).context("it was removed")?;
     let program = own_program();
     let mut child = Command::new(&program)
@@ -475,7 +488,7 @@ async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<(Child, C
         child.stderr.take().context("no stderr")?,
     );
     let (last_words, heard) = oneshot::channel();
-    tokio::spawn(keep_log(supervisor.clone(), id.to_string(), stderr, last_words));
+    let log = tokio::spawn(keep_log(supervisor.clone(), id.to_string(), stderr, last_words));
     stdin.write_all(config.as_bytes()).await.context("it did not read its config")?;
     stdin.write_all(b"\n").await.context("it did not read its config")?;
     let mut said = BufReader::new(stdout).lines();
@@ -491,7 +504,7 @@ async fn spawn(supervisor: &Supervisor, id: &NodeId) -> anyhow::Result<(Child, C
     }
     supervisor.set_state(id, State::Running { pid, paused: false });
     supervisor.tell(NodeEvent::Ready { node: id.clone(), pid });
-    Ok((child, stdin))
+    Ok(Started { child, stdin, log })
 }
 
 /// The binary that runs, also when it was replaced on disk meanwhile.
