@@ -40,15 +40,23 @@ pub(crate) struct LoadSpan {
     pub(crate) length: Duration,
 }
 
+/// Where the viewer node of the world of `api` is asked for what only it can do.
+///
+/// # Errors
+/// There is no viewer.
+pub(crate) async fn viewer_admin(api: &Api) -> Result<String, VerbError> {
+    let status: Status = api.read("/v1/status", &()).await?;
+    let viewer = status.nodes.into_iter().find(|node| node.role == "viewer");
+    Ok(viewer.and_then(|node| node.addresses.admin).context("this world has no viewer")?)
+}
+
 impl LoadRun {
     /// Has the viewers of the world of `api` play `loads`.
     ///
     /// # Errors
     /// There is no viewer, or it refuses.
     pub(crate) async fn start(api: &Api, loads: &[Load], span: LoadSpan, seed: u64) -> Result<Self, VerbError> {
-        let status: Status = api.read("/v1/status", &()).await?;
-        let viewer = status.nodes.iter().find(|node| node.role == "viewer");
-        let admin = viewer.and_then(|node| node.addresses.admin.as_deref()).context("this world has no viewer")?;
+        let admin = viewer_admin(api).await?;
         let LoadSpan { warmup, length } = span;
         let ask = LoadAsk { loads: loads.iter().map(Into::into).collect(), warmup, length, seed };
         let response = api.post_to(&format!("http://{admin}/load"), &ask).await?;

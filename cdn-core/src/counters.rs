@@ -287,6 +287,8 @@ counters! {
     ViewerLoadFull, "viewer", "viewer_load_full_total", Counter, "requests of loads that were not made because the limit was reached";
     ViewerLoadRetries, "viewer", "viewer_load_retries_total", Counter, "requests that users of loads made again after a failure";
     ViewerLoadObservationsDropped, "viewer", "viewer_load_observations_dropped_total", Counter, "observations of loads dropped because their reader was too slow";
+    ViewerRelayFull, "viewer", "viewer_relay_full_total", Counter, "datagrams of browsers dropped because as many connections as allowed were open";
+    ViewerRelayDatagramsDropped, "viewer", "viewer_relay_datagrams_dropped_total", Counter, "datagrams of browsers dropped because too many waited";
     ViewerLedgersDropped, "viewer", "viewer_ledgers_dropped_total", Counter, "ledgers dropped because the limit was reached";
     // wan
     // what every process writes

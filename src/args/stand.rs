@@ -71,6 +71,9 @@ pub(crate) struct BrowseArgs {
     pub(crate) place: String,
     /// The page; https:// where it says nothing else.
     pub(crate) url: String,
+    /// Speak HTTP/3 with the page's host, whose distribution must have it (http_version).
+    #[arg(long)]
+    pub(crate) http3: bool,
     /// The browser, Chromium or one of its kin; by default the first that is on the path.
     #[arg(long, value_name = "PATH", env = "ISO_BROWSER")]
     pub(crate) browser: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! What is said of a load between whoever wants it and the viewer node that makes it: one document, then lines.
+//! What is said of a load between whoever wants it and the viewer node that makes it: one document, then lines; and of a port
+//! that passes a browser's datagrams on.
 //!
 //! Both ends are this same binary, so these types are no contract with anybody else.
 
@@ -25,6 +26,22 @@ pub(crate) struct LoadAsk {
     pub(crate) length: Duration,
     /// Seed of the workload.
     pub(crate) seed: u64,
+}
+
+/// `POST /relay`: a port that passes datagrams on, for as long as the answer lasts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RelayAsk {
+    /// From where.
+    pub(crate) place: String,
+    /// To whom.
+    pub(crate) host: String,
+}
+
+/// The one line of its answer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct RelayLine {
+    /// A port of 127.0.0.1.
+    pub(crate) port: u16,
 }
 
 /// One line of the answer.

@@ -11,10 +11,14 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cdn_core::{Role, distribution::Distribution, signing::Hash};
-use futures_util::stream;
+use cdn_core::{
+    Role,
+    distribution::{Distribution, Distributions},
+    signing::Hash,
+};
+use futures_util::{StreamExt as _, stream};
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use viewer::{
     Config, DigOptions, Handle, Identities, Identity, LoadNews, LoadPlan, LoadRun, RouterAddresses, Sign, Viewer,
@@ -31,7 +35,7 @@ use crate::{
     links,
     node::{
         Common, Frame,
-        load_wire::{LoadAsk, LoadEnd, LoadLine},
+        load_wire::{LoadAsk, LoadEnd, LoadLine, RelayAsk, RelayLine},
     },
     private_key::PrivateKey,
     state::WorldDir,
@@ -69,6 +73,7 @@ pub(crate) async fn serve(frame: Frame) -> anyhow::Result<()> {
         .route("/ledger", get(ledger))
         .route("/dig", get(dig))
         .route("/load", post(load).layer(DefaultBodyLimit::max(LOAD_BYTES_MAX)))
+        .route("/relay", post(relay))
         .with_state(ViewerState { handle, cluster });
     frame.announce(common, routes).await?;
     node.serve(frame.stop).await;
@@ -202,9 +207,7 @@ async fn load(
     let loads: Vec<Load> = ask.loads.into_iter().map(Load::from).collect();
     let hosts = loads.iter().map(|load| host_of(&cluster, &load.distribution)).collect::<Option<Vec<_>>>();
     if let Some(without) = loads.iter().find_map(|load| without_http3(&cluster, load)) {
-        return Err(refuse(format!(
-            "{without} does not speak HTTP/3; [distributions.{without}] http_version = \"http2and3\""
-        )));
+        return Err(refuse(no_http3(without)));
     }
     let signers = loads.iter().map(signer_of).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
     let plan = LoadPlan {
@@ -238,6 +241,30 @@ async fn load(
     Ok(Body::from_stream(lines))
 }
 
+/// Opens a port whose datagrams go to a host, and keeps it for as long as somebody listens.
+async fn relay(
+    State(ViewerState { handle, cluster }): State<ViewerState>,
+    Json(RelayAsk { place, host }): Json<RelayAsk>,
+) -> Result<Body, (StatusCode, String)> {
+    let refuse = |what: String| (StatusCode::BAD_REQUEST, what);
+    let all = Distributions::new(cluster.distributions.clone()).map_err(|error| refuse(error.to_string()))?;
+    if let Some(without) = all.by_host(&host).filter(|found| !found.http_version().http3()) {
+        return Err(refuse(no_http3(without.id())));
+    }
+    let relay = handle.relay(&place, &host).await.map_err(|error| refuse(error.to_string()))?;
+    let port = relay.address.port();
+    let first = stream::once(async move { line(&RelayLine { port }) });
+    let open = stream::once(async move {
+        let _relay = relay;
+        std::future::pending().await
+    });
+    Ok(Body::from_stream(first.chain(open)))
+}
+
+fn no_http3(distribution: &str) -> String {
+    format!("{distribution} does not speak HTTP/3; [distributions.{distribution}] http_version = \"http2and3\"")
+}
+
 /// Who signs for a load, where it signs.
 fn signer_of(load: &Load) -> Result<Option<Arc<dyn Sign>>, String> {
     let Some(signing) = &load.signing else { return Ok(None) };
@@ -260,7 +287,7 @@ impl Sign for Signer {
     }
 }
 
-fn line(line: &LoadLine) -> Result<Bytes, serde_json::Error> {
+fn line(line: &impl Serialize) -> Result<Bytes, serde_json::Error> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     Ok(text.into())

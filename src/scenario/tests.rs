@@ -128,6 +128,20 @@ fn what_does_not_tell_a_figure_apart_is_refused() {
 }
 
 #[test]
+fn http_3_is_refused_of_a_distribution_that_does_not_speak_it() {
+    refuse(
+        "load = { rps = 1, http3 = true }\n",
+        expect![[r#"
+            lose-frankfurt.toml:1:27: load.http3: demo does not speak HTTP/3
+              |
+            1 | load = { rps = 1, http3 = true }
+              |                           ^^^^
+            hint: [distributions.demo] http_version = "http2and3"
+        "#]],
+    );
+}
+
+#[test]
 fn areas_are_continents_countries_cities_and_pops() {
     let scenario = scenario(
         "load = { rps = 1 }\nexpect = [\n{ what = \"p50\", from = \"Germany\", max = \"1s\" },\n\

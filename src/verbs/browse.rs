@@ -1,7 +1,8 @@
 //! `iso browse`: a browser that stands somewhere.
 //!
 //! A browser cannot be told a user of its proxy, so requests pass a relay of this process that puts the place into their
-//! heads. The profile is new each time and goes with the browser; the world's certificates are pinned for this one run, and
+//! heads. A proxy carries no datagrams, so for HTTP/3 the browser is told that the page's host is a port of the viewer node that
+//! passes them on through the links, and goes past the proxy for that host alone. The profile is new each time and goes with the browser; the world's certificates are pinned for this one run, and
 //! nothing is installed.
 
 use std::{path::PathBuf, process::Stdio};
@@ -18,7 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::stand::{authority_dir, check_places, proxy_of};
 use crate::{
     args::{BrowseArgs, Cli},
-    talk::VerbError,
+    load::viewer_admin,
+    node::load_wire::{RelayAsk, RelayLine},
+    talk::{Api, VerbError},
     verbs::api,
 };
 
@@ -32,18 +35,27 @@ const HEAD_MAX: usize = 64 << 10;
 pub(super) async fn browse(cli: &Cli, args: &BrowseArgs) -> Result<(), VerbError> {
     check_places(&[&args.place])?;
     let url = if args.url.contains("://") { args.url.clone() } else { format!("https://{}", args.url) };
-    let proxy = proxy_of(&api(cli)?).await?;
+    let api = api(cli)?;
+    let proxy = proxy_of(&api).await?;
     let browser = browser_of(args)?;
+    let datagrams = if args.http3 { Some(Datagrams::start(&api, &args.place, &url).await?) } else { None };
     let relay = Relay::start(proxy, &args.place).await?;
     let profile = tempfile::Builder::new().prefix("iso-browse-").tempdir().context("no room for a profile")?;
     let mut command = Command::new(&browser);
     command
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--proxy-server=http://{}", relay.address))
-        // Also names and addresses of this machine go through the proxy.
-        .arg("--proxy-bypass-list=<-loopback>")
-        .args(["--no-first-run", "--no-default-browser-check", "--disable-sync", "--disable-quic"])
+        .args(["--no-first-run", "--no-default-browser-check", "--disable-sync"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-default-apps"]);
+    // Also names and addresses of this machine go through the proxy.
+    match &datagrams {
+        None => command.args(["--proxy-bypass-list=<-loopback>", "--disable-quic"]),
+        Some(Datagrams { host, port, .. }) => command
+            .arg(format!("--proxy-bypass-list=<-loopback>;https://{host}:443"))
+            .arg(format!("--host-resolver-rules=MAP {host}:443 127.0.0.1:{port}"))
+            .arg(format!("--origin-to-force-quic-on={host}:443"))
+            .arg("--enable-quic"),
+    };
     let pins = authority_dir(cli).map(|dir| dir.pins()).transpose()?.unwrap_or_default();
     if !pins.is_empty() {
         command.arg(format!("--ignore-certificate-errors-spki-list={}", pins.join(",")));
@@ -73,6 +85,31 @@ fn browser_of(args: &BrowseArgs) -> Result<PathBuf, VerbError> {
         let names = BROWSERS.join(", ");
         VerbError::Failed(anyhow!("no browser found ({names}); install Chromium, or name one with --browser PATH"))
     })
+}
+
+/// A port of the viewer node that passes datagrams on to a host; it closes when this is dropped.
+struct Datagrams {
+    host: String,
+    port: u16,
+    _open: reqwest::Response,
+}
+
+impl Datagrams {
+    /// Asks for one, for the host of `url` as it is seen from `place`.
+    async fn start(api: &Api, place: &str, url: &str) -> Result<Self, VerbError> {
+        let usage = |what: &str| VerbError::Usage(format!("{url:?}: {what}"));
+        let uri: http::Uri = url.parse().map_err(|_| usage("no URL"))?;
+        let host = uri.host().ok_or_else(|| usage("no host in it"))?.to_ascii_lowercase();
+        if uri.scheme_str() != Some("https") || uri.port_u16().is_some_and(|port| port != 443) {
+            return Err(usage("HTTP/3 is spoken over https://, at port 443"));
+        }
+        let admin = viewer_admin(api).await?;
+        let ask = RelayAsk { place: place.to_owned(), host: host.clone() };
+        let mut open = api.post_to(&format!("http://{admin}/relay"), &ask).await?;
+        let said = open.chunk().await.context("the viewer went away")?.unwrap_or_default();
+        let RelayLine { port } = serde_json::from_slice(&said)?;
+        Ok(Self { host, port, _open: open })
+    }
 }
 
 /// Passes connections on to the proxy, for somebody who stands somewhere.

@@ -55,6 +55,41 @@ fn a_browser_shows_a_page_over_https_and_sends_the_cookies_that_were_signed_for_
 }
 
 #[test]
+fn a_browser_speaks_http_3_through_the_links_in_one_round_trip() {
+    if !BROWSERS.iter().any(|browser| has(browser)) {
+        eprintln!("there is no Chromium on this machine");
+        return;
+    }
+    let world = World::none();
+    let site = world.home().join("site");
+    std::fs::create_dir_all(&site).unwrap();
+    let page = "<!doctype html><title>demo</title><p id=said></p><script>\
+                const seen = performance.getEntriesByType('navigation')[0];\
+                document.getElementById('said').textContent =\
+                `by ${seen.nextHopProtocol} in ${Math.round(seen.connectEnd - seen.connectStart)} ms`;</script>";
+    std::fs::write(site.join("index.html"), page).unwrap();
+    let world = world.with_file(&format!(
+        "pops = [\"FRA\"]\nshield = \"none\"\n[origins.site]\nsite = \"eu-central-1\"\ndir = {site:?}\n\
+         [distributions.demo]\nhttp_version = \"http2and3\"\ndefault_root_object = \"index.html\"\n\
+         [distributions.shop]\nhosts = [\"shop.demo.test\"]\n"
+    ));
+    // The place's resolver knows the name by now, which would else be a part of the handshake.
+    world.curl("tokyo", &["-o", "/dev/null", "https://www.demo.test/"]);
+    let args = [&["browse", "tokyo", "www.demo.test/", "--http3"][..], &HEADLESS].concat();
+    let output = world.command(&args).stdin(Stdio::null()).output().unwrap();
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    let spent = shown.split_once("by h3 in ").and_then(|(_, rest)| rest.split_once(" ms")?.0.parse::<f64>().ok());
+    let spent = spent.unwrap_or_else(|| panic!("{shown}\n{said}"));
+    let rtt = world.rtt("tokyo", "fra");
+    assert!((rtt * 0.95..rtt * 1.95).contains(&spent), "{spent} ms for a round trip of {rtt} ms");
+    for (url, expected) in [("shop.demo.test", "does not speak HTTP/3"), ("http://www.demo.test/", "https://")] {
+        let refused = world.iso(&["browse", "tokyo", url, "--http3"]);
+        let said = text(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && said.contains(expected), "{url}: {said}");
+    }
+}
+
+#[test]
 fn a_browser_that_is_not_there_is_said_to_be_so() {
     let world = World::of_file("pops = [\"FRA\"]\nshield = \"none\"\n");
     let output = world.iso(&["browse", "berlin", "www.demo.test", "--browser", "/no/such/browser"]);

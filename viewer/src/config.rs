@@ -141,6 +141,11 @@ pub struct Limits {
     pub load_idle_max: usize,
     /// Observations of one load that wait for their reader; beyond, they are dropped and counted. Default 1,000,000.
     pub load_observations_max: usize,
+    /// Clients whose datagrams are passed on for one host at once; those of another are lost. Default 256: a browser opens one
+    /// connection to a host, and one more now and then.
+    pub relay_clients_max: usize,
+    /// Datagrams of one client that wait until they are passed on; beyond, they are lost. Default 256.
+    pub relay_datagrams_max: usize,
     /// How long requests under way may go on once the node was told to stop. Default 2 s.
     pub drain_grace: Duration,
     /// How long tunnels may go on once the node was told to stop; they know no end of their own to wait for. Default
@@ -178,6 +183,8 @@ impl Default for Limits {
             load_in_flight_max: 20_000,
             load_idle_max: 16_384,
             load_observations_max: 1_000_000,
+            relay_clients_max: 256,
+            relay_datagrams_max: 256,
             drain_grace: Duration::from_secs(2),
             tunnel_drain_grace: Duration::from_millis(500),
         }

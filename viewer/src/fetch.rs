@@ -219,6 +219,12 @@ impl Fetcher {
         Ok((connected.stream, connected.address))
     }
 
+    /// The address of `target` that a request of `who` would be sent to.
+    pub(crate) async fn first_address(&self, who: &Viewpoint, target: &Target) -> Result<SocketAddr, Failure> {
+        let found = self.locate(who, target, &mut Recorder::without_ledger(&who.standing.place)).await?;
+        found.left.first().copied().ok_or_else(|| Failure::Unresolved(format!("{} has no address", target.host)))
+    }
+
     /// What to call the node at `address`, for people: its PoP and where it listens.
     pub(crate) fn named(&self, address: SocketAddr) -> String {
         match self.config.edge_names.get(&address.ip()) {

@@ -24,6 +24,7 @@ mod place;
 mod pool;
 mod proxy;
 mod quic;
+mod relay;
 mod screened;
 mod sender;
 mod server_timing;
@@ -56,6 +57,7 @@ pub use crate::{
     load::{LoadError, LoadNews, LoadPlan, LoadRun, LoadSummary, Sign},
     net::{BoxFuture, BoxIo, Datagrams, Io, Net, Source},
     place::{Places, Standing},
+    relay::{Relay, RelayError},
     tls::{Identities, Identity},
 };
 use crate::{
@@ -242,6 +244,14 @@ impl Handle {
     /// It cannot be played.
     pub fn load(&self, plan: LoadPlan) -> Result<LoadRun, LoadError> {
         load::play(&self.node, plan)
+    }
+
+    /// Opens a port whose datagrams go to port 443 of `host`, from `place`. Must be called within the node's runtime.
+    ///
+    /// # Errors
+    /// No such place, a host that is not of this world, or no socket.
+    pub async fn relay(&self, place: &str, host: &str) -> Result<Relay, RelayError> {
+        relay::open(&self.node, place, host).await
     }
 
     /// Makes the clocks of all viewers go wrong by `ahead` nanoseconds, or right with 0: certificates are held against them.
