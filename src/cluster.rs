@@ -121,6 +121,8 @@ pub(crate) struct Cluster {
     pub(crate) log_level: String,
     /// How edges log requests.
     pub(crate) log_style: LogStyle,
+    /// Secrets by access key id, with which requests to CloudFront's own API must be signed; none where any will do.
+    pub(crate) aws_keys: BTreeMap<String, String>,
     /// Real-time logs, by the id of their distribution.
     pub(crate) realtime_logs: BTreeMap<String, Arc<RealtimeLog>>,
     /// Records beside those that DNS has by itself.
@@ -271,6 +273,7 @@ impl Cluster {
             log_level: settings::log_level_of(file)?,
             log_style: settings::choice("log.access", file.log.access.as_deref(), LogStyle::ALL, LogStyle::as_str)?,
             realtime_logs,
+            aws_keys: settings::aws_keys_of(file)?,
             world: Arc::new(world),
             records: written.records().collect(),
             warnings,

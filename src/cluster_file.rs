@@ -80,6 +80,9 @@ pub(crate) struct ClusterFile {
     pub(crate) world: WorldFile,
     /// Logs of nodes.
     pub(crate) log: LogFile,
+    /// CloudFront's own API.
+    #[serde(skip_serializing_if = "AwsFile::is_silent")]
+    pub(crate) aws: AwsFile,
 }
 
 /// An origin: simulated, a directory, or your own app.
@@ -768,6 +771,21 @@ pub(crate) struct LogFile {
     /// CloudFront's real-time logs, by the id of their distribution. Default none.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub(crate) realtime: IndexMap<String, RealtimeLogFile>,
+}
+
+/// Who may use CloudFront's own API.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AwsFile {
+    /// Secret access keys by access key id; requests must be signed with one of them. Default none: any signature will do.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub(crate) keys: IndexMap<String, String>,
+}
+
+impl AwsFile {
+    fn is_silent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A real-time log.

@@ -251,6 +251,7 @@ fn control_config(cli: &Cli, cluster: &Cluster, inputs: &Inputs, token: &str) ->
         policies,
         has_program: cluster.router.program.is_some(),
         key_groups: inputs.keys.clone(),
+        aws_keys: cluster.aws_keys.clone(),
         proxy: Some(cluster.ports.proxy().to_string()),
         limits: control_plane::Limits::default(),
     }

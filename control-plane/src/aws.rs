@@ -2,13 +2,14 @@
 //! keys and key groups.
 //!
 //! REST-XML under `/2020-05-31`, as botocore and the AWS command line speak it. Requests must be signed (SigV4), as theirs
-//! always are, and whose key signed them is not looked at: it is the header that no page of a browser can send here
-//! without being asked first, and this API never says yes to that.
+//! always are: it is the header that no page of a browser can send here without being asked first, and this API never says
+//! yes to that. Whose key signed them is looked at where the world has keys for it ([`signature`]).
 
 mod distributions;
 mod documents;
 mod error;
 mod keys;
+mod signature;
 mod xml;
 
 use std::{
@@ -31,6 +32,7 @@ use self::{
     distributions::info_of,
     documents::{Invalidation, InvalidationBatch, InvalidationList, InvalidationSummaries, InvalidationSummary},
     error::AwsError,
+    signature::{ALGORITHM, Signed},
     xml::NAMESPACE,
 };
 use crate::{
@@ -83,17 +85,18 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router<Arc<Plane>> {
         .route_layer(middleware::from_fn_with_state(Arc::clone(plane), require_signature))
 }
 
-/// Lets signed requests through, and gives every reply an id.
+/// Lets requests through that are signed, and well where the world has keys for it; gives every reply an id.
 async fn require_signature(State(plane): Shared, request: Request, next: Next) -> Response {
-    let signed = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256 "));
-    let mut response = if signed {
-        next.run(request).await
-    } else {
-        plane.counters.bump(Counter::ControlUnauthorized);
-        AwsError::NotSigned.into_response()
+    let signed = request.headers().get(header::AUTHORIZATION).is_some_and(|value| {
+        value.as_bytes().strip_prefix(ALGORITHM.as_bytes()).is_some_and(|rest| rest.starts_with(b" "))
+    });
+    let verified = if signed { verified(&plane, request).await } else { Err(AwsError::NotSigned) };
+    let mut response = match verified {
+        Ok(request) => next.run(request).await,
+        Err(error) => {
+            plane.counters.bump(Counter::ControlUnauthorized);
+            error.into_response()
+        }
     };
     let id = request_id(&plane);
     if let Some(error) = response.extensions_mut().remove::<AwsError>() {
@@ -101,6 +104,27 @@ async fn require_signature(State(plane): Shared, request: Request, next: Next) -
     }
     response.headers_mut().insert(X_AMZN_REQUEST_ID, id);
     response
+}
+
+/// The request, if it is signed with a key of this world's, or the world has none.
+async fn verified(plane: &Arc<Plane>, request: Request) -> Result<Request, AwsError> {
+    let secrets = &plane.config.aws_keys;
+    if secrets.is_empty() {
+        return Ok(request);
+    }
+    let (head, body) = request.into_parts();
+    let body = read(body, plane).await?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = WallTime::from_unix_nanos(i128::try_from(since.as_nanos()).unwrap_or_default());
+    let signed = Signed {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        body: &body,
+    };
+    signature::verify(&signed, secrets, now)?;
+    Ok(Request::from_parts(head, body.into()))
 }
 
 /// An id in the form of AWS's, different for each reply of a run.

@@ -3,7 +3,7 @@
 //! Checked once, in [`Config::check`]; knows no files.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
@@ -43,6 +43,9 @@ pub struct Config {
     pub has_program: bool,
     /// The key groups that behaviors may trust, when the world begins.
     pub key_groups: KeyGroups,
+    /// Secrets by access key id, with which requests to CloudFront's own API must be signed; without any, every signature will
+    /// do.
+    pub aws_keys: BTreeMap<String, String>,
     /// The viewer proxy, as `ip:port`.
     pub proxy: Option<String>,
     /// The limits.
@@ -253,6 +256,7 @@ pub(crate) mod tests {
             has_program: false,
             policies: Policies::default(),
             key_groups: KeyGroups::new(),
+            aws_keys: BTreeMap::new(),
             proxy: Some("127.0.0.1:4488".into()),
             limits: Limits::default(),
         }

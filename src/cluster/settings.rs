@@ -422,6 +422,20 @@ pub(super) fn log_level_of(file: &ClusterFile) -> Result<String, KeyError> {
     }
 }
 
+/// Secrets by access key id.
+pub(super) fn aws_keys_of(file: &ClusterFile) -> Result<BTreeMap<String, String>, KeyError> {
+    for (id, secret) in &file.aws.keys {
+        let key = format!("aws.keys.{id}");
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+            return Err(KeyError::new("aws.keys", format!("{id:?} is no access key id: letters, digits, - and _")));
+        }
+        if secret.is_empty() {
+            return Err(KeyError::new(&key, "a secret that is empty keeps nobody out"));
+        }
+    }
+    Ok(file.aws.keys.iter().map(|(id, secret)| (id.clone(), secret.clone())).collect())
+}
+
 /// Real-time logs, by the id of their distribution.
 pub(super) fn realtime_logs_of(
     file: &ClusterFile,

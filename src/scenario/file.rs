@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     cluster_file::{
-        CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, FunctionFile, GroupFile, LogFile, OriginFile,
-        OriginRequestPolicyFile, ResponseHeadersPolicyFile, RouterFile, ViewerFile, WorldFile,
+        AwsFile, CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, FunctionFile, GroupFile, LogFile,
+        OriginFile, OriginRequestPolicyFile, ResponseHeadersPolicyFile, RouterFile, ViewerFile, WorldFile,
     },
     quantity::{Share, Span},
 };
@@ -109,6 +109,8 @@ impl ScenarioFile {
             viewer: self.viewer.clone(),
             world: self.world.clone(),
             log: self.log.clone(),
+            // Nobody in a scenario uses CloudFront's own API.
+            aws: AwsFile::default(),
         }
     }
 }

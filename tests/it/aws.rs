@@ -141,3 +141,45 @@ fn boto3_changes_a_running_world() {
     let exported: Value = serde_json::from_str(&world.ok(&["export", "cloudfront"])).expect("a configuration");
     assert_eq!(exported["DefaultCacheBehavior"]["ViewerProtocolPolicy"], "redirect-to-https", "what it serves now");
 }
+
+#[test]
+fn a_world_with_keys_wants_requests_signed_with_one_of_them() {
+    if !has_tools() {
+        return;
+    }
+    let world =
+        World::of_file("pops = [\"FRA\"]\nshield = \"none\"\n[aws.keys]\nAKIDLOCAL = \"s3cret/of+this=world\"\n");
+    let as_who = |id: &str, secret: &str, args: &[&str]| {
+        let mut aws = tool(&world, "aws");
+        aws.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+        aws.arg("cloudfront").args(args).args(["--output", "json"]).output().expect("aws runs")
+    };
+    let (id, secret) = ("AKIDLOCAL", "s3cret/of+this=world");
+    let list = ["list-distributions", "--max-items", "5", "--page-size", "2"];
+    let invalidate = ["create-invalidation", "--distribution-id", "demo", "--paths", "/a%20b/*", "/c"];
+    for args in [&list[..], &invalidate] {
+        let good = as_who(id, secret, args);
+        assert!(good.status.success(), "{args:?}: {}", text(&good.stderr));
+        for (id, secret, code) in
+            [(id, "another", "SignatureDoesNotMatch"), ("AKIDOTHER", secret, "InvalidClientTokenId")]
+        {
+            let refused = as_who(id, secret, args);
+            let said = text(&refused.stderr);
+            assert!(!refused.status.success() && said.contains(code), "{args:?}: {said}");
+        }
+    }
+    // Who has read a request of theirs cannot make another of it.
+    let boto3 = "import sys, boto3\n\
+                 client = boto3.client('cloudfront', endpoint_url=sys.argv[1])\n\
+                 def spoil(request, **_):\n    request.body = request.body.replace(b'/one', b'/two')\n\
+                 batch = {'Paths': {'Quantity': 1, 'Items': ['/one']}, 'CallerReference': 'boto3'}\n\
+                 made = client.create_invalidation(DistributionId='demo', InvalidationBatch=batch)\n\
+                 assert made['Invalidation']['InvalidationBatch']['Paths']['Items'] == ['/one'], made\n\
+                 client.meta.events.register('before-send.cloudfront.CreateInvalidation', spoil)\n\
+                 try:\n    client.create_invalidation(DistributionId='demo', InvalidationBatch=batch)\n\
+                 except client.exceptions.ClientError as error:\n    print(error.response['Error']['Code'])\n";
+    let mut python = tool(&world, "python3");
+    python.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+    let said = python.args(["-c", boto3, &endpoint(&world)]).output().expect("python3 runs");
+    assert_eq!(text(&said.stdout).trim(), "SignatureDoesNotMatch", "{}", text(&said.stderr));
+}

@@ -66,7 +66,8 @@ impl AwsError {
     fn message(&self) -> String {
         match self {
             Self::NotSigned => {
-                "The request is not signed. Any key will do here, such as AWS_ACCESS_KEY_ID=local.".into()
+                "The request is not signed. Any key will do where [aws] has none, such as AWS_ACCESS_KEY_ID=local."
+                    .into()
             }
             Self::NotImplemented => {
                 "Isochrone has no such operation. A world has the distributions that it was started with.".into()
@@ -89,6 +90,7 @@ impl AwsError {
 fn status_of(code: &str) -> StatusCode {
     match code {
         "PreconditionFailed" => StatusCode::PRECONDITION_FAILED,
+        "InvalidClientTokenId" | "SignatureDoesNotMatch" => StatusCode::FORBIDDEN,
         "PublicKeyInUse" | "ResourceInUse" => StatusCode::CONFLICT,
         code if code.starts_with("NoSuch") => StatusCode::NOT_FOUND,
         code if code.ends_with("AlreadyExists") => StatusCode::CONFLICT,

@@ -353,6 +353,7 @@ fn config() -> Config {
         policies: Policies::default(),
         key_groups: KeyGroups::from([("team".to_owned(), BTreeMap::from([("K1".to_owned(), KEY.to_owned())]))]),
         proxy: Some("127.0.0.1:4488".into()),
+        aws_keys: BTreeMap::new(),
         limits: Limits::default(),
     }
 }
