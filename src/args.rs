@@ -37,7 +37,7 @@ pub(crate) use self::{
     manual::ManArgs,
     run_policy::RunPolicyArgs,
     sign::{AddKeyArgs, ExplainSignArgs, HashArg, KeysVerb, NewKeyArgs, RemoveKeyArgs, SignArgs, SignVerb},
-    stand::{BrowseArgs, CurlArgs, DigArgs, InArgs},
+    stand::{BrowseArgs, CurlArgs, DigArgs, InArgs, LoadArgs},
     study::{
         AnycastArgs, AxisName, BalanceArgs, CacheStudyArgs, CollapseArgs, EstimatesArgs, FailoverArgs, GroundArgs,
         MappingArgs, MergeArgs, PlotArgs, ReplayArgs, RetriesArgs, RoutingArgs, RowOf, RowsArgs, Shape, SitesArgs,
@@ -46,7 +46,7 @@ pub(crate) use self::{
     swarm::{ChaosSwarmArgs, SimArgs},
 };
 use crate::{
-    quantity::{ByteCount, Share, Span},
+    quantity::{Share, Span},
     talk::error_document,
 };
 
@@ -310,43 +310,6 @@ pub(crate) struct TrustArgs {
     /// Only say which commands do it.
     #[arg(long)]
     pub(crate) print: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// Where users are: world, which is every city by its users, or places.
-    #[arg(long, value_name = "world|PLACE", value_delimiter = ',', default_value = "world")]
-    pub(crate) from: Vec<String>,
-    /// Requests per second, over all places.
-    #[arg(long, value_name = "N")]
-    pub(crate) rps: Option<f64>,
-    /// How long.
-    #[arg(long = "for", value_name = "DURATION")]
-    pub(crate) span: Span,
-    /// What is asked for: zipf:S:N, trace:FILE or a path.
-    #[arg(long, value_name = "zipf:S:N|trace:FILE|/PATH", default_value = "zipf:1:1000")]
-    pub(crate) paths: String,
-    /// Bytes of each object, of a simulated origin.
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) size: Option<ByteCount>,
-    /// Over HTTPS.
-    #[arg(long)]
-    pub(crate) https: bool,
-    /// By HTTP/3, where the distribution's http_version has it.
-    #[arg(long)]
-    pub(crate) http3: bool,
-    /// Users that the requests are spread over; each keeps its own connections.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub(crate) users: u32,
-    /// The mean pause of a user between two requests of a session.
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) think: Option<Span>,
-    /// Which distribution; the first without it.
-    #[arg(long, value_name = "ID")]
-    pub(crate) distribution: Option<String>,
-    /// Seed of the workload; the world's without it.
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]

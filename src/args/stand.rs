@@ -1,8 +1,10 @@
-//! What was typed about standing somewhere.
+//! What was typed about standing somewhere, as one or as many.
 
 use std::path::PathBuf;
 
 use clap::Args;
+
+use crate::quantity::{ByteCount, Span};
 
 pub(super) const BROWSE_EXAMPLES: &str = "\
 Examples:
@@ -80,4 +82,41 @@ pub(crate) struct BrowseArgs {
     /// What else the browser is told.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) more: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Where users are: world, which is every city by its users, or places.
+    #[arg(long, value_name = "world|PLACE", value_delimiter = ',', default_value = "world")]
+    pub(crate) from: Vec<String>,
+    /// Requests per second, over all places.
+    #[arg(long, value_name = "N")]
+    pub(crate) rps: Option<f64>,
+    /// How long.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) span: Span,
+    /// What is asked for: zipf:S:N, trace:FILE or a path.
+    #[arg(long, value_name = "zipf:S:N|trace:FILE|/PATH", default_value = "zipf:1:1000")]
+    pub(crate) paths: String,
+    /// Bytes of each object, of a simulated origin.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) size: Option<ByteCount>,
+    /// Over HTTPS.
+    #[arg(long)]
+    pub(crate) https: bool,
+    /// By HTTP/3, where the distribution's http_version has it.
+    #[arg(long)]
+    pub(crate) http3: bool,
+    /// Users that the requests are spread over; each keeps its own connections.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) users: u32,
+    /// The mean pause of a user between two requests of a session.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) think: Option<Span>,
+    /// Which distribution; the first without it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) distribution: Option<String>,
+    /// Seed of the workload; the world's without it.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
