@@ -2,7 +2,9 @@
 //!
 //! Many objects are asked for once and never again; what is stored for them pushes out what others want. The rule
 //! decides by requests for a key alone, in bounded memory, and knows nothing of responses. A response that is not
-//! admitted is still shared by whoever asks while it arrives.
+//! admitted is still shared by whoever asks while it arrives. Studies also try [`by_size`], which stores do not offer.
+
+pub mod by_size;
 
 use crate::{Counter, Counters, cache_key::CacheKey};
 
@@ -29,21 +31,21 @@ impl AdmissionPolicy {
     }
 }
 
-/// A rule at work.
+/// A rule at work: in each shard of a store, and in studies of it.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct Admission {
     /// `None` where everything stays.
     asked: Option<Asked>,
 }
 
 impl Admission {
     /// A rule that remembers at least the last `keys_max` keys, and at most twice as many.
-    pub(super) fn new(policy: AdmissionPolicy, keys_max: usize) -> Self {
+    pub fn new(policy: AdmissionPolicy, keys_max: usize) -> Self {
         Self { asked: (policy == AdmissionPolicy::SecondRequest).then(|| Asked::new(keys_max.max(1))) }
     }
 
     /// Takes in a request that the store could not answer; whether the response to it may stay by what is remembered.
-    pub(super) fn on_request(&mut self, key: CacheKey, counters: &Counters) -> bool {
+    pub fn on_request(&mut self, key: CacheKey, counters: &Counters) -> bool {
         self.asked.as_mut().is_none_or(|asked| asked.again(key, counters))
     }
 }
