@@ -32,6 +32,17 @@ impl Tally {
     pub fn byte_miss_ratio(&self) -> f64 {
         ratio(self.miss_bytes, self.bytes)
     }
+
+    /// Takes in one request.
+    #[inline]
+    pub const fn count(&mut self, hit: bool, bytes: u64) {
+        self.requests += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if !hit {
+            self.misses += 1;
+            self.miss_bytes = self.miss_bytes.saturating_add(bytes);
+        }
+    }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -42,6 +53,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 pub trait Replay: Debug + Send {
     /// Makes a request. True where it found something.
     fn request(&mut self, id: u64, bytes: u64) -> bool;
+    /// The same, but what is not there is stored only where `admits` says so, which is not asked otherwise.
+    fn request_where(&mut self, id: u64, bytes: u64, admits: &mut dyn FnMut() -> bool) -> bool;
     /// Makes these requests, which is faster than one by one.
     fn feed(&mut self, records: &[Record]);
     /// What has come out so far.
@@ -74,12 +87,16 @@ impl<E: Eviction> Replay for Run<E> {
     #[inline]
     fn request(&mut self, id: u64, bytes: u64) -> bool {
         let hit = self.cache.request(id, bytes);
-        self.tally.requests += 1;
-        self.tally.bytes = self.tally.bytes.saturating_add(bytes);
-        if !hit {
-            self.tally.misses += 1;
-            self.tally.miss_bytes = self.tally.miss_bytes.saturating_add(bytes);
+        self.tally.count(hit, bytes);
+        hit
+    }
+
+    fn request_where(&mut self, id: u64, bytes: u64, admits: &mut dyn FnMut() -> bool) -> bool {
+        let hit = self.cache.find(id);
+        if !hit && admits() {
+            self.cache.store(id, bytes);
         }
+        self.tally.count(hit, bytes);
         hit
     }
 
@@ -123,12 +140,21 @@ impl<E: Eviction> Cache<E> {
     /// Asks for an object, which is stored where it was not and fits. True where it was there.
     #[inline]
     pub fn request(&mut self, id: u64, bytes: u64) -> bool {
-        if let Some(slot) = self.index.find(id) {
-            self.eviction.on_hit(slot);
-            return true;
+        let hit = self.find(id);
+        if !hit {
+            self.store(id, bytes);
         }
-        self.store(id, bytes);
-        false
+        hit
+    }
+
+    /// Asks for an object, which is not stored where it was not. True where it was there.
+    #[inline]
+    fn find(&mut self, id: u64) -> bool {
+        let slot = self.index.find(id);
+        if let Some(slot) = slot {
+            self.eviction.on_hit(slot);
+        }
+        slot.is_some()
     }
 
     /// Bytes of what is stored.

@@ -65,7 +65,8 @@ const CACHE_EXAMPLES: &str = "\
 Examples:
   iso study cache                                            four policies at 1 % and 10 % of a catalogue
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
-  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth";
+  iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth
+  iso study cache --policy lru --admission all,by-size --size-decades 9 --workload zipf:0.9:10000";
 
 const SWEEP_EXAMPLES: &str = "\
 A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast, estimates, collapse, balance or
@@ -107,7 +108,7 @@ pub(crate) enum StudyVerb {
     /// What the death of a PoP costs, by policy, TTL and probe interval, and what closed forms say beside.
     #[command(after_help = FAILOVER_EXAMPLES)]
     Failover(FailoverArgs),
-    /// Hit ratios of eviction policies by size, with a shield or without, and what closed forms say beside.
+    /// Hit ratios of eviction policies and admission rules by size, with a shield or without, and what closed forms say beside.
     #[command(after_help = CACHE_EXAMPLES)]
     Cache(CacheStudyArgs),
     /// Whose round trip decides to which site a client is sent: the resolver's, its clients', or the client's own.
@@ -306,12 +307,25 @@ pub(crate) struct CacheStudyArgs {
         default_values_t = ["lru", "fifo", "sieve", "s3-fifo"].map(str::to_owned)
     )]
     pub(crate) policies: Vec<String>,
-    /// Objects that fit into each edge, comma separated: a number, or a share of the catalogue.
+    /// Objects that fit into each edge, comma separated: a number, or a share of the catalogue. Bytes where sizes differ.
     #[arg(long = "size", value_name = "OBJECTS", value_delimiter = ',', default_values_t = ["1%", "10%"].map(str::to_owned))]
     pub(crate) sizes: Vec<String>,
     /// Objects that fit into the shield, comma separated, or off.
     #[arg(long = "shield", value_name = "OBJECTS", value_delimiter = ',', default_values_t = ["off".to_owned()])]
     pub(crate) shields: Vec<String>,
+    /// Who is let in, comma separated: all, second-request (as stores can be told to), by-size (the small rather than the large,
+    /// as AdaptSize does).
+    #[arg(long, value_name = "RULES", value_delimiter = ',', default_values_t = ["all".to_owned()])]
+    pub(crate) admission: Vec<String>,
+    /// Sizes of objects over so many decades from one byte on, as many objects in each; 0 for one size.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) size_decades: u32,
+    /// For how long a response is fresh, comma separated, or off for ever.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_values_t = ["off".to_owned()])]
+    pub(crate) ttl: Vec<String>,
+    /// Requests per second of all viewers, which is what a TTL is measured by.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000.0)]
+    pub(crate) rps: f64,
     /// Edges, among which requests are spread by chance.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) edges: u32,
@@ -324,20 +338,8 @@ pub(crate) struct CacheStudyArgs {
     /// Requests before that; by default as many, or four times what fits into all edges if that is more.
     #[arg(long, value_name = "N")]
     pub(crate) warmup: Option<u64>,
-    /// Seed of the requests.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Repeat with so many seeds, from --seed on, for means with 95 % intervals.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seeds: u32,
-    /// Threads; by default one per core. The result does not depend on it.
-    #[arg(long, value_name = "N", value_parser = thread_count)]
-    pub(crate) threads: Option<usize>,
     #[command(flatten)]
-    pub(crate) rows: RowsArgs,
-    /// Write the table as one page.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
+    pub(crate) runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]

@@ -58,12 +58,12 @@ impl WasmModule {
 }
 
 impl Cache {
-    fn ask(&mut self, id: u64, bytes: u64) -> Result<bool, String> {
+    fn ask(&mut self, id: u64, bytes: u64, admits: &mut dyn FnMut() -> bool) -> Result<bool, String> {
         if let Some(&stored) = self.stored.get(&id) {
             self.sandbox.call("on_hit", &self.on_hit, (id, stored))?;
             return Ok(true);
         }
-        if bytes > self.bytes_max {
+        if !admits() || bytes > self.bytes_max {
             return Ok(false);
         }
         while self.bytes > self.bytes_max - bytes {
@@ -81,20 +81,19 @@ impl Cache {
 
 impl Replay for Cache {
     fn request(&mut self, id: u64, bytes: u64) -> bool {
+        self.request_where(id, bytes, &mut || true)
+    }
+
+    fn request_where(&mut self, id: u64, bytes: u64, admits: &mut dyn FnMut() -> bool) -> bool {
         if self.has_failed {
             return false;
         }
-        let hit = self.ask(id, bytes).unwrap_or_else(|why| {
+        let hit = self.ask(id, bytes, admits).unwrap_or_else(|why| {
             self.has_failed = true;
             self.module.fail(&format!("request {}: {why}", self.tally.requests + 1));
             false
         });
-        self.tally.requests += 1;
-        self.tally.bytes += bytes;
-        if !hit {
-            self.tally.misses += 1;
-            self.tally.miss_bytes += bytes;
-        }
+        self.tally.count(hit, bytes);
         hit
     }
 

@@ -234,6 +234,11 @@ fn a_study_that_cannot_be_is_refused_before_it_starts() {
         (&["sites", "--pops", "IAD", "--add", "500"], "more to choose from"),
         (&["cache", "--size", "200%"], "a share as 1%"),
         (&["cache", "--workload", "zipf:x"], "zipf:S:N"),
+        (&["cache", "--admission", "by-sise"], "did you mean `by-size`"),
+        (&["cache", "--size-decades", "9", "--size", "10 apples"], "a number of bytes"),
+        (&["cache", "--size-decades", "13"], "at most 12"),
+        (&["cache", "--ttl", "soon"], "a duration, as 10m, or off"),
+        (&["cache", "--ttl", "1ms", "--rps", "1"], "one at least"),
         (&["failover", "--policies", "origin-only"], "no PoP that could die"),
         (&["failover", "--stretch", "9%"], "9%@5m"),
         (&["balance", "--policies", "prequel"], "did you mean `prequal`"),
@@ -412,6 +417,19 @@ fn a_life_costs_one_fetch_with_collapsing() {
     assert_eq!(mean(&on["fetches_per_cycle"]), 1.0);
     // Those who come within the second that a fetch takes, and the first.
     assert!((mean(&off["fetches_per_cycle"]) - 11.0).abs() < 1.0, "{off}");
+}
+
+#[test]
+fn the_small_are_let_in_first_and_that_saves_misses_as_the_closed_form_says() {
+    let world = World::none();
+    let cache = ["study", "cache", "--policy", "lru", "--size", "2%", "--size-decades", "6", "--requests", "200000"];
+    let report = world.json(&[&cache[..], &["--workload", "zipf:0.9:2000", "--admission", "all,by-size"]].concat());
+    let [all, by_size] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    for row in [all, by_size] {
+        let (got, expected) = (&row["edge_miss_ratio"]["mean"], &row["expected_edge_miss_ratio"]);
+        assert!((got.as_f64().unwrap() - expected.as_f64().unwrap()).abs() < 0.05, "{row}");
+    }
+    assert!(by_size["edge_miss_ratio"]["mean"].as_f64() < all["edge_miss_ratio"]["mean"].as_f64(), "{report}");
 }
 
 /// How a published plan is played in a second or two: flags that replace its own.

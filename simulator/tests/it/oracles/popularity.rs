@@ -4,7 +4,7 @@
 use cdn_core::eviction::EvictionPolicy;
 use simulator::{
     replay::{Replay, replay},
-    studies::cache::{CacheStudy, che, fifo, filtered, hit_ratio, play},
+    studies::cache::{Admitting, CacheStudy, Room, Sizes, che, fifo, filtered, hit_ratio, play},
 };
 use world::{stream, workload::Zipf};
 
@@ -61,7 +61,7 @@ fn no_policy_beats_the_most_popular_objects_kept_for_good() {
         let shares: Vec<f64> = zipf.shares().collect();
         let best: f64 = shares.iter().take(ROOM).sum();
         // Who keeps anything at all has what a random choice has.
-        let floor = hit_ratio(&shares, &fifo(&shares, ROOM as f64));
+        let floor = hit_ratio(&shares, &fifo(&shares, ROOM as u64));
         // Three standard deviations of what chance adds to the count.
         let chance = 3.0 * (best * (1.0 - best) / f64::from(COUNTED)).sqrt();
         for policy in EvictionPolicy::ALL {
@@ -88,9 +88,12 @@ fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
     close("the formula at the shield", shield_hits, 0.334, 0.01);
 
     let study = CacheStudy {
+        admitting: Admitting::EVERYBODY,
+        sizes: Sizes::One,
         edges: EDGES,
-        room: edge_room.into(),
-        shield: Some(shield_room.into()),
+        room: Room::Bytes(edge_room.into()),
+        shield: Some(Room::Bytes(shield_room.into())),
+        ttl: None,
         warmup: 300_000,
         requests: 1_000_000,
         seed: 1,
