@@ -273,7 +273,7 @@ mod tests {
             tls: Some(("TLSv1.3", "TLS_AES_128_GCM_SHA256")),
         };
         let answered = Answered {
-            status: StatusCode::OK,
+            status: Some(StatusCode::OK),
             x_cache: XCache::Hit,
             reason: Reason::Hit,
             request_id: "abc==".into(),

@@ -45,8 +45,8 @@ const WINDOW: u32 = 100_000;
 #[derive(Debug)]
 pub(super) enum Gate {
     Open,
-    Asked { rule: Admission, counters: Counters },
-    BySize(BySize),
+    Asked(Box<(Admission, Counters)>),
+    BySize(Box<BySize>),
 }
 
 impl Gate {
@@ -54,10 +54,8 @@ impl Gate {
     pub(super) fn new(admitting: Admitting, room: u64, chance: ChaCha8Rng) -> Self {
         match admitting {
             Admitting::Policy(AdmissionPolicy::All) => Self::Open,
-            Admitting::Policy(policy) => {
-                Self::Asked { rule: Admission::new(policy, KEYS_MAX), counters: Counters::default() }
-            }
-            Admitting::BySize => Self::BySize(BySize::new(room, WINDOW, chance)),
+            Admitting::Policy(policy) => Self::Asked(Box::new((Admission::new(policy, KEYS_MAX), Counters::default()))),
+            Admitting::BySize => Self::BySize(Box::new(BySize::new(room, WINDOW, chance))),
         }
     }
 
@@ -72,7 +70,8 @@ impl Gate {
     pub(super) fn admits(&mut self, object: u32, bytes: u64) -> bool {
         match self {
             Self::Open => true,
-            Self::Asked { rule, counters } => {
+            Self::Asked(asked) => {
+                let (rule, counters) = &mut **asked;
                 // Keys are hashes, of which every bit counts.
                 let high = mix(object.into());
                 rule.on_request(CacheKey::from_bits(u128::from(high) << 64 | u128::from(mix(high))), counters)
@@ -85,7 +84,7 @@ impl Gate {
     pub(super) const fn threshold(&self) -> Option<Threshold> {
         match self {
             Self::BySize(rule) => Some(rule.threshold()),
-            Self::Open | Self::Asked { .. } => None,
+            Self::Open | Self::Asked(_) => None,
         }
     }
 }
