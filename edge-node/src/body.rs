@@ -318,8 +318,6 @@ impl Stretch {
 pub(crate) struct ResponseBody {
     source: Source,
     sent: u64,
-    /// It ended before all of it was there.
-    failed: bool,
     accounts: Option<Accounts>,
 }
 
@@ -330,12 +328,14 @@ pub(crate) struct Accounts {
     pub(crate) counters: Arc<Counters>,
     /// The store had it.
     pub(crate) from_store: bool,
+    /// The body ended before all of it was there.
+    pub(crate) failed: bool,
     pub(crate) log: Option<Box<Entry>>,
 }
 
 impl ResponseBody {
     pub(crate) const fn new(source: Source) -> Self {
-        Self { source, sent: 0, failed: false, accounts: None }
+        Self { source, sent: 0, accounts: None }
     }
 
     pub(crate) fn empty() -> Self {
@@ -392,7 +392,7 @@ impl ResponseBody {
                     headers.get(header::CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes()).into());
                 let length = length.filter(|length| *length > 0).map(|length| length.to_string());
                 (answered.status, answered.content_type) = (Some(status), kind);
-                answered.content_length = length.or(answered.content_length.take());
+                answered.content_length = length.or_else(|| answered.content_length.take());
             }
         }
     }
@@ -474,10 +474,10 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         let bytes = ready!(this.poll_source(cx));
-        match &bytes {
-            Some(Ok(bytes)) => this.sent += bytes.len() as u64,
-            Some(Err(_)) => this.failed = true,
-            None => {}
+        match (&bytes, &mut this.accounts) {
+            (Some(Ok(bytes)), _) => this.sent += bytes.len() as u64,
+            (Some(Err(_)), Some(accounts)) => accounts.failed = true,
+            (Some(Err(_)), None) | (None, _) => {}
         }
         Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
@@ -514,17 +514,18 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let ending = match (self.is_end_stream(), self.failed) {
-            (_, true) => Ending::CutShort,
-            (true, false) => Ending::Whole,
-            (false, false) => Ending::ViewerLeft,
-        };
+        let is_whole = self.is_end_stream();
         if let Some(accounts) = self.accounts.take() {
             accounts.counters.add(Counter::EdgeBytesSent, self.sent);
             if accounts.from_store {
                 accounts.counters.add(Counter::EdgeBytesFromStore, self.sent);
             }
             if let Some(log) = accounts.log {
+                let ending = match (is_whole, accounts.failed) {
+                    (_, true) => Ending::CutShort,
+                    (true, false) => Ending::Whole,
+                    (false, false) => Ending::ViewerLeft,
+                };
                 log.write(self.sent, ending);
             }
         }

@@ -516,10 +516,6 @@ impl Case {
         self.settle(status, fields, body, x_cache, reason);
     }
 
-    fn is_logged_fully(&self) -> bool {
-        self.log.entry.as_ref().is_some_and(|log| log.standard.is_some())
-    }
-
     fn settle(
         mut self,
         status: StatusCode,
@@ -555,7 +551,7 @@ impl Case {
         }
         let counters = Arc::clone(&self.node.counters);
         let from_store = reason.is_from_store();
-        body.account(Accounts { _in_flight: self.in_flight, counters, from_store, log });
+        body.account(Accounts { _in_flight: self.in_flight, counters, from_store, failed: false, log });
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
     use crate::config::DistributionNames;
 
     fn config(distributions: &[(&str, &[&str])]) -> Config {
-        let id = cdn_core::NodeId::new(Role::Router, "main");
+        let id = NodeId::new(Role::Router, "main");
         let mut config = Config::new(id, "cdn.test".parse().unwrap(), Ipv4Addr::LOCALHOST);
         config.distributions = distributions
             .iter()

@@ -257,7 +257,7 @@ fn an_answer_predates_an_invalidation_that_was_complete_when_it_was_asked_for() 
 
 #[test]
 fn counters_grow_from_time_zero_and_over_restarts() {
-    let counter = cdn_core::Counter::EdgeFailovers;
+    let counter = Counter::EdgeFailovers;
     let value = |instant, node, value| Event { at: instant, kind: EventKind::Counter { node, counter, value } };
     let events = [
         value(Instant::ZERO + secs(1), FRA, 100),
