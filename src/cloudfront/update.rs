@@ -291,16 +291,9 @@ fn check_behaviors(
     };
     let was = all(written);
     for (index, behavior) in all(change).iter().enumerate() {
-        let (path, counterpart, wanted) = match index.checked_sub(1) {
-            None => {
-                let name = "DefaultCacheBehavior";
-                (name.to_owned(), Some(&before[name]), &wanted[name])
-            }
-            Some(index) => {
-                let wanted = &wanted["CacheBehaviors"]["Items"][index];
-                let was = counterpart(before, "CacheBehaviors", "PathPattern", wanted).map(|(_, was)| was);
-                (format!("CacheBehaviors.Items[{index}]"), was, wanted)
-            }
+        let (path, wanted) = match index.checked_sub(1) {
+            None => ("DefaultCacheBehavior".to_owned(), &wanted["DefaultCacheBehavior"]),
+            Some(index) => (format!("CacheBehaviors.Items[{index}]"), &wanted["CacheBehaviors"]["Items"][index]),
         };
         for (member, code) in [
             ("CachePolicyId", "NoSuchCachePolicy"),
@@ -313,11 +306,11 @@ fn check_behaviors(
             }
         }
         let to_group = behavior.target.as_ref().is_some_and(|target| imported.file.groups.contains_key(target));
-        let is_said = |member: &str| counterpart.is_some_and(|was| changes(&was[member], &wanted[member]).is_empty());
-        if to_group
-            && behavior.methods == Some(MethodsFile::All)
-            && !(is_said("AllowedMethods") && is_said("TargetOriginId"))
-        {
+        // A behavior that was copied from another says what that said.
+        let is_said = items(before, "CacheBehaviors").iter().chain([&before["DefaultCacheBehavior"]]).any(|was| {
+            ["AllowedMethods", "TargetOriginId"].iter().all(|member| changes(&was[member], &wanted[member]).is_empty())
+        });
+        if to_group && behavior.methods == Some(MethodsFile::All) && !is_said {
             let why = "a behavior whose target is an origin group has no PUT, PATCH, POST and DELETE";
             return Err((INVALID_ARGUMENT, format!("{path}.AllowedMethods"), why.to_owned()));
         }

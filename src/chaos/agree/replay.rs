@@ -38,7 +38,7 @@ const FLUSHED_WITHIN: Duration = Duration::from_millis(400);
 const ASKED_AT_ONCE: usize = 4;
 /// A log is not begun anew while it is followed, and has room for every line.
 const LOG_BYTES: u64 = 8 << 30;
-const LOG_LINES: usize = 1 << 20;
+const LOG_LINES: usize = 1 << 16;
 /// Lines of a decision log that may wait: those of a second, and of many when the machine is slow.
 const DECISIONS_WAITING: usize = 1 << 16;
 
