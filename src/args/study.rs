@@ -66,7 +66,8 @@ Examples:
   iso study cache                                            four policies at 1 % and 10 % of a catalogue
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
   iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth
-  iso study cache --policy lru --admission all,by-size --size-decades 9 --workload zipf:0.9:10000";
+  iso study cache --policy lru --admission all,by-size --size-decades 9 --workload zipf:0.9:10000
+  iso study cache --policy lru,sieve,gdsf --workload class:v-1 --size 10GB,100GB";
 
 const SWEEP_EXAMPLES: &str = "\
 A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast, estimates, collapse, balance or
@@ -329,7 +330,8 @@ pub(crate) struct CacheStudyArgs {
     /// Edges, among which requests are spread by chance.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) edges: u32,
-    /// What is asked for: zipf:S:N, an exponent and a number of objects.
+    /// What is asked for: zipf:S:N, an exponent and a number of objects; or class:NAME[:N], with the exponent and the sizes of
+    /// a class of traffic: w-1, w-2, w (web), v-1, v-2, v (video), d-1, d-2 (download), eu, tc, tc-0 to tc-3 (mixed).
     #[arg(long, value_name = "WORKLOAD", default_value = "zipf:0.8:100000")]
     pub(crate) workload: String,
     /// Requests that are counted.

@@ -16,7 +16,7 @@ use std::{
 use cdn_core::PopCode;
 
 pub use self::preset::{PRESETS, Preset, preset};
-pub(crate) use self::tables::{ACCESS, BACKBONE, DIURNAL, REGION_RTT, TableError, each_row, square};
+pub(crate) use self::tables::{ACCESS, BACKBONE, DIURNAL, REGION_RTT, TRAFFIC, TableError, each_row, square};
 use crate::{
     clients::ClientNetworks,
     geo::{Continent, Coordinates, CountryCode, MacroRegion, coded_enum},

@@ -12,6 +12,7 @@ mod inversion;
 mod objects;
 mod retry;
 mod session;
+mod traffic;
 mod zipf;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use self::{
     diurnal::Day,
     objects::{InvalidZipf, path_of},
     retry::RetryBudget,
+    traffic::{SizeQuantiles, Traffic},
     zipf::Zipf,
 };
 use crate::{

@@ -9,7 +9,10 @@ mod admission;
 mod closed_forms;
 
 use rand::RngExt as _;
-use world::{stream, workload::Zipf};
+use world::{
+    stream,
+    workload::{SizeQuantiles, Zipf},
+};
 
 use self::admission::Gate;
 pub use self::{
@@ -25,14 +28,22 @@ pub enum Sizes {
     One,
     /// From one byte on over so many decades, as many in each; nothing to do with popularity.
     Decades(u32),
+    /// Those of a class of traffic; nothing to do with popularity either.
+    Traffic(SizeQuantiles),
 }
 
 impl Sizes {
     /// The bytes of each object, the most popular first.
     fn draw(self, objects: u32, seed: u64) -> Vec<u64> {
-        let Self::Decades(decades) = self else { return vec![1; objects as usize] };
         let mut rng = stream(seed, &["cache study", "sizes"]);
-        (0..objects).map(|_| 10_f64.powf(rng.random::<f64>() * f64::from(decades)).round() as u64).collect()
+        let shares = (0..objects).map(|_| rng.random::<f64>());
+        match self {
+            Self::One => vec![1; objects as usize],
+            Self::Decades(decades) => {
+                shares.map(|share| 10_f64.powf(share * f64::from(decades)).round() as u64).collect()
+            }
+            Self::Traffic(sizes) => shares.map(|share| sizes.bytes_at(share)).collect(),
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::io::Write;
 
 use serde::Serialize;
 use simulator::studies::cache::{Admitting, CacheStudy, Cached, Expected, Room, Sizes, expected, play};
-use world::{scenario::Paths, workload::Zipf};
+use world::{
+    scenario::Paths,
+    workload::{Traffic, Zipf},
+};
 
 use super::{
     Prepared,
@@ -28,6 +31,8 @@ use crate::{
 
 /// Sizes are whole numbers of 64 bits, and so are sums of them.
 const DECADES_MAX: u32 = 12;
+/// Objects of a class of traffic, where none are said.
+const OBJECTS: &str = "100000";
 /// Objects that a table of popularity may hold.
 const OBJECTS_MAX: u64 = 10_000_000;
 
@@ -118,11 +123,18 @@ impl Caches {
     pub(super) fn of(args: &CacheStudyArgs) -> Result<Self, VerbError> {
         let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
         let rules = args.admission.iter().map(|name| admitting_of(name)).collect::<Result<Vec<Admitting>, _>>()?;
-        let (objects, exponent) = workload_of(&args.workload)?;
-        let sizes = match args.size_decades {
-            0 => Sizes::One,
-            decades if decades <= DECADES_MAX => Sizes::Decades(decades),
-            decades => return Err(VerbError::Usage(format!("--size-decades {decades}: at most {DECADES_MAX}"))),
+        let (objects, exponent, traffic) = workload_of(&args.workload)?;
+        let sizes = match (args.size_decades, traffic) {
+            (0, None) => Sizes::One,
+            (0, Some(traffic)) => Sizes::Traffic(traffic.sizes),
+            (_, Some(traffic)) => {
+                let why = format!("--size-decades: objects of {} have sizes of their own", traffic.name);
+                return Err(VerbError::Usage(why));
+            }
+            (decades, None) if decades <= DECADES_MAX => Sizes::Decades(decades),
+            (decades, None) => {
+                return Err(VerbError::Usage(format!("--size-decades {decades}: at most {DECADES_MAX}")));
+            }
         };
         let room_of = |name: &str, text: &str| room_of(name, text, objects, sizes);
         let rooms = args.sizes.iter().map(|text| room_of("size", text)).collect::<Result<Vec<Room>, _>>()?;
@@ -147,7 +159,7 @@ impl Caches {
             // Enough to fill every cache, in the mean, several times over, where it is known how many objects do.
             let fills = match sizes {
                 Sizes::One => 4 * room.bytes(objects.into()) * u64::from(args.edges),
-                Sizes::Decades(_) => 0,
+                Sizes::Decades(_) | Sizes::Traffic(_) => 0,
             };
             for &admitting in &rules {
                 jobs.extend((0..u64::from(args.runs.seeds)).map(|nth| {
@@ -202,7 +214,7 @@ impl Caches {
                 objects: self.objects,
                 exponent: self.exponent,
                 size_decades: match study.sizes {
-                    Sizes::One => None,
+                    Sizes::One | Sizes::Traffic(_) => None,
                     Sizes::Decades(decades) => Some(decades),
                 },
                 edges: study.edges,
@@ -272,7 +284,7 @@ pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
         exponent: caches.exponent,
         unit: match caches.sizes {
             Sizes::One => "objects",
-            Sizes::Decades(_) => "bytes",
+            Sizes::Decades(_) | Sizes::Traffic(_) => "bytes",
         },
         edges: args.edges,
         requests: args.requests,
@@ -395,12 +407,25 @@ fn admitting_of(name: &str) -> Result<Admitting, VerbError> {
     })
 }
 
-/// `zipf:0.8:100000`.
-fn workload_of(text: &str) -> Result<(u32, f64), VerbError> {
+/// `zipf:0.8:100000`, or `class:w-1:100000`: how many objects, the exponent, and the class.
+fn workload_of(text: &str) -> Result<(u32, f64, Option<&'static Traffic>), VerbError> {
+    let refuse = |why: &str| VerbError::Usage(format!("--workload {text}: {why}"));
+    let count = |n: u64| match u32::try_from(n) {
+        Ok(n) if (1..=OBJECTS_MAX).contains(&n.into()) => Ok(n),
+        _ => Err(refuse(&format!("from 1 to {OBJECTS_MAX} objects"))),
+    };
+    if let Some(class) = text.trim().strip_prefix("class:") {
+        let (name, objects) = class.split_once(':').unwrap_or((class, OBJECTS));
+        let traffic = Traffic::named(name).ok_or_else(|| {
+            let hint = nearest_or_all(name, Traffic::all().iter().map(|traffic| traffic.name.as_str()));
+            VerbError::Usage(with_hint(format!("--workload {text}: no class {name:?}"), hint))
+        })?;
+        let objects = objects.parse().map_err(|_| refuse("write class:NAME:N"))?;
+        return Ok((count(objects)?, traffic.exponent, Some(traffic)));
+    }
     match paths::parse(text, std::path::Path::new(".")) {
-        Ok(Paths::Zipf { s, n }) if n <= OBJECTS_MAX => Ok((u32::try_from(n).unwrap_or(u32::MAX), s)),
-        Ok(Paths::Zipf { .. }) => Err(VerbError::Usage(format!("--workload {text}: at most {OBJECTS_MAX} objects"))),
-        Ok(_) => Err(VerbError::Usage(format!("--workload {text}: write zipf:S:N; `iso study replay` plays traces"))),
+        Ok(Paths::Zipf { s, n }) => Ok((count(n)?, s, None)),
+        Ok(_) => Err(refuse("write zipf:S:N or class:NAME; `iso study replay` plays traces")),
         Err(why) => Err(VerbError::Usage(format!("--workload: {why}"))),
     }
 }
@@ -412,18 +437,20 @@ fn room_of(name: &str, text: &str, objects: u32, sizes: Sizes) -> Result<Room, V
     let room = match (text.strip_suffix('%'), sizes) {
         (Some(percent), _) => percent.trim().parse::<f64>().ok().map(|percent| Room::Share(percent / 100.0)),
         (None, Sizes::One) => text.parse().ok().map(Room::Bytes),
-        (None, Sizes::Decades(_)) => text.parse::<ByteCount>().ok().map(|bytes| Room::Bytes(bytes.0)),
+        (None, Sizes::Decades(_) | Sizes::Traffic(_)) => {
+            text.parse::<ByteCount>().ok().map(|bytes| Room::Bytes(bytes.0))
+        }
     };
     let is_some = |room: &Room| match (*room, sizes) {
         (Room::Share(share), Sizes::One) => share <= 1.0 && share * f64::from(objects) >= 0.5,
-        (Room::Share(share), Sizes::Decades(_)) => share <= 1.0 && share > 0.0,
+        (Room::Share(share), Sizes::Decades(_) | Sizes::Traffic(_)) => share <= 1.0 && share > 0.0,
         (Room::Bytes(room), Sizes::One) => (1..=all).contains(&room),
-        (Room::Bytes(room), Sizes::Decades(_)) => room > 0,
+        (Room::Bytes(room), Sizes::Decades(_) | Sizes::Traffic(_)) => room > 0,
     };
     room.filter(is_some).ok_or_else(|| {
         let number = match sizes {
             Sizes::One => format!("a number of objects from 1 to {objects}"),
-            Sizes::Decades(_) => "a number of bytes, as 64MiB".to_owned(),
+            Sizes::Decades(_) | Sizes::Traffic(_) => "a number of bytes, as 64MiB".to_owned(),
         };
         VerbError::Usage(format!("--{name} {text}: write {number}, or a share as 1%"))
     })
@@ -446,10 +473,13 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_is_zipf() {
-        assert_eq!(workload_of("zipf:0.8:1000").unwrap(), (1000, 0.8));
-        assert!(
-            workload_of("zipf:0.8:99999999999").is_err() && workload_of("/a").is_err() && workload_of("zipf").is_err()
-        );
+    fn a_workload_is_zipf_or_a_class_of_traffic() {
+        assert_eq!(workload_of("zipf:0.8:1000").unwrap(), (1000, 0.8, None));
+        let (objects, exponent, class) = workload_of("class:v-1:500").unwrap();
+        assert_eq!((objects, exponent, class.unwrap().name.as_str()), (500, 0.84, "v-1"));
+        assert_eq!(workload_of("class:v-1").unwrap().0, 100_000);
+        for wrong in ["zipf:0.8:99999999999", "/a", "zipf", "class:v-9", "class:v-1:many", "class:v-1:0", "class:"] {
+            assert!(workload_of(wrong).is_err(), "{wrong}");
+        }
     }
 }

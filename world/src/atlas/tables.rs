@@ -13,6 +13,7 @@ pub(crate) const ALIASES: Source = Source { name: "aliases.csv", text: include_s
 pub(crate) const BACKBONE: Source = Source { name: "backbone.csv", text: include_str!("../../data/backbone.csv") };
 pub(crate) const ACCESS: Source = Source { name: "access.csv", text: include_str!("../../data/access.csv") };
 pub(crate) const DIURNAL: Source = Source { name: "diurnal.csv", text: include_str!("../../data/diurnal.csv") };
+pub(crate) const TRAFFIC: Source = Source { name: "traffic.csv", text: include_str!("../../data/traffic.csv") };
 pub(crate) const REGION_RTT: Source =
     Source { name: "region_rtt_ms.csv", text: include_str!("../../data/region_rtt_ms.csv") };
 
