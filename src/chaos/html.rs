@@ -121,7 +121,7 @@ fn charts(page: &mut String, judgement: &Judgement) {
         .map(|band| Span { from_s: band.from.as_secs_f64(), to_s: band.to.as_secs_f64(), text: band.text.clone() })
         .collect();
     let step_s = judgement.step.as_secs_f64();
-    let seconds = &judgement.seconds;
+    let seconds = charted(judgement);
     let of = |value: &dyn Fn(&Second) -> Option<f64>| seconds.iter().map(value).collect::<Vec<_>>();
     let latency = |index: usize| of(&|second| second.latency.and_then(|latency| latency.get(index).copied()));
     let named = |name: &str, values| Series { name: name.to_owned(), values };
@@ -169,6 +169,13 @@ fn charts(page: &mut String, judgement: &Judgement) {
     }
 }
 
+/// The steps of the timeline. What answers set off after its end is in the totals; a curve would only seem to fall there.
+fn charted(judgement: &Judgement) -> &[Second] {
+    let steps = judgement.length.as_nanos().div_ceil(judgement.step.as_nanos().max(1));
+    let steps = usize::try_from(steps).unwrap_or(usize::MAX).min(judgement.seconds.len());
+    judgement.seconds.get(..steps).unwrap_or_default()
+}
+
 /// The busiest PoPs each, and the rest together.
 fn by_pop(judgement: &Judgement) -> Vec<Series> {
     let step_s = judgement.step.as_secs_f64();
@@ -177,7 +184,7 @@ fn by_pop(judgement: &Judgement) -> Vec<Series> {
     busiest.retain(|(n, _)| *n > 0);
     let values = |indexes: &[usize]| {
         let sum = |second: &Second| indexes.iter().filter_map(|index| second.pops.get(*index)).sum::<u64>();
-        judgement.seconds.iter().map(|second| Some(sum(second) as f64 / step_s)).collect::<Vec<_>>()
+        charted(judgement).iter().map(|second| Some(sum(second) as f64 / step_s)).collect::<Vec<_>>()
     };
     let (first, rest) = busiest.split_at(busiest.len().min(POPS_MAX));
     let name = |index: usize| judgement.pops.get(index).map(|pop| pop.lower()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cdn_core::{Instant, Reason};
 use expect_test::expect;
-use world::{CacheOutcome, Event, EventKind, Integrity, Judge, Observation, Outcome};
+use world::{CacheOutcome, Event, EventKind, Integrity, Judge, Observation, Outcome, verdict::Second};
 
 use super::*;
 use crate::diagnose::Source;
@@ -104,4 +104,13 @@ fn the_page_needs_nothing_else() {
     for foreign in ["http:", "https:", "<script", "<link", "@import", "url("] {
         assert!(!page.contains(foreign), "the page has {foreign}");
     }
+}
+
+#[test]
+fn curves_end_with_the_timeline() {
+    let mut late = played();
+    let seconds = &mut late.judgement.seconds;
+    let last = Second { origin_requests: 40_000, ..seconds[19].clone() };
+    seconds.push(last);
+    assert_eq!(html::page(&[late]), html::page(&[played()]));
 }
