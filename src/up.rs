@@ -19,6 +19,7 @@ use std::{
 use anyhow::Context as _;
 use cdn_core::NodeId;
 use control_plane::{ControlPlane, DistributionInfo, Hands, NodeInfo, Policies, SiteInfo, wire::Addresses};
+use data_encoding::HEXLOWER;
 use rand::RngExt as _;
 use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -271,7 +272,7 @@ pub(crate) fn addresses(plan: &NodePlan) -> Addresses {
 
 fn random_token() -> String {
     let bytes: [u8; 24] = rand::rng().random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&bytes)
 }
 
 /// What a stop waits for.

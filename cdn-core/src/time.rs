@@ -107,6 +107,19 @@ impl WallTime {
         Civil { year, month, day, hour: second / 3_600, minute: second / 60 % 60, second: second % 60, micros }
     }
 
+    /// Reads `YYYYMMDDhhmmss`, the calendar of DNSSEC (RFC 4034 section 3.2) and, around its `T` and `Z`, of ISO 8601's basic
+    /// format; a second may be a leap second, a month has 31 days. `None` for whatever else it is.
+    pub fn from_basic(text: &str) -> Option<Self> {
+        if text.len() != 14 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let part = |range| text.get(range).and_then(|digits: &str| digits.parse::<i64>().ok());
+        let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+        let (hour, minute, second) = (part(8..10)?, part(10..12)?, part(12..14)?);
+        let fits = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+        fits.then(|| Self::from_unix_secs(days_of(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second))
+    }
+
     /// Time since `earlier`; zero if `earlier` lies later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         let nanos = (self.0 - earlier.0).max(0);
@@ -147,6 +160,14 @@ fn date_of(days: i64) -> (u64, u64, u64) {
     (era * 400 + year + years, month, day)
 }
 
+/// The day since 1970-01-01 of a date in the Gregorian calendar, counted as in [`date_of`] (there: `days_from_civil`).
+const fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + 365 * year + year / 4 - year / 100 + day - 719_468
+}
+
 impl Add<Duration> for WallTime {
     type Output = Self;
 
@@ -169,5 +190,25 @@ mod tests {
     #[test]
     fn wall_time_rounds_down_before_the_epoch() {
         assert_eq!(WallTime::from_unix_nanos(-1).unix_secs(), -1);
+    }
+
+    #[test]
+    fn a_date_is_read_as_it_is_written() {
+        for (text, secs) in [
+            ("19700101000000", Some(0)),
+            ("20000229120000", Some(951_825_600)),
+            ("20381231235959", Some(2_177_452_799)),
+            ("20150830123600", Some(1_440_938_160)),
+            ("20261301000000", None),
+            ("20260101240000", None),
+            ("2026-01-01-000", None),
+            ("2026010100000", None),
+        ] {
+            assert_eq!(WallTime::from_basic(text).map(WallTime::unix_secs), secs, "{text}");
+        }
+        for day in (0..40_000).step_by(7) {
+            let (year, month, day_of_month) = date_of(day);
+            assert_eq!(days_of(year as i64, month as i64, day_of_month as i64), day);
+        }
     }
 }

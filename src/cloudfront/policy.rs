@@ -10,6 +10,7 @@ use cdn_core::{
     distribution::{CachePolicy, OriginRequestPolicy, Selection},
     policies,
 };
+use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
@@ -188,7 +189,7 @@ pub(super) fn id_of_policy(kind: PolicyKind, name: &str, own: Option<&str>) -> S
 /// A UUID that is made of a text and always the same.
 pub(super) fn made_up_id(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(&digest);
     // RFC 9562 section 5.8: version 8 is for ids of one's own making.
     let (a, b, c, d) = (&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20]);
     format!("{a}-{b}-8{c}-8{d}-{}", &hex[20..32])

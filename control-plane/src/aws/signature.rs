@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use cdn_core::WallTime;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, Method, header};
 use sha2::{Digest as _, Sha256};
@@ -19,7 +20,7 @@ const SERVICE: &str = "cloudfront";
 /// What every scope ends with.
 const TERMINATOR: &str = "aws4_request";
 /// By how much a signature's time may be wrong, either way: AWS's five minutes.
-const SKEW_SECS: i128 = 300;
+const SKEW_SECS: i64 = 300;
 /// Says that the signature does not cover the body.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
@@ -65,7 +66,7 @@ fn verify_for(
         incomplete("Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.")
     })?;
     let time = request.headers.get("x-amz-date").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let seconds = seconds_of(time).ok_or_else(|| {
+    let moment = moment(time).ok_or_else(|| {
         incomplete("Authorization header requires existence of an 'X-Amz-Date' header in ISO 8601 basic format.")
     })?;
     let Some(secret) = secrets.get(said.key_id) else {
@@ -83,7 +84,7 @@ fn verify_for(
             said.date
         )));
     }
-    let off = now.unix_nanos().div_euclid(1_000_000_000) - seconds;
+    let off = now.unix_secs() - moment.unix_secs();
     if off.abs() > SKEW_SECS {
         let what = if off > 0 { "Signature expired" } else { "Signature not yet current" };
         return Err(mismatch(format!(
@@ -97,17 +98,18 @@ fn verify_for(
     }
     let canonical = canonical_request(request, &names);
     let scope = format!("{}/{}/{}/{TERMINATOR}", said.date, said.region, said.service);
-    let string = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
+    let string = format!("{ALGORITHM}\n{time}\n{scope}\n{}", HEXLOWER.encode(&Sha256::digest(canonical.as_bytes())));
     let key = [said.date, said.region, said.service, TERMINATOR]
         .iter()
         .fold(format!("AWS4{secret}").into_bytes(), |key, part| {
             keyed(&key, part.as_bytes()).finalize().into_bytes().to_vec()
         });
     // In a time that does not depend on where the two differ.
-    let holds =
-        bytes_of(said.signature).is_some_and(|given| keyed(&key, string.as_bytes()).verify_slice(&given).is_ok());
+    let holds = HEXLOWER_PERMISSIVE
+        .decode(said.signature.as_bytes())
+        .is_ok_and(|given| keyed(&key, string.as_bytes()).verify_slice(&given).is_ok());
     let of_body = request.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
-    let is_body = of_body.is_none_or(|said| said == UNSIGNED || said == hex(&Sha256::digest(request.body)));
+    let is_body = of_body.is_none_or(|said| said == UNSIGNED || said == HEXLOWER.encode(&Sha256::digest(request.body)));
     if holds && is_body {
         return Ok(());
     }
@@ -151,7 +153,7 @@ fn canonical_request(request: &Signed<'_>, names: &[&str]) -> String {
     }
     let of_body = match request.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok()) {
         Some(said) => said.to_owned(),
-        None => hex(&Sha256::digest(request.body)),
+        None => HEXLOWER.encode(&Sha256::digest(request.body)),
     };
     let _ = write!(text, "\n{}\n{of_body}", names.join(";"));
     text
@@ -197,48 +199,16 @@ fn encoded(text: &str, is_kept: impl Fn(u8) -> bool) -> String {
     encoded
 }
 
-/// Seconds since 1970 of `20150830T123600Z`.
-fn seconds_of(time: &str) -> Option<i128> {
-    let bytes = time.as_bytes();
-    if bytes.len() != 16 || bytes.get(8) != Some(&b'T') || bytes.get(15) != Some(&b'Z') {
-        return None;
-    }
-    let number = |range: std::ops::Range<usize>| {
-        let digits = bytes.get(range)?;
-        digits.iter().try_fold(0_i128, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i128::from(digit - b'0')))
-    };
-    let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
-    let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days of the civil calendar, counted from March so that a leap day is a year's last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let days = days + (153 * month + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+/// `20150830T123600Z`.
+fn moment(time: &str) -> Option<WallTime> {
+    let (date, of_day) = time.strip_suffix('Z')?.split_once('T')?;
+    WallTime::from_basic(&(date.to_owned() + of_day)).filter(|_| date.len() == 8)
 }
 
 fn keyed(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
     let mut keyed = Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("a key of any length"));
     keyed.update(message);
     keyed
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
-        _ => None,
-    };
-    hex.as_bytes().chunks(2).map(pair).collect()
 }
 
 #[cfg(test)]
@@ -295,7 +265,7 @@ mod tests {
             let Self { method, path, query, body, .. } = self;
             let request = Signed { method, path, query, headers: &headers, body };
             let secrets = BTreeMap::from([(KEY_ID.to_owned(), format!("{SECRET}{secret_more}"))]);
-            let now = WallTime::from_unix_nanos(seconds_of(at).unwrap() * 1_000_000_000);
+            let now = moment(at).unwrap();
             verify_for(self.service, &request, &secrets, now)
         }
     }
@@ -417,7 +387,7 @@ mod tests {
             ("20151330T123600Z", None),
             ("2015083AT123600Z", None),
         ] {
-            assert_eq!(seconds_of(time), expected, "{time}");
+            assert_eq!(moment(time).map(WallTime::unix_secs), expected, "{time}");
         }
     }
 

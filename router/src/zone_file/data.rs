@@ -5,7 +5,10 @@ use std::{
     str::FromStr,
 };
 
-use cdn_core::zone::{Data, Name, RecordType};
+use cdn_core::{
+    WallTime,
+    zone::{Data, Name, RecordType},
+};
 use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXUPPER_PERMISSIVE};
 
 use super::{
@@ -217,19 +220,7 @@ fn moment(text: &str) -> Option<u32> {
     if text.len() != 14 {
         return text.parse().ok();
     }
-    let part = |range| text.get(range).and_then(|digits: &str| digits.parse::<i64>().ok());
-    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
-    let (hour, minute, second) = (part(8..10)?, part(10..12)?, part(12..14)?);
-    let fits = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
-    if !fits {
-        return None;
-    }
-    // Days from the civil calendar, its years beginning in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    Some((days * 86_400 + hour * 3600 + minute * 60 + second) as u32)
+    WallTime::from_basic(text).map(|moment| moment.unix_secs() as u32)
 }
 
 #[cfg(test)]
