@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -17,11 +20,11 @@ use cdn_core::{
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use rustls::{
     CipherSuite as Code, HandshakeKind, PeerIncompatible, ProtocolVersion, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::{Acceptor, ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
+    pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, pem::PemObject as _},
+    server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, ResolvesServerCertUsingSni},
+    sign::{CertifiedKey, Signer, SigningKey},
     version,
 };
 use tokio::{
@@ -66,13 +69,15 @@ pub enum CertificateError {
 }
 
 /// Every certificate, ready.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     by_name: BTreeMap<String, Arc<Ready>>,
     /// By the name without its first label.
     by_wildcard: BTreeMap<String, Arc<Ready>>,
     /// For viewers that name nobody: the first one's.
     default: Option<Arc<Ready>>,
+    /// Of sessions by QUIC: no session is older than the certificates. Those by TCP have theirs with each certificate.
+    quic_ticketer: Arc<dyn ProducesTickets>,
 }
 
 /// A certificate, ready.
@@ -87,7 +92,8 @@ struct Ready {
 
 impl Table {
     fn new(certificates: &[Certificate]) -> Result<Self, CertificateError> {
-        let mut table = Self::default();
+        let quic_ticketer = ring::Ticketer::new().map_err(no_http3)?;
+        let mut table = Self { by_name: BTreeMap::new(), by_wildcard: BTreeMap::new(), default: None, quic_ticketer };
         for certificate in certificates {
             let config = Arc::new(ready(certificate)?);
             for name in &certificate.names {
@@ -106,6 +112,10 @@ impl Table {
         let name = name.to_ascii_lowercase();
         self.by_name.get(&name).or_else(|| self.by_wildcard.get(name.split_once('.').map_or("", |(_, rest)| rest)))
     }
+}
+
+fn no_http3(error: rustls::Error) -> CertificateError {
+    CertificateError::Unusable { name: "HTTP/3".into(), why: error.to_string() }
 }
 
 fn ready(certificate: &Certificate) -> Result<Ready, CertificateError> {
@@ -183,6 +193,11 @@ impl TlsSession {
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         Self { protocol, cipher: suite.map_or("-", CipherSuite::openssl_name), is_resumed }
     }
+
+    /// Whether an earlier session went on.
+    pub(crate) const fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
 }
 
 /// In CloudFront's words: `TLSv1.3:TLS_AES_128_GCM_SHA256:fullHandshake`, the suites of TLS 1.2 by OpenSSL's names.
@@ -198,12 +213,38 @@ impl fmt::Display for TlsSession {
 pub(crate) struct Chosen {
     table: Arc<Table>,
     secure: OnceLock<Secure>,
+    has_signed: Arc<AtomicBool>,
 }
 
 impl Chosen {
     /// What the handshake said, once it has been shaken.
     pub(crate) fn secure(&self) -> Option<Secure> {
-        self.secure.get().cloned()
+        let mut secure = self.secure.get().cloned()?;
+        secure.session.is_resumed = !self.has_signed.load(Ordering::Relaxed);
+        Some(secure)
+    }
+}
+
+/// A private key that remembers whether it was used in one handshake. The QUIC library does not say whether a session was
+/// resumed, and a server proves itself in every handshake but those (RFC 8446 section 2.2).
+#[derive(Debug)]
+struct Remembering {
+    key: Arc<dyn SigningKey>,
+    has_signed: Arc<AtomicBool>,
+}
+
+impl SigningKey for Remembering {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.has_signed.store(true, Ordering::Relaxed);
+        self.key.choose_scheme(offered)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
     }
 }
 
@@ -217,7 +258,8 @@ impl ResolvesServerCert for Chosen {
         let suite = CipherSuite::ALL.into_iter().find(offered).filter(|suite| ready.security_policy.allows(*suite))?;
         let session = TlsSession { protocol: "TLSv1.3", cipher: suite.openssl_name(), is_resumed: false };
         let _ = self.secure.set(Secure { name: name.map(Into::into), session });
-        Some(Arc::clone(key))
+        let signing = Remembering { key: Arc::clone(&key.key), has_signed: Arc::clone(&self.has_signed) };
+        Some(Arc::new(CertifiedKey::new(key.cert.clone(), Arc::new(signing))))
     }
 }
 
@@ -233,17 +275,14 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn new(certificates: &[Certificate], handshake_timeout: Duration) -> Result<Self, CertificateError> {
         let table = Table::new(certificates)?;
-        let nobody = Arc::new(Chosen { table: Arc::default(), secure: OnceLock::new() });
-        let unusable =
-            |error: rustls::Error| CertificateError::Unusable { name: "HTTP/3".into(), why: error.to_string() };
         let mut quic = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&version::TLS13])
-            .map_err(unusable)?
+            .map_err(no_http3)?
             .with_no_client_auth()
-            .with_cert_resolver(nobody);
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         quic.ignore_client_order = true;
         quic.alpn_protocols = vec![b"h3".to_vec()];
-        quic.send_tls13_tickets = 0;
+        quic.send_tls13_tickets = 1;
         Ok(Self { table: ArcSwap::from_pointee(table), quic, handshake_timeout })
     }
 
@@ -253,11 +292,13 @@ impl Tls {
         Ok(())
     }
 
-    /// What one handshake of QUIC is shaken with, and what will be known of it. No session is resumed: without early data
-    /// that would save no round trip.
+    /// What one handshake of QUIC is shaken with, and what will be known of it. Sessions are resumed, without early data:
+    /// that saves no round trip, but certificate and signature.
     pub(crate) fn quic(&self) -> Result<(Arc<QuicServerConfig>, Arc<Chosen>), NoInitialCipherSuite> {
-        let chosen = Arc::new(Chosen { table: self.table.load_full(), secure: OnceLock::new() });
+        let table = self.table.load_full();
         let mut config = ServerConfig::clone(&self.quic);
+        config.ticketer = Arc::clone(&table.quic_ticketer);
+        let chosen = Arc::new(Chosen { table, secure: OnceLock::new(), has_signed: Arc::default() });
         config.cert_resolver = Arc::clone(&chosen) as _;
         Ok((Arc::new(config.try_into()?), chosen))
     }

@@ -139,6 +139,9 @@ impl Listener {
                     }
                 };
                 counters.bump(Counter::EdgeTlsHandshakes);
+                if secure.session.is_resumed() {
+                    counters.bump(Counter::EdgeTlsResumed);
+                }
                 drive(&front, connection, peer, secure).await;
                 drop(open);
             });

@@ -49,8 +49,17 @@ impl Viewer {
     }
 
     async fn connect_with(address: SocketAddr, name: &str, protocols: &[&str]) -> Result<Self, quinn::ConnectionError> {
+        Self::connect_as(address, name, &client(&[&version::TLS13], protocols)).await
+    }
+
+    /// As a client that knows what it has of `tls`: sessions, among other things.
+    async fn connect_as(
+        address: SocketAddr,
+        name: &str,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<Self, quinn::ConnectionError> {
         let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let tls = QuicClientConfig::try_from(client(&[&version::TLS13], protocols)).unwrap();
+        let tls = QuicClientConfig::try_from(Arc::clone(tls)).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(tls));
         let connection = endpoint.connect_with(config, address, name).unwrap().await?;
         let (mut driver, sender) = h3::client::new(h3_quinn::Connection::new(connection.clone())).await.unwrap();
@@ -241,6 +250,31 @@ async fn names_without_http3_and_other_protocols_come_to_nothing() {
     let other = Request::get("https://other.test/").body(()).unwrap();
     let answer = viewer.ask(other, b"").await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.header("x-iso-reason")), (421, "misdirected_host"));
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_by_their_name_and_until_there_are_new_certificates() {
+    let origin = cacheable().await;
+    let both = [certificates(), vec![certificate(&["other.test"], SecurityPolicy::default())]].concat();
+    let (node, address) = start(Setup::new(origin.address), both.clone());
+    let tls = client(&[&version::TLS13], &["h3"]);
+    let mut said = Vec::new();
+    let mut ask = async |name: &str, tls: &Arc<rustls::ClientConfig>| {
+        let mut viewer = Viewer::connect_as(address, name, tls).await.unwrap();
+        // The ticket comes behind the handshake and before the answer.
+        let asked = viewer.ask(Request::get(format!("https://{name}/.iso/health")).body(()).unwrap(), b"").await;
+        assert_eq!(asked.unwrap().status, StatusCode::OK);
+        said.push(node.count(Counter::EdgeTlsResumed));
+    };
+    ask("www.demo.test", &tls).await;
+    ask("www.demo.test", &tls).await;
+    ask("other.test", &tls).await;
+    ask("www.demo.test", &client(&[&version::TLS13], &["h3"])).await;
+    ask("www.demo.test", &tls).await;
+    node.handle.set_certificates(&both).unwrap();
+    ask("www.demo.test", &tls).await;
+    ask("www.demo.test", &tls).await;
+    assert_eq!(said, [0, 1, 1, 1, 2, 2, 3]);
 }
 
 #[tokio::test]
