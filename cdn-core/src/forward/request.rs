@@ -21,8 +21,9 @@ use crate::{
     selection::{cookies, select_query},
 };
 
-/// How often a request may have been through CloudFront already: a chain of two distributions is allowed.
-pub const CDN_LOOP_MAX: usize = 2;
+/// How often a request may have been through CloudFront already: a chain of two distributions is allowed, and whoever is
+/// second in it sees one entry.
+pub const CDN_LOOP_MAX: usize = 1;
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const CDN_LOOP_TOKEN: &str = "Amazon CloudFront";

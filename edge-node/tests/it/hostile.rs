@@ -123,6 +123,11 @@ async fn refused_requests_read_like_cloudfronts() {
         ),
         ("CONNECT www.demo.test:443 HTTP/1.1\r\nHost: www.demo.test\r\n\r\n", "method_not_allowed", "403 ERROR"),
         ("GET / HTTP/1.1\r\nHost: www.demo.test\r\nContent-Length: 1\r\n\r\nx", "get_with_body", "Bad request."),
+        (
+            "GET / HTTP/1.1\r\nHost: www.demo.test\r\nCDN-Loop: Amazon CloudFront, Amazon CloudFront\r\n\r\n",
+            "loop_detected",
+            "Request blocked.",
+        ),
     ] {
         let reply = exchange(node.address, raw).await;
         assert_eq!((reply.status, reply.reason().as_str()), (403, reason), "{raw:?}");
@@ -131,6 +136,8 @@ async fn refused_requests_read_like_cloudfronts() {
         assert_eq!(reply.header("x-amz-cf-id").len(), 56);
     }
     assert_eq!(origin.requests(), 0);
+    let second = "GET / HTTP/1.1\r\nHost: www.demo.test\r\nCDN-Loop: Amazon CloudFront\r\n\r\n";
+    assert_eq!(exchange(node.address, second).await.status, 200, "a chain of two is allowed");
 }
 
 #[tokio::test]
