@@ -168,6 +168,26 @@ impl Question {
         }
     }
 
+    /// Says another value of one of CloudFront's parameters or cookies.
+    fn say(&mut self, source: Source, name: &str, value: &str) {
+        let changed = |text: &str, between: &str, name: &str| {
+            let others = text.split(between).filter(|pair| pair.split('=').next() != Some(name));
+            others.chain([format!("{name}={value}").as_str()]).collect::<Vec<_>>().join(between)
+        };
+        match source {
+            Source::Url => {
+                let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+                self.target = format!("{path}?{}", changed(query, "&", name));
+            }
+            Source::Cookies => {
+                let line = self.headers.get(header::COOKIE).and_then(|line| line.to_str().ok()).unwrap_or_default();
+                if let Ok(line) = HeaderValue::try_from(changed(line, "; ", &format!("CloudFront-{name}"))) {
+                    self.headers.insert(header::COOKIE, line);
+                }
+            }
+        }
+    }
+
     fn status(&self) -> u16 {
         if self.judge().1.is_none() { 200 } else { 403 }
     }
@@ -227,7 +247,12 @@ fn explained(args: &ExplainSignArgs, question: &Question, distribution: &str, pa
             },
             Check::Key => format!("{} ({key}) is trusted", credentials.key_id),
             Check::Encoding => format!("{} characters", credentials.signature.len()),
-            Check::Policy => policy.as_ref().map(|policy| policy.resource.to_string()).unwrap_or_default(),
+            Check::Policy => match (&policy, &refusal) {
+                (Some(policy), _) => policy.resource.to_string(),
+                // What the key should have signed, to be held against what it was given.
+                (None, Some(Refusal::BadSignature { policy, .. })) => policy.clone(),
+                (None, _) => String::new(),
+            },
             Check::Signature => format!("{key} over {} of the policy matches", credentials.hash),
             Check::Resource => {
                 format!("{}://{}{}", question.scheme, question.host, cdn_core::signing::own_target(&question.target))
@@ -250,7 +275,13 @@ fn explained(args: &ExplainSignArgs, question: &Question, distribution: &str, pa
         });
         let detail = match state {
             Some(true) => passed(check),
-            Some(false) => refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+            Some(false) => {
+                let refusal = refusal.as_ref().map(ToString::to_string).unwrap_or_default();
+                match near_miss(question).filter(|_| check == Check::Signature) {
+                    Some(near) => format!("{refusal}; it is {near}"),
+                    None => refusal,
+                }
+            }
             None => String::new(),
         };
         Line { check: check.as_str(), passed: state, detail }
@@ -267,6 +298,43 @@ fn explained(args: &ExplainSignArgs, question: &Question, distribution: &str, pa
         body: refusal.as_ref().and_then(|refusal| cdn_core::signing::refusal_body(refusal.reason())),
         matrix: if args.matrix { matrix(question, policy.as_ref()) } else { Vec::new() },
     }
+}
+
+/// What the signature is, where it is none of what was asked: the mistakes that signers make.
+fn near_miss(question: &Question) -> Option<String> {
+    let credentials = Credentials::of(&question.target, &question.headers).ok()?;
+    let (source, key_id) = (credentials.source, credentials.key_id.to_owned());
+    let is = |change: &dyn Fn(&mut Question)| {
+        let mut other = question.clone();
+        change(&mut other);
+        other.judge().0.is_some()
+    };
+    let hash = match credentials.hash {
+        Hash::Sha1 => Hash::Sha256,
+        Hash::Sha256 => Hash::Sha1,
+    };
+    if is(&|other| other.say(source, "Hash-Algorithm", &hash.to_string())) {
+        return Some(format!("with {hash}, which Hash-Algorithm does not say"));
+    }
+    let scheme = if question.scheme == "http" { "https" } else { "http" };
+    if is(&|other| scheme.clone_into(&mut other.scheme)) {
+        return Some(format!("for {scheme}://"));
+    }
+    let others = question.keys.keys().filter(|id| **id != key_id);
+    let signer = others.clone().find(|id| is(&|other| other.say(source, "Key-Pair-Id", id)));
+    if let Some(signer) = signer {
+        return Some(format!("that of key {signer:?}"));
+    }
+    let (path, _) = question.target.split_once('?').filter(|_| source == Source::Url)?;
+    let own = cdn_core::signing::own_target(&question.target);
+    let bare = || {
+        let query = question.target.split_once('?').map_or("", |(_, query)| query);
+        let own = own.split_once('?').map_or("", |(_, query)| query);
+        let signing = query.split('&').filter(|pair| !own.split('&').any(|own| own == *pair));
+        format!("{path}?{}", signing.collect::<Vec<_>>().join("&"))
+    };
+    is(&|other| other.target = bare())
+        .then(|| format!("for {path} without {:?}", own.get(path.len()..).unwrap_or_default()))
 }
 
 /// The same question under other circumstances.
@@ -298,8 +366,9 @@ fn matrix(question: &Question, policy: Option<&Policy>) -> Vec<(String, u16)> {
             };
             other.target = swap(&other.target);
             if let Some(line) = other.headers.get(header::COOKIE).and_then(|line| line.to_str().ok()) {
-                let changed = HeaderValue::try_from(swap(line));
-                other.headers.extend(changed.ok().map(|line| (header::COOKIE, line)));
+                if let Ok(line) = HeaderValue::try_from(swap(line)) {
+                    other.headers.insert(header::COOKIE, line);
+                }
             }
         }),
     ]);
@@ -365,4 +434,45 @@ fn client_of(cluster: &Cluster, place: Option<&str>) -> Result<IpAddr, VerbError
     let place = atlas.place(name).map_err(|unknown| VerbError::Usage(unknown.to_string()))?;
     let network = atlas.client_network(place).with_context(|| format!("{name} has no client network"))?;
     Ok(network.viewer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::private_key::KeyKind;
+
+    #[test]
+    fn what_signers_get_wrong_is_named() -> anyhow::Result<()> {
+        let (key, other) = (PrivateKey::generate(KeyKind::Ecdsa)?, PrivateKey::generate(KeyKind::Ecdsa)?);
+        let keys: TrustedKeys = [("KEY".to_owned(), key.public()?), ("OTHER".to_owned(), other.public()?)].into();
+        // Signed for `url` with `hash`, and asked as `target` says.
+        let near = |key: &PrivateKey, hash: Hash, url: &str, target: &str, as_cookies: bool| -> anyhow::Result<_> {
+            let signature = encoding::encode(&key.sign(hash, policy::canned(url, "100").as_bytes())?);
+            let mut headers = HeaderMap::new();
+            let target = if as_cookies {
+                let line =
+                    format!("CloudFront-Expires=100; CloudFront-Signature={signature}; CloudFront-Key-Pair-Id=KEY");
+                headers.insert(header::COOKIE, HeaderValue::try_from(line)?);
+                target.to_owned()
+            } else {
+                let between = if target.contains('?') { '&' } else { '?' };
+                format!("{target}{between}Expires=100&Signature={signature}&Key-Pair-Id=KEY")
+            };
+            let client = Ipv4Addr::LOCALHOST.into();
+            let (scheme, host, keys) = ("http".to_owned(), "cdn.test".to_owned(), keys.clone());
+            Ok(near_miss(&Question { scheme, host, target, headers, client, now: 50, keys }))
+        };
+        let said = |text: &str| Some(text.to_owned());
+        for as_cookies in [false, true] {
+            let near = |key, hash, url, target| near(key, hash, url, target, as_cookies);
+            let of_hash = said("with SHA256, which Hash-Algorithm does not say");
+            assert_eq!(near(&key, Hash::Sha256, "http://cdn.test/a", "/a")?, of_hash);
+            assert_eq!(near(&key, Hash::Sha1, "https://cdn.test/a", "/a")?, said("for https://"));
+            assert_eq!(near(&other, Hash::Sha1, "http://cdn.test/a", "/a")?, said("that of key \"OTHER\""));
+            assert_eq!(near(&key, Hash::Sha1, "http://cdn.test/b", "/a")?, None);
+        }
+        let added = near(&key, Hash::Sha1, "http://cdn.test/a", "/a?x=1", false)?;
+        assert_eq!(added, said("for /a without \"?x=1\""));
+        Ok(())
+    }
 }
