@@ -1,13 +1,14 @@
-//! Policy programs as this package starts them: through a process of our own, which ties the program to the life of
-//! whoever asks it and sets its limits, and then becomes it.
+//! Policy programs as this package starts them: through a process of our own, which sets the program's limits, and ties it to
+//! the life of whoever asks it.
 //!
 //! A program runs with the rights of whoever started `iso`. What is limited here keeps mistakes small; it is no sandbox.
+
+mod guard;
 
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt::Write as _,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -80,12 +81,11 @@ pub(crate) fn command(line: &str, dir: Option<&Path>, rations: &Rations) -> Vec<
     command
 }
 
-/// Becomes the program; returns where that fails.
+/// Runs the program, within its limits, and ends as it does.
 ///
 /// # Errors
-/// There is no shell, or no such directory.
+/// There is no shell, no such directory, or no module that can be served.
 pub(crate) fn exec(args: &RunPolicyArgs) -> Result<(), VerbError> {
-    tie_to_parent();
     let limit = |resource, most: Option<u64>| {
         if most.is_some() {
             let _ = setrlimit(resource, Rlimit { current: most, maximum: most });
@@ -101,6 +101,8 @@ pub(crate) fn exec(args: &RunPolicyArgs) -> Result<(), VerbError> {
             fuel: args.fuel.unwrap_or(defaults.fuel),
             memory_bytes: args.wasm_memory_bytes.unwrap_or(defaults.memory_bytes),
         };
+        // It runs in this process and starts no other.
+        tie_to_parent();
         let served = WasmModule::read(file, rations).and_then(|module| wasm::serve(&module));
         return served.map_err(|why| VerbError::Failed(anyhow::Error::msg(why)));
     }
@@ -113,7 +115,7 @@ pub(crate) fn exec(args: &RunPolicyArgs) -> Result<(), VerbError> {
     if args.quiet {
         shell.stderr(Stdio::null());
     }
-    Err(VerbError::Failed(anyhow::Error::new(shell.exec()).context(format!("cannot start {line:?}"))))
+    Err(VerbError::Failed(anyhow::Error::new(guard::run(shell)).context(format!("cannot start {line:?}"))))
 }
 
 /// A program that a study asks, with what came of it.

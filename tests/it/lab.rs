@@ -1,8 +1,8 @@
 //! Routing policies of somebody else: in studies, in labs, and in a world that runs. They are written in Python 3.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, path::Path, process::Stdio, time::Instant};
 
-use crate::harness::{World, json_of, root, text};
+use crate::harness::{World, is_alive, json_of, root, text};
 
 /// A router that answers with what `choose`, an expression over `pops`, says.
 fn router(choose: &str) -> String {
@@ -74,6 +74,21 @@ fn a_program_that_fails_in_a_study_is_named_and_clients_go_by_the_lowest_estimat
         assert!(table.contains(said), "{choose}: {table}");
         assert!(table.contains("others went by the lowest estimate"), "{choose}: {table}");
     }
+}
+
+#[test]
+fn what_a_program_has_forked_does_not_outlive_an_asker_that_was_killed() {
+    let world = World::none();
+    let file = world.home().join("forked");
+    // The shell forks, and neither it nor what it forked ever reads a question.
+    let line = format!("sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display());
+    let study = ["study", "routing", "--cities", "10", "--requests", "100", "--policies", "random", "--router", &line];
+    let mut asker = world.command(&study).stdout(Stdio::null()).spawn().unwrap();
+    let forked = world.until("it has forked", || fs::read_to_string(&file).ok()?.trim().parse().ok());
+    assert!(is_alive(forked));
+    asker.kill().unwrap();
+    asker.wait().unwrap();
+    world.until("it is gone", || (!is_alive(forked)).then_some(()));
 }
 
 #[test]
