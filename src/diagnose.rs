@@ -6,6 +6,7 @@
 use std::{fmt, ops::Range, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_path_to_error::Segment;
 
 use crate::cluster_file::ClusterFile;
 
@@ -87,6 +88,8 @@ pub(crate) struct KeyError {
     pub(crate) message: String,
     /// What would be right.
     pub(crate) hint: Option<String>,
+    /// Whether there is no such key, so that the fault is its name and not its value.
+    pub(crate) is_unknown: bool,
     /// Where the fault stands, if that is in another file which the key names.
     pub(crate) elsewhere: Option<Box<(Source, Range<usize>)>>,
 }
@@ -94,7 +97,30 @@ pub(crate) struct KeyError {
 impl KeyError {
     /// An error about `key`, written with dots.
     pub(crate) fn new(key: &str, message: impl Into<String>) -> Self {
-        Self { key: key.split('.').map(str::to_owned).collect(), message: message.into(), hint: None, elsewhere: None }
+        Self {
+            key: key.split('.').map(str::to_owned).collect(),
+            message: message.into(),
+            hint: None,
+            is_unknown: false,
+            elsewhere: None,
+        }
+    }
+
+    /// What types refuse of a value that was put together of several, at its key in that.
+    pub(crate) fn refused(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let message = error.inner().to_string();
+        let named = error.path().iter().filter(|segment| !matches!(segment, Segment::Unknown));
+        Self {
+            key: named.map(ToString::to_string).collect(),
+            hint: nearest_in_message(&message),
+            is_unknown: message.starts_with("unknown field"),
+            ..Self::new("", message)
+        }
+    }
+
+    /// The same of a value that stands at `key`, written with dots.
+    pub(crate) fn under(self, key: &str) -> Self {
+        Self { key: key.split('.').map(str::to_owned).chain(self.key).collect(), ..self }
     }
 
     /// The same with a hint.
@@ -127,7 +153,7 @@ impl Source {
     pub(crate) fn line_of(&self, key: &str) -> Option<usize> {
         let table = toml::de::DeTable::parse(&self.text).ok()?;
         let key: Vec<String> = key.split('.').map(str::to_owned).collect();
-        let span = span_of(&table, &key)?;
+        let span = span_of(&table, &key, false)?;
         Some(self.text.get(..span.start)?.matches('\n').count() + 1)
     }
 
@@ -142,7 +168,8 @@ impl Source {
             let (Self { name: file, text }, span) = *elsewhere;
             return Complaint { file, source: Some((text, span)), message: error.message, hint: error.hint };
         }
-        let span = toml::de::DeTable::parse(&self.text).ok().and_then(|table| span_of(&table, &error.key));
+        let span =
+            toml::de::DeTable::parse(&self.text).ok().and_then(|table| span_of(&table, &error.key, error.is_unknown));
         Complaint {
             file: self.name.clone(),
             source: span.map(|span| (self.text.clone(), span)),
@@ -155,17 +182,18 @@ impl Source {
     }
 }
 
-/// The span of the value at `key`, or of the nearest table above it that is there.
-fn span_of(table: &toml::Spanned<toml::de::DeTable<'_>>, key: &[String]) -> Option<Range<usize>> {
+/// The span of the value at `key`, or of its name; or of the nearest table above it that is there.
+fn span_of(table: &toml::Spanned<toml::de::DeTable<'_>>, key: &[String], is_of_name: bool) -> Option<Range<usize>> {
     use toml::de::DeValue;
     let (first, rest) = key.split_first()?;
-    let (name, value) = table.get_ref().iter().find(|(name, _)| name.get_ref().as_ref() == first.as_str())?;
-    let mut best = match value.get_ref() {
+    let (name, mut value) = table.get_ref().iter().find(|(name, _)| name.get_ref().as_ref() == first.as_str())?;
+    let of = |name: &toml::Spanned<_>, value: &toml::Spanned<DeValue<'_>>, is_last: bool| match value.get_ref() {
         DeValue::Table(_) => name.span(),
+        _ if is_of_name && is_last => name.span(),
         _ => value.span(),
     };
-    let mut value = value;
-    for part in rest {
+    let mut best = of(name, value, rest.is_empty());
+    for (at, part) in rest.iter().enumerate() {
         let next = match value.get_ref() {
             DeValue::Table(inner) => inner.iter().find(|(name, _)| name.get_ref().as_ref() == part.as_str()),
             DeValue::Array(items) => match part.parse::<usize>().ok().and_then(|at| items.get(at)) {
@@ -179,10 +207,7 @@ fn span_of(table: &toml::Spanned<toml::de::DeTable<'_>>, key: &[String]) -> Opti
             _ => None,
         };
         let Some((name, inner)) = next else { break };
-        best = match inner.get_ref() {
-            DeValue::Table(_) => name.span(),
-            _ => inner.span(),
-        };
+        best = of(name, inner, at + 1 == rest.len());
         value = inner;
     }
     Some(best)

@@ -91,7 +91,7 @@ pub(crate) fn stage(
         }
         None => ClusterFile::default(),
     };
-    let mut written = over_base(&base, &over)?;
+    let mut written = over_base(&base, &over).map_err(complain)?;
     written.seed = seed.or(written.seed);
     let seed_used = written.seed.unwrap_or(1);
     if let Some(error) = routing_fault(&written, &file) {
@@ -197,12 +197,12 @@ const fn needs_load(what: world::scenario::What) -> bool {
 }
 
 /// What is written here over the file that `cluster` names. A preset replaces PoPs and the other way round.
-fn over_base(base: &ClusterFile, over: &ClusterFile) -> Result<ClusterFile, VerbError> {
+fn over_base(base: &ClusterFile, over: &ClusterFile) -> Result<ClusterFile, KeyError> {
     let mut base = base.clone();
     if over.preset.is_some() || over.pops.is_some() {
         (base.preset, base.pops) = (None, None);
     }
-    Ok(lay_over(&base, over)?)
+    lay_over(&base, over)
 }
 
 /// `[router]` with `[routing]` laid over it.
@@ -293,11 +293,8 @@ fn revision_of(
     let is_it = |step: &Step| matches!(&step.action, Action::Config(change) if change.revision == at + 1);
     let index = steps.iter().find(|(_, step)| is_it(step)).map_or(0, |(index, _)| *index);
     let key = format!("at.{index}.config");
-    let file = lay_over(written, table).map_err(|error| KeyError::new(&key, error.to_string()))?;
-    let cluster = Cluster::check(&file, &plan.inputs).map_err(|error| KeyError {
-        key: key.split('.').map(str::to_owned).chain(error.key.iter().cloned()).collect(),
-        ..error
-    })?;
+    let file = lay_over(written, table).map_err(|error| error.under(&key))?;
+    let cluster = Cluster::check(&file, &plan.inputs).map_err(|error| error.under(&key))?;
     let ids = |cluster: &Cluster| cluster.nodes.iter().map(|plan| plan.id.clone()).collect::<Vec<_>>();
     if ids(&cluster) != ids(&plan.cluster) {
         return Err(KeyError::new(&key, "a running world keeps its nodes: PoPs, shield, routers and origins stay"));

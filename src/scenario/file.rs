@@ -13,6 +13,7 @@ use crate::{
         AwsFile, CachePolicyFile, ClusterFile, DistributionFile, EdgeFile, FunctionFile, GroupFile, LogFile,
         OriginFile, OriginRequestPolicyFile, ResponseHeadersPolicyFile, RouterFile, ViewerFile, WorldFile,
     },
+    diagnose::KeyError,
     quantity::{Share, Span},
 };
 
@@ -502,10 +503,14 @@ fn is_silent<T: Default + PartialEq>(written: &T) -> bool {
 }
 
 /// Lays `over` over `base`, table by table; lists and values replace.
-pub(crate) fn lay_over(base: &ClusterFile, over: &(impl Serialize + ?Sized)) -> Result<ClusterFile, serde_json::Error> {
-    let mut value = serde_json::to_value(base)?;
-    merge(&mut value, serde_json::to_value(over)?);
-    serde_json::from_value(value)
+///
+/// # Errors
+/// What comes of it is no cluster file; the key is one of `over`.
+pub(crate) fn lay_over(base: &ClusterFile, over: &(impl Serialize + ?Sized)) -> Result<ClusterFile, KeyError> {
+    let plain = |error: serde_json::Error| KeyError { key: Vec::new(), ..KeyError::new("", error.to_string()) };
+    let mut value = serde_json::to_value(base).map_err(plain)?;
+    merge(&mut value, serde_json::to_value(over).map_err(plain)?);
+    serde_path_to_error::deserialize(value).map_err(|error| KeyError::refused(&error))
 }
 
 fn merge(base: &mut serde_json::Value, over: serde_json::Value) {

@@ -260,7 +260,15 @@ fn an_impossible_timeline_is_refused_before_it_starts() {
         ("{ t = \"1s\", do = \"kill fra\", for = \"2s\" }", "at.0.for: do says all of a step, this one has for too"),
         ("{ t = \"1s\", do = \" \" }", "at.0.do: this step does nothing"),
         ("{ t = \"1s\", do = \"kill 'fra\" }", "at.0.do: a quote is not closed"),
-        ("{ t = \"1s\", config = { router = { ttl = \"soon\" } } }", "at.0.config: \"soon\" is not a duration"),
+        (
+            "{ t = \"1s\", config = { router = { ttl = \"soon\" } } }",
+            ":2:47: at.0.config.router.ttl: \"soon\" is not a duration",
+        ),
+        (
+            "{ t = \"1s\", config = { router = { polizy = 1 } } }",
+            ":2:41: at.0.config.router.polizy: unknown field `polizy`",
+        ),
+        ("{ t = \"1s\", config = { origins = { app = { sit = \"iad\" } } } }", "at.0.config.origins.app"),
         ("{ t = \"1s\", config = { pops = [\"IAD\"] } }", "at.0.config: a running world keeps its nodes"),
     ] {
         let Err(error) = staged(&format!("length = \"30s\"\nat = [{text}]\n")) else { panic!("{text} was accepted") };
