@@ -30,7 +30,7 @@ pub use self::{
     hosts::{DistributionConflict, Distributions},
     rules::{
         CUSTOM_HEADER_VALUE_MAX, CUSTOM_HEADERS_MAX, CUSTOM_HEADERS_TOTAL_MAX, DistributionError, DistributionWarning,
-        KEY_GROUPS_MAX, KEYS_MAX, accepts_custom_header,
+        KEY_GROUPS_MAX, KEYS_MAX, accepts_custom_header, origin_fault,
     },
 };
 
@@ -120,6 +120,13 @@ pub struct Origin {
     pub protocol: OriginProtocolPolicy,
     /// What may be spoken with it where it is HTTPS; TLS 1.3 always.
     pub ssl_protocols: Vec<OriginSslProtocol>,
+    /// `Host`, whatever the viewer sent; `None` leaves it to the policies. A function may set it.
+    pub host_header: Option<String>,
+    /// The name that is asked for in the TLS handshake; `None` for that in `Host`. A function may set it.
+    pub sni: Option<String>,
+    /// Names of which its certificate must be for one, with `*.` for any label; empty for those that it is asked by. A
+    /// function may set them.
+    pub certificate_names: Vec<String>,
 }
 
 impl Origin {
@@ -138,6 +145,9 @@ impl Origin {
             shield: true,
             protocol: OriginProtocolPolicy::default(),
             ssl_protocols: vec![OriginSslProtocol::TLSv1_2],
+            host_header: None,
+            sni: None,
+            certificate_names: Vec::new(),
         }
     }
 }

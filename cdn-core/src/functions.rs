@@ -5,6 +5,7 @@
 //! Refuses to know JavaScript and JSON: the shell runs the code and turns its values into the types here.
 
 mod headers;
+mod origins;
 mod request;
 mod response;
 
@@ -13,6 +14,10 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use http::HeaderValue;
 
 pub use self::{
+    origins::{
+        ChosenOrigin, ChosenOrigins, CustomOrigin, GroupChoice, OriginChange, OriginChoice, OriginOverrides,
+        OriginUpdate,
+    },
     request::{Rewrite, request_of, rewrite},
     response::{Answered, answer, response_of, revise, runs_after},
 };
@@ -163,6 +168,9 @@ pub enum FunctionInvalid {
     /// A status that is none.
     #[error("statusCode {0} is not a status from 200 to 599")]
     Status(u16),
+    /// An origin that the distribution has not.
+    #[error("the distribution has no origin {0:?}")]
+    UnknownOrigin(String),
     /// The body is too large.
     #[error("the body has {0} bytes, and may have {BODY_BYTES_MAX}")]
     BodyTooLarge(usize),

@@ -122,6 +122,14 @@ pub fn server_name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
+/// Whether a certificate for `name` is one for what `allowed` says, where `*.` stands for any first label.
+pub fn allows_certificate(allowed: &[String], name: &str) -> bool {
+    allowed.iter().any(|pattern| {
+        let under = pattern.strip_prefix("*.").zip(name.split_once('.'));
+        pattern.eq_ignore_ascii_case(name) || under.is_some_and(|(parent, (_, rest))| parent.eq_ignore_ascii_case(rest))
+    })
+}
+
 /// The name that an origin has of itself.
 pub fn own_name(origin: &Origin) -> &str {
     server_name(&origin.domain_name)
@@ -130,6 +138,21 @@ pub fn own_name(origin: &Origin) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_in_an_allowed_name_is_one_label() {
+        let allowed = ["*.example.com".to_owned(), "a.test".to_owned()];
+        for (name, allows) in [
+            ("x.example.com", true),
+            ("*.example.com", true),
+            ("A.test", true),
+            ("example.com", false),
+            ("x.y.example.com", false),
+            ("b.test", false),
+        ] {
+            assert_eq!(allows_certificate(&allowed, name), allows, "{name}");
+        }
+    }
 
     #[test]
     fn the_viewers_scheme_counts_under_match_viewer_alone() {

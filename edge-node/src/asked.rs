@@ -7,10 +7,12 @@ use cdn_core::{
     conditional::PRECONDITIONS,
     distribution::{CheckedBehavior, Distribution, Origin},
     forward::Viewer,
-    functions::Rewrite,
+    functions::{FunctionInvalid, Rewrite},
     unsafe_method::Target,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use crate::functions::{Chosen, OriginChanges};
 
 /// See the module. It owns everything, so that a fetch can outlive the viewer who caused it.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Asked {
     /// After [`cdn_core::forward::receive_viewer_headers`].
     pub(crate) headers: HeaderMap,
     pub(crate) viewer: Viewer,
+    /// Set where a function has said something of the origins; `None` leaves them to the behavior's target.
+    pub(crate) chosen: Option<Arc<Chosen>>,
 }
 
 impl Asked {
@@ -65,6 +69,18 @@ impl Asked {
         Ok(())
     }
 
+    /// Goes on to the origins that a function has chosen.
+    ///
+    /// # Errors
+    /// The distribution has not one of them.
+    pub(crate) fn choose(&mut self, changes: &OriginChanges) -> Result<(), FunctionInvalid> {
+        if !changes.is_empty() {
+            let chosen = Chosen::new(&self.distribution, self.behavior().target(), changes)?;
+            self.chosen = Some(Arc::new(chosen));
+        }
+        Ok(())
+    }
+
     /// The behavior's place for a cache behind, where that cannot find it by the path: a function has put another in the
     /// place of the one that the behavior was chosen by.
     pub(crate) fn behavior_for_parents(&self) -> Option<usize> {
@@ -97,10 +113,26 @@ impl Asked {
 
     /// The origins that may be asked, in order.
     pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
+        (0..2).map_while(|member| self.origin(member))
+    }
+
+    /// The origin at a place among those that may be asked.
+    pub(crate) fn origin(&self, member: usize) -> Option<&Origin> {
+        match &self.chosen {
+            Some(chosen) => chosen.origins.origins().get(member).map(|chosen| &chosen.origin),
+            None => self.distribution.origin(self.origin_id(member)?),
+        }
+    }
+
+    /// Its id.
+    pub(crate) fn origin_id(&self, member: usize) -> Option<&str> {
+        if let Some(chosen) = &self.chosen {
+            return chosen.origins.origins().get(member).map(|chosen| &*chosen.id);
+        }
         let target = self.behavior().target();
-        let group = self.distribution.group(target).map(|group| group.members.as_slice());
-        let single = self.distribution.origin(target);
-        let members = group.unwrap_or_default().iter().filter_map(|id| self.distribution.origin(id));
-        members.chain(single)
+        match self.distribution.group(target) {
+            Some(group) => group.members.get(member).map(String::as_str),
+            None => (member == 0).then_some(target),
+        }
     }
 }

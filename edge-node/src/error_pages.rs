@@ -63,7 +63,17 @@ impl PageRequest {
             signing::remove_cookies(&mut headers);
         }
         case.node.receive_viewer_headers(&mut headers, behavior, &viewer, secure.as_ref());
-        Asked { method: Method::GET, host, uri, root_object: None, behavior: place, headers, viewer, distribution }
+        Asked {
+            method: Method::GET,
+            host,
+            uri,
+            root_object: None,
+            behavior: place,
+            headers,
+            viewer,
+            distribution,
+            chosen: None,
+        }
     }
 }
 

@@ -133,6 +133,7 @@ pub(crate) fn explain(node: &Node, supposed: Supposed) -> Option<Explanation> {
         behavior: place,
         headers,
         viewer,
+        chosen: None,
     };
     let head = asked.head();
     let class = behavior.method_class(&asked.method);
@@ -189,19 +190,14 @@ fn parents(node: &Node, asked: &Asked) -> Vec<ParentProspect> {
 }
 
 fn origins(node: &Node, asked: &Asked, want: Want<'_>) -> Vec<OriginProspect> {
-    let target = asked.behavior().target();
-    let single = [target.to_owned()];
-    let group = asked.distribution.group(target);
-    let ids = group.map_or(&single[..], |group| &group.members[..]);
-    let known = ids.iter().filter_map(|id| Some((id, asked.distribution.origin(id)?)));
-    let all = known.map(|(id, origin)| {
+    let all = asked.origins().enumerate().map(|(member, origin)| {
         let sent = outgoing(node, asked, want, origin);
         let mut headers = sent.headers;
         headers.remove("x-amz-cf-id");
         let host = headers.remove(http::header::HOST);
         OriginProspect {
-            id: id.clone(),
-            address: peer_of(node, asked, id).map(|peer| peer.address.to_string()),
+            id: asked.origin_id(member).unwrap_or_default().to_owned(),
+            address: peer_of(node, asked, member).map(|peer| peer.address.to_string()),
             https: origin.protocol.wants_https(asked.viewer.https),
             host: host.and_then(|host| host.to_str().map(str::to_owned).ok()).unwrap_or_default(),
             target: sent.target.to_string(),

@@ -13,6 +13,7 @@ use cdn_core::{
     distribution::Origin,
     forward::{self, Conditions, Forward, Hop},
     origin_group::{Exchange, Failure, Step},
+    origin_protocol,
     parent_health::Useless,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri::Authority};
@@ -188,7 +189,8 @@ async fn ask_origins(
     let watch = body.as_ref().map(ViewerBody::watch);
     let mut body = body.map(Box::new);
     let toward = (&*asked.distribution, asked.behavior());
-    let Some(mut way) = Way::begin(node.clock.now(), &asked.method, toward, node.decisions.as_ref()) else {
+    let chosen = asked.chosen.as_deref();
+    let Some(mut way) = Way::begin(node.clock.now(), &asked.method, toward, chosen, node.decisions.as_ref()) else {
         return Err(failure(Failure::Unreachable, ledger));
     };
     let mut lease: Option<Lease> = None;
@@ -202,9 +204,7 @@ async fn ask_origins(
                 lease = connect(node, asked, &mut way, member, deadline, may_reuse).await;
             }
             Step::Send { member, deadline } => {
-                let (Some(connection), Some(origin)) =
-                    (lease.as_mut(), asked.distribution.origin(way.origin_id(member)))
-                else {
+                let (Some(connection), Some(origin)) = (lease.as_mut(), asked.origin(member)) else {
                     return Err(failure(Failure::Unreachable, ledger));
                 };
                 let outgoing = outgoing(node, asked, want, origin);
@@ -262,10 +262,7 @@ async fn ask_origins(
                 let (Some(response), Some(lease)) = (answer, lease) else {
                     return Err(failure(Failure::Invalid, ledger));
                 };
-                let keep = asked
-                    .distribution
-                    .origin(way.origin_id(member))
-                    .map_or(Duration::ZERO, |origin| origin.keepalive_timeout);
+                let keep = asked.origin(member).map_or(Duration::ZERO, |origin| origin.keepalive_timeout);
                 let completion = way.completion_deadline().map(|deadline| node.clock.at(deadline));
                 let mut fetched = receive(response, way.body_idle_timeout(), completion, (node, lease, keep), ledger);
                 fetched.requested_at = requested_at;
@@ -288,7 +285,7 @@ async fn connect(
     deadline: Instant,
     may_reuse: bool,
 ) -> Option<Lease> {
-    let Some(peer) = peer_of(node, asked, way.origin_id(member)) else {
+    let Some(peer) = peer_of(node, asked, member) else {
         way.tell(node.clock.now(), Told::Failed(Failure::Unreachable));
         return None;
     };
@@ -312,8 +309,24 @@ async fn connect(
 }
 
 /// Whom a request to an origin goes to; `None` where there is no way.
-pub(crate) fn peer_of(node: &Node, asked: &Asked, id: &str) -> Option<Peer> {
-    let origin = asked.distribution.origin(id)?;
+pub(crate) fn peer_of(node: &Node, asked: &Asked, member: usize) -> Option<Peer> {
+    let origin = asked.origin(member)?;
+    let distributions = node.distributions.load();
+    let id = match &asked.chosen {
+        Some(chosen) if chosen.origins.origins().get(member)?.is_moved => {
+            // Names of origins are resolved by what is known of them: an origin is where its name says, and nothing else is.
+            let name = origin_protocol::own_name(origin);
+            let all = distributions.iter().flat_map(|distribution| distribution.origins());
+            let namesake =
+                all.into_iter().find(|(_, known)| origin_protocol::own_name(known).eq_ignore_ascii_case(name));
+            let Some((id, _)) = namesake else {
+                tracing::info!(name, "no origin has the name to which a function has sent a request");
+                return None;
+            };
+            id
+        }
+        _ => asked.origin_id(member)?,
+    };
     if !origin.protocol.wants_https(asked.viewer.https) {
         return node.origins.get(id).map(Peer::plain);
     }
@@ -438,7 +451,7 @@ async fn parent_answer(
         viewer: asked.viewer.clone(),
         distribution: asked.distribution.id().to_string(),
         behavior: asked.behavior_for_parents(),
-        origin: None,
+        origins: asked.chosen.as_ref().map(|chosen| chosen.line.clone()),
     };
     let request = asked.head();
     let outgoing = Outgoing {

@@ -8,13 +8,18 @@ mod around;
 mod engine;
 mod events;
 mod host;
+mod origins;
 
 use cdn_core::functions::Function;
 
-pub use self::engine::{FunctionError, FunctionLimits, FunctionRun};
 pub(crate) use self::{
     around::{After, before},
     host::{Functions, Settings},
+    origins::Chosen,
+};
+pub use self::{
+    engine::{FunctionError, FunctionLimits, FunctionRun},
+    origins::OriginChanges,
 };
 
 /// Whether a function can be loaded: its code is read, and its top level runs.

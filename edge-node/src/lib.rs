@@ -67,7 +67,7 @@ pub use crate::{
     dial::{BoxConnect, BoxIo, Connection, boxed, tcp},
     disk::empty_disk,
     explain::{Explanation, OriginProspect, ParentProspect, Supposed},
-    functions::{FunctionError, FunctionLimits, FunctionRun, check_function, try_function},
+    functions::{FunctionError, FunctionLimits, FunctionRun, OriginChanges, check_function, try_function},
     handle::{Entry, Handle, InvalidateError, Shown},
     tls::{Certificate, CertificateError},
     verify::SignatureLibraries,

@@ -27,6 +27,7 @@ use rustls::{
     version,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use webpki::EndEntityCert;
 
 use crate::{clock::WallClock, config::HttpsOrigin, dial::BoxIo};
 
@@ -43,9 +44,13 @@ pub(crate) struct OriginTls {
 #[derive(Debug)]
 struct Client {
     own_name: String,
+    allowed: Vec<String>,
     tls12: bool,
     config: Arc<ClientConfig>,
 }
+
+/// Ways in which one origin is described that are kept. Functions may describe it in as many as there are requests.
+const CLIENTS_MAX: usize = 32;
 
 /// Whom a connection is made with: equal ones may share it.
 #[derive(Clone, Debug)]
@@ -82,15 +87,22 @@ impl OriginTls {
     pub(crate) fn peer(&self, origin: &Origin, host: &str) -> Option<TlsPeer> {
         let own = origin_protocol::own_name(origin);
         let name = |text: &str| ServerName::try_from(text.to_owned()).ok();
-        let asked_for = name(origin_protocol::server_name(host)).or_else(|| name(own))?;
+        let sni = origin.sni.as_deref().unwrap_or(host);
+        let asked_for = name(origin_protocol::server_name(sni)).or_else(|| name(own))?;
         let tls12 = origin.ssl_protocols.contains(&OriginSslProtocol::TLSv1_2);
+        let allowed = &origin.certificate_names;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = clients.iter().find(|client| client.own_name == own && client.tls12 == tls12);
-        let config = match known {
+        let is_it = |client: &Client| client.own_name == own && client.tls12 == tls12 && client.allowed == *allowed;
+        let config = match clients.iter().find(|client| is_it(client)) {
             Some(client) => Arc::clone(&client.config),
             None => {
-                let config = Arc::new(client(&self.roots, &self.wall, name(own), tls12)?);
-                clients.push(Client { own_name: own.to_owned(), tls12, config: Arc::clone(&config) });
+                let verifier = |webpki| Names { webpki, own_name: name(own), allowed: allowed.clone() };
+                let config = Arc::new(client(&self.roots, &self.wall, verifier, tls12)?);
+                if clients.len() >= CLIENTS_MAX {
+                    clients.remove(0);
+                }
+                let (own_name, allowed) = (own.to_owned(), allowed.clone());
+                clients.push(Client { own_name, allowed, tls12, config: Arc::clone(&config) });
                 config
             }
         };
@@ -101,7 +113,7 @@ impl OriginTls {
 fn client(
     roots: &Arc<RootCertStore>,
     wall: &WallClock,
-    own_name: Option<ServerName<'static>>,
+    verifier: impl FnOnce(Arc<WebPkiServerVerifier>) -> Names,
     tls12: bool,
 ) -> Option<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
@@ -112,7 +124,7 @@ fn client(
         .with_protocol_versions(versions)
         .ok()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(EitherName { webpki, own_name }))
+        .with_custom_certificate_verifier(Arc::new(verifier(webpki)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Some(config)
@@ -160,14 +172,28 @@ fn fault_of(refused: &Refused) -> CertificateFault {
     }
 }
 
-/// Accepts a certificate that is for the name that was asked for, or for the origin's own.
+/// Accepts a certificate that is for the name that was asked for, or for the origin's own; where a function says which names
+/// are allowed, for one of those alone.
 #[derive(Debug)]
-struct EitherName {
+struct Names {
     webpki: Arc<WebPkiServerVerifier>,
     own_name: Option<ServerName<'static>>,
+    allowed: Vec<String>,
 }
 
-impl ServerCertVerifier for EitherName {
+impl Names {
+    /// A name that the certificate is for and that is allowed.
+    fn allowed_name(&self, certificate: &CertificateDer<'_>) -> Result<ServerName<'static>, Error> {
+        let wrong = |refused| Error::InvalidCertificate(refused);
+        let certificate = EndEntityCert::try_from(certificate).map_err(|_| wrong(Refused::BadEncoding))?;
+        let name = certificate.valid_dns_names().find(|name| origin_protocol::allows_certificate(&self.allowed, name));
+        // Any label will do for that of a wildcard.
+        let name = name.map(|name| name.replacen('*', "any", 1));
+        name.and_then(|name| ServerName::try_from(name).ok()).ok_or_else(|| wrong(Refused::NotValidForName))
+    }
+}
+
+impl ServerCertVerifier for Names {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -178,6 +204,9 @@ impl ServerCertVerifier for EitherName {
     ) -> Result<ServerCertVerified, Error> {
         let verify =
             |name: &ServerName<'_>| self.webpki.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        if !self.allowed.is_empty() {
+            return verify(&self.allowed_name(end_entity)?);
+        }
         match (verify(server_name), &self.own_name) {
             (Err(Error::InvalidCertificate(refused)), Some(own))
                 if own != server_name && fault_of(&refused) == CertificateFault::WrongName =>

@@ -39,7 +39,7 @@ use crate::{
     connection::{InFlight, Wire},
     error_pages::{self, Held, HeldBack, PageRequest},
     extras::{Extras, Own, draw_of},
-    functions::{self, After},
+    functions::{self, After, Chosen},
     node::Node,
     pass::is_error,
     respond::{self, Occasion, Refusal, Story, X_ISO_REASON},
@@ -216,7 +216,7 @@ impl ViewerService {
         let distributions = node.distributions.load();
         let purge = if node.tier == Tier::Edge { None } else { Purge::of(&parts.method) };
         let mut set_cookie = None;
-        let (distribution, viewer, by_edge) = match node.tier {
+        let (distribution, viewer, by_edge, origins) = match node.tier {
             Tier::Edge => {
                 let distribution =
                     distributions.by_host(host.to_str().unwrap_or_default()).ok_or(Reason::UnknownHost)?;
@@ -237,7 +237,7 @@ impl ViewerService {
                     None => distribution,
                 };
                 let https = self.secure.is_some();
-                (distribution, Viewer { address: self.peer, https, version: parts.version, request_id }, None)
+                (distribution, Viewer { address: self.peer, https, version: parts.version, request_id }, None, None)
             }
             // One that is to be asked no more has things to forget all the same: it may come back.
             _ if node.is_draining() && purge.is_none() => return Err(Reason::Draining),
@@ -247,7 +247,8 @@ impl ViewerService {
                 if let Some(log) = &mut case.log.entry {
                     log.request_id = case.request_id.clone();
                 }
-                (distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?, hop.viewer, hop.behavior)
+                let distribution = distributions.by_id(&hop.distribution).ok_or(Reason::UnknownHost)?;
+                (distribution, hop.viewer, hop.behavior, hop.origins)
             }
         };
         case.diagnostics = *distribution.diagnostics();
@@ -267,6 +268,11 @@ impl ViewerService {
         let by_edge = by_edge.filter(|place| *place < distribution.behaviors().len());
         let place = by_edge.unwrap_or_else(|| distribution.place_for(path));
         let behavior = distribution.behavior_at(place);
+        let chosen = match origins {
+            // Caches behind that have another configuration by now cannot do what the edge asks for.
+            Some(line) => Some(Chosen::from_line(distribution, behavior.target(), &line).ok_or(Reason::UnknownHost)?),
+            None => None,
+        };
         if let Some(more) = case.log.entry.as_mut().and_then(|log| log.standard.as_mut()?.more.as_mut()) {
             more.path_pattern = behavior.spec().path_pattern.clone();
         }
@@ -322,7 +328,17 @@ impl ViewerService {
         node.receive_viewer_headers(&mut headers, behavior, &viewer, self.secure.as_ref());
         let (distribution, method) = (Arc::clone(distribution), parts.method.clone());
         Ok(Admitted {
-            asked: Asked { distribution, method, host, uri, root_object, behavior: place, headers, viewer },
+            asked: Asked {
+                distribution,
+                method,
+                host,
+                uri,
+                root_object,
+                behavior: place,
+                headers,
+                viewer,
+                chosen: chosen.map(Arc::new),
+            },
             upgrade,
             purge,
         })

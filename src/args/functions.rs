@@ -14,7 +14,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FunctionsVerb {
-    /// Call a function with an event, and print what it returns, what it logs, and how much of its time it took.
+    /// Call a function with an event, and print what it returns, which origins it chooses, what it logs, and how much of
+    /// its time it took.
     #[command(after_help = FUNCTIONS_EXAMPLES)]
     Test(TestFunctionArgs),
 }

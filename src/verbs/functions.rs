@@ -32,6 +32,10 @@ struct Tested {
     compute_utilization: u64,
     /// Processor time.
     took_us: u64,
+    /// What it said of the origins for its request, one call each.
+    origins: Vec<Value>,
+    /// What of that makes no difference here.
+    notes: Vec<String>,
     /// What it logged.
     log: Vec<String>,
 }
@@ -51,6 +55,8 @@ pub(super) fn run(cli: &Cli, verb: &FunctionsVerb) -> Result<(), VerbError> {
         error: None,
         compute_utilization: u64::try_from(percent).unwrap_or(u64::MAX).min(100),
         took_us: u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX),
+        origins: run.origins.said().to_vec(),
+        notes: run.origins.notes().to_vec(),
         log: run.log,
     };
     match run.returned {
@@ -61,6 +67,13 @@ pub(super) fn run(cli: &Cli, verb: &FunctionsVerb) -> Result<(), VerbError> {
         let mut text = String::new();
         if let Some(output) = &tested.output {
             let _ = writeln!(text, "{output:#}\n");
+        }
+        for (method, given) in tested.origins.iter().filter_map(Value::as_object).flatten() {
+            let given: Vec<_> = given.as_array().into_iter().flatten().map(Value::to_string).collect();
+            let _ = writeln!(text, "origin   cf.{method}({})", given.join(", "));
+        }
+        for note in &tested.notes {
+            let _ = writeln!(text, "note     {}", note.escape_debug());
         }
         for line in &tested.log {
             let _ = writeln!(text, "log      {}", line.escape_debug());

@@ -45,6 +45,33 @@ fn a_function_is_tried_alone_and_then_answers_viewers() {
 }
 
 #[test]
+fn a_function_chooses_an_origin_alone_and_in_a_world() {
+    let world = World::none();
+    let home = world.home().to_owned();
+    let path = |name: &str| home.join(name).to_string_lossy().into_owned();
+    let code = "import cf from 'cloudfront';\nfunction handler(event) {\n  \
+                cf.selectRequestOriginById('spare', { hostHeader: 'spare.example.com' });\n  return event.request;\n}\n";
+    std::fs::write(path("choose.js"), code).unwrap();
+    std::fs::write(path("event.json"), EVENT).unwrap();
+    let (code, event) = (path("choose.js"), path("event.json"));
+    let tested = world.json(&["functions", "test", &code, "--event", &event]);
+    let said = serde_json::json!([{"selectRequestOriginById": ["spare", {"hostHeader": "spare.example.com"}]}]);
+    assert_eq!((&tested["origins"], &tested["notes"]), (&said, &serde_json::json!([])));
+    let shown = text(&world.iso(&["functions", "test", &code, "--event", &event]).stdout);
+    assert!(shown.contains("origin   cf.selectRequestOriginById(\"spare\", {"), "{shown}");
+
+    for name in ["app", "spare"] {
+        std::fs::create_dir(home.join(name)).unwrap();
+        std::fs::write(home.join(name).join("page"), format!("from {name}")).unwrap();
+    }
+    let world = world.with_file(
+        "preset = \"tiny\"\n[functions.choose]\nfile = \"choose.js\"\n[origins.app]\ndir = \"app\"\n\
+         [origins.spare]\ndir = \"spare\"\n[[distributions.demo.behaviors]]\npath = \"/page\"\nviewer_request = \"choose\"\n",
+    );
+    assert_eq!(world.curl("tokyo", &["http://www.demo.test/page"]), "from spare");
+}
+
+#[test]
 fn a_function_that_does_not_load_is_refused_with_its_line() {
     let world = World::none();
     let file = world.home().join("cluster.toml");

@@ -317,6 +317,19 @@ pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), Distribution
     if id.is_empty() {
         return Err(DistributionError::EmptyId);
     }
+    if let Some((field, must_be)) = origin_fault(origin) {
+        return Err(DistributionError::Origin { origin: id.to_owned(), field, must_be });
+    }
+    for (name, value) in &origin.custom_headers {
+        if !accepts_custom_header(name) || value.len() > CUSTOM_HEADER_VALUE_MAX {
+            return Err(DistributionError::CustomHeader { origin: id.to_owned(), header: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The first field of an origin that is out of bounds, and what it must be.
+pub fn origin_fault(origin: &Origin) -> Option<(&'static str, &'static str)> {
     let within =
         |span: Duration, max_secs| (1..=max_secs).contains(&span.as_secs()) && span <= Duration::from_secs(max_secs);
     let domain = &origin.domain_name;
@@ -341,15 +354,7 @@ pub(super) fn check_origin(id: &str, origin: &Origin) -> Result<(), Distribution
         (!origin.ssl_protocols.is_empty(), "ssl_protocols", "at least one"),
         (origin.custom_headers.len() <= CUSTOM_HEADERS_MAX, "custom_headers", "at most 30"),
     ];
-    if let Some(&(_, field, must_be)) = checks.iter().find(|(holds, _, _)| !holds) {
-        return Err(DistributionError::Origin { origin: id.to_owned(), field, must_be });
-    }
-    for (name, value) in &origin.custom_headers {
-        if !accepts_custom_header(name) || value.len() > CUSTOM_HEADER_VALUE_MAX {
-            return Err(DistributionError::CustomHeader { origin: id.to_owned(), header: name.clone() });
-        }
-    }
-    Ok(())
+    checks.iter().find(|(holds, _, _)| !holds).map(|&(_, field, must_be)| (field, must_be))
 }
 
 /// Whether an origin may have a custom header of this name.

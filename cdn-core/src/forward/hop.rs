@@ -23,8 +23,9 @@ pub struct Hop {
     /// Place of the behavior that the edge serves the request by; `None` where the path says so. A function may have put
     /// another path in the place of the one that the behavior was chosen by.
     pub behavior: Option<usize>,
-    /// Id of the origin that the edge wants asked; `None` leaves it to the behavior's target.
-    pub origin: Option<String>,
+    /// What a function said of the origins, in the shell's words: visible ASCII and spaces. `None` leaves them to the
+    /// behavior's target.
+    pub origins: Option<String>,
 }
 
 impl Hop {
@@ -52,9 +53,9 @@ impl Hop {
             Some((distribution, place)) => (distribution.to_owned(), Some(place.parse().ok()?)),
             None => (whose.to_owned(), None),
         };
-        // An origin's id may have spaces.
-        let origin = words.next().map(|first| words.fold(first.to_owned(), |id, word| id + " " + word));
-        Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, behavior, origin })
+        // The last one may have spaces.
+        let origins = words.next().map(|first| words.fold(first.to_owned(), |text, word| text + " " + word));
+        Some(Self { viewer: Viewer { address, https, version, request_id }, distribution, behavior, origins })
     }
 
     fn value(&self) -> HeaderValue {
@@ -72,9 +73,9 @@ impl Hop {
         if let Some(place) = self.behavior {
             text.push_str(&format!("/{place}"));
         }
-        if let Some(origin) = &self.origin {
+        if let Some(origins) = &self.origins {
             text.push(' ');
-            text.push_str(origin);
+            text.push_str(origins);
         }
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
     }
@@ -103,14 +104,14 @@ mod tests {
     use super::*;
     use crate::{cache_key::KeySeed, distribution::Distribution, test_data};
 
-    fn hop(behavior: Option<usize>, origin: Option<&str>) -> Hop {
+    fn hop(behavior: Option<usize>, origins: Option<&str>) -> Hop {
         let viewer = Viewer {
             address: "198.18.41.7:5000".parse().unwrap(),
             https: true,
             version: Version::HTTP_2,
             request_id: HeaderValue::from_static("abc=="),
         };
-        Hop { viewer, distribution: "demo".to_owned(), behavior, origin: origin.map(str::to_owned) }
+        Hop { viewer, distribution: "demo".to_owned(), behavior, origins: origins.map(str::to_owned) }
     }
 
     #[test]
@@ -130,9 +131,9 @@ mod tests {
             query: None,
             headers: &headers,
         };
-        for (place, origin) in [(None, None), (Some(2), Some("app")), (None, Some("my app")), (Some(0), None)] {
-            let mut sent = parent_request_headers(&request, &hop(place, origin), Conditions::None);
-            assert_eq!(Hop::take(&mut sent), Some(hop(place, origin)));
+        for (place, origins) in [(None, None), (Some(2), Some("[]")), (None, Some("[\"my  app\"]")), (Some(0), None)] {
+            let mut sent = parent_request_headers(&request, &hop(place, origins), Conditions::None);
+            assert_eq!(Hop::take(&mut sent), Some(hop(place, origins)));
             assert!(!sent.contains_key(HOP_HEADER) && !sent.contains_key(header::IF_NONE_MATCH));
             let host = sent[header::HOST].to_str().unwrap();
             let received = RequestHead { host, headers: &sent, ..request };

@@ -162,7 +162,11 @@ pub fn loops(headers: &HeaderMap) -> usize {
 
 /// The `Host` that the origin receives: the viewer's where the behavior's policies name the header, else its own.
 pub fn origin_host<'a>(request: &RequestHead<'a>, origin: &'a Origin) -> &'a str {
-    if request.behavior.takes_header(&header::HOST) { request.host } else { &origin.domain_name }
+    match &origin.host_header {
+        Some(host) => host,
+        None if request.behavior.takes_header(&header::HOST) => request.host,
+        None => &origin.domain_name,
+    }
 }
 
 /// The headers that the origin receives.

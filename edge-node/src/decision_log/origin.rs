@@ -16,6 +16,7 @@ use super::{
     DecisionLog,
     wire::{self, Line, LineError, ParentCall, Place, WayLine},
 };
+use crate::functions::Chosen;
 
 /// An [`Exchange`], told by [`tell`](Self::tell) alone. What was told is written when it ends, or its request does.
 #[derive(Debug)]
@@ -64,18 +65,23 @@ impl Told {
 }
 
 impl Way {
-    /// Toward the target of a behavior; `None` where it has none.
+    /// Toward the target of a behavior, or what a function has chosen in its place; `None` where that is nothing.
     pub(crate) fn begin(
         now: Instant,
         method: &Method,
         (distribution, behavior): (&Distribution, &CheckedBehavior),
+        chosen: Option<&Chosen>,
         log: Option<&DecisionLog>,
     ) -> Option<Self> {
-        let exchange = Exchange::toward(now, RequestKind::of(method, behavior), distribution, behavior.target())?;
+        let request = RequestKind::of(method, behavior);
+        let exchange = match chosen {
+            Some(chosen) => chosen.origins.exchange(now, request)?,
+            None => Exchange::toward(now, request, distribution, behavior.target())?,
+        };
         let record = log.map(|log| {
             let (place, method) = (log.place(distribution, behavior), method.as_str().to_owned());
-            let steps = vec![words(exchange.step())];
-            Box::new((log.clone(), WayLine { place, method, began: now.as_nanos(), told: Vec::new(), steps }))
+            let (origins, steps) = (chosen.map(|chosen| chosen.line.clone()), vec![words(exchange.step())]);
+            Box::new((log.clone(), WayLine { place, origins, method, began: now.as_nanos(), told: Vec::new(), steps }))
         });
         Some(Self { exchange, record })
     }
@@ -171,7 +177,14 @@ impl WayLine {
         let behavior = distribution.behavior_at(self.place.map_or(0, |place| place.behavior));
         let method = Method::from_bytes(self.method.as_bytes()).map_err(|_| LineError::Unreadable)?;
         let began = Instant::from_nanos(self.began);
-        let way = Way::begin(began, &method, (distribution, behavior), None);
+        let chosen = match &self.origins {
+            Some(line) => {
+                let chosen = Chosen::from_line(distribution, behavior.target(), line);
+                Some(chosen.ok_or(LineError::Unreadable)?)
+            }
+            None => None,
+        };
+        let way = Way::begin(began, &method, (distribution, behavior), chosen.as_ref(), None);
         let mut way = way.ok_or(LineError::UnknownDistribution)?;
         let mut steps = vec![words(way.step())];
         for told in &self.told {

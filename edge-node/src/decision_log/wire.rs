@@ -205,6 +205,9 @@ impl ArrivalLine {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WayLine {
     pub(super) place: Option<Place>,
+    /// What a function said of the origins, where it said something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origins: Option<String>,
     pub(super) method: String,
     pub(super) began: u64,
     pub(super) told: Vec<ToldLine>,

@@ -10,7 +10,7 @@ use cdn_core::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
-use super::{FunctionError, events};
+use super::{FunctionError, OriginChanges, events};
 use crate::{
     asked::Asked,
     body::ResponseBody,
@@ -32,10 +32,11 @@ pub(crate) async fn before(
     let fields = fields_of(&asked);
     let event = event_of(Trigger::ViewerRequest, &asked, &case.request_id, &fields);
     let returned = call(&node, &function, &event).await;
-    let decided = returned.and_then(|returned| match returned {
+    let decided = returned.and_then(|(returned, origins)| match returned {
         Returned::Request(request) => {
             let rewrite = functions::rewrite(&fields, &event.request, &request)?;
             asked.rewrite(rewrite).map_err(FunctionInvalid::Uri)?;
+            asked.choose(&origins)?;
             Ok(None)
         }
         Returned::Response(response) => Ok(Some(functions::answer(response)?)),
@@ -90,7 +91,7 @@ impl After {
         }
         self.event.response = Some(functions::response_of(response.status(), response.headers()));
         let returned = call(&self.node, &self.function, &self.event).await;
-        let decided = returned.and_then(|returned| match returned {
+        let decided = returned.and_then(|(returned, _)| match returned {
             Returned::Response(returned) => Ok(functions::revise(response.headers(), returned)?),
             Returned::Request(_) => Err(FunctionInvalid::NotAResponse.into()),
         });
@@ -123,10 +124,15 @@ impl After {
     }
 }
 
-async fn call(node: &Node, function: &Arc<Function>, event: &Event) -> Result<Returned, FunctionError> {
+/// What a function returned, and what it said of origins.
+async fn call(
+    node: &Node,
+    function: &Arc<Function>,
+    event: &Event,
+) -> Result<(Returned, OriginChanges), FunctionError> {
     let now = (node.wall.now().unix_nanos() / 1_000_000) as f64;
     let run = node.functions.call(function, events::write(event), now).await;
-    for line in &run.log {
+    for line in run.log.iter().chain(run.origins.notes()) {
         tracing::info!(
             target: "function",
             node = &*node.name,
@@ -135,7 +141,7 @@ async fn call(node: &Node, function: &Arc<Function>, event: &Event) -> Result<Re
             "{}", line.escape_debug()
         );
     }
-    Ok(events::read(&run.returned?)?)
+    Ok((events::read(&run.returned?)?, run.origins))
 }
 
 /// How a function that gave nothing to go on with is answered, once that has been counted and logged.

@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::functions::{Function as FunctionCode, FunctionInvalid};
+use cdn_core::functions::{Function as FunctionCode, FunctionInvalid, Trigger};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::Hmac;
 use md5::Md5;
 use rquickjs::{
-    CatchResultExt as _, CaughtError, Context, Ctx, Error, Exception, Function, Module, Object, Runtime, Value,
+    CatchResultExt as _, CaughtError, Context, Ctx, Error, Exception, Function, Module, Object, Persistent, Runtime,
+    Value,
     context::intrinsic,
     loader::{BuiltinLoader, BuiltinResolver},
     promise::MaybePromise,
@@ -23,6 +24,8 @@ use rquickjs::{
 use rustix::time::{ClockId, clock_gettime};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+
+use super::origins::OriginChanges;
 
 /// What surrounds a function's own code.
 const PRELUDE: &str = include_str!("prelude.js");
@@ -83,6 +86,8 @@ pub enum FunctionError {
 pub struct FunctionRun {
     /// What the function returned, as JSON.
     pub returned: Result<String, FunctionError>,
+    /// What it said of the origins for its request.
+    pub origins: OriginChanges,
     /// What it wrote with `console.log`, one line each.
     pub log: Vec<String>,
     /// Processor time that it took.
@@ -91,13 +96,33 @@ pub struct FunctionRun {
 
 /// A function that is ready to be called once.
 pub(crate) struct Instance {
-    // Before its runtime, as the engine wants it.
+    // Before its context and its runtime, as the engine wants it.
+    prepare: Persistent<Function<'static>>,
     context: Context,
     _runtime: Runtime,
     meter: Rc<Meter>,
     log: Rc<RefCell<Log>>,
     /// Milliseconds since 1970.
     now: Rc<Cell<f64>>,
+    origins: Rc<RefCell<Origins>>,
+}
+
+/// What is said of origins, and whether it may be.
+#[derive(Debug, Default)]
+struct Origins {
+    changes: OriginChanges,
+    /// `None` until the handler is called.
+    trigger: Option<Trigger>,
+}
+
+impl Origins {
+    fn change(&mut self, method: &str, arguments: &str) -> Result<(), String> {
+        match self.trigger {
+            Some(Trigger::ViewerRequest) => self.changes.push(method, arguments),
+            Some(Trigger::ViewerResponse) => Err("it is for viewer-request functions alone".to_owned()),
+            None => Err("it is for a request, and there is none outside of the handler".to_owned()),
+        }
+    }
 }
 
 /// Whether a call has had its time: of the processor, so that a busy machine fails nobody.
@@ -151,15 +176,17 @@ impl Instance {
             intrinsic::Promise,
         )>(&runtime)
         .map_err(failed)?;
-        let instance =
-            Self { context, _runtime: runtime.clone(), meter: Rc::default(), log: Rc::default(), now: Rc::default() };
-        instance.meter.start(limits.time);
-        let meter = Rc::clone(&instance.meter);
-        runtime.set_interrupt_handler(Some(Box::new(move || meter.check())));
-        instance.within(|ctx| {
+        let meter = Rc::<Meter>::default();
+        meter.start(limits.time);
+        let metered = Rc::clone(&meter);
+        runtime.set_interrupt_handler(Some(Box::new(move || metered.check())));
+        let (log, now, origins) = <(Rc<RefCell<Log>>, Rc<Cell<f64>>, Rc<RefCell<Origins>>)>::default();
+        let prepare = within(&context, &meter, |ctx| {
             let prelude: Function<'_> = ctx.eval(PRELUDE)?;
-            prelude.call::<_, ()>((instance.natives(ctx, function)?,))
+            let natives = natives(ctx, function, &log, &now, &origins)?;
+            Ok(Persistent::save(ctx, prelude.call::<_, Function<'_>>((natives,))?))
         })?;
+        let instance = Self { prepare, context, _runtime: runtime.clone(), meter, log, now, origins };
         // An engine in which nothing has run has always the same size, and to ask for it takes a while.
         static BASE_BYTES: OnceLock<usize> = OnceLock::new();
         let base = BASE_BYTES.get_or_init(|| usize::try_from(runtime.memory_usage().malloc_size).unwrap_or_default());
@@ -177,66 +204,93 @@ impl Instance {
         let began = processor_time();
         self.meter.start(limits.time);
         let returned = self.within(|ctx| {
+            let prepare = self.prepare.clone().restore(ctx)?;
+            let event = ctx.json_parse(event)?;
+            let is_response: bool = prepare.call((event.clone(),))?;
+            let trigger = if is_response { Trigger::ViewerResponse } else { Trigger::ViewerRequest };
+            self.origins.borrow_mut().trigger = Some(trigger);
             let handler: Function<'_> = ctx.globals().get("handler")?;
-            let returned: MaybePromise<'_> = handler.call((ctx.json_parse(event)?,))?;
+            let returned: MaybePromise<'_> = handler.call((event,))?;
             let returned: Value<'_> = returned.finish()?;
             ctx.json_stringify(returned)?.map(|text| text.to_string()).transpose()
         });
         let nothing = || FunctionInvalid::Shape("the function returned nothing".into());
         let returned = returned.and_then(|returned| Ok(returned.ok_or_else(nothing)?));
         let took = processor_time().saturating_sub(began);
-        FunctionRun { returned, log: std::mem::take(&mut self.log.borrow_mut().lines), took }
+        let origins = std::mem::take(&mut self.origins.borrow_mut().changes);
+        FunctionRun { returned, origins, log: std::mem::take(&mut self.log.borrow_mut().lines), took }
     }
 
     /// Does something in the engine, and says in our words what went wrong there.
     fn within<T>(&self, act: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>) -> Result<T, FunctionError> {
-        self.context.with(|ctx| {
-            let error = match act(&ctx).catch(&ctx) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            if self.meter.is_over.get() {
-                return Err(FunctionError::OutOfTime);
-            }
-            let said = match error {
-                CaughtError::Error(Error::Allocation) => return Err(FunctionError::OutOfMemory),
-                CaughtError::Error(Error::WouldBlock) => "the promise that it returned is never settled".to_owned(),
-                CaughtError::Error(error) => error.to_string(),
-                CaughtError::Exception(exception) => {
-                    let message = exception.message().unwrap_or_default();
-                    if message == "out of memory" {
-                        return Err(FunctionError::OutOfMemory);
-                    }
-                    let name: String = exception.get("name").unwrap_or_default();
-                    let place = exception.stack().unwrap_or_default();
-                    let place = place.lines().next().map(|line| format!(" {}", line.trim())).unwrap_or_default();
-                    format!("{name}: {message}{place}")
-                }
-                // Where there is no memory for an exception the engine throws null.
-                CaughtError::Value(value) if value.is_null() => return Err(FunctionError::OutOfMemory),
-                CaughtError::Value(value) => format!("it threw {}", describe(&ctx, value)),
-            };
-            Err(FunctionError::Failed(said))
-        })
+        within(&self.context, &self.meter, act)
     }
+}
 
-    /// What the prelude is handed.
-    fn natives<'js>(&self, ctx: &Ctx<'js>, function: &FunctionCode) -> rquickjs::Result<Object<'js>> {
-        let natives = Object::new(ctx.clone())?;
-        let now = Rc::clone(&self.now);
-        natives.set("now", Function::new(ctx.clone(), move || now.get())?)?;
-        let log = Rc::clone(&self.log);
-        natives.set("log", Function::new(ctx.clone(), move |line: String| log.borrow_mut().push(line))?)?;
-        natives.set("encode", Function::new(ctx.clone(), encode)?)?;
-        natives.set("decode", Function::new(ctx.clone(), decode)?)?;
-        natives.set("digest", Function::new(ctx.clone(), digest)?)?;
-        let store = function.key_values.clone();
-        natives.set("hasStore", store.is_some())?;
-        natives.set("storeSize", store.as_ref().map_or(0, |store| store.len()))?;
-        let lookup = move |key: String| store.as_ref().and_then(|store| store.get(&key).cloned());
-        natives.set("lookup", Function::new(ctx.clone(), lookup)?)?;
-        Ok(natives)
-    }
+/// See [`Instance::within`].
+fn within<T>(
+    context: &Context,
+    meter: &Meter,
+    act: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>,
+) -> Result<T, FunctionError> {
+    context.with(|ctx| {
+        let error = match act(&ctx).catch(&ctx) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if meter.is_over.get() {
+            return Err(FunctionError::OutOfTime);
+        }
+        let said = match error {
+            CaughtError::Error(Error::Allocation) => return Err(FunctionError::OutOfMemory),
+            CaughtError::Error(Error::WouldBlock) => "the promise that it returned is never settled".to_owned(),
+            CaughtError::Error(error) => error.to_string(),
+            CaughtError::Exception(exception) => {
+                let message = exception.message().unwrap_or_default();
+                if message == "out of memory" {
+                    return Err(FunctionError::OutOfMemory);
+                }
+                let name: String = exception.get("name").unwrap_or_default();
+                let place = exception.stack().unwrap_or_default();
+                let place = place.lines().next().map(|line| format!(" {}", line.trim())).unwrap_or_default();
+                format!("{name}: {message}{place}")
+            }
+            // Where there is no memory for an exception the engine throws null.
+            CaughtError::Value(value) if value.is_null() => return Err(FunctionError::OutOfMemory),
+            CaughtError::Value(value) => format!("it threw {}", describe(&ctx, value)),
+        };
+        Err(FunctionError::Failed(said))
+    })
+}
+
+/// What the prelude is handed.
+fn natives<'js>(
+    ctx: &Ctx<'js>,
+    function: &FunctionCode,
+    log: &Rc<RefCell<Log>>,
+    now: &Rc<Cell<f64>>,
+    origins: &Rc<RefCell<Origins>>,
+) -> rquickjs::Result<Object<'js>> {
+    let natives = Object::new(ctx.clone())?;
+    let now = Rc::clone(now);
+    natives.set("now", Function::new(ctx.clone(), move || now.get())?)?;
+    let log = Rc::clone(log);
+    natives.set("log", Function::new(ctx.clone(), move |line: String| log.borrow_mut().push(line))?)?;
+    natives.set("encode", Function::new(ctx.clone(), encode)?)?;
+    natives.set("decode", Function::new(ctx.clone(), decode)?)?;
+    natives.set("digest", Function::new(ctx.clone(), digest)?)?;
+    let store = function.key_values.clone();
+    natives.set("hasStore", store.is_some())?;
+    natives.set("storeSize", store.as_ref().map_or(0, |store| store.len()))?;
+    let lookup = move |key: String| store.as_ref().and_then(|store| store.get(&key).cloned());
+    natives.set("lookup", Function::new(ctx.clone(), lookup)?)?;
+    let origins = Rc::clone(origins);
+    let change = move |ctx: Ctx<'_>, method: String, arguments: String| {
+        let said = origins.borrow_mut().change(&method, &arguments);
+        said.map_err(|why| Exception::throw_type(&ctx, &format!("cf.{method}(): {why}")))
+    };
+    natives.set("changeOrigin", Function::new(ctx.clone(), change)?)?;
+    Ok(natives)
 }
 
 /// A thrown value that is no `Error`, for people.
@@ -341,7 +395,12 @@ mod tests {
     fn run(code: &str) -> FunctionRun {
         match Instance::new(&function(code), LIMITS) {
             Ok(instance) => instance.call("{\"n\":1}", 1_000_000.0, LIMITS),
-            Err(error) => FunctionRun { returned: Err(error), log: Vec::new(), took: Duration::ZERO },
+            Err(error) => FunctionRun {
+                returned: Err(error),
+                origins: OriginChanges::default(),
+                log: Vec::new(),
+                took: Duration::ZERO,
+            },
         }
     }
 
@@ -466,6 +525,37 @@ mod tests {
         assert_eq!(stored.returned.unwrap(), "[{\"path\":\"/h\"},false,1,true]");
         let absent = run("import cf from 'cloudfront'; async function handler() { return cf.kvs().get('x'); }");
         assert!(absent.returned.unwrap_err().to_string().contains("there is no key \"x\""));
-        assert!(value("require('cloudfront').updateRequestOrigin()").contains("not supported by Isochrone"));
+    }
+
+    #[test]
+    fn what_is_said_of_origins_is_kept_in_order() {
+        let said = run("import cf from 'cloudfront'; function handler(event) { \
+             cf.selectRequestOriginById('spare'); cf.updateRequestOrigin({ originPath: '/v2', sni: undefined }); \
+             return event; }");
+        assert!(said.returned.is_ok(), "{:?}", said.returned);
+        let lines: Vec<_> = said.origins.said().iter().map(ToString::to_string).collect();
+        let expected =
+            ["{\"selectRequestOriginById\":[\"spare\"]}", "{\"updateRequestOrigin\":[{\"originPath\":\"/v2\"}]}"];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_wrong_argument_is_an_exception_that_can_be_caught() {
+        let failed = value("require('cloudfront').updateRequestOrigin({ domainName: 5 })");
+        assert!(failed.starts_with("TypeError: cf.updateRequestOrigin(): domainName: invalid type"), "{failed}");
+        let caught = run("import cf from 'cloudfront'; function handler(event) { \
+             try { cf.selectRequestOriginById(); } catch (error) { return { said: error.message }; } }");
+        assert!(caught.returned.unwrap().contains("it takes the id of an origin"));
+        assert!(caught.origins.said().is_empty());
+    }
+
+    #[test]
+    fn origins_are_for_the_handler_of_a_viewer_request() {
+        let code = "import cf from 'cloudfront'; cf.selectRequestOriginById('a'); function handler(event) {}";
+        assert!(run(code).returned.unwrap_err().to_string().contains("outside of the handler"));
+        let code = "import cf from 'cloudfront'; function handler(event) { cf.selectRequestOriginById('a'); }";
+        let instance = Instance::new(&function(code), LIMITS).unwrap();
+        let run = instance.call("{\"context\":{\"eventType\":\"viewer-response\"}}", 0.0, LIMITS);
+        assert!(run.returned.unwrap_err().to_string().contains("for viewer-request functions alone"));
     }
 }

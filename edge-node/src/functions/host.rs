@@ -18,7 +18,10 @@ use std::{
 use cdn_core::{Counter, Counters, functions::Function};
 use tokio::sync::oneshot;
 
-use super::engine::{FunctionError, FunctionLimits, FunctionRun, Instance};
+use super::{
+    engine::{FunctionError, FunctionLimits, FunctionRun, Instance},
+    origins::OriginChanges,
+};
 
 /// Threads that may be alive, those that were given up included.
 const THREADS_MAX: usize = 4;
@@ -186,6 +189,6 @@ pub(super) fn run(
     }
 }
 
-const fn nothing(error: FunctionError) -> FunctionRun {
-    FunctionRun { returned: Err(error), log: Vec::new(), took: Duration::ZERO }
+fn nothing(error: FunctionError) -> FunctionRun {
+    FunctionRun { returned: Err(error), origins: OriginChanges::default(), log: Vec::new(), took: Duration::ZERO }
 }

@@ -112,7 +112,8 @@
   querystring.decode = querystring.parse;
   querystring.encode = querystring.stringify;
 
-  const unsupported = (what) => () => { throw new Error(`${what} is not supported by Isochrone`); };
+  const { stringify } = JSON;
+  const changing = (method) => (...given) => { native.changeOrigin(method, stringify(given)); };
   const cloudfront = {
     kvs() {
       if (!native.hasStore) throw new Error('this function has no key value store');
@@ -133,9 +134,9 @@
         async meta() { return { keyCount: native.storeSize }; },
       };
     },
-    updateRequestOrigin: unsupported('cf.updateRequestOrigin()'),
-    selectRequestOriginById: unsupported('cf.selectRequestOriginById()'),
-    createRequestOriginGroup: unsupported('cf.createRequestOriginGroup()'),
+    updateRequestOrigin: changing('updateRequestOrigin'),
+    selectRequestOriginById: changing('selectRequestOriginById'),
+    createRequestOriginGroup: changing('createRequestOriginGroup'),
   };
 
   const modules = { buffer: { Buffer }, cloudfront, crypto, querystring };
@@ -143,4 +144,7 @@
     if (!Object.hasOwn(modules, name)) throw new Error(`there is no module ${JSON.stringify(name)}`);
     return modules[name];
   });
+
+  // What is called with each event before the handler is: whether it is one of a response.
+  return ({ context }) => Boolean(context) && context.eventType === 'viewer-response';
 })

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use crate::support::{Client, Running, Scripted, Setup, exchange, get, get_with, ok, status};
 
-const REQUEST: &str = "viewer_request";
+pub(crate) const REQUEST: &str = "viewer_request";
 const RESPONSE: &str = "viewer_response";
 
 /// An edge with one function for `/f*`, before an origin that answers with the head it was sent.
@@ -25,7 +25,7 @@ async fn edge(trigger: &str, code: &str) -> (Running, Scripted) {
     (with_function(Setup::new(origin.address), trigger, code).start().await, origin)
 }
 
-fn with_function(mut setup: Setup, trigger: &str, code: &str) -> Setup {
+pub(crate) fn with_function(mut setup: Setup, trigger: &str, code: &str) -> Setup {
     let function = Function { name: "test".into(), code: code.into(), key_values: None };
     setup.spec.functions.insert("test".into(), Arc::new(function));
     let policy = policies::cache_policy("UseOriginCacheControlHeaders-QueryStrings").unwrap();

@@ -35,17 +35,17 @@ use crate::{
 
 /// An origin that answers each request with the name that was asked for in the handshake.
 #[derive(Clone)]
-struct Secure {
-    address: SocketAddr,
+pub(crate) struct Secure {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    hosts: Arc<Mutex<Vec<String>>>,
+    pub(crate) hosts: Arc<Mutex<Vec<String>>>,
 }
 
 /// A chain of one and its key.
-struct Shown(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) struct Shown(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A certificate of the authority for `name`, good from `from` to `to` days from now.
-fn signed(name: &str, (from, to): (i64, i64)) -> Shown {
+pub(crate) fn signed(name: &str, (from, to): (i64, i64)) -> Shown {
     let day = |days: i64| {
         let span = Duration::from_secs(days.unsigned_abs() * 86_400);
         if days < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
@@ -67,7 +67,7 @@ fn self_signed(name: &str) -> Shown {
 }
 
 impl Secure {
-    async fn start(Shown(chain, key): Shown, versions: &[&'static SupportedProtocolVersion]) -> Self {
+    pub(crate) async fn start(Shown(chain, key): Shown, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
@@ -119,10 +119,10 @@ async fn answering(answer: &'static [u8]) -> SocketAddr {
     address
 }
 
-const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 /// A node whose origin `app.test` is spoken to by HTTPS at `address`, and which stores nothing.
-fn towards(address: SocketAddr) -> Setup {
+pub(crate) fn towards(address: SocketAddr) -> Setup {
     let mut setup =
         Setup::new(address).policy("CachingDisabled").app(|app| app.protocol = OriginProtocolPolicy::HttpsOnly);
     let origin = HttpsOrigin { address: address_of(address), authorities_pem: authority().0.pem() };

@@ -8,6 +8,7 @@ mod disk;
 mod disk_parts;
 mod error_pages;
 mod failover;
+mod function_origins;
 mod functions;
 mod golden;
 mod hostile;
