@@ -134,6 +134,7 @@ fn config(origin: SocketAddr, dir: &Path) -> Config {
         disk: Some(DiskConfig { dir: dir.to_owned(), bytes_max: 4 << 30, generation: String::new() }),
         // Whether the writer keeps up is one of the questions, so nothing is left out for want of room.
         https: None,
+        plain_http2: false,
         limits: Limits { disk_queue_bytes_max: 1 << 30, drain_grace: Duration::from_millis(100), ..Limits::default() },
         source_nat: None,
         decision_log: None,

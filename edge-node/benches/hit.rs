@@ -157,6 +157,7 @@ async fn edge(origin: SocketAddr, diagnostics: bool, behaviors: usize, ready: st
         admission: AdmissionPolicy::default(),
         disk: None,
         https: None,
+        plain_http2: false,
         limits: Limits::default(),
         source_nat: None,
         decision_log: None,

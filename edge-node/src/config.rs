@@ -91,6 +91,8 @@ pub struct Config {
     pub decision_log: Option<DecisionLogOptions>,
     /// HTTPS for viewers; `None` for none.
     pub https: Option<HttpsConfig>,
+    /// Whether HTTP/2 is spoken without TLS with clients that begin with it (RFC 9113 section 3.3). CloudFront does not.
+    pub plain_http2: bool,
     /// How lines of the access log are written. Those of a standard log begin with [`STANDARD_LINE`](crate::STANDARD_LINE).
     pub log_style: LogStyle,
     /// Real-time logs, by the id of their distribution. Their records begin with [`REALTIME_LINE`](crate::REALTIME_LINE).

@@ -132,11 +132,15 @@ impl Front {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.h2_streams_max)
-            .max_header_list_size(u32::try_from(limits.header_bytes_max + limits.uri_bytes_max).unwrap_or(u32::MAX))
+            // So wide that what is a little too large is refused by the service, with a page and a line in the log.
+            .max_header_list_size(
+                u32::try_from(2 * (limits.header_bytes_max + limits.uri_bytes_max)).unwrap_or(u32::MAX),
+            )
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1 << 20)
             .max_send_buf_size(256 * 1024);
         let guard = GuardLimits {
+            http2: node.plain_http2,
             head: HeadLimits {
                 head_bytes_max: limits.header_bytes_max,
                 target_bytes_max: limits.uri_bytes_max,
@@ -188,7 +192,7 @@ async fn accept(front: Arc<Front>, listener: TcpListener, is_https: bool, tasks:
         if is_https {
             tasks.spawn(drive_https(Arc::clone(&front), stream, peer, open));
         } else {
-            tasks.spawn(drive(Arc::clone(&front), stream, peer, None, open));
+            tasks.spawn(drive(Arc::clone(&front), stream, peer, None, front.limits, open));
         }
     }
 }
@@ -202,18 +206,27 @@ async fn drive_https(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, ope
         () = front.node.stopping.cancelled() => return,
     };
     if let Some((stream, name)) = accepted {
-        let session = TlsSession::of(stream.get_ref().1);
-        drive(Arc::clone(&front), stream, peer, Some(Secure { name, session }), open).await;
+        let connection = stream.get_ref().1;
+        let session = TlsSession::of(connection);
+        // By TLS it is spoken where both sides have said so (RFC 9113 section 3.2).
+        let limits = GuardLimits { http2: connection.alpn_protocol() == Some(b"h2"), ..front.limits };
+        drive(Arc::clone(&front), stream, peer, Some(Secure { name, session }), limits, open).await;
     }
 }
 
-async fn drive<T>(front: Arc<Front>, stream: T, peer: SocketAddr, secure: Option<Secure>, open: Open)
-where
+async fn drive<T>(
+    front: Arc<Front>,
+    stream: T,
+    peer: SocketAddr,
+    secure: Option<Secure>,
+    limits: GuardLimits,
+    open: Open,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let wire = Arc::new(Wire::new());
     let service = ViewerService::new(Arc::clone(&front.node), peer, secure, Arc::clone(&wire));
-    let mut guard = Guard::new(stream, service.clone(), wire, front.limits, Arc::clone(&front.node.counters));
+    let mut guard = Guard::new(stream, service.clone(), wire, limits, Arc::clone(&front.node.counters));
     let protocol = tokio::select! {
         biased;
         protocol = poll_fn(|cx| guard.poll_protocol(cx)) => protocol,

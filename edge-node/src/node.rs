@@ -77,6 +77,8 @@ pub(crate) struct Node {
     /// `edge.iad`.
     pub(crate) name: Arc<str>,
     pub(crate) tier: Tier,
+    /// Whether HTTP/2 is spoken without TLS.
+    pub(crate) plain_http2: bool,
     /// How lines of the access log are written.
     pub(crate) log_style: LogStyle,
     pub(crate) realtime_logs: BTreeMap<String, Arc<RealtimeLog>>,
@@ -181,6 +183,7 @@ impl Node {
             clock: Clock::new(),
             wall: wall.clone(),
             distributions: ArcSwap::from_pointee(distributions),
+            plain_http2: config.plain_http2,
             origins: config.origins,
             https_origins,
             parent_health,

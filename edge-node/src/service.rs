@@ -209,7 +209,10 @@ impl ViewerService {
         }
         let host = host_of(parts)?;
         let uri = origin_form(&parts.uri)?;
-        // The guard has measured targets of HTTP/1.1; those of HTTP/2 came past it.
+        // The guard has measured heads of HTTP/1.1; those of HTTP/2 came past it.
+        if parts.version == Version::HTTP_2 && parts.headers.bytes() > node.limits.header_bytes_max as u64 {
+            return Err(Reason::HeadersTooLarge);
+        }
         if uri.path_and_query().is_some_and(|target| target.as_str().len() > node.limits.uri_bytes_max) {
             return Err(Reason::UriTooLong);
         }

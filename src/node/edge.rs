@@ -160,6 +160,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         disk,
         decision_log,
         https,
+        plain_http2: plan.plain_http2,
         limits,
         source_nat: Some(source_nat(cluster)?),
         places: match frame.plan.id.role() {

@@ -117,6 +117,7 @@ fn config(options: &Options) -> Config {
         admission: AdmissionPolicy::default(),
         disk: None,
         https: tls.then(https),
+        plain_http2: true,
         limits: Limits::default(),
         source_nat: None,
         decision_log: None,

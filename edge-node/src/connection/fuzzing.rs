@@ -32,6 +32,7 @@ pub struct Passed {
 /// Sends a client's bytes through the guard, divided into these reads.
 pub fn guard(pieces: &[&[u8]]) -> Passed {
     let limits = GuardLimits {
+        http2: true,
         head: HeadLimits { head_bytes_max: 1024, target_bytes_max: 256, headers_max: 16 },
         head_timeout: Duration::from_secs(1),
         idle_timeout: Duration::from_secs(1),

@@ -48,6 +48,8 @@ pub(crate) enum Protocol {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuardLimits {
     pub(crate) head: HeadLimits,
+    /// Whether a client may begin with HTTP/2.
+    pub(crate) http2: bool,
     /// From the first byte of a head to its last.
     pub(crate) head_timeout: Duration,
     /// Without any request.
@@ -94,7 +96,8 @@ pub(crate) struct Guard<T, S> {
 
 impl<T, S: ShortWay> Guard<T, S> {
     pub(crate) fn new(io: T, short_way: S, wire: Arc<Wire>, limits: GuardLimits, counters: Arc<Counters>) -> Self {
-        let screen = Screen::new(Requests::or_http2(limits.head), Arc::clone(wire.stand_in()));
+        let requests = if limits.http2 { Requests::or_http2(limits.head) } else { Requests::new(limits.head) };
+        let screen = Screen::new(requests, Arc::clone(wire.stand_in()));
         Self {
             io,
             short_way,
@@ -430,6 +433,7 @@ mod tests {
     ) -> (Vec<u8>, String, Option<Reason>) {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         let limits = GuardLimits {
+            http2: true,
             head: HeadLimits { head_bytes_max: 1_000, target_bytes_max: 100, headers_max: 10 },
             head_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::support::{Scripted, Setup, get, ok, wait_until};
+use crate::support::{Scripted, Setup, exchange, get, ok, wait_until};
 
 /// As many bytes as the path says, which differ from path to path.
 fn body_of(path: &str) -> String {
@@ -23,7 +23,9 @@ async fn every_stream_gets_its_own_bytes() {
         vec![ok("Cache-Control: max-age=60\r\n", &body_of(path))]
     })
     .await;
-    let node = Setup::new(origin.address).start().await;
+    let mut setup = Setup::new(origin.address);
+    setup.config.plain_http2 = true;
+    let node = setup.start().await;
     let stream = TcpStream::connect(node.address).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -53,10 +55,11 @@ async fn a_client_that_takes_nothing_of_its_streams_is_given_up() {
     // Large frames, which are written as they come, and small ones, which wait for each other.
     for (length, streams) in [(900_000, 40_u32), (1_000, 20_000)] {
         let origin = Scripted::always(vec![ok("Cache-Control: max-age=60\r\n", &"x".repeat(length))]).await;
-        let setup = Setup::new(origin.address).limits(|limits| {
+        let mut setup = Setup::new(origin.address).limits(|limits| {
             limits.write_timeout = Duration::from_millis(100);
             limits.h2_streams_max = streams;
         });
+        setup.config.plain_http2 = true;
         let node = setup.start().await;
         assert_eq!(get(node.address, "/").await.status, 200);
         let (_unread, mut write) = TcpStream::connect(node.address).await.unwrap().into_split();
@@ -74,6 +77,33 @@ async fn a_client_that_takes_nothing_of_its_streams_is_given_up() {
         });
         wait_until("it is given up", || node.count(Counter::EdgeWriteTimeouts) == 1).await;
         wait_until("it is closed", || node.count(Counter::EdgeConnections) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn without_tls_it_is_spoken_where_a_node_is_told_to() {
+    let origin = Scripted::always(vec![ok("", "")]).await;
+    let node = Setup::new(origin.address).start().await;
+    let reply = exchange(node.address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_eq!((reply.status, reply.reason().as_str()), (400, "bad_request"));
+    assert!(reply.head.starts_with("HTTP/1.1 400"), "{}", reply.head);
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_are_refused_with_a_page() {
+    let origin = Scripted::always(vec![ok("", "")]).await;
+    let mut setup =
+        Setup::new(origin.address).policy("CachingDisabled").limits(|limits| limits.header_bytes_max = 2_000);
+    setup.config.plain_http2 = true;
+    let node = setup.start().await;
+    let stream = TcpStream::connect(node.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for (length, status) in [(1_000, 200), (3_000, 494)] {
+        let request = http::Request::get("http://www.demo.test/").header("x-a", "a".repeat(length));
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{length}");
     }
 }
 

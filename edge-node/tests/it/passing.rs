@@ -248,7 +248,9 @@ async fn an_origin_that_declines_the_upgrade_is_heard() {
 #[tokio::test]
 async fn cleartext_http2_is_spoken() {
     let origin = Scripted::always(vec![ok("", "fine")]).await;
-    let node = Setup::new(origin.address).policy("CachingDisabled").start().await;
+    let mut setup = Setup::new(origin.address).policy("CachingDisabled");
+    setup.config.plain_http2 = true;
+    let node = setup.start().await;
     let stream = TcpStream::connect(node.address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -417,6 +417,7 @@ impl Setup {
             admission: AdmissionPolicy::default(),
             disk: None,
             https: None,
+            plain_http2: false,
             log_style: cdn_core::standard_log::LogStyle::Text,
             realtime_logs: Default::default(),
             limits: Limits { drain_grace: Duration::from_secs(2), ..Limits::default() },
