@@ -701,8 +701,8 @@ pub(crate) struct EdgeFile {
     /// Memory of one call, 64KiB or more. Default 2MiB, CloudFront's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function_memory: Option<ByteCount>,
-    /// Whether edges speak HTTP/2 without TLS with clients that begin with it (RFC 9113 section 3.3). Default false, as at
-    /// CloudFront.
+    /// Whether edges speak HTTP/2 without TLS with clients that begin with it (RFC 9113 section 3.3). CloudFront
+    /// does not. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plain_http2: Option<bool>,
     /// A log of all that was decided, with what it was decided by, from which `iso chaos agree` makes it again. Default:

@@ -285,7 +285,7 @@ pub(crate) fn edge_of(file: &ClusterFile) -> Result<EdgePlan, KeyError> {
         disk: written.disk.map(|bytes| bytes.0),
         connections: written.connections.unwrap_or(20_000),
         https: written.https.unwrap_or(true),
-        plain_http2: written.plain_http2.unwrap_or(false),
+        plain_http2: written.plain_http2.unwrap_or(true),
         certificate_span: written.certificate_span.map_or(LEAF_SPAN, |span| span.0),
         header_timeout: written.header_timeout.map_or(Duration::from_secs(10), |span| span.0),
         body_timeout: written.body_timeout.map_or(Duration::from_secs(30), |span| span.0),
