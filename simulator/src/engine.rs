@@ -22,7 +22,7 @@ use crate::{
     queue::EventQueue,
     resolvers::{Lookup, Resolvers},
     routers::Router,
-    slab::{Key, Slab},
+    slab::{Key, NO_PLACE, Slab},
     timers::Timers,
     viewers::{Request, Viewers},
 };
@@ -128,12 +128,23 @@ pub(crate) enum AlarmKind {
 pub(crate) struct Conn {
     pub(crate) way: u32,
     /// The node at the other end, and how often that had been started.
-    pub(crate) node: u32,
-    pub(crate) epoch: u32,
+    node: u16,
+    epoch: u16,
     pub(crate) id: u32,
     pub(crate) up: MessageFlow,
     pub(crate) down: MessageFlow,
     pub(crate) idle_since: Instant,
+    /// While a user keeps it: the next older of those that he keeps, [`NO_PLACE`] where there is none.
+    pub(crate) older: u32,
+}
+
+const _: () = assert!(size_of::<Conn>() == 56, "with its turn in the slab it has a cache line");
+
+impl Conn {
+    /// The node at the other end.
+    pub(crate) const fn node(&self) -> u32 {
+        self.node as u32
+    }
 }
 
 /// A node's life.
@@ -145,7 +156,7 @@ pub(crate) struct Node {
     pub(crate) is_dead: bool,
     pub(crate) is_paused: bool,
     /// How often it was started.
-    pub(crate) epoch: u32,
+    pub(crate) epoch: u16,
     /// How far its clock is ahead.
     pub(crate) skew_nanos: i64,
     /// Nothing fits on the disk of its logs.
@@ -198,7 +209,7 @@ pub(crate) enum Letter {
     /// The outcome of a probe.
     Probe {
         router: u32,
-        epoch: u32,
+        epoch: u16,
         probe: cdn_core::routing::Probe,
         outcome: Result<Duration, cdn_core::health::ProbeError>,
         requests: Option<u64>,
@@ -442,14 +453,15 @@ impl<'a> Sim<'a> {
 
     /// Whether the node of a connection has ended since it was opened.
     pub(crate) fn is_broken(&self, conn: &Conn) -> bool {
-        self.nodes.get(conn.node as usize).is_none_or(|node| node.is_dead || node.epoch != conn.epoch)
+        self.nodes.get(usize::from(conn.node)).is_none_or(|node| node.is_dead || node.epoch != conn.epoch)
     }
 
     /// A connection from `dialer` at `from` to a node, just opened.
     pub(crate) fn open(&mut self, way: u32, node: u32, id: u32) -> Key {
         let epoch = self.nodes.get(node as usize).map_or(0, |node| node.epoch);
         let flow = MessageFlow::new(&self.network.tcp);
-        self.conns.insert(Conn { way, node, epoch, id, up: flow, down: flow, idle_since: self.now })
+        let node = u16::try_from(node).unwrap_or(u16::MAX);
+        self.conns.insert(Conn { way, node, epoch, id, up: flow, down: flow, idle_since: self.now, older: NO_PLACE })
     }
 
     /// What lies over a connection because of the node at its end.

@@ -408,7 +408,7 @@ impl Sim<'_> {
     fn send_question(&mut self, key: Key, serial: u16, arrival: Happening) {
         let Some(fetch) = self.fetches.get(key).filter(|fetch| fetch.serial == serial) else { return };
         let Some((conn_key, conn)) = fetch.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
-        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let target = self.disturbance(conn.way, conn.node(), conn.id);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
         let way = conn.way;
         if target.reset {
@@ -455,7 +455,7 @@ impl Sim<'_> {
         let Some(fetch) = self.fetches.get(key).filter(|fetch| fetch.serial == serial) else { return };
         let Some((conn_key, conn)) = fetch.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
         let Some(bytes) = fetch.arrived.as_ref().map(|arrived| arrived.bytes) else { return };
-        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let target = self.disturbance(conn.way, conn.node(), conn.id);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
         let way = conn.way;
         match self.network.send(way, Direction::Down, self.now, bytes + HEAD_BYTES, &mut conn.down, &target) {

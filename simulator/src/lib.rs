@@ -59,13 +59,26 @@ pub enum RunError {
         /// Bytes that it may have.
         allowed: u64,
     },
+    /// More nodes than there are numbers for.
+    #[error("the world has {nodes} nodes, and may have {NODES_MAX}")]
+    Nodes {
+        /// Nodes of the plan.
+        nodes: usize,
+    },
 }
+
+/// Nodes of one plan.
+pub const NODES_MAX: usize = u16::MAX as usize;
 
 /// Plays a scenario in virtual time, tells `witness` what is seen, and returns when it ended and what it came to.
 ///
 /// # Errors
 /// [`RunError`], before anything has happened.
 pub fn run(plan: &Plan, scenario: &Scenario, witness: &mut dyn Witness) -> Result<(Instant, Ledger), RunError> {
+    let nodes = plan.nodes.len();
+    if nodes > NODES_MAX {
+        return Err(RunError::Nodes { nodes });
+    }
     let needed = estimate(plan, scenario);
     if needed > plan.memory_max {
         return Err(RunError::Memory { needed, allowed: plan.memory_max });

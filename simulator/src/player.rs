@@ -276,7 +276,7 @@ impl Sim<'_> {
         if !std::mem::replace(&mut host.is_dead, false) {
             return;
         }
-        host.epoch += 1;
+        host.epoch = host.epoch.wrapping_add(1);
         host.counters = Arc::new(Counters::of_one_thread());
         let (counters, router, cache) = (Arc::clone(&host.counters), host.router, host.cache);
         if let Some(cache) = cache.and_then(|cache| self.caches.get_mut(cache)) {

@@ -4,7 +4,7 @@
 //! as its TTL says (or longer, with resolvers that stretch it) and for whom its scope says. Which router is asked is
 //! decided by [`world::client::Servers`].
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use cdn_core::Instant;
 use ipnet::Ipv4Net;
@@ -35,6 +35,8 @@ struct Resolver {
     stretch: Option<Duration>,
     servers: Servers<u32>,
     kept: BTreeMap<(usize, Audience), Kept>,
+    /// The lengths of prefixes for which anything was ever kept, one bit each: most lengths never occur.
+    lengths: u64,
     under_way: BTreeMap<(usize, Audience), Key>,
 }
 
@@ -43,7 +45,7 @@ type Audience = Option<(u32, u8)>;
 
 #[derive(Debug)]
 struct Kept {
-    addresses: Vec<u32>,
+    addresses: Arc<[u32]>,
     until: Instant,
 }
 
@@ -64,7 +66,7 @@ pub(crate) struct Lookup {
 #[derive(Debug)]
 struct Reply {
     from: u32,
-    addresses: Vec<u32>,
+    addresses: Arc<[u32]>,
     ttl: Duration,
     scope: u8,
 }
@@ -76,7 +78,7 @@ impl Sim<'_> {
         let intended = request.intended();
         let habits = self.habits(&intended);
         let (Some(stand), Some(host)) = (self.viewers.stand(intended.place), self.viewers.host(intended.load)) else {
-            return self.locate(key, &[]);
+            return self.locate(key, &Arc::default());
         };
         let resolver = self.resolver(stand, habits);
         let subnet = habits.client_subnet.then_some(stand.block);
@@ -110,6 +112,7 @@ impl Sim<'_> {
             stretch: habits.stretch,
             servers: Servers::new(&routers),
             kept: BTreeMap::new(),
+            lengths: 0,
             under_way: BTreeMap::new(),
         });
         self.resolvers.by_habit.insert(key, self.resolvers.all.len() - 1);
@@ -117,14 +120,15 @@ impl Sim<'_> {
     }
 
     /// The answer that is kept; one for a narrower audience wins (RFC 7871 section 7.3.1).
-    fn kept(&self, resolver: usize, host: usize, subnet: Option<Ipv4Net>) -> Option<Vec<u32>> {
+    fn kept(&self, resolver: usize, host: usize, subnet: Option<Ipv4Net>) -> Option<Arc<[u32]>> {
         let resolver = self.resolvers.all.get(resolver)?;
         let fresh = |audience: Audience| {
             let kept = resolver.kept.get(&(host, audience)).filter(|kept| kept.until > self.now)?;
-            Some(kept.addresses.clone())
+            Some(Arc::clone(&kept.addresses))
         };
         let Some(subnet) = subnet else { return fresh(None) };
-        (0..=subnet.prefix_len()).rev().find_map(|length| {
+        let mut lengths = (0..=subnet.prefix_len()).rev().filter(|length| resolver.lengths & 1 << length != 0);
+        lengths.find_map(|length| {
             let net = Ipv4Net::new(subnet.network(), length).ok()?.network();
             fresh(Some((u32::from(net), length)))
         })
@@ -138,7 +142,7 @@ impl Sim<'_> {
         let tries = usize::from(lookup.tries);
         let most = timeouts.len().max(lookup.order.len()).max(1);
         if tries >= most || lookup.order.is_empty() {
-            return self.answer_all(key, &[]);
+            return self.answer_all(key, &Arc::default());
         }
         lookup.asked_at = now;
         let Some(&router) = lookup.order.get(tries % lookup.order.len()) else { return };
@@ -196,7 +200,8 @@ impl Sim<'_> {
         });
         let ttl = resolver.stretch.map_or(reply.ttl, |stretch| stretch.max(reply.ttl));
         let addresses = reply.addresses;
-        resolver.kept.insert((host, audience), Kept { addresses: addresses.clone(), until: now + ttl });
+        resolver.lengths |= audience.map_or(0, |(_, length)| 1 << length);
+        resolver.kept.insert((host, audience), Kept { addresses: Arc::clone(&addresses), until: now + ttl });
         self.answer_all(key, &addresses);
     }
 
@@ -211,7 +216,7 @@ impl Sim<'_> {
         self.ask_router(key);
     }
 
-    fn answer_all(&mut self, key: Key, addresses: &[u32]) {
+    fn answer_all(&mut self, key: Key, addresses: &Arc<[u32]>) {
         let Some(lookup) = self.lookups.remove(key) else { return };
         let audience = lookup.subnet.map(|net| (u32::from(net.network()), net.prefix_len()));
         if let Some(resolver) = self.resolvers.all.get_mut(lookup.resolver) {

@@ -108,7 +108,7 @@ impl Sim<'_> {
         host: usize,
         subnet: Option<Ipv4Net>,
         peer: IpAddr,
-    ) -> Option<(Vec<u32>, Duration, u8)> {
+    ) -> Option<(Arc<[u32]>, Duration, u8)> {
         let router = self.routers.iter_mut().find(|router| router.node == node)?;
         router.turns += 1;
         let client = subnet.map_or(peer, |net| IpAddr::V4(net.network()));

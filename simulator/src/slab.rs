@@ -26,6 +26,9 @@ pub(crate) struct Key {
     turn: NonZeroU32,
 }
 
+/// The place of nothing.
+pub(crate) const NO_PLACE: u32 = u32::MAX;
+
 const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 impl<T> Default for Slab<T> {
@@ -46,6 +49,14 @@ impl<T> Slab<T> {
         let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         self.places.push(Place::Taken { turn: FIRST, thing });
         Key { place, turn: FIRST }
+    }
+
+    /// The key of whatever has a place, for whoever knows that it is still there and keeps half of the key.
+    pub(crate) fn key_at(&self, place: u32) -> Option<Key> {
+        match self.places.get(place as usize) {
+            Some(Place::Taken { turn, .. }) => Some(Key { place, turn: *turn }),
+            _ => None,
+        }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {

@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::BuildHasherDefault,
     net::Ipv4Addr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,12 +28,12 @@ pub(crate) use self::request::Request;
 use crate::{
     caches::{Answer, Asker},
     catalog::Catalog,
-    engine::{Happening, Sim},
+    engine::{Conn, Happening, Sim},
     hash::Mixer,
     maybe::Maybe,
     network::{Direction, Network},
     plan::Plan,
-    slab::Key,
+    slab::{Key, NO_PLACE, Slab},
 };
 
 /// Bytes of a viewer's request: its line, `Host` and a few headers.
@@ -74,25 +75,26 @@ pub(crate) struct Stand {
 /// A user.
 #[derive(Clone, Debug, Default)]
 struct Client {
-    /// The connection that has waited least; most users have no other.
+    /// The connection that has waited least; it names the next, and so on.
     youngest: Option<Key>,
     open: u16,
-    /// The others that wait, the youngest last.
-    idle: Vec<Key>,
     /// Requests for which there is no connection; hardly ever any.
     #[allow(clippy::box_collection, reason = "hardly anybody waits, and everybody would carry the queue's length")]
     waiting: Option<Box<VecDeque<Key>>>,
 }
 
 impl Client {
-    fn take(&mut self) -> Option<Key> {
+    fn take(&mut self, conns: &Slab<Conn>) -> Option<Key> {
         let taken = self.youngest.take()?;
-        self.youngest = self.idle.pop();
+        self.youngest = conns.get(taken).and_then(|conn| conns.key_at(conn.older));
         Some(taken)
     }
 
-    fn keep(&mut self, conn: Key) {
-        self.idle.extend(self.youngest.replace(conn));
+    fn keep(&mut self, now: Instant, key: Key, conns: &mut Slab<Conn>) {
+        if let Some(conn) = conns.get_mut(key) {
+            (conn.idle_since, conn.older) = (now, self.youngest.map_or(NO_PLACE, |youngest| youngest.place));
+            self.youngest = Some(key);
+        }
     }
 
     /// The request that has waited longest. A queue that nobody is left in goes, so that nobody looks into it.
@@ -147,11 +149,9 @@ impl Viewers {
         self.hosts.get(usize::from(load)).copied().flatten()
     }
 
-    /// The connections that a user would use next.
-    pub(crate) fn kept(&self, intended: &Intended) -> [Option<Key>; 2] {
-        let of_load = self.clients.get(usize::from(intended.load));
-        let client = of_load.and_then(|clients| clients.get(intended.user as usize));
-        client.map_or([None; 2], |client| [client.youngest, client.idle.last().copied()])
+    /// The connection that a user would use next.
+    pub(crate) fn kept(&self, intended: &Intended) -> Option<Key> {
+        self.clients.get(usize::from(intended.load))?.get(intended.user as usize)?.youngest
     }
 
     fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
@@ -197,7 +197,7 @@ impl Sim<'_> {
         let idle_max = idle.min(EDGE_IDLE);
         loop {
             let Some(client) = self.viewers.client(&intended) else { return };
-            let Some(kept) = client.take() else {
+            let Some(kept) = client.take(&self.conns) else {
                 if client.open >= per_user.max(1) {
                     client.waiting.get_or_insert_default().push_back(key);
                     return self.be_patient(key);
@@ -217,7 +217,7 @@ impl Sim<'_> {
                 }
                 continue;
             }
-            let node = conn.node;
+            let node = conn.node();
             if let Some(request) = self.requests.get_mut(key) {
                 (request.conn, request.reused, request.node) = (Some(kept), true, node);
                 request.ask(node, self.now);
@@ -226,7 +226,7 @@ impl Sim<'_> {
         }
         let Some(request) = self.requests.get_mut(key) else { return };
         request.reused = false;
-        if request.addresses().is_empty() {
+        if request.has_no_address() {
             self.ask_resolver(key);
         } else {
             self.start_race(key);
@@ -261,12 +261,12 @@ impl Sim<'_> {
     }
 
     /// The resolver has said where.
-    pub(crate) fn locate(&mut self, key: Key, addresses: &[u32]) {
+    pub(crate) fn locate(&mut self, key: Key, addresses: &Arc<[u32]>) {
         let Some(request) = self.requests.get(key) else { return };
         let (serial, place) = (request.serial, request.intended().place);
         let Some(stand) = self.viewers.stand(place) else { return };
         if let Some(request) = self.requests.get_mut(key) {
-            request.seldom().addresses = addresses.into();
+            request.seldom().may_try(addresses);
         }
         match self.time_to_resolver(stand) {
             Some(one_way) => self.queue.push(self.now + one_way, Happening::Located(key, serial)),
@@ -276,7 +276,7 @@ impl Sim<'_> {
 
     pub(crate) fn handle_located(&mut self, key: Key, serial: u16) {
         let Some(request) = self.requests.get_mut(key).filter(|request| request.serial == serial) else { return };
-        if request.addresses().is_empty() {
+        if request.has_no_address() {
             // The connection that there would have been is somebody else's turn.
             let intended = request.intended();
             self.drop_connection(key);
@@ -287,7 +287,10 @@ impl Sim<'_> {
         let seldom = request.seldom();
         seldom.first = seldom.addresses.first().copied().unwrap_or(NOBODY);
         let Some(stand) = self.viewers.stand(place) else { return };
-        seldom.addresses = self.viewers.dead.order(self.now, &seldom.addresses, |node| (stand.site, node)).into();
+        let (now, dead) = (self.now, &self.viewers.dead);
+        if seldom.addresses.iter().any(|node| dead.is_dead(now, &(stand.site, *node))) {
+            seldom.addresses = dead.order(now, &seldom.addresses, |node| (stand.site, node)).into();
+        }
         self.start_race(key);
     }
 
@@ -296,7 +299,7 @@ impl Sim<'_> {
         let Some(request) = self.requests.get(key) else { return };
         let serial = request.serial;
         let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
-        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let target = self.disturbance(conn.way, conn.node(), conn.id);
         let transport = self.viewers.transport(request.intended().load);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
         if target.reset && transport != Transport::Quic {
@@ -337,7 +340,7 @@ impl Sim<'_> {
             self.queue.push(again_at, Happening::AtEdge(key, serial));
             return self.be_patient(key);
         }
-        let (node, way) = (conn.node, conn.way);
+        let (node, way) = (conn.node(), conn.way);
         if self.is_broken(conn) {
             // Nobody is there any more.
             return self.cut_off(key, way);
@@ -375,7 +378,7 @@ impl Sim<'_> {
         let Some(request) = self.requests.get(key) else { return };
         let (serial, answer) = (request.serial, request.answer);
         let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
-        let target = self.disturbance(conn.way, conn.node, conn.id);
+        let target = self.disturbance(conn.way, conn.node(), conn.id);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
         let (way, now) = (conn.way, self.now);
         match self.network.send(way, Direction::Down, now, answer.bytes + HEAD_BYTES, &mut conn.down, &target) {
@@ -430,10 +433,7 @@ impl Sim<'_> {
         self.ledger.received_bytes += answer.bytes;
         let keeps = self.viewers.connections.get(usize::from(intended.load)).is_some_and(|kept| !kept.idle.is_zero());
         if let (true, Some(kept), Some(client)) = (keeps, conn_key, self.viewers.client(&intended)) {
-            client.keep(kept);
-            if let Some(conn) = self.conns.get_mut(kept) {
-                conn.idle_since = self.now;
-            }
+            client.keep(self.now, kept, &mut self.conns);
             if let Some(request) = self.requests.get_mut(key) {
                 request.conn = None;
             }
@@ -486,7 +486,7 @@ impl Sim<'_> {
         // A request that may be repeated goes out again: to another address where the connection was a new one.
         let Some(request) = self.requests.get_mut(key) else { return };
         request.timer_set = false;
-        if !reused && request.addresses().is_empty() {
+        if !reused && request.has_no_address() {
             return self.fail(key, Reason::ViewerEdgeReset);
         }
         self.be_patient(key);
@@ -595,7 +595,7 @@ impl Sim<'_> {
             .iter()
             .filter_map(|(key, request)| {
                 let conn = self.conns.get(request.conn?)?;
-                (conn.node == node).then_some((key, request.serial, conn.way))
+                (conn.node() == node).then_some((key, request.serial, conn.way))
             })
             .collect();
         for (key, serial, way) in hit {

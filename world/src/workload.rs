@@ -170,7 +170,14 @@ impl Workload {
 impl Iterator for Workload {
     type Item = Intended;
 
+    #[inline]
     fn next(&mut self) -> Option<Intended> {
+        // Nearly always there is but one.
+        if let ([stream], [head]) = (&mut *self.streams, &mut *self.heads) {
+            let first = head.take()?;
+            *head = stream.advance();
+            return Some(first);
+        }
         // Loads are few, so that looking at each is quicker than a heap. Of equally early ones the first goes first.
         let heads = self.heads.iter().enumerate();
         let first = heads.filter_map(|(at, head)| Some((head.as_ref()?.at, at))).min()?.1;

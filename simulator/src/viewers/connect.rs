@@ -26,9 +26,12 @@ impl Sim<'_> {
     pub(super) fn start_race(&mut self, key: Key) {
         let (now, options) = (self.now, self.plan.viewer.race);
         let Some(request) = self.requests.get_mut(key) else { return };
-        request.ask(request.addresses().first().copied().unwrap_or(NOBODY), now);
-        let race = Race::new(now, request.addresses().to_vec(), options);
-        request.seldom().race = Some(Racing { race, attempts: Vec::new() });
+        let addresses = request.addresses();
+        request.ask(addresses.first().copied().unwrap_or(NOBODY), now);
+        let seldom = request.seldom();
+        seldom.may_try(&addresses);
+        let race = Race::new(now, addresses, options);
+        seldom.race = Some(Racing { race, attempts: Vec::new() });
         self.go_on_racing(key);
     }
 
@@ -145,7 +148,7 @@ impl Sim<'_> {
         else {
             return;
         };
-        seldom.addresses = seldom.addresses.iter().copied().filter(|address| *address != node).collect();
+        seldom.connected = node;
         request.fell_back |= seldom.first != node;
         request.node = node;
         let conn = self.open(way, node, id);
@@ -178,8 +181,8 @@ impl Sim<'_> {
         let Some(request) = self.requests.get(key) else { return };
         let serial = request.serial;
         let Some((conn_key, conn)) = request.conn.and_then(|conn| Some((conn, self.conns.get(conn)?))) else { return };
-        let target = self.disturbance(conn.way, conn.node, conn.id);
-        let is_paused = self.nodes.get(conn.node as usize).is_some_and(|node| node.is_paused);
+        let target = self.disturbance(conn.way, conn.node(), conn.id);
+        let is_paused = self.nodes.get(conn.node() as usize).is_some_and(|node| node.is_paused);
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
         let way = conn.way;
         if target.reset {

@@ -1,5 +1,7 @@
 //! A viewer's request on its way.
 
+use std::sync::Arc;
+
 use cdn_core::Instant;
 use world::{client::Race, workload::Intended};
 
@@ -43,13 +45,22 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(super) struct Seldom {
     pub(super) race: Option<Racing>,
-    /// Addresses that have not failed for this request.
-    pub(super) addresses: Box<[u32]>,
+    /// Addresses that have not failed for this request, `connected` among them.
+    pub(super) addresses: Arc<[u32]>,
+    /// The one of them that it has connected to, which is not tried again.
+    pub(super) connected: u32,
     /// The first of the answer.
     pub(super) first: u32,
     /// When this attempt began, if later than when it was meant to; when the first address was tried.
     attempt_at: Maybe,
     asked_at: Maybe,
+}
+
+impl Seldom {
+    /// These are the addresses to be tried from now on.
+    pub(super) fn may_try(&mut self, addresses: &Arc<[u32]>) {
+        (self.addresses, self.connected) = (Arc::clone(addresses), NOBODY);
+    }
 }
 
 #[derive(Debug)]
@@ -101,16 +112,25 @@ impl Request {
         u64::from(self.user) ^ self.answer.bytes ^ self.at.as_nanos() ^ u64::from(self.serial)
     }
 
-    /// Addresses that have not failed for it.
-    pub(super) fn addresses(&self) -> &[u32] {
-        self.seldom.as_ref().map_or(&[], |seldom| &seldom.addresses)
+    /// Addresses to be tried, as far as it knows any.
+    pub(super) fn addresses(&self) -> Arc<[u32]> {
+        self.seldom.as_ref().map_or_else(Arc::default, |seldom| match seldom.connected {
+            NOBODY => Arc::clone(&seldom.addresses),
+            connected => seldom.addresses.iter().copied().filter(|node| *node != connected).collect(),
+        })
+    }
+
+    /// Whether it knows no address to be tried.
+    pub(super) fn has_no_address(&self) -> bool {
+        self.seldom.as_ref().is_none_or(|seldom| seldom.addresses.iter().all(|node| *node == seldom.connected))
     }
 
     pub(super) fn seldom(&mut self) -> &mut Seldom {
         self.seldom.get_or_insert_with(|| {
             Box::new(Seldom {
                 race: None,
-                addresses: Box::default(),
+                addresses: Arc::default(),
+                connected: NOBODY,
                 first: NOBODY,
                 attempt_at: Maybe::NOTHING,
                 asked_at: Maybe::NOTHING,
@@ -129,7 +149,7 @@ impl Request {
         self.timer_set = false;
         self.fell_back = false;
         if let Some(seldom) = &mut self.seldom {
-            seldom.addresses = Box::default();
+            seldom.may_try(&Arc::default());
         }
         if now != self.at {
             self.seldom().attempt_at = Some(now).into();

@@ -1,6 +1,6 @@
 //! To one of several addresses, as a client does it (RFC 8305 section 5).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::Instant;
 
@@ -29,7 +29,7 @@ impl Default for RaceOptions {
 #[derive(Clone, Debug)]
 pub struct Race<A> {
     options: RaceOptions,
-    addresses: Vec<A>,
+    addresses: Arc<[A]>,
     /// Of each attempt begun: when, and whether it still may succeed.
     attempts: Vec<(Instant, bool)>,
     next_due: Instant,
@@ -37,8 +37,8 @@ pub struct Race<A> {
 
 impl<A: Copy> Race<A> {
     /// A race to `addresses`, of which the first attempt is due at once.
-    pub const fn new(now: Instant, addresses: Vec<A>, options: RaceOptions) -> Self {
-        Self { options, addresses, attempts: Vec::new(), next_due: now }
+    pub fn new(now: Instant, addresses: impl Into<Arc<[A]>>, options: RaceOptions) -> Self {
+        Self { options, addresses: addresses.into(), attempts: Vec::new(), next_due: now }
     }
 
     /// An attempt to begin now, by its number, if one is due.
@@ -82,7 +82,7 @@ impl<A: Copy> Race<A> {
 
     /// The addresses that are silent so far; when another has won, they are remembered as failed.
     pub fn silent(&self) -> impl Iterator<Item = (usize, A)> + '_ {
-        let attempts = self.attempts.iter().zip(&self.addresses).enumerate();
+        let attempts = self.attempts.iter().zip(&*self.addresses).enumerate();
         attempts.filter(|(_, ((_, alive), _))| *alive).map(|(at, (_, &address))| (at, address))
     }
 
