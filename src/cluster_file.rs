@@ -237,6 +237,9 @@ pub(crate) struct DistributionFile {
     /// Default `http2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http_version: Option<String>,
+    /// Whether lines of the standard log have the cookies that viewers send: CloudFront's `IncludeCookies`. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log_cookies: Option<bool>,
     /// Countries in which alone it is served (ISO 3166-1 alpha-2); viewers elsewhere get 403. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) allow_countries: Option<Vec<String>>,

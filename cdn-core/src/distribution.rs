@@ -67,6 +67,8 @@ pub struct DistributionSpec {
     pub geo_restriction: GeoRestriction,
     /// Which requests another distribution answers in its place, if any.
     pub continuous_deployment: Option<ContinuousDeployment>,
+    /// Whether the standard log says what cookies viewers sent: CloudFront's `IncludeCookies`.
+    pub log_cookies: bool,
     /// Which of our own headers responses carry.
     pub diagnostics: Diagnostics,
 }
@@ -90,6 +92,7 @@ impl DistributionSpec {
             error_pages: Vec::new(),
             geo_restriction: GeoRestriction::default(),
             continuous_deployment: None,
+            log_cookies: false,
             diagnostics: Diagnostics::default(),
         }
     }

@@ -8,6 +8,7 @@ mod chunks;
 mod frames;
 mod head;
 pub mod multiplexed;
+mod refused;
 mod requests;
 pub mod response;
 mod screen;
@@ -17,6 +18,7 @@ pub use self::{
     chunks::{BadChunk, Chunks},
     frames::{BadFrames, Frames},
     head::{Framing, HeadLimits, HeadLines},
+    refused::RefusedHead,
     requests::{Part, Requests, Stage},
     screen::{Next, Screen},
     stand_in::StandIn,

@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt::Write as _, net::IpAddr, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use crate::{Reason, WallTime, forward::XCache};
+use crate::{Reason, WallTime, fields::Fields as _, forward::XCache};
 
 /// The names of the fields, in order.
 pub const FIELDS: [&str; 33] = [
@@ -95,7 +95,7 @@ pub struct Asked {
     pub query: Option<String>,
     /// `Host` as sent.
     pub host: String,
-    /// `Referer`, `User-Agent` and `X-Forwarded-For`; `Cookie` is not logged, as where a distribution has not asked for it.
+    /// Headers.
     pub headers: Said,
     /// Bytes of the head, and of the body as far as its length was announced.
     pub bytes: u64,
@@ -114,17 +114,28 @@ pub struct Said {
     pub user_agent: Option<String>,
     /// `X-Forwarded-For`.
     pub forwarded_for: Option<String>,
+    /// `Cookie`; `None` also where the distribution does not want cookies in its log.
+    pub cookie: Option<String>,
 }
 
 impl Said {
-    /// Reads them.
+    /// Reads them, without `Cookie`.
     pub fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Self {
             referer: text(header::REFERER),
             user_agent: text(header::USER_AGENT),
             forwarded_for: text(header::HeaderName::from_static("x-forwarded-for")),
+            cookie: None,
         }
+    }
+
+    /// Adds `Cookie`, which the distribution wants in its log.
+    pub fn with_cookie(&mut self, headers: &HeaderMap) {
+        // HTTP/2 may divide it (RFC 9113 section 8.2.3).
+        self.cookie = headers
+            .contains_key(header::COOKIE)
+            .then(|| String::from_utf8_lossy(headers.joined(&header::COOKIE, "; ", b"").as_bytes()).into_owned());
     }
 }
 
@@ -257,7 +268,7 @@ pub(crate) fn fields<'a>(asked: &'a Asked, answered: &'a Answered, ended: &Ended
         or_nothing(asked.headers.referer.as_deref()),
         or_nothing(asked.headers.user_agent.as_deref()),
         or_nothing(asked.query.as_deref()),
-        nothing(),
+        or_nothing(asked.headers.cookie.as_deref()),
         result.into(),
         or_nothing(Some(&answered.request_id)),
         or_nothing(Some(&asked.host)),

@@ -15,16 +15,17 @@ use std::{
 use cdn_core::{
     Counter, Instant, Reason, WallTime,
     continuous_deployment::{self, ContinuousDeployment},
-    distribution::Diagnostics,
+    distribution::{Diagnostics, Distribution},
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
+    framing::RefusedHead,
     realtime_log::More,
     signing::{self, SignedRequest},
     standard_log::{self, Answered, LogStyle, Said},
     viewer_protocol::{self, Passage, ViewerProtocolPolicy},
 };
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -128,7 +129,10 @@ impl ViewerService {
         let began = node.clock.now();
         node.counters.bump(Counter::EdgeRequests);
         let (parts, body) = request.into_parts();
-        let mut case = Case::new(self, began, in_flight, &parts);
+        let mut case = match self.wire.refused_head().filter(|_| refused.is_some()) {
+            Some(head) => Case::refused(self, began, in_flight, parts.clone(), head),
+            None => Case::new(self, began, in_flight, &parts),
+        };
         case.log.is_owed = true;
         match refused {
             Some(reason) => {
@@ -254,15 +258,7 @@ impl ViewerService {
                 (distribution, hop.viewer, hop.behavior, hop.origins)
             }
         };
-        case.diagnostics = *distribution.diagnostics();
-        if let Some(standard) = case.log.entry.as_mut().and_then(|log| log.standard.as_mut()) {
-            case.domain = Some(distribution.own_name());
-            standard.realtime = node.realtime_logs.get(&**distribution.id()).map(Arc::clone);
-            match &mut standard.more {
-                Some(more) if standard.realtime.is_some() => more.distribution = distribution.id().to_string(),
-                more => *more = None,
-            }
-        }
+        case.on_distribution(distribution, &parts.headers);
         if node.tier == Tier::Edge && !distribution.is_enabled() {
             return Err(Reason::DistributionDisabled);
         }
@@ -438,6 +434,42 @@ impl Case {
             version,
             log,
             domain: None,
+        }
+    }
+
+    /// One for a head that was refused: the log says what is known of it, the answer is that to what stands in its place.
+    fn refused(
+        service: &ViewerService,
+        began: Instant,
+        in_flight: InFlight,
+        mut parts: Parts,
+        head: &RefusedHead,
+    ) -> Self {
+        let (is_head, version) = (parts.method == Method::HEAD, parts.version);
+        (parts.method, parts.uri, parts.version) = (head.method.clone(), head.target.clone(), head.version);
+        parts.headers.clone_from(&head.headers);
+        let mut case = Self { head: is_head, version, ..Self::new(service, began, in_flight, &parts) };
+        let node = Arc::clone(&case.node);
+        let host = head.host().and_then(|host| host.to_str().ok()).filter(|_| node.tier == Tier::Edge);
+        if let Some(distribution) = host.and_then(|host| node.distributions.load().by_host(host).cloned()) {
+            case.on_distribution(&distribution, &parts.headers);
+        }
+        case
+    }
+
+    /// It is known which distribution it is for.
+    fn on_distribution(&mut self, distribution: &Distribution, headers: &HeaderMap) {
+        self.diagnostics = *distribution.diagnostics();
+        if let Some(standard) = self.log.entry.as_mut().and_then(|log| log.standard.as_mut()) {
+            self.domain = Some(distribution.own_name());
+            if distribution.logs_cookies() {
+                standard.asked.headers.with_cookie(headers);
+            }
+            standard.realtime = self.node.realtime_logs.get(&**distribution.id()).map(Arc::clone);
+            match &mut standard.more {
+                Some(more) if standard.realtime.is_some() => more.distribution = distribution.id().to_string(),
+                more => *more = None,
+            }
         }
     }
 

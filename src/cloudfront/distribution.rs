@@ -44,7 +44,7 @@ type Countries = (Option<Vec<String>>, Option<Vec<String>>);
 const ERROR_CODES: [u64; 11] = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504];
 
 const MEMBERS: &[Known] = &[
-    Known("Logging", Kind::Ignored, "standard logs go to no bucket"),
+    Known("Logging", Kind::Ignored, "standard logs go to no bucket; IncludeCookies is followed"),
     Known("WebACLId", Kind::Ignored, "no web ACL is asked: nothing is blocked"),
     Known("ContinuousDeploymentPolicyId", Kind::Ignored, "continuous deployment is not applied"),
     Known("Staging", Kind::Ignored, "a staging distribution is served as any other"),
@@ -89,6 +89,7 @@ impl Importer<'_> {
             default_root_object: root_object(&mut object)?,
             price_class: price_class(&mut object)?,
             http_version: self.http_version(&mut object)?,
+            log_cookies: log_cookies(&object)?,
             ..DistributionFile::default()
         };
         file.security_policy = self.viewer_certificate(&mut object, &file, &mut carried)?;
@@ -327,6 +328,14 @@ impl Importer<'_> {
     }
 }
 
+/// `IncludeCookies`, of which alone something is made here of what is said about logging.
+fn log_cookies(object: &Object<'_>) -> Result<Option<bool>, Refusal> {
+    if object.at.node.member("Logging").is_none() {
+        return Ok(None);
+    }
+    Ok(object.place("Logging").object()?.flag("IncludeCookies")?.then_some(true))
+}
+
 fn root_object(object: &mut Object<'_>) -> Result<Option<String>, Refusal> {
     let place = object.place("DefaultRootObject");
     let root = object.text("DefaultRootObject")?;
@@ -412,7 +421,7 @@ pub(crate) fn export(file: &ClusterFile, cluster: &Cluster, distribution: &Distr
         "CacheBehaviors": list(&ordered),
         "CustomErrorResponses": list(&error_responses_json(distribution)),
         "Comment": "",
-        "Logging": { "Enabled": false, "IncludeCookies": false, "Bucket": "", "Prefix": "" },
+        "Logging": { "Enabled": false, "IncludeCookies": distribution.logs_cookies(), "Bucket": "", "Prefix": "" },
         "PriceClass": written.price_class.as_deref().unwrap_or(PriceClass::All.as_str()),
         "Enabled": distribution.is_enabled(),
         "ViewerCertificate": viewer_certificate_json(distribution, &mut carried, &mut notes),
@@ -425,6 +434,9 @@ pub(crate) fn export(file: &ClusterFile, cluster: &Cluster, distribution: &Distr
     });
     for (name, value) in carried {
         json[name] = value;
+    }
+    if let Some(logging) = json.get_mut("Logging").and_then(Json::as_object_mut) {
+        logging.insert("IncludeCookies".into(), distribution.logs_cookies().into());
     }
     let policies = policies_of(file, distribution, &json, &mut notes);
     Export { config: json, policies, notes }

@@ -74,6 +74,18 @@ fn sorted(value: Json) -> Json {
 }
 
 #[test]
+fn cookies_are_logged_where_the_file_includes_them() {
+    for include in [true, false] {
+        let mut file = sample();
+        file["DistributionConfig"]["Logging"] =
+            json!({ "Enabled": true, "IncludeCookies": include, "Bucket": "logs.s3.amazonaws.com", "Prefix": "" });
+        let imported = import(&file.to_string(), &options()).unwrap();
+        assert_eq!(checked(&imported).distributions[0].logs_cookies(), include);
+        assert_eq!(exported(&imported).config["Logging"]["IncludeCookies"], include);
+    }
+}
+
+#[test]
 fn an_export_says_everything_that_the_file_said() {
     let imported = import(SAMPLE, &options()).unwrap();
     let theirs = sorted(without_idle(&sample()["DistributionConfig"]));

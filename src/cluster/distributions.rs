@@ -193,6 +193,7 @@ pub(super) fn distributions_of(
                 written.continuous_deployment.as_ref(),
                 &files,
             )?,
+            log_cookies: written.log_cookies.unwrap_or(false),
             default_behavior: behavior(&key("default"), &written.default, "*")?,
             diagnostics,
         };

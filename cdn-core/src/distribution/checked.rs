@@ -43,6 +43,7 @@ pub struct Distribution {
     security_policy: SecurityPolicy,
     http_version: HttpVersion,
     error_pages: ErrorPages,
+    log_cookies: bool,
     geo_restriction: GeoRestriction,
     continuous_deployment: Option<ContinuousDeployment>,
     diagnostics: Diagnostics,
@@ -120,6 +121,7 @@ impl Distribution {
             behaviors,
             security_policy: spec.security_policy,
             http_version: spec.http_version,
+            log_cookies: spec.log_cookies,
             error_pages: ErrorPages::new(spec.error_pages)?,
             geo_restriction: spec.geo_restriction,
             continuous_deployment: spec.continuous_deployment,
@@ -206,6 +208,11 @@ impl Distribution {
     /// What viewers get in the place of errors, and for how long errors are kept.
     pub const fn error_pages(&self) -> &ErrorPages {
         &self.error_pages
+    }
+
+    /// Whether the standard log says what cookies viewers sent.
+    pub const fn logs_cookies(&self) -> bool {
+        self.log_cookies
     }
 
     /// In which countries it is served.

@@ -151,7 +151,7 @@ impl Screen {
             return;
         }
         self.requests.on_refused();
-        self.stand_in.refuse_head(reason);
+        self.stand_in.refuse_head(self.held.get(self.passed..).unwrap_or_default(), reason);
         self.ending = Some(Ending::StandIn);
         self.settle(0);
     }
@@ -179,7 +179,7 @@ impl Screen {
                     if in_body {
                         self.stand_in.refuse_body(reason);
                     } else {
-                        self.stand_in.refuse_head(reason);
+                        self.stand_in.refuse_head(rest, reason);
                     }
                     return Verdict { answered: 0, on: on + fine };
                 }

@@ -9,6 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use super::refused::RefusedHead;
 use crate::Reason;
 
 /// What both sides of one connection know of what was refused on it.
@@ -16,6 +17,8 @@ use crate::Reason;
 pub struct StandIn {
     /// The place among the heads of the connection, nothing in a body, and why.
     refused: OnceLock<(Option<u64>, Reason)>,
+    /// What the refused head says, where one was.
+    head: OnceLock<Box<RefusedHead>>,
     /// Heads that went on to the library.
     heads: AtomicU64,
     /// Heads that reached the service.
@@ -31,8 +34,9 @@ impl StandIn {
         self.heads.fetch_add(1, Relaxed);
     }
 
-    /// The next head does not go on: [`Self::HEAD`] does instead.
-    pub fn refuse_head(&self, reason: Reason) {
+    /// The next head, of which `bytes` have come, does not go on: [`Self::HEAD`] does instead.
+    pub fn refuse_head(&self, bytes: &[u8], reason: Reason) {
+        self.head.get_or_init(|| Box::new(RefusedHead::of(bytes)));
         let _ = self.refused.set((Some(self.heads.fetch_add(1, Relaxed)), reason));
     }
 
@@ -52,6 +56,11 @@ impl StandIn {
         self.refused.get().map(|(_, reason)| *reason)
     }
 
+    /// What the refused head says of itself, for logs; `None` where none was refused.
+    pub fn refused_head(&self) -> Option<&RefusedHead> {
+        self.head.get().map(|head| &**head)
+    }
+
     /// Whether every head that went on has reached the service.
     pub fn is_served(&self) -> bool {
         self.served.load(Relaxed) == self.heads.load(Relaxed)
@@ -66,7 +75,9 @@ mod tests {
     fn the_request_in_the_place_of_the_refused_one_is_known_and_no_other() {
         let stand_in = StandIn::default();
         stand_in.on_head();
-        stand_in.refuse_head(Reason::UriTooLong);
+        assert!(stand_in.refused_head().is_none());
+        stand_in.refuse_head(b"GET /a HTTP/1.1\r\n", Reason::UriTooLong);
+        assert_eq!(stand_in.refused_head().unwrap().target, "/a");
         assert!(!stand_in.is_served());
         assert_eq!([stand_in.on_request(), stand_in.on_request()], [None, Some(Reason::UriTooLong)]);
         assert!(stand_in.is_served());

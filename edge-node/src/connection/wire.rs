@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Reason, framing::StandIn};
+use cdn_core::{
+    Reason,
+    framing::{RefusedHead, StandIn},
+};
 use tokio::time::Instant;
 
 use super::interim::Interims;
@@ -53,6 +56,11 @@ impl Wire {
     /// Why something on this connection was refused, if anything was.
     pub(crate) fn refusal(&self) -> Option<Reason> {
         self.stand_in.reason()
+    }
+
+    /// What the head says that was refused on this connection, if one was: for logs alone.
+    pub(crate) fn refused_head(&self) -> Option<&RefusedHead> {
+        self.stand_in.refused_head()
     }
 
     /// What the guard's screen tells of refused requests.

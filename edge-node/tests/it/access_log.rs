@@ -6,7 +6,7 @@ use cdn_core::standard_log::{FIELDS, LogStyle};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::support::{Act, Client, Gate, Running, Scripted, Setup, get, ok, wait_until};
+use crate::support::{Act, Client, Gate, Running, Scripted, Setup, get, get_with, ok, wait_until};
 
 /// The lines that are written on this thread, on which a test's edge runs too.
 #[derive(Clone, Default)]
@@ -88,6 +88,60 @@ async fn who_leaves_before_the_head_of_a_response_has_a_line_too() {
         assert_eq!(lines.of(number, ["cs(Host)", "cs-uri-stem"]).await, ["demo.cdn.test", "/slow"]);
     }
     gate.open();
+}
+
+#[tokio::test]
+async fn cookies_are_logged_where_a_distribution_wants_them() {
+    let (lines, _guard) = listen();
+    let origin = Scripted::always(vec![ok("", "hello")]).await;
+    for (number, (wanted, logged)) in [(false, "-"), (true, "a=1;%20b=%2522")].into_iter().enumerate() {
+        let mut setup = Setup::new(origin.address);
+        setup.config.log_style = LogStyle::W3c;
+        setup.spec.log_cookies = wanted;
+        let edge = setup.start().await;
+        get_with(edge.address, "/a", "Cookie: a=1; b=%22\r\n").await;
+        assert_eq!(lines.of(number, ["cs(Cookie)"]).await, [logged]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_refused_request_is_logged() {
+    let (lines, _guard) = listen();
+    let origin = Scripted::always(vec![ok("", "hello")]).await;
+    let mut setup = Setup::new(origin.address);
+    setup.config.log_style = LogStyle::W3c;
+    setup.spec.log_cookies = true;
+    let edge = setup.start().await;
+    let long = "a".repeat(9_000);
+    let known = ["sc-status", "cs-method", "cs-uri-stem", "cs-uri-query", "x-host-header", "cs(Host)", "cs(Cookie)"];
+    let host = "Host: www.demo.test\r\n";
+    for (number, (request, expected)) in [
+        // The target is cut where CloudFront's longest ends.
+        (
+            format!("GET /{long} HTTP/1.1\r\n{host}\r\n"),
+            ["414", "GET", &format!("/{}", "a".repeat(8_191)), "-", "www.demo.test", "demo.cdn.test", "-"],
+        ),
+        (
+            format!("PUT /a?b HTTP/1.1\r\n{host}Cookie: c=1\r\nX-A: {long}{long}{long}{long}\r\n\r\n"),
+            ["494", "PUT", "/a", "b", "www.demo.test", "demo.cdn.test", "c=1"],
+        ),
+        (
+            format!("GET /a HTTP/1.1\r\n{host}Bad name: 1\r\n\r\n"),
+            ["400", "GET", "/a", "-", "www.demo.test", "demo.cdn.test", "-"],
+        ),
+        ("GET /a HTTP/1.1\r\n\r\n".to_owned(), ["400", "GET", "/a", "-", "-", "-", "-"]),
+        ("HEAD /a HTTP/1.1\r\n\r\n".to_owned(), ["400", "HEAD", "/a", "-", "-", "-", "-"]),
+        ("\u{1}\u{2} x\r\n\r\n".to_owned(), ["400", "-", "-", "-", "-", "-", "-"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Client::connect(edge.address).await;
+        client.send(request).await;
+        let reply = client.reply(false).await;
+        assert_eq!(reply.status.to_string(), expected[0]);
+        assert_eq!(lines.of(number, known).await, expected);
+    }
 }
 
 #[tokio::test]
