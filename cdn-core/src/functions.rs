@@ -74,6 +74,8 @@ pub struct Event {
     pub request_id: HeaderValue,
     /// Where the viewer is.
     pub viewer: IpAddr,
+    /// Code of the place where the edge stands, three letters.
+    pub edge: String,
     /// The request.
     pub request: EventRequest,
     /// The response, for [`Trigger::ViewerResponse`].
@@ -90,6 +92,8 @@ pub struct EventRequest {
     pub method: String,
     /// Its path.
     pub uri: String,
+    /// The query string as sent, for `rawQueryString()`; `None` where there is no question mark. Not read back.
+    pub raw_query: Option<String>,
     /// Query parameters as they were sent, still encoded.
     pub querystring: Entries,
     /// Headers by lower-case name, without `Cookie` and those that are not shown.

@@ -29,6 +29,7 @@ pub fn request_of(method: &Method, path: &str, query: Option<&str>, headers: &He
     EventRequest {
         method: method.as_str().to_owned(),
         uri: path.to_owned(),
+        raw_query: query.map(str::to_owned),
         querystring,
         headers: headers::shown(headers, Trigger::ViewerRequest, &header::COOKIE),
         cookies: shown_cookies,

@@ -30,7 +30,7 @@ pub(crate) async fn before(
 ) -> Response<ResponseBody> {
     let node = Arc::clone(&case.node);
     let fields = fields_of(&asked);
-    let event = event_of(Trigger::ViewerRequest, &asked, &case.request_id, &fields);
+    let event = event_of(Trigger::ViewerRequest, &asked, &case, &fields);
     let returned = call(&node, &function, &event).await;
     let decided = returned.and_then(|(returned, origins)| match returned {
         Returned::Request(request) => {
@@ -75,7 +75,7 @@ impl After {
         Some(Self {
             node: Arc::clone(&case.node),
             function: Arc::clone(function),
-            event: event_of(Trigger::ViewerResponse, asked, &case.request_id, &fields_of(asked)),
+            event: event_of(Trigger::ViewerResponse, asked, case, &fields_of(asked)),
             is_head: asked.method == Method::HEAD,
             began: case.began,
             request_id: case.request_id.clone(),
@@ -167,12 +167,15 @@ fn refusal(node: &Node, function: &Function, event: &Event, error: &FunctionErro
     Refusal::new(reason)
 }
 
-fn event_of(trigger: Trigger, asked: &Asked, request_id: &HeaderValue, fields: &HeaderMap) -> Event {
+fn event_of(trigger: Trigger, asked: &Asked, case: &Case, fields: &HeaderMap) -> Event {
+    // `IAD50-C1`: the airport comes first.
+    let edge = case.node.pop_header.to_str().unwrap_or_default().chars().take(3).collect();
     Event {
         trigger,
         distribution: Arc::clone(asked.distribution.id()),
         domain: asked.distribution.own_name(),
-        request_id: request_id.clone(),
+        request_id: case.request_id.clone(),
+        edge,
         viewer: asked.viewer.address.ip(),
         request: functions::request_of(&asked.method, asked.path(), asked.uri.query(), fields),
         response: None,

@@ -518,6 +518,43 @@ mod tests {
         ] {
             assert_eq!(value(expression), expected, "{expression}");
         }
+        for (expression, expected) in [
+            ("Buffer.from([1, 2, 3, 4]).readUInt16BE(1)", "515"),
+            ("Buffer.from([0xff, 0xfe]).readInt16LE()", "-257"),
+            ("Buffer.from([0xff, 0xff, 0xfe]).readIntBE(0, 3)", "-2"),
+            ("Buffer.from([1, 2, 3]).readUIntLE(0, 3)", "197121"),
+            (
+                "(b => [b.writeInt32LE(-2, 0), b.writeUIntBE(258, 4, 2), b.toString('hex')])(Buffer.alloc(6))",
+                "[4,6,\"feffffff0102\"]",
+            ),
+            ("(b => [b.writeDoubleBE(1.5), b.readDoubleBE(0)])(Buffer.alloc(8))", "[8,1.5]"),
+            ("Buffer.alloc(1).readInt16BE(0)", "RangeError"),
+            ("Buffer.alloc(5, 'ab').toString()", "\"ababa\""),
+            ("Buffer.from('hello').slice(1, 3).toString()", "\"el\""),
+            ("Buffer.from('hello').toString('utf8', 1, 3)", "\"el\""),
+            ("Buffer.from('hello').subarray(1) instanceof Buffer", "true"),
+            (
+                "['hello', 'l', 'x'].map(t => [Buffer.from('hello').indexOf(t), Buffer.from('hello').lastIndexOf(t)])",
+                "[[0,0],[2,3],[-1,-1]]",
+            ),
+            ("[Buffer.from('abc').includes('bc'), Buffer.from('abc').includes(100)]", "[true,false]"),
+            ("(b => [Buffer.from('abc').copy(b, 1), b.toString()])(Buffer.alloc(3, 'x'))", "[2,\"xab\"]"),
+            (
+                "(b => [b.write('hi', 1), b.write('6869', 0, 1, 'hex'), b.toString()])(Buffer.alloc(4, 'x'))",
+                "[2,1,\"hhix\"]",
+            ),
+            (
+                "[['a', 'b'], ['ab', 'a'], ['a', 'ab'], ['a', 'a']].map(([a, b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)))",
+                "[-1,1,-1,0]",
+            ),
+            ("Buffer.concat([Buffer.from('ab'), Buffer.from('cd')], 3).toString()", "\"abc\""),
+            ("Buffer.from([1, 2, 3, 4]).swap16().toString('hex')", "\"02010403\""),
+            ("[Buffer.isEncoding('hex'), Buffer.isEncoding('utf16'), Buffer.byteLength('\u{fc}')]", "[true,false,2]"),
+            ("Buffer.from('a').toJSON()", "{\"type\":\"Buffer\",\"data\":[97]}"),
+        ] {
+            let said = value(expression);
+            assert!(said.starts_with(expected), "{expression}: {said}");
+        }
         let stored = run("import cf from 'cloudfront'; import crypto, { createHash } from 'crypto'; \
              async function handler(event) { const store = cf.kvs(); \
                return [await store.get('home', { format: 'json' }), await store.exists('x'), await store.count(), \
@@ -525,6 +562,23 @@ mod tests {
         assert_eq!(stored.returned.unwrap(), "[{\"path\":\"/h\"},false,1,true]");
         let absent = run("import cf from 'cloudfront'; async function handler() { return cf.kvs().get('x'); }");
         assert!(absent.returned.unwrap_err().to_string().contains("there is no key \"x\""));
+    }
+
+    #[test]
+    fn a_request_knows_its_query_string_as_it_was_sent() {
+        let called = |event: &str| {
+            let code = "import cf from 'cloudfront'; function handler(event) { const { request } = event; \
+                        return { raw: String(request.rawQueryString()), keys: Object.keys(request), edge: cf.edgeLocation, \
+                                 top: Object.keys(event) }; }";
+            Instance::new(&function(code), LIMITS).unwrap().call(event, 0.0, LIMITS).returned.unwrap()
+        };
+        let sent = "{\"request\":{\"uri\":\"/\",\"rawQueryString\":\"b=%20&a\"},\"edgeLocation\":{\"name\":\"IAD\"}}";
+        let expected = "{\"raw\":\"b=%20&a\",\"keys\":[\"uri\"],\"edge\":{\"name\":\"IAD\"},\"top\":[\"request\"]}";
+        assert_eq!(called(sent), expected);
+        let by_hand = "{\"request\":{\"querystring\":{\"a\":{\"value\":\"1\",\"multiValue\":[{\"value\":\"1\"},{\"value\":\"2\"}]},\
+                       \"b\":{\"value\":\"\"}}}}";
+        assert!(called(by_hand).contains("\"raw\":\"a=1&a=2&b\""), "{}", called(by_hand));
+        assert!(called("{\"request\":{\"querystring\":{}}}").contains("\"raw\":\"undefined\""));
     }
 
     #[test]

@@ -16,13 +16,18 @@ pub(crate) fn write(event: &Event) -> String {
         "context": {
             "distributionDomainName": event.domain,
             "distributionId": &*event.distribution,
+            "endpoint": event.domain,
             "eventType": event.trigger.as_str(),
             "requestId": event.request_id.to_str().unwrap_or_default(),
         },
         "viewer": { "ip": event.viewer.to_string() },
+        // Of the module `cloudfront`, and taken off the event.
+        "edgeLocation": { "name": event.edge },
         "request": {
             "method": request.method,
             "uri": request.uri,
+            // A method of the request, made of this.
+            "rawQueryString": request.raw_query,
             "querystring": entries(&request.querystring),
             "headers": entries(&request.headers),
             "cookies": entries(&request.cookies),
@@ -91,6 +96,7 @@ fn read_request(object: &Map<String, Value>) -> Result<EventRequest, FunctionInv
     Ok(EventRequest {
         method: text(object, "method", "method")?.unwrap_or_default(),
         uri: text(object, "uri", "uri")?.unwrap_or_default(),
+        raw_query: None,
         querystring: read_entries(object, "querystring")?,
         headers: read_entries(object, "headers")?
             .into_iter()

@@ -45,26 +45,124 @@
   const log = (...values) => native.log(values.map(show).join(' '));
   define('console', { log, error: log });
 
+  const encodings = ['utf8', 'utf-8', 'hex', 'base64', 'base64url', 'latin1', 'binary', 'ascii'];
   class Buffer extends Uint8Array {
     static from(value, encoding) {
       if (typeof value === 'string') return Buffer.over(native.decode(value, encoding || 'utf8'));
       return Buffer.over(value instanceof ArrayBuffer ? new Uint8Array(value) : value);
     }
-    static alloc(length, fill) { return new Buffer(length).fill(fill || 0); }
+    static alloc(length, fill, encoding) { return new Buffer(length).fill(fill || 0, 0, length, encoding); }
+    static allocUnsafe(length) { return new Buffer(length); }
     static isBuffer(value) { return value instanceof Buffer; }
-    static byteLength(text, encoding) { return Buffer.from(text, encoding).length; }
-    static concat(list) {
-      const all = new Buffer(list.reduce((sum, one) => sum + one.length, 0));
+    static isEncoding(name) { return encodings.includes(name); }
+    static byteLength(value, encoding) {
+      return typeof value === 'string' ? Buffer.from(value, encoding).length : value.byteLength;
+    }
+    static compare(one, other) {
+      const at = one.findIndex((byte, at) => byte !== other[at]);
+      const [a, b] = at < 0 ? [one.length, other.length] : [one[at], at < other.length ? other[at] : -1];
+      return Math.sign(a - b);
+    }
+    static concat(list, length) {
+      const sum = list.reduce((sum, one) => sum + one.length, 0);
+      const all = new Buffer(sum);
       list.reduce((at, one) => (all.set(one, at), at + one.length), 0);
-      return all;
+      if (length === undefined || length === sum) return all;
+      const fitted = new Buffer(length);
+      fitted.set(all.subarray(0, length));
+      return fitted;
     }
     static over(bytes) {
       const buffer = new Buffer(bytes.length);
       buffer.set(bytes);
       return buffer;
     }
-    toString(encoding) { return native.encode(Array.from(this), encoding || 'utf8'); }
-    equals(other) { return this.length === other.length && this.every((byte, at) => byte === other[at]); }
+    toString(encoding, start, end) {
+      return native.encode(Array.from(this.subarray(start || 0, end)), encoding || 'utf8');
+    }
+    toJSON() { return { type: 'Buffer', data: Array.from(this) }; }
+    equals(other) { return Buffer.compare(this, other) === 0; }
+    compare(other, start, end, ownStart, ownEnd) {
+      return Buffer.compare(this.subarray(ownStart || 0, ownEnd), other.subarray(start || 0, end));
+    }
+    copy(target, at, start, end) {
+      const part = this.subarray(start || 0, end).subarray(0, target.length - (at || 0));
+      target.set(part, at || 0);
+      return part.length;
+    }
+    fill(value, start, end, encoding) {
+      const pattern = sought(value, typeof start === 'string' ? start : encoding);
+      const [from, to] = typeof start === 'string' ? [0, this.length] : [start || 0, end === undefined ? this.length : end];
+      for (let at = from; at < to; at += 1) this[at] = pattern.length ? pattern[(at - from) % pattern.length] : 0;
+      return this;
+    }
+    slice(start, end) { return this.subarray(start, end); }
+    includes(value, from, encoding) { return this.indexOf(value, from, encoding) >= 0; }
+    indexOf(value, from, encoding) {
+      const [bytes, start] = [sought(value, encoding), from < 0 ? Math.max(0, this.length + from) : from || 0];
+      for (let at = start; at <= this.length - bytes.length; at += 1) if (holds(this, bytes, at)) return at;
+      return -1;
+    }
+    lastIndexOf(value, from, encoding) {
+      const [bytes, start] = [sought(value, encoding), from < 0 ? this.length + from : from === undefined ? Infinity : from];
+      for (let at = Math.min(start, this.length - bytes.length); at >= 0; at -= 1) if (holds(this, bytes, at)) return at;
+      return -1;
+    }
+    write(text, ...rest) {
+      const encoding = typeof rest[rest.length - 1] === 'string' ? rest.pop() : 'utf8';
+      const [at, length] = [rest[0] || 0, rest[1]];
+      return Buffer.from(text, encoding).copy(this, at, 0, length);
+    }
+  }
+  const sought = (value, encoding) => {
+    if (typeof value === 'number') return Buffer.over([value]);
+    return typeof value === 'string' ? Buffer.from(value, encoding) : value;
+  };
+  const holds = (buffer, bytes, at) => bytes.every((byte, offset) => buffer[at + offset] === byte);
+  const method = (name, value) => Object.defineProperty(Buffer.prototype, name, { value, writable: true, configurable: true });
+  const view = (buffer) => new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  // Numbers: `readInt16LE(at)` and its kin, and those that are told how many bytes there are.
+  for (const [word, kind, size] of [['Int8', 'Int8', 1], ['UInt8', 'Uint8', 1], ['Int16', 'Int16', 2], ['UInt16', 'Uint16', 2],
+    ['Int32', 'Int32', 4], ['UInt32', 'Uint32', 4], ['Float', 'Float32', 4], ['Double', 'Float64', 8]]) {
+    for (const end of size === 1 ? [''] : ['LE', 'BE']) {
+      method(`read${word}${end}`, function (at) { return view(this)[`get${kind}`](at || 0, end === 'LE'); });
+      method(`write${word}${end}`, function (value, at) {
+        view(this)[`set${kind}`](at || 0, value, end === 'LE');
+        return (at || 0) + size;
+      });
+    }
+  }
+  for (const [end, order] of [['LE', (bytes) => bytes.reverse()], ['BE', (bytes) => bytes]]) {
+    const bytesOf = (buffer, at, length) => {
+      if (!(at >= 0 && length >= 1 && length <= 6 && at + length <= buffer.length)) throw new RangeError('out of range');
+      return order(Array.from(buffer.subarray(at, at + length)));
+    };
+    const unsigned = (buffer, at, length) => bytesOf(buffer, at, length).reduce((sum, byte) => sum * 256 + byte, 0);
+    method(`readUInt${end}`, function (at, length) { return unsigned(this, at, length); });
+    method(`readInt${end}`, function (at, length) {
+      const value = unsigned(this, at, length);
+      return value >= 2 ** (8 * length - 1) ? value - 2 ** (8 * length) : value;
+    });
+    const write = function (value, at, length) {
+      bytesOf(this, at, length);
+      let rest = value < 0 ? value + 2 ** (8 * length) : value;
+      const bytes = Array.from({ length }, () => {
+        const byte = rest % 256;
+        rest = Math.floor(rest / 256);
+        return byte;
+      });
+      this.set(order(bytes.reverse()), at);
+      return at + length;
+    };
+    method(`writeUInt${end}`, write);
+    method(`writeInt${end}`, write);
+  }
+  for (const size of [2, 4, 8]) {
+    method(`swap${8 * size}`, function () {
+      if (this.length % size) throw new RangeError(`the length must be a multiple of ${size}`);
+      for (let at = 0; at < this.length; at += size) this.subarray(at, at + size).reverse();
+      return this;
+    });
   }
   define('Buffer', Buffer);
   define('btoa', (text) => Buffer.from(String(text), 'latin1').toString('base64'));
@@ -116,7 +214,7 @@
   const changing = (method) => (...given) => { native.changeOrigin(method, stringify(given)); };
   const cloudfront = {
     kvs() {
-      if (!native.hasStore) throw new Error('this function has no key value store');
+      if (!native.hasStore) throw new Error('KVSNamespaceNotFound: this function has no key value store');
       const found = (key) => {
         const value = native.lookup(String(key));
         if (value === undefined) throw new Error(`KeyNotFound: there is no key ${JSON.stringify(key)}`);
@@ -145,6 +243,24 @@
     return modules[name];
   });
 
+  const rawQuery = (parameters) => {
+    const pairs = Object.entries(parameters || {})
+      .flatMap(([name, one]) => (one.multiValue || [one]).map(({ value }) => (value === '' ? name : `${name}=${value}`)));
+    return pairs.length ? pairs.join('&') : undefined;
+  };
+
   // What is called with each event before the handler is: whether it is one of a response.
-  return ({ context }) => Boolean(context) && context.eventType === 'viewer-response';
+  return (event) => {
+    const { context, request, edgeLocation } = event;
+    if (request) {
+      // An event that was written by hand has the parameters alone.
+      const raw = typeof request.rawQueryString === 'string' ? request.rawQueryString : rawQuery(request.querystring);
+      delete request.rawQueryString;
+      Object.defineProperty(request, 'rawQueryString', { value: () => raw, configurable: true });
+    }
+    delete event.edgeLocation;
+    const isResponse = Boolean(context) && context.eventType === 'viewer-response';
+    if (edgeLocation && !isResponse) cloudfront.edgeLocation = edgeLocation;
+    return isResponse;
+  };
 })

@@ -94,6 +94,17 @@ async fn headers_and_cookies_reach_the_origin_as_the_function_leaves_them() {
 }
 
 #[tokio::test]
+async fn a_function_knows_the_query_string_as_sent_and_where_it_runs() {
+    let code = "import cf from 'cloudfront'; function handler(event) { \
+                return { statusCode: 200, body: [event.request.rawQueryString(), cf.edgeLocation.name, \
+                         event.context.endpoint === event.context.distributionDomainName].join(' ') }; }";
+    let origin = Scripted::always(vec![ok("", "")]).await;
+    let edge = with_function(Setup::new(origin.address), REQUEST, code).start().await;
+    assert_eq!(get(edge.address, "/f?b=%20&a&b=1").await.text(), "b=%20&a&b=1 IAD true");
+    assert_eq!(get(edge.address, "/f?").await.text(), " IAD true");
+}
+
+#[tokio::test]
 async fn a_function_answers_by_itself() {
     let code = "function handler(event) { return { statusCode: 302, statusDescription: 'Found', \
                 headers: { location: { value: '/new' + event.request.uri } }, \
