@@ -4,6 +4,7 @@
 //! word (`cloudfront` keys in a cluster file), so that an export says it again. What AWS would refuse is refused, with
 //! AWS's code and the place; what the world does otherwise, or not at all, is said with its line.
 
+mod all_policies;
 mod behavior;
 mod diff;
 mod distribution;
@@ -29,6 +30,7 @@ use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 pub(crate) use self::{
+    all_policies::all_policies,
     diff::{Change, changes},
     distribution::{Export, export},
     names::id_for,

@@ -14,7 +14,7 @@ use std::{
 
 use cdn_core::{NodeId, PopCode, Role};
 use control_plane::{
-    Hands, HandsError, HandsFuture, KeyGroups, LinkFault, LogsWanted, NodeFault, Policies,
+    DescribedPolicy, Hands, HandsError, HandsFuture, KeyGroups, LinkFault, LogsWanted, NodeFault, Policies,
     ask::{DigAsk, RequestAsk, RouteAsk},
     wire::{LinksReport, LogLine, StoreStats},
 };
@@ -325,6 +325,13 @@ impl Hands for RootHands {
                 Ok(cloudfront::described(&file, &cluster).collect())
             })
             .await
+        })
+    }
+
+    fn policies<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, Vec<DescribedPolicy>> {
+        Box::pin(async move {
+            let (file, _) = self.world_of(config)?;
+            cloudfront::all_policies(&file).map_err(|error| HandsError::Invalid(error.to_string()))
         })
     }
 

@@ -1,5 +1,5 @@
-//! The small part of CloudFront's own API that scripts use: distributions and their configurations, invalidations, public
-//! keys and key groups.
+//! The small part of CloudFront's own API that scripts use: distributions and their configurations, tags of those,
+//! invalidations, public keys and key groups, and the policies that behaviors name.
 //!
 //! REST-XML under `/2020-05-31`, as botocore and the AWS command line speak it. Requests must be signed (SigV4), as theirs
 //! always are: it is the header that no page of a browser can send here without being asked first, and this API never says
@@ -9,7 +9,9 @@ mod distributions;
 mod documents;
 mod error;
 mod keys;
+mod policies;
 mod signature;
+mod tags;
 mod xml;
 
 use std::{
@@ -28,6 +30,7 @@ use cdn_core::{Counter, WallTime};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub(crate) use self::tags::Tags;
 use self::{
     distributions::info_of,
     documents::{Invalidation, InvalidationBatch, InvalidationList, InvalidationSummaries, InvalidationSummary},
@@ -37,6 +40,7 @@ use self::{
 };
 use crate::{
     extract::read,
+    hands::PolicyFamily,
     plane::Plane,
     routes::begin_invalidation,
     wire::{self, InvalidationStatus},
@@ -67,7 +71,23 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router<Arc<Plane>> {
     let one = format!("{PREFIX}/distribution/{{id}}");
     let key = format!("{PREFIX}/public-key/{{id}}");
     let group = format!("{PREFIX}/key-group/{{id}}");
-    Router::new()
+    let mut router = Router::new();
+    for (path, family) in [
+        ("cache-policy", PolicyFamily::Cache),
+        ("origin-request-policy", PolicyFamily::OriginRequest),
+        ("response-headers-policy", PolicyFamily::ResponseHeaders),
+    ] {
+        let all = format!("{PREFIX}/{path}");
+        let (list, one, config) = (
+            get(move |plane, wanted| policies::list(family, plane, wanted)),
+            get(move |plane, id| policies::get(family, plane, id)),
+            get(move |plane, id| policies::get_config(family, plane, id)),
+        );
+        router = router.route(&all, list);
+        router = router.route(&format!("{all}/{{id}}"), one).route(&format!("{all}/{{id}}/config"), config);
+    }
+    router
+        .route(&format!("{PREFIX}/tagging"), get(tags::list).post(tags::change))
         .route(&format!("{PREFIX}/distribution"), get(distributions::list))
         .route(&one, get(distributions::get))
         .route(&format!("{one}/config"), get(distributions::get_config).put(distributions::update))

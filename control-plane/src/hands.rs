@@ -54,6 +54,41 @@ pub enum HandsError {
     Failed(String),
 }
 
+/// Which kind of policy of behaviors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFamily {
+    /// What is in the cache key, and for how long.
+    Cache,
+    /// What origins are told beside.
+    OriginRequest,
+    /// What is put on responses.
+    ResponseHeaders,
+}
+
+impl PolicyFamily {
+    /// CloudFront's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "CachePolicy",
+            Self::OriginRequest => "OriginRequestPolicy",
+            Self::ResponseHeaders => "ResponseHeadersPolicy",
+        }
+    }
+}
+
+/// A policy of behaviors in CloudFront's words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedPolicy {
+    /// Its kind.
+    pub family: PolicyFamily,
+    /// By which behaviors name it, a UUID.
+    pub id: String,
+    /// Whether it is CloudFront's own.
+    pub is_managed: bool,
+    /// Its `CachePolicyConfig`, or what the kind has in the place of that, in JSON.
+    pub config: Value,
+}
+
 /// What logs are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogsWanted {
@@ -105,6 +140,9 @@ pub trait Hands: Send + Sync + 'static {
     /// Every distribution, by id, as CloudFront's `DistributionConfig` says it in JSON, in a world whose caches serve as
     /// `config` says; as they were started with if `None`.
     fn distributions<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, BTreeMap<String, Value>>;
+
+    /// Every policy that behaviors may name, in a world whose caches serve as `config` says.
+    fn policies<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, Vec<DescribedPolicy>>;
 
     /// What caches would have to serve for a distribution to be what `wanted`, a `DistributionConfig` in XML, says, where
     /// they serve as `config` says. Nothing is done yet. `Refused` if AWS would refuse it, or if it wants what a running

@@ -31,6 +31,6 @@ pub use crate::{
     config::{BuildError, Config, DistributionInfo, Limits, NodeInfo, SiteInfo},
     dashboard::LAND,
     desired::{KeyGroups, LinkFault, NodeFault, Policies},
-    hands::{Hands, HandsError, HandsFuture, LogsWanted},
+    hands::{DescribedPolicy, Hands, HandsError, HandsFuture, LogsWanted, PolicyFamily},
     serve::{ControlPlane, Handle},
 };

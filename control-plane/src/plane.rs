@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::rollout::{Described, Rollout, check_version, digest_of, etag_of, trusted_key_groups};
 use crate::{
+    aws::Tags,
     config::{Config, DistributionInfo},
     desired::{Active, Added, Desired, Drain, Fault, Heal, Keys, Policies, Stop},
     events::Events,
@@ -68,6 +69,8 @@ pub(crate) struct State {
     pub(crate) propagation: Propagation,
     pub(crate) links: Option<LinksReport>,
     pub(crate) rollout: Rollout,
+    /// Of distributions.
+    pub(crate) tags: Tags,
     /// When everything must be applied again: a node started, or it did not work the last time.
     apply_at: Option<Instant>,
     /// When caches must be told again what to serve by, for the same reasons.
@@ -120,6 +123,7 @@ impl Plane {
             propagation: Propagation::new(config.seed, &config.limits),
             links: None,
             rollout: Rollout::default(),
+            tags: Tags::new(),
             apply_at: None,
             configure_at: None,
         };

@@ -47,6 +47,32 @@ batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": "boto3"}
 made = client.create_invalidation(DistributionId="demo", InvalidationBatch=batch)["Invalidation"]
 client.get_waiter("invalidation_completed").wait(DistributionId="demo", Id=made["Id"], WaiterConfig={"Delay": 1})
 
+# What behaviors may name, as Terraform's data sources ask for it, and tags.
+managed = client.list_cache_policies(Type="managed")["CachePolicyList"]
+names = {row["CachePolicy"]["CachePolicyConfig"]["Name"]: row["CachePolicy"]["Id"] for row in managed["Items"]}
+assert names["Managed-CachingDisabled"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad" and managed["Quantity"] == len(names), names
+optimized = client.get_cache_policy(Id=names["Managed-CachingOptimized"])["CachePolicy"]["CachePolicyConfig"]
+assert optimized["MinTTL"] == 1, optimized
+assert optimized["ParametersInCacheKeyAndForwardedToOrigin"]["CookiesConfig"] == {"CookieBehavior": "none"}, optimized
+named = config["DefaultCacheBehavior"]["CachePolicyId"]
+assert client.get_cache_policy_config(Id=named)["CachePolicyConfig"]["Name"], "what a behavior names is there"
+requests = client.list_origin_request_policies(Type="managed")["OriginRequestPolicyList"]["Items"]
+assert "Managed-AllViewer" in [row["OriginRequestPolicy"]["OriginRequestPolicyConfig"]["Name"] for row in requests]
+headers = client.get_response_headers_policy(Id="67f7725c-6f97-4210-82d7-5512b31e9d03")["ResponseHeadersPolicy"]
+security = headers["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+assert security["ContentTypeOptions"] == {"Override": True}, security
+assert security["StrictTransportSecurity"]["AccessControlMaxAgeSec"] == 31536000, security
+cors = client.get_response_headers_policy(Id="5cc3b908-e619-4b99-88e5-2cf7f45965bd")["ResponseHeadersPolicy"]
+methods = cors["ResponseHeadersPolicyConfig"]["CorsConfig"]["AccessControlAllowMethods"]
+assert methods["Quantity"] == 7 and "PUT" in methods["Items"], methods
+refused("NoSuchCachePolicy", client.get_cache_policy, Id="none")
+arn = now["Distribution"]["ARN"]
+assert client.list_tags_for_resource(Resource=arn)["Tags"]["Items"] == []
+tags = [{"Key": "team", "Value": "web"}, {"Key": "tier", "Value": ""}]
+client.tag_resource(Resource=arn, Tags={"Items": tags})
+client.untag_resource(Resource=arn, TagKeys={"Items": ["tier"]})
+assert client.list_tags_for_resource(Resource=arn)["Tags"]["Items"] == tags[:1]
+
 # A key, a group of it, and what each of them may not.
 fields = {"CallerReference": "boto3", "Name": "signer", "EncodedKey": pem, "Comment": ""}
 key = client.create_public_key(PublicKeyConfig=fields)

@@ -70,7 +70,8 @@ impl AwsError {
                     .into()
             }
             Self::NotImplemented => {
-                "Isochrone has no such operation. A world has the distributions that it was started with.".into()
+                "Isochrone has no such operation. A world has the distributions and policies that it was started with."
+                    .into()
             }
             Self::Code(_, message) | Self::Refused(Refusal::Hands(HandsError::Refused { message, .. })) => {
                 message.clone()

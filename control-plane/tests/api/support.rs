@@ -8,8 +8,8 @@ use std::{
 
 use cdn_core::{NodeId, PopCode};
 use control_plane::{
-    Config, ControlPlane, DistributionInfo, Handle, Hands, HandsError, HandsFuture, KeyGroups, Limits, LinkFault,
-    LogsWanted, NodeFault, NodeInfo, Policies, SiteInfo,
+    Config, ControlPlane, DescribedPolicy, DistributionInfo, Handle, Hands, HandsError, HandsFuture, KeyGroups, Limits,
+    LinkFault, LogsWanted, NodeFault, NodeInfo, Policies, PolicyFamily, SiteInfo,
     ask::{DigAsk, RequestAsk, RouteAsk},
     desired::Fault,
     wire::{Addresses, Health, LinkMeasure, LinksReport, LogLine, StoreStats},
@@ -123,6 +123,32 @@ impl Hands for Fake {
     fn distributions<'a>(&'a self, config: Option<&'a Value>) -> HandsFuture<'a, BTreeMap<String, Value>> {
         let config = config.map_or_else(distribution_config, |config| config["E2DEMO"].clone());
         self.answer("describe".into(), BTreeMap::from([("E2DEMO".to_owned(), config)]))
+    }
+
+    fn policies<'a>(&'a self, _: Option<&'a Value>) -> HandsFuture<'a, Vec<DescribedPolicy>> {
+        let policy = |family: PolicyFamily, id: &str, is_managed, config| {
+            let id = id.to_owned();
+            DescribedPolicy { family, id, is_managed, config }
+        };
+        let names = json!({ "Quantity": 1, "Items": ["X-A"] });
+        let headers = json!({ "HeaderBehavior": "whitelist", "Headers": names });
+        let lines = json!({ "Quantity": 1, "Items": [{ "Header": "X-B", "Value": "1", "Override": true }] });
+        let cors = json!({ "AccessControlAllowOrigins": names, "AccessControlAllowHeaders": names,
+            "AccessControlAllowMethods": names, "AccessControlExposeHeaders": names });
+        self.answer(
+            "policies".into(),
+            vec![
+                policy(PolicyFamily::Cache, "c1", true, json!({ "Name": "Managed-One", "MinTTL": 1 })),
+                policy(PolicyFamily::Cache, "c2", false, json!({ "Name": "two", "MinTTL": 2 })),
+                policy(PolicyFamily::OriginRequest, "o1", false, json!({ "Name": "three", "HeadersConfig": headers })),
+                policy(
+                    PolicyFamily::ResponseHeaders,
+                    "r1",
+                    false,
+                    json!({ "Name": "four", "CorsConfig": cors, "CustomHeadersConfig": lines }),
+                ),
+            ],
+        )
     }
 
     /// Knows of comments alone.
