@@ -365,10 +365,10 @@ fn matrix(question: &Question, policy: Option<&Policy>) -> Vec<(String, u16)> {
                 None => text.to_owned(),
             };
             other.target = swap(&other.target);
-            if let Some(line) = other.headers.get(header::COOKIE).and_then(|line| line.to_str().ok()) {
-                if let Ok(line) = HeaderValue::try_from(swap(line)) {
-                    other.headers.insert(header::COOKIE, line);
-                }
+            if let Some(line) = other.headers.get(header::COOKIE).and_then(|line| line.to_str().ok())
+                && let Ok(line) = HeaderValue::try_from(swap(line))
+            {
+                other.headers.insert(header::COOKIE, line);
             }
         }),
     ]);
