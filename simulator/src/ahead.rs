@@ -56,7 +56,7 @@ impl Sim<'_> {
         let Self { ahead, viewers, conns, network, .. } = self;
         ahead.conns.clear();
         for (intended, _) in &ahead.meant {
-            ahead.conns.extend(viewers.kept(intended));
+            ahead.conns.extend(conns.key_at(viewers.kept(intended)));
         }
         read_ways(&ahead.conns, &mut ahead.ways, conns, network, Direction::Up);
     }
@@ -94,9 +94,7 @@ impl Sim<'_> {
         let open = open.chain(ahead.behind.iter().filter_map(|key| fetches.get(*key)?.conn));
         let open = open.filter_map(|conn| conns.get(conn));
         black_box(open.map(|conn| u64::from(conn.way)).sum::<u64>());
-        black_box(
-            answered.filter_map(|request| viewers.kept(&request.intended())).map(|key| key.place).fold(0, u32::max),
-        );
+        black_box(answered.map(|request| viewers.kept(&request.intended())).fold(0, u32::max));
         // Nearly always all nodes have the first configuration; one that has another waits for its memory.
         let Some(catalog) = catalogs.first() else { return };
         ahead.asked.clear();

@@ -73,27 +73,33 @@ pub(crate) struct Stand {
 }
 
 /// A user.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Client {
-    /// The connection that has waited least; it names the next, and so on.
-    youngest: Option<Key>,
+    /// The place of the connection that has waited least, which names the next, and so on; [`NO_PLACE`] where none waits.
+    youngest: u32,
     open: u16,
     /// Requests for which there is no connection; hardly ever any.
     #[allow(clippy::box_collection, reason = "hardly anybody waits, and everybody would carry the queue's length")]
     waiting: Option<Box<VecDeque<Key>>>,
 }
 
+impl Default for Client {
+    fn default() -> Self {
+        Self { youngest: NO_PLACE, open: 0, waiting: None }
+    }
+}
+
 impl Client {
     fn take(&mut self, conns: &Slab<Conn>) -> Option<Key> {
-        let taken = self.youngest.take()?;
-        self.youngest = conns.get(taken).and_then(|conn| conns.key_at(conn.older));
+        let taken = conns.key_at(self.youngest)?;
+        self.youngest = conns.get(taken).map_or(NO_PLACE, |conn| conn.older);
         Some(taken)
     }
 
     fn keep(&mut self, now: Instant, key: Key, conns: &mut Slab<Conn>) {
         if let Some(conn) = conns.get_mut(key) {
-            (conn.idle_since, conn.older) = (now, self.youngest.map_or(NO_PLACE, |youngest| youngest.place));
-            self.youngest = Some(key);
+            (conn.idle_since, conn.older) = (now, self.youngest);
+            self.youngest = key.place;
         }
     }
 
@@ -149,9 +155,10 @@ impl Viewers {
         self.hosts.get(usize::from(load)).copied().flatten()
     }
 
-    /// The connection that a user would use next.
-    pub(crate) fn kept(&self, intended: &Intended) -> Option<Key> {
-        self.clients.get(usize::from(intended.load))?.get(intended.user as usize)?.youngest
+    /// The place of the connection that a user would use next; [`NO_PLACE`] where there is none.
+    pub(crate) fn kept(&self, intended: &Intended) -> u32 {
+        let of_load = self.clients.get(usize::from(intended.load));
+        of_load.and_then(|clients| clients.get(intended.user as usize)).map_or(NO_PLACE, |client| client.youngest)
     }
 
     fn client(&mut self, intended: &Intended) -> Option<&mut Client> {
