@@ -316,7 +316,11 @@ impl<B: Clone> CacheShard<B> {
         if standing == Standing::Refreshable {
             let refresh = match self.refreshing(now, object, at) {
                 true => None,
-                false => Some(self.begin(now, key, request, wanted)),
+                false => {
+                    let asks = wanted.asks(request);
+                    let alone = alone || !request.collapses();
+                    Some(self.begin(now, key, request, Wanted { alone, ..wanted }, asks))
+                }
             };
             return Lookup::Stale { served, refresh };
         }
@@ -410,7 +414,9 @@ impl<B: Clone> CacheShard<B> {
     /// target's own (RFC 9110 section 9.3.3), or for a request that wants nobody asked. `request` is the GET that it will
     /// answer, `reason` why. To be resolved as any other; nobody joins it.
     pub fn begin_for(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>, reason: Reason) -> Begun<B> {
-        self.begin(now, key, request, Wanted { alone: true, ..Wanted::new(reason) })
+        let wanted = Wanted { alone: true, ..Wanted::new(reason) };
+        let asks = wanted.asks(request);
+        self.begin(now, key, request, wanted, asks)
     }
 
     /// Where the store has nothing to send: who asks the origin, if the request wants it asked.
@@ -428,13 +434,14 @@ impl<B: Clone> CacheShard<B> {
         if control.no_store {
             return Lookup::Pass(Reason::PassNoStore);
         }
+        let asks = wanted.asks(request);
         if wanted.alone || !request.collapses() {
-            return Lookup::Fetch(self.begin(now, key, request, wanted));
+            return Lookup::Fetch(self.begin(now, key, request, Wanted { alone: true, ..wanted }, asks));
         }
         let object = self.objects.get(&key).copied().unwrap_or(Object::EMPTY);
         let waiters_max = self.settings.waiters_max;
-        match self.in_flight(now, object, request, &wanted.asks(request)) {
-            None => Lookup::Fetch(self.begin(now, key, request, wanted)),
+        match self.in_flight(now, object, request, &asks) {
+            None => Lookup::Fetch(self.begin(now, key, request, wanted, asks)),
             Some(at) => match self.fetches.at_mut(at) {
                 Some(fetch) if fetch.waiters < waiters_max => {
                     fetch.waiters += 1;
@@ -449,13 +456,21 @@ impl<B: Clone> CacheShard<B> {
         }
     }
 
-    fn begin(&mut self, now: Instant, key: CacheKey, request: &RequestHead<'_>, wanted: Wanted<B>) -> Begun<B> {
-        let object = *self.objects.entry(key).or_insert(Object::EMPTY);
+    /// Begins a fetch that `asks` for what is [wanted](Wanted::asks).
+    fn begin(
+        &mut self,
+        now: Instant,
+        key: CacheKey,
+        request: &RequestHead<'_>,
+        wanted: Wanted<B>,
+        asks: Asks,
+    ) -> Begun<B> {
+        let object = self.objects.entry(key).or_insert(Object::EMPTY);
         // What is known of this object's variants tells which other requests this fetch will serve.
         let vary = self.entries.at(object.first_entry).map(Entry::vary).unwrap_or_default();
         // Where something is stored, or arriving, it was asked for before.
         let admitted = self.admission.on_request(key, &self.counters) || object.first_entry != NONE;
-        let asks = wanted.asks(request);
+        let part = asks != Asks::Whole;
         let (stale_entry, stale) = wanted.stale.map_or((None, None), |(id, served)| (id, Some(served)));
         let id = self.fetches.insert(Fetch {
             key,
@@ -463,7 +478,7 @@ impl<B: Clone> CacheShard<B> {
             distribution: Arc::clone(request.distribution.id()),
             uri: request.uri().into(),
             // What answers this viewer's own preconditions may answer nobody else.
-            joinable: !wanted.alone && request.collapses() && asks != Asks::Own,
+            joinable: !wanted.alone && asks != Asks::Own,
             asks,
             join_until: now + self.settings.wait_max,
             head_only: *request.method == Method::HEAD,
@@ -477,12 +492,10 @@ impl<B: Clone> CacheShard<B> {
             admitted,
             waiters: 0,
         });
-        if let Some(object) = self.objects.get_mut(&key) {
-            object.first_fetch = id.index;
-        }
+        object.first_fetch = id.index;
         let validators = validators_of(stale.as_ref(), request);
         let (reason, lacking) = (wanted.reason, wanted.lacking);
-        Begun { id: FetchId(id), reason, stale, validators, part: request.asks_for_part(), lacking }
+        Begun { id: FetchId(id), reason, stale, validators, part, lacking }
     }
 }
 
