@@ -27,6 +27,7 @@ mod scenario;
 mod state;
 mod supervisor;
 mod talk;
+mod trace_file;
 mod up;
 mod verbs;
 mod wasm;

@@ -1,16 +1,13 @@
 //! What a load asks for, as it is typed: `zipf:1.1:500`, `trace:FILE`, or a path.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
-use world::{
-    scenario::{Paths, TraceRequest},
-    trace::{TraceFormat, TraceReader},
-};
+use world::scenario::{Paths, TraceRequest};
+
+use crate::trace_file;
 
 /// Requests that a trace may have.
 const TRACE_MAX: usize = 4_000_000;
-/// Bytes of a trace that are read at a time.
-const PIECE: usize = 1 << 20;
 
 /// Reads what was typed; a trace's file is looked for from `base` on.
 ///
@@ -39,23 +36,7 @@ fn zipf(text: &str) -> Option<Paths> {
 }
 
 fn trace(path: &Path) -> Result<Paths, String> {
-    let name = path.display();
-    let format = TraceFormat::of_name(&path.to_string_lossy())
-        .ok_or_else(|| format!("{name}: the name says no format; call it .csv, or .bin for oracleGeneral"))?;
-    let mut file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-    let (mut reader, mut records, mut piece) = (TraceReader::new(format), Vec::new(), vec![0; PIECE]);
-    loop {
-        let read = file.read(&mut piece).map_err(|error| format!("{name}: {error}"))?;
-        let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        reader.feed(bytes, &mut records).map_err(|error| format!("{name}: {error}"))?;
-        if records.len() > TRACE_MAX {
-            return Err(format!("{name}: more than {TRACE_MAX} requests; a load plays at most so many"));
-        }
-    }
-    reader.finish(&mut records).map_err(|error| format!("{name}: {error}"))?;
-    if records.is_empty() {
-        return Err(format!("{name}: no requests in it"));
-    }
+    let mut records = trace_file::read(path, TRACE_MAX)?;
     // Some traces are merged from several and not quite in order.
     records.sort_by_key(|record| record.at);
     let first = records.first().map(|record| record.at).unwrap_or_default();

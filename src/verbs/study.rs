@@ -29,7 +29,6 @@ pub(super) use self::{
 
 use std::{
     collections::BTreeSet,
-    fs::File,
     io::{self, Read, Write},
     path::Path,
     sync::{Arc, mpsc},
@@ -40,7 +39,7 @@ use anyhow::anyhow;
 use cdn_core::eviction::EvictionPolicy;
 use serde::Serialize;
 use simulator::replay::{Replay, Tally};
-use world::trace::{Record, TraceFormat, TraceReader};
+use world::trace::{Record, TraceFormat};
 
 use self::{
     evictor::Evictor,
@@ -52,6 +51,7 @@ use crate::{
     policy_program::WASM,
     quantity::ByteCount,
     talk::VerbError,
+    trace_file,
     verbs::{paint::table, print},
 };
 
@@ -176,9 +176,8 @@ fn format_of(args: &ReplayArgs) -> Result<TraceFormat, String> {
         let named = TraceFormat::ALL.into_iter().find(|format| format.as_str().eq_ignore_ascii_case(written));
         return named.ok_or_else(|| with_hint(format!("no format {written:?}"), nearest_or_all(written, names)));
     }
-    let name = args.trace.to_string_lossy();
-    let inner = name.strip_suffix(".gz").unwrap_or(&name);
-    TraceFormat::of_name(inner).ok_or_else(|| {
+    trace_file::format_of(&args.trace).ok_or_else(|| {
+        let name = args.trace.to_string_lossy();
         format!("the name {name:?} does not say the trace's format; add --format {}", names.join(" or --format "))
     })
 }
@@ -192,26 +191,14 @@ fn open(path: &Path) -> Result<Box<dyn Read>, VerbError> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let usage = |what: String| VerbError::Usage(what);
-    let file = File::open(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("gz") => Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
-        Some("zst") => Err(usage(format!(
-            "{} is compressed with zstd, which is not read here; write zstd -dc {} | iso study replay --trace - ...",
-            path.display(),
-            path.display()
-        ))),
-        _ => Ok(Box::new(file)),
-    }
+    trace_file::open(path).map_err(VerbError::Usage)
 }
 
-/// Bytes that are read at once.
-const PIECE_BYTES: usize = 768 << 10;
 /// Pieces that wait for a thread that is behind: memory does not grow with the trace.
 const PIECES_AHEAD: usize = 4;
 
 /// Reads the trace once and plays it through all caches, spread over the cores. What they miss, in their order.
-fn replay_all(caches: &[(Evictor, u64)], mut trace: Box<dyn Read>, format: TraceFormat) -> anyhow::Result<Vec<Tally>> {
+fn replay_all(caches: &[(Evictor, u64)], trace: Box<dyn Read>, format: TraceFormat) -> anyhow::Result<Vec<Tally>> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(caches.len());
     thread::scope(|scope| {
@@ -228,26 +215,11 @@ fn replay_all(caches: &[(Evictor, u64)], mut trace: Box<dyn Read>, format: Trace
                 runs.iter().map(|run| run.tally()).collect::<Vec<_>>()
             }));
         }
-        let mut reader = TraceReader::new(format);
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            let length = match trace.read(&mut piece) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            let mut records = Vec::new();
-            match piece.get(..length) {
-                Some([]) | None => reader.finish(&mut records)?,
-                Some(bytes) => reader.feed(bytes, &mut records)?,
-            }
+        trace_file::each_piece(trace, format, |records| {
             let records = Arc::new(records);
-            for sender in &senders {
-                sender.send(Arc::clone(&records)).map_err(|_| anyhow!("a thread of the replay has ended early"))?;
-            }
-            if length == 0 {
-                break;
-            }
-        }
+            let sent = senders.iter().try_for_each(|sender| sender.send(Arc::clone(&records)));
+            sent.map_err(|_| anyhow!("a thread of the replay has ended early"))
+        })?;
         drop(senders);
         let by_thread: Vec<Vec<Tally>> = players
             .into_iter()
@@ -264,7 +236,8 @@ mod tests {
 
     #[test]
     fn policies_go_by_name_however_they_are_written_and_each_counts_once() {
-        let named = |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let named =
+            |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(
             named(&["LRU", "s3fifo", "lru"]),
             Ok([EvictionPolicy::Lru, EvictionPolicy::S3Fifo].map(Evictor::Own).to_vec())
@@ -280,7 +253,7 @@ mod tests {
         let caches: Vec<_> = EvictionPolicy::ALL.into_iter().flat_map(both).collect();
         let got = replay_all(&caches, Box::new(io::Cursor::new(trace.clone())), TraceFormat::Csv).unwrap();
         let mut records = Vec::new();
-        TraceReader::new(TraceFormat::Csv).feed(trace.as_bytes(), &mut records).unwrap();
+        world::trace::TraceReader::new(TraceFormat::Csv).feed(trace.as_bytes(), &mut records).unwrap();
         let alone = caches.iter().map(|(policy, bytes)| {
             let mut run = policy.begin(*bytes);
             run.feed(&records);
