@@ -67,7 +67,8 @@ Examples:
   iso study cache --policy all --size 0.1%,1%,10% --workload zipf:1.0:1000000
   iso study cache --policy lru --edges 20 --shield off,10%   what a shield is worth
   iso study cache --policy lru --admission all,by-size --size-decades 9 --workload zipf:0.9:10000
-  iso study cache --policy lru,sieve,gdsf --workload class:v-1 --size 10GB,100GB";
+  iso study cache --policy lru,sieve,gdsf --workload class:v-1 --size 10GB,100GB
+  iso study cache --policy lru,sieve --workload trace:requests.csv,class:w-1 --size 1%,10%";
 
 const SWEEP_EXAMPLES: &str = "\
 A plan is a TOML file: study (routing, sites, failover, cache, mapping, subnets, anycast, estimates, collapse, balance or
@@ -324,20 +325,26 @@ pub(crate) struct CacheStudyArgs {
     /// For how long a response is fresh, comma separated, or off for ever.
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', default_values_t = ["off".to_owned()])]
     pub(crate) ttl: Vec<String>,
-    /// Requests per second of all viewers, which is what a TTL is measured by.
+    /// Requests per second of all viewers, which is what a TTL is measured by; a trace has its own times.
     #[arg(long, value_name = "NUMBER", default_value_t = 1000.0)]
     pub(crate) rps: f64,
     /// Edges, among which requests are spread by chance.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) edges: u32,
-    /// What is asked for: zipf:S:N, an exponent and a number of objects; or class:NAME[:N], with the exponent and the sizes of
-    /// a class of traffic: w-1, w-2, w (web), v-1, v-2, v (video), d-1, d-2 (download), eu, tc, tc-0 to tc-3 (mixed).
-    #[arg(long, value_name = "WORKLOAD", default_value = "zipf:0.8:100000")]
-    pub(crate) workload: String,
-    /// Requests that are counted.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    pub(crate) requests: u64,
-    /// Requests before that; by default as many, or four times what fits into all edges if that is more.
+    /// What is asked for, comma separated: zipf:S:N, an exponent and a number of objects; class:NAME[:N], with the exponent
+    /// and the sizes of a class of traffic: w-1, w-2, w (web), v-1, v-2, v (video), d-1, d-2 (download), eu, tc, tc-0 to tc-3
+    /// (mixed); or trace:FILE, as `iso study replay` reads it.
+    #[arg(
+        long = "workload",
+        value_name = "WORKLOADS",
+        value_delimiter = ',',
+        default_values_t = ["zipf:0.8:100000".to_owned()]
+    )]
+    pub(crate) workloads: Vec<String>,
+    /// Requests that are counted; by default 1000000, and all of a trace.
+    #[arg(long, value_name = "N")]
+    pub(crate) requests: Option<u64>,
+    /// Requests before that; by default as many, or four times what fits into all edges if that is more; none of a trace.
     #[arg(long, value_name = "N")]
     pub(crate) warmup: Option<u64>,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod estimates;
 mod evictor;
 mod failover;
 mod ground;
+mod inputs;
 mod mapping;
 mod merge;
 mod page;
@@ -21,6 +22,7 @@ mod rows;
 mod sites;
 mod subnets;
 mod sweep;
+mod workload;
 
 pub(super) use self::{
     ground::{each, named, place_of, world_of},
@@ -100,7 +102,7 @@ struct Row {
 }
 
 fn replay_trace(cli: &Cli, args: &ReplayArgs) -> Result<(), VerbError> {
-    let policies = policies_of(&args.policies).map_err(VerbError::Usage)?;
+    let policies = policies_of(&args.policies, Path::new("")).map_err(VerbError::Usage)?;
     let sizes: BTreeSet<u64> = args.sizes.iter().map(|size| size.0).collect();
     let caches: Vec<(Evictor, u64)> =
         sizes.iter().flat_map(|&bytes| policies.iter().map(move |policy| (policy.clone(), bytes))).collect();
@@ -142,12 +144,12 @@ fn sound(policies: &[Evictor]) -> Result<(), VerbError> {
     }
 }
 
-/// Policies by their names, each once; `all` is all of ours, `wasm:FILE` one of somebody else.
-fn policies_of(names: &[String]) -> Result<Vec<Evictor>, String> {
+/// Policies by their names, each once; `all` is all of ours, `wasm:FILE` one of somebody else, looked for from `dir` on.
+fn policies_of(names: &[String], dir: &Path) -> Result<Vec<Evictor>, String> {
     let mut policies = Vec::new();
     for name in names {
         if let Some(file) = name.trim().strip_prefix(WASM) {
-            policies.push(Evictor::wasm(file)?);
+            policies.push(Evictor::wasm(file, dir)?);
             continue;
         }
         let name = name.trim().to_ascii_lowercase();
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn policies_go_by_name_however_they_are_written_and_each_counts_once() {
         let named =
-            |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+            |names: &[&str]| policies_of(&names.iter().map(ToString::to_string).collect::<Vec<_>>(), Path::new(""));
         assert_eq!(
             named(&["LRU", "s3fifo", "lru"]),
             Ok([EvictionPolicy::Lru, EvictionPolicy::S3Fifo].map(Evictor::Own).to_vec())

@@ -1,8 +1,8 @@
 //! `iso study`: virtual time, from the command line.
 
-use std::{io::Write as _, process::Stdio};
+use std::{collections::BTreeSet, io::Write as _, process::Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{World, json_of, root, text};
 
@@ -74,6 +74,48 @@ fn a_trace_is_replayed_the_same_in_every_format_and_its_misses_are_counted() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(says), "{said}");
     }
+}
+
+#[test]
+fn a_trace_is_a_workload_beside_others_and_a_plan_finds_it_in_its_folder() {
+    let world = World::none();
+    let folder = world.home().join("plan");
+    std::fs::create_dir(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let lines = (0..3000_u64).map(|n| format!("{n},{},{}\n", n * n % 97, n * n % 97 % 5 + 1));
+    std::fs::write(path("t.csv"), lines.collect::<String>()).unwrap();
+    let replayed =
+        world.json(&["study", "replay", "--trace", &path("t.csv"), "--policy", "lru,sieve", "--size", "20,60"]);
+    let misses = |row: &Value| row["misses"].as_u64().unwrap() as f64 / 3000.0;
+    let workloads = format!("trace:{},zipf:1:200", path("t.csv"));
+    let cache = ["study", "cache", "--policy", "lru,sieve", "--size", "20,60", "--workload", &workloads];
+    let report = world.json(&cache);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 8, "{report}");
+    // Rows of the study are by policy first, those of the replay by size.
+    for (row, of) in rows.iter().zip([0, 2, 1, 3]) {
+        assert_eq!((&row["unit"], &row["requests"], row.get("exponent")), (&"bytes".into(), &3000.into(), None));
+        assert_eq!(row["edge_miss_ratio"]["mean"].as_f64().unwrap(), misses(&replayed["rows"][of]), "{row}");
+        assert_eq!(row.get("expected_edge_miss_ratio").is_some(), row["policy"] == "lru", "{row}");
+    }
+    assert!(rows[4..].iter().all(|row| row["workload"] == "zipf:1:200" && row["unit"] == "objects"), "{report}");
+    let table = world.ok(&cache);
+    assert!(table.contains("WORKLOAD") && table.contains("its popularity alone"), "{table}");
+
+    let plan = |trace: &str| {
+        format!("study = \"cache\"\n[set]\nrequests = 2000\n[sweep]\nworkload = [\"trace:{trace}\", \"zipf:1:200\"]\n")
+    };
+    std::fs::write(path("plan.toml"), plan("t.csv")).unwrap();
+    world.ok(&["study", "run", &path("plan.toml"), "--out", &path("rows.csv")]);
+    let mut rows = csv::Reader::from_path(path("rows.csv")).unwrap();
+    let at = rows.headers().unwrap().iter().position(|column| column == "workload").unwrap();
+    let named: BTreeSet<String> = rows.records().map(|row| row.unwrap()[at].to_owned()).collect();
+    assert_eq!(named.into_iter().collect::<Vec<_>>(), ["trace:t.csv", "zipf:1:200"]);
+    std::fs::write(path("plan.toml"), plan("gone.csv")).unwrap();
+    let refused = world.iso(&["study", "run", &path("plan.toml"), "--out", &path("none.csv")]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("plan.toml:5:13: sweep.workload.0: ") && said.contains("gone.csv"), "{said}");
+    assert!(!folder.join("none.csv").exists());
 }
 
 /// A study that is over in a second.
@@ -234,6 +276,7 @@ fn a_study_that_cannot_be_is_refused_before_it_starts() {
         (&["sites", "--pops", "IAD", "--add", "500"], "more to choose from"),
         (&["cache", "--size", "200%"], "a share as 1%"),
         (&["cache", "--workload", "zipf:x"], "zipf:S:N"),
+        (&["cache", "--workload", "trace:/no/such.csv"], "cannot read /no/such.csv"),
         (&["cache", "--admission", "by-sise"], "did you mean `by-size`"),
         (&["cache", "--size-decades", "9", "--size", "10 apples"], "a number of bytes"),
         (&["cache", "--size-decades", "13"], "at most 12"),

@@ -1,51 +1,24 @@
-//! Caches under requests that come by popularity alone (the independent reference model), and the closed forms beside.
+//! Caches under requests that come by popularity alone, or as a trace has them, and the closed forms beside.
 //!
-//! Objects are of one byte, so that room is a number of objects, or their sizes span decades. Edges share the requests by
+//! Drawn objects are of one byte, so that room is a number of objects, or have sizes. Edges share the requests by
 //! chance; what they miss is asked of a shield, where there is one. Each cache lets in whom its own admission rule admits.
 //! Where responses have a TTL, one that is no longer fresh is fetched anew, which is a miss; an edge that has it from the
-//! shield has its age too (RFC 9111, section 4.2.3). Time is counted in requests.
+//! shield has its age too (RFC 9111, section 4.2.3).
 
 mod admission;
+mod asked;
 mod closed_forms;
 
 use rand::RngExt as _;
-use world::{
-    stream,
-    workload::{SizeQuantiles, Zipf},
-};
+use world::stream;
 
-use self::admission::Gate;
 pub use self::{
     admission::Admitting,
+    asked::{Asked, Sizes, Trace},
     closed_forms::{Expected, che, expected, fifo, filtered, hit_ratio},
 };
+use self::{admission::Gate, asked::Request};
 use crate::replay::Replay;
-
-/// How large objects are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sizes {
-    /// One byte each.
-    One,
-    /// From one byte on over so many decades, as many in each; nothing to do with popularity.
-    Decades(u32),
-    /// Those of a class of traffic; nothing to do with popularity either.
-    Traffic(SizeQuantiles),
-}
-
-impl Sizes {
-    /// The bytes of each object, the most popular first.
-    fn draw(self, objects: u32, seed: u64) -> Vec<u64> {
-        let mut rng = stream(seed, &["cache study", "sizes"]);
-        let shares = (0..objects).map(|_| rng.random::<f64>());
-        match self {
-            Self::One => vec![1; objects as usize],
-            Self::Decades(decades) => {
-                shares.map(|share| 10_f64.powf(share * f64::from(decades)).round() as u64).collect()
-            }
-            Self::Traffic(sizes) => shares.map(|share| sizes.bytes_at(share)).collect(),
-        }
-    }
-}
 
 /// What fits into a cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,19 +52,17 @@ impl Room {
 pub struct CacheStudy {
     /// Who comes in.
     pub admitting: Admitting,
-    /// How large objects are.
-    pub sizes: Sizes,
     /// How many edges there are, at least one.
     pub edges: u32,
     /// The room in each.
     pub room: Room,
     /// The room in the shield; none without one.
     pub shield: Option<Room>,
-    /// For how many requests of all viewers a response is fresh; for ever without.
+    /// For how long a response is fresh, in the time of what is [`Asked`]; for ever without.
     pub ttl: Option<u64>,
     /// Requests before any is counted.
     pub warmup: u64,
-    /// Requests that are counted.
+    /// Requests that are counted; of a trace no more than it has.
     pub requests: u64,
     /// The run.
     pub seed: u64,
@@ -151,9 +122,9 @@ struct Tier {
 
 impl Tier {
     /// True where it had the object, fresh.
-    fn request(&mut self, object: u32, bytes: u64, now: u64) -> bool {
+    fn request(&mut self, Request { now, object, id, bytes }: Request) -> bool {
         self.gate.on_request(object, bytes);
-        let had = self.cache.request_where(object.into(), bytes, &mut || self.gate.admits(object, bytes));
+        let had = self.cache.request_where(id, bytes, &mut || self.gate.admits(object, bytes));
         had && now <= self.fresh_until(object)
     }
 
@@ -169,11 +140,11 @@ impl Tier {
     }
 }
 
-/// Plays requests of `zipf` through the caches of a study, each of which `begin` makes with so much room.
-pub fn play(study: &CacheStudy, zipf: &Zipf, begin: impl Fn(u64) -> Box<dyn Replay>) -> Cached {
+/// Plays what is asked for through the caches of a study, each of which `begin` makes with so much room.
+pub fn play(study: &CacheStudy, asked: &Asked, begin: impl Fn(u64) -> Box<dyn Replay>) -> Cached {
     let mut rng = stream(study.seed, &["cache study"]);
     let count = study.edges.max(1) as usize;
-    let sizes = study.sizes.draw(zipf.objects(), study.seed);
+    let sizes = asked.sizes(study.seed);
     let catalogue = sizes.iter().sum();
     let room = study.room.bytes(catalogue);
     let shield_room = study.shield.map(|room| room.bytes(catalogue));
@@ -185,17 +156,17 @@ pub fn play(study: &CacheStudy, zipf: &Zipf, begin: impl Fn(u64) -> Box<dyn Repl
     let mut edges: Vec<Tier> = (0..count).map(|nth| tier(&nth.to_string(), room)).collect();
     let mut shield = shield_room.map(|room| tier("shield", room));
     let mut cached = Cached { catalogue, room, shield_room, ..Cached::default() };
-    for nth in 0..study.warmup + study.requests {
-        let object = zipf.draw(&mut rng);
-        let bytes = sizes.get(object as usize).copied().unwrap_or(1);
+    for nth in 0..study.warmup.saturating_add(study.requests) {
+        let Some(request) = asked.request(nth, &sizes, &mut rng) else { break };
+        let Request { now, object, bytes, .. } = request;
         let edge = if count == 1 { 0 } else { rng.random_range(0..count) };
         let Some(edge) = edges.get_mut(edge) else { continue };
-        let hit = edge.request(object, bytes, nth);
-        let passed = !hit && shield.as_mut().is_none_or(|shield| !shield.request(object, bytes, nth));
+        let hit = edge.request(request);
+        let passed = !hit && shield.as_mut().is_none_or(|shield| !shield.request(request));
         if let Some(ttl) = study.ttl.filter(|_| !hit) {
             let until = match &shield {
                 Some(shield) if !passed => shield.fresh_until(object),
-                _ => nth + ttl,
+                _ => now.saturating_add(ttl),
             };
             edge.renew(object, until);
             if let Some(shield) = shield.as_mut() {
@@ -217,14 +188,16 @@ pub fn play(study: &CacheStudy, zipf: &Zipf, begin: impl Fn(u64) -> Box<dyn Repl
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
     use cdn_core::eviction::EvictionPolicy;
+    use world::{trace::Record, workload::Zipf};
 
     use super::*;
     use crate::replay::replay;
 
     const STUDY: CacheStudy = CacheStudy {
         admitting: Admitting::EVERYBODY,
-        sizes: Sizes::One,
         edges: 1,
         room: Room::Bytes(20),
         shield: None,
@@ -234,13 +207,18 @@ mod tests {
         seed: 1,
     };
 
+    /// Objects of one size.
+    fn zipf(objects: u32, exponent: f64) -> Asked {
+        Asked::Drawn { zipf: Zipf::new(objects, exponent), sizes: Sizes::One }
+    }
+
     fn lru(room: u64) -> Box<dyn Replay> {
         replay(EvictionPolicy::Lru, room)
     }
 
     #[test]
     fn what_a_shield_has_the_origin_is_not_asked_for() {
-        let zipf = Zipf::new(1000, 0.8);
+        let zipf = zipf(1000, 0.8);
         let study = CacheStudy { edges: 4, shield: Some(Room::Bytes(1000)), ..STUDY };
         let with = play(&study, &zipf, lru);
         let without = play(&CacheStudy { shield: None, ..study }, &zipf, lru);
@@ -252,9 +230,8 @@ mod tests {
 
     #[test]
     fn letting_in_the_small_saves_misses_as_the_closed_form_says() {
-        let zipf = Zipf::new(2000, 0.9);
-        let (sizes, room) = (Sizes::Decades(6), Room::Share(0.02));
-        let study = CacheStudy { sizes, room, warmup: 200_000, requests: 200_000, ..STUDY };
+        let zipf = Asked::Drawn { zipf: Zipf::new(2000, 0.9), sizes: Sizes::Decades(6) };
+        let study = CacheStudy { room: Room::Share(0.02), warmup: 200_000, requests: 200_000, ..STUDY };
         let by_size = CacheStudy { admitting: Admitting::BySize, ..study };
         let missed = [study, by_size].map(|study| {
             let cached = play(&study, &zipf, lru);
@@ -269,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_ttl_costs_what_the_closed_form_says_in_small_caches_and_large_ones() {
-        let zipf = Zipf::new(1000, 0.8);
+        let zipf = zipf(1000, 0.8);
         for room in [50, 1000] {
             let mut misses = Vec::new();
             for ttl in [Some(100), Some(1000), Some(10_000), None] {
@@ -285,9 +262,55 @@ mod tests {
 
     #[test]
     fn what_an_edge_has_of_the_shield_is_as_old_as_there() {
-        let zipf = Zipf::new(1, 1.0);
+        let zipf = zipf(1, 1.0);
         let study = CacheStudy { edges: 10, shield: Some(Room::Bytes(1)), ttl: Some(99), warmup: 0, ..STUDY };
         // Fetched at 0, 100, 200 and so on, since the first to ask after the end asks the origin.
         assert_eq!(play(&study, &zipf, lru).origin, study.requests / 100);
+    }
+    /// Requests by popularity, recorded: the nth at the nth second, for objects of different sizes.
+    fn recorded(count: u64) -> Vec<Record> {
+        let (zipf, mut rng) = (Zipf::new(200, 0.9), stream(7, &["recorded"]));
+        let ids = (0..count).map(|nth| (nth, u64::from(zipf.draw(&mut rng))));
+        ids.map(|(nth, id)| Record { at: Duration::from_secs(nth), id: id * 1009, bytes: id % 7 + 1 }).collect()
+    }
+
+    #[test]
+    fn a_trace_comes_out_as_its_replay_does_and_once() {
+        let records = recorded(5_000);
+        let asked = Asked::Recorded(Arc::new(Trace::new(records.clone())));
+        for policy in EvictionPolicy::ALL {
+            let study = CacheStudy { room: Room::Bytes(100), warmup: 0, requests: u64::MAX, ..STUDY };
+            let cached = play(&study, &asked, |room| replay(policy, room));
+            let mut alone = replay(policy, 100);
+            alone.feed(&records);
+            let (got, tally) = ((cached.requests, cached.edge_misses, cached.edge_miss_bytes), alone.tally());
+            assert_eq!(got, (tally.requests, tally.misses, tally.miss_bytes), "{}", policy.as_str());
+        }
+        let warm = play(&CacheStudy { warmup: 4_000, requests: 2_000, ..STUDY }, &asked, lru);
+        let objects: BTreeMap<u64, u64> = records.iter().map(|record| (record.id, record.bytes)).collect();
+        assert_eq!((warm.requests, warm.catalogue), (1_000, objects.values().sum()));
+    }
+
+    #[test]
+    fn a_trace_without_order_misses_what_its_popularity_says() {
+        let asked = Asked::Recorded(Arc::new(Trace::new(recorded(20_000))));
+        for (edges, room, warmup) in [(1, 100, 0), (1, 600, 0), (4, 200, 0), (1, 100, 10_000)] {
+            let study = CacheStudy { edges, room: Room::Bytes(room), warmup, requests: u64::MAX, ..STUDY };
+            let cached = play(&study, &asked, lru);
+            let said = 1.0 - expected(&study, EvictionPolicy::Lru, &asked).unwrap().edge;
+            assert!((cached.edge_miss_ratio() - said).abs() < 0.015, "{study:?}: {said}, {cached:?}");
+        }
+        let aged = CacheStudy { ttl: Some(1_000_000), ..STUDY };
+        assert_eq!(expected(&aged, EvictionPolicy::Lru, &asked), None);
+        assert_eq!(expected(&STUDY, EvictionPolicy::Fifo, &asked), None);
+    }
+
+    #[test]
+    fn what_a_trace_asks_for_ages_by_its_own_clock() {
+        let at = |secs: u64| Record { at: Duration::from_secs(secs), id: 1, bytes: 1 };
+        let asked = Asked::Recorded(Arc::new(Trace::new([0, 4, 5, 6, 11, 12].map(at).to_vec())));
+        let study = CacheStudy { ttl: Some(5_000_000), warmup: 0, requests: u64::MAX, ..STUDY };
+        // Fetched at 0, at 6 when it is more than five seconds old, and at 12.
+        assert_eq!(play(&study, &asked, lru).edge_misses, 3);
     }
 }

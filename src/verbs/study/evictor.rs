@@ -17,12 +17,12 @@ pub(super) enum Evictor {
 }
 
 impl Evictor {
-    /// Reads a module, and sees that it can be an eviction policy.
+    /// Reads a module, whose file is looked for from `dir` on, and sees that it can be an eviction policy.
     ///
     /// # Errors
     /// One sentence.
-    pub(super) fn wasm(file: &str) -> Result<Self, String> {
-        let module = WasmModule::read(Path::new(file), WasmRations::default())?;
+    pub(super) fn wasm(file: &str, dir: &Path) -> Result<Self, String> {
+        let module = WasmModule::read(&dir.join(file), WasmRations::default())?;
         module.cache(0)?;
         Ok(Self::Wasm(format!("{WASM}{file}"), module))
     }

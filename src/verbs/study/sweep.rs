@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Prepared, anycast::Catchments, balance::Balance, cache::Caches, collapse::Collapse, columns, estimates::Estimates,
-    failover::Failover, ground::each_in_order, mapping::Mapping, plot::PlotTable, retries::Retries, routing::BakeOff,
-    rows::Rows, sites::Sites, subnets::Subnets,
+    failover::Failover, ground::each_in_order, inputs::Inputs, mapping::Mapping, plot::PlotTable, retries::Retries,
+    routing::BakeOff, rows::Rows, sites::Sites, subnets::Subnets,
 };
 use crate::{
     args::{Cli, StudyVerb, SweepArgs, study_matches, study_of},
@@ -67,6 +67,8 @@ struct Plan {
     study: String,
     /// Of what was written: files of one plan go together.
     digest: String,
+    /// What it names, beside it.
+    inputs: Inputs,
     runs: Vec<Run>,
 }
 
@@ -181,7 +183,7 @@ impl Plan {
         let Run { flags, verb } =
             self.runs.get(at).ok_or_else(|| VerbError::Failed(anyhow!("there is no run {at}")))?;
         let mut bytes = Vec::new();
-        prepared(verb)?.write_rows(&mut bytes)?;
+        prepared(verb, &self.inputs)?.write_rows(&mut bytes)?;
         let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes).into_records();
         let Some(head) = lines.next().transpose().map_err(failed)? else { return Ok(Vec::new()) };
         // What the study says itself in its rows, it knows better.
@@ -237,12 +239,12 @@ impl Progress {
 }
 
 /// The study that a run is.
-fn prepared(verb: &StudyVerb) -> Result<Box<dyn Prepared + '_>, VerbError> {
+fn prepared<'a>(verb: &'a StudyVerb, inputs: &Inputs) -> Result<Box<dyn Prepared + 'a>, VerbError> {
     Ok(match verb {
         StudyVerb::Routing(args) => Box::new(BakeOff::of(args)?),
         StudyVerb::Sites(args) => Box::new(Sites::of(args)?),
         StudyVerb::Failover(args) => Box::new(Failover::of(args)?),
-        StudyVerb::Cache(args) => Box::new(Caches::of(args)?),
+        StudyVerb::Cache(args) => Box::new(Caches::of(args, inputs)?),
         StudyVerb::Collapse(args) => Box::new(Collapse::of(args)?),
         StudyVerb::Balance(args) => Box::new(Balance::of(args)?),
         StudyVerb::Retries(args) => Box::new(Retries::of(args)?),
@@ -295,8 +297,9 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
         };
         runs = runs.iter().flat_map(with).collect();
     }
-    let checked = runs.into_iter().map(|parts| match run_of(&file.study, &parts) {
-        Err(VerbError::Usage(why)) => Err(complain(KeyError::new(blamed(&file.study, &parts, &why), why))),
+    let inputs = Inputs::from(Path::new(&source.name).parent().unwrap_or(Path::new("")));
+    let checked = runs.into_iter().map(|parts| match run_of(&file.study, &parts, &inputs) {
+        Err(VerbError::Usage(why)) => Err(complain(KeyError::new(blamed(&file.study, &parts, &why, &inputs), why))),
         run => run,
     });
     let mut hasher = siphasher::sip::SipHasher13::new();
@@ -304,25 +307,25 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
     hasher.write(format!("{:?}{:?}", file.set, file.sweep).as_bytes());
     let digest = format!("{:016x}", hasher.finish());
     let runs = checked.collect::<Result<_, _>>()?;
-    Ok(Plan { study: file.study, digest, runs })
+    Ok(Plan { study: file.study, digest, inputs, runs })
 }
 
 /// A key of a plan, and the flags that it stands for.
 type Part = (String, Vec<String>);
 
 /// A run with these flags, checked as those of the command line are.
-fn run_of(study: &str, parts: &[Part]) -> Result<Run, VerbError> {
+fn run_of(study: &str, parts: &[Part], inputs: &Inputs) -> Result<Run, VerbError> {
     let flags: Vec<String> = parts.iter().flat_map(|(_, flags)| flags.iter().cloned()).collect();
     let verb = study_of(study, &flags).map_err(|error| VerbError::Usage(first_line(&error)))?;
-    prepared(&verb)?;
+    prepared(&verb, inputs)?;
     Ok(Run { flags, verb })
 }
 
 /// The key that is to blame for `why`: the last one without which nobody says so.
-fn blamed<'a>(study: &str, parts: &'a [Part], why: &str) -> &'a str {
+fn blamed<'a>(study: &str, parts: &'a [Part], why: &str, inputs: &Inputs) -> &'a str {
     let is_silent_without = |nth: usize| {
         let others = parts.iter().enumerate().filter(|(at, _)| *at != nth).map(|(_, part)| part.clone());
-        !matches!(run_of(study, &others.collect::<Vec<_>>()), Err(VerbError::Usage(said)) if said == why)
+        !matches!(run_of(study, &others.collect::<Vec<_>>(), inputs), Err(VerbError::Usage(said)) if said == why)
     };
     let found = (0..parts.len()).rev().find(|nth| is_silent_without(*nth)).and_then(|nth| parts.get(nth));
     found.or_else(|| parts.last()).map_or("set", |(key, _)| key)

@@ -6,9 +6,8 @@ use cdn_core::{
     eviction::EvictionPolicy,
     store::admission::by_size::{self, Demand, Threshold, found, full_at},
 };
-use world::workload::Zipf;
 
-use super::{Admitting, CacheStudy, Sizes};
+use super::{Admitting, Asked, CacheStudy, Sizes, Trace};
 
 /// The hit ratios that are expected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,11 +20,15 @@ pub struct Expected {
 
 /// What is expected of a study whose caches evict by this policy; none where no form is known. By size it is what the best
 /// threshold would come to by the end of the warm-up if popularity were known.
-pub fn expected(study: &CacheStudy, policy: EvictionPolicy, zipf: &Zipf) -> Option<Expected> {
-    let sizes = study.sizes.draw(zipf.objects(), study.seed);
+pub fn expected(study: &CacheStudy, policy: EvictionPolicy, asked: &Asked) -> Option<Expected> {
+    let sizes = asked.sizes(study.seed);
     let catalogue = sizes.iter().sum();
     let room = study.room.bytes(catalogue);
-    let demand: Vec<Demand> = zipf.shares().zip(sizes).map(|(rate, bytes)| Demand { rate, bytes }).collect();
+    let demand = asked.demand(&sizes);
+    let is_of_one_size = match asked {
+        Asked::Drawn { sizes, .. } => *sizes == Sizes::One,
+        Asked::Recorded(trace) => return recorded(study, policy, trace, &demand, room),
+    };
     if let Some(ttl) = study.ttl {
         // What a shield hands on has aged, and that has no form here.
         let is_plain =
@@ -47,8 +50,8 @@ pub fn expected(study: &CacheStudy, policy: EvictionPolicy, zipf: &Zipf) -> Opti
             });
             Some(Expected { edge: by_size::hit_ratio(&demand, &there), shield })
         }
-        (EvictionPolicy::Fifo | EvictionPolicy::Random, Admitting::EVERYBODY) if study.sizes == Sizes::One => {
-            let shares: Vec<f64> = zipf.shares().collect();
+        (EvictionPolicy::Fifo | EvictionPolicy::Random, Admitting::EVERYBODY) if is_of_one_size => {
+            let shares: Vec<f64> = demand.iter().map(|of| of.rate).collect();
             let there = fifo(&shares, room);
             let shield = study.shield.map(|room| {
                 let missed = filtered(&shares, &there);
@@ -58,6 +61,25 @@ pub fn expected(study: &CacheStudy, policy: EvictionPolicy, zipf: &Zipf) -> Opti
         }
         _ => None,
     }
+}
+
+/// What the popularity in a trace alone lets one expect of LRU, as if its requests came in any order: an edge misses what it has
+/// never been asked for, and the rest as often as Che's approximation says. What edges let through to a shield, and what is
+/// still fresh, hang on the order.
+fn recorded(
+    study: &CacheStudy,
+    policy: EvictionPolicy,
+    trace: &Trace,
+    demand: &[Demand],
+    room: u64,
+) -> Option<Expected> {
+    if policy != EvictionPolicy::Lru || study.admitting != Admitting::EVERYBODY || study.ttl.is_some() {
+        return None;
+    }
+    let there = found(demand, room, Threshold::OPEN, f64::INFINITY);
+    let (repeats, counted) = trace.repeats(study);
+    let hits: f64 = repeats.iter().zip(&there).map(|(repeats, there)| repeats * there).sum();
+    Some(Expected { edge: hits / counted.max(1.0), shield: None })
 }
 
 /// The share of the requests for each object that find it fresh, where `there` says which find it in an LRU cache of Che's.
@@ -143,6 +165,8 @@ pub fn filtered(shares: &[f64], there: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use world::workload::Zipf;
+
     use super::*;
 
     #[test]

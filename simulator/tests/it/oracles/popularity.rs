@@ -4,7 +4,7 @@
 use cdn_core::eviction::EvictionPolicy;
 use simulator::{
     replay::{Replay, replay},
-    studies::cache::{Admitting, CacheStudy, Room, Sizes, che, fifo, filtered, hit_ratio, play},
+    studies::cache::{Admitting, Asked, CacheStudy, Room, Sizes, che, fifo, filtered, hit_ratio, play},
 };
 use world::{stream, workload::Zipf};
 
@@ -89,7 +89,6 @@ fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
 
     let study = CacheStudy {
         admitting: Admitting::EVERYBODY,
-        sizes: Sizes::One,
         edges: EDGES,
         room: Room::Bytes(edge_room.into()),
         shield: Some(Room::Bytes(shield_room.into())),
@@ -98,7 +97,8 @@ fn a_shield_behind_edges_hits_as_often_as_che_on_the_filtered_stream_says() {
         requests: 1_000_000,
         seed: 1,
     };
-    let measured = play(&study, &zipf, |room| replay(EvictionPolicy::Lru, room));
+    let asked = Asked::Drawn { zipf, sizes: Sizes::One };
+    let measured = play(&study, &asked, |room| replay(EvictionPolicy::Lru, room));
     close("hits at the edges", 1.0 - measured.edge_miss_ratio(), edge_hits, 0.005);
     close("hits at the shield", measured.shield_hit_ratio(), shield_hits, 0.01);
 }
