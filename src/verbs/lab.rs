@@ -126,10 +126,13 @@ fn submit(args: &LabSubmitArgs) -> Result<(), VerbError> {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.insert(name.clone(), text);
     }
-    let Tested { lab, seed, marks, .. } = tested(&args.dir, None, None)?;
     let student = args.student.clone();
     bundle::plain_name(&student).map_err(VerbError::Usage)?;
     let out = args.out.clone().unwrap_or_else(|| format!("{student}.bundle").into());
+    // What cannot be written is found out before the work; what stands there stays until there is something better.
+    let cannot = |error| VerbError::Usage(format!("cannot write {}: {error}", out.display()));
+    fs::OpenOptions::new().append(true).create(true).open(&out).map_err(cannot)?;
+    let Tested { lab, seed, marks, .. } = tested(&args.dir, None, None)?;
     let score = marks.score;
     let bundle =
         Bundle { lab, version: env!("CARGO_PKG_VERSION").into(), student, seed, router: course.router, files, marks };
@@ -156,6 +159,11 @@ struct Graded {
 
 fn grade(cli: &Cli, args: &LabGradeArgs) -> Result<(), VerbError> {
     let seal = Seal::of(args.key.as_deref())?;
+    // A name that was mistyped is nobody's score.
+    for path in &args.bundles {
+        let cannot = |error| VerbError::Usage(format!("cannot read {}: {error}", path.display()));
+        fs::File::open(path).map_err(cannot)?;
+    }
     let stages: Vec<Stage> = course::drawn(args.seed).iter().map(|scenario| Stage::new(scenario, args.seed)).collect();
     let graded = each(args.threads, &args.bundles, |path| {
         let name =

@@ -137,6 +137,8 @@ fn a_class_is_graded_whatever_it_hands_in() {
     fs::write(&tampered, fs::read_to_string(&bundles[1]).unwrap().replace("pops[1]", "pops[2]")).unwrap();
     bundles.push(tampered.to_str().unwrap().to_owned());
     let bundles: Vec<&str> = bundles.iter().map(String::as_str).collect();
+    let mistyped = world.iso(&["lab", "grade", bundles[0], "gone.bundle"]);
+    assert_eq!(mistyped.status.code(), Some(2), "a name that was mistyped is nobody's score");
     let began = Instant::now();
     let args = [&["lab", "grade", "--csv", "--seed", "8412"][..], &bundles].concat();
     let graded = world.iso(&args);

@@ -9,7 +9,7 @@ use simulator::studies::balance::{
 
 use super::{
     Prepared,
-    ground::{Figure, each, seeds_from},
+    ground::{Figure, each, refuse_nothing, seeds_from},
     page,
     repeat::RowFiles,
     routing::create,
@@ -100,12 +100,13 @@ impl Balance {
             "off" => None,
             text => Some(text.parse::<Span>().map_err(|why| VerbError::Usage(format!("--deadline: {why}, or off")))?.0),
         };
-        if args.clients == 0 || args.servers == 0 {
-            return refuse("--clients and --servers must be more than nothing");
-        }
-        if args.work.0.is_zero() || args.span.0.is_zero() || args.hold.0.is_zero() {
-            return refuse("--work, --for and --hold must be more than nothing");
-        }
+        refuse_nothing([
+            ("clients", args.clients == 0),
+            ("servers", args.servers == 0),
+            ("work", args.work.0.is_zero()),
+            ("for", args.span.0.is_zero()),
+            ("hold", args.hold.0.is_zero()),
+        ])?;
         if !(args.spare >= 0.0 && args.spare.is_finite() && args.settle >= 0.0 && args.settle.is_finite()) {
             return refuse("--spare and --settle: write a number of 0 or more");
         }

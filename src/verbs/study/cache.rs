@@ -9,7 +9,7 @@ use simulator::studies::cache::{Admitting, Asked, CacheStudy, Cached, Expected, 
 use super::{
     Prepared,
     evictor::Evictor,
-    ground::{Figure, each, repetitions},
+    ground::{Figure, each, refuse_nothing, repetitions, seeds_from},
     inputs::Inputs,
     page::{self, Part},
     policies_of,
@@ -134,11 +134,8 @@ impl Caches {
         if !(args.rps > 0.0 && args.rps.is_finite()) {
             return Err(VerbError::Usage(format!("--rps {}: write a number above 0", args.rps)));
         }
-        let counts =
-            [("edges", args.edges == 0), ("requests", args.requests == Some(0)), ("seeds", args.runs.seeds == 0)];
-        if let Some((name, _)) = counts.into_iter().find(|(_, is_nothing)| *is_nothing) {
-            return Err(VerbError::Usage(format!("--{name} 0: one at least")));
-        }
+        refuse_nothing([("edges", args.edges == 0), ("requests", args.requests == Some(0))])?;
+        let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
         let mut jobs = Vec::new();
         for (at, workload) in workloads.iter().enumerate() {
             let rooms = args.sizes.iter().map(|text| workload.room("size", text)).collect::<Result<Vec<Room>, _>>()?;
@@ -155,8 +152,7 @@ impl Caches {
             for ((policy, room, shield), ttl) in kinds {
                 let (warmup, requests) = counted(args, workload, room)?;
                 for &admitting in &rules {
-                    jobs.extend((0..u64::from(args.runs.seeds)).map(|nth| {
-                        let seed = args.runs.seed.wrapping_add(nth);
+                    jobs.extend(seeds.iter().map(|&seed| {
                         let edges = args.edges;
                         let study = CacheStudy { admitting, edges, room, shield, ttl, warmup, requests, seed };
                         Job { workload: at, policy: policy.clone(), study }
@@ -164,7 +160,7 @@ impl Caches {
                 }
             }
         }
-        Ok(Self { workloads, rps: args.rps, jobs, seeds: args.runs.seeds as usize })
+        Ok(Self { workloads, rps: args.rps, jobs, seeds: seeds.len() })
     }
 
     /// The workloads as they are played.

@@ -7,7 +7,7 @@ use simulator::studies::collapse::{CollapseStudy, Collapsed, play};
 
 use super::{
     Prepared,
-    ground::{Figure, each, seeds_from},
+    ground::{Figure, each, refuse_nothing, seeds_from},
     page,
     repeat::RowFiles,
     routing::create,
@@ -76,9 +76,11 @@ impl Collapse {
     pub(super) fn of(args: &CollapseArgs) -> Result<Self, VerbError> {
         let refuse = |why: String| Err(VerbError::Usage(why));
         let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
-        if args.ttl.0.is_zero() || args.rebuild.0.is_zero() || args.lives == 0 {
-            return refuse("--ttl, --rebuild and --lives must be more than nothing".into());
-        }
+        refuse_nothing([
+            ("ttl", args.ttl.0.is_zero()),
+            ("rebuild", args.rebuild.0.is_zero()),
+            ("lives", args.lives == 0),
+        ])?;
         if let Some(rps) = args.rps.iter().find(|rps| !(**rps > 0.0 && rps.is_finite())) {
             return refuse(format!("--rps {rps}: write a number above 0"));
         }

@@ -1,13 +1,13 @@
 //! `iso study failover`: what the death of a PoP costs.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, ops::RangeInclusive, time::Duration};
 
 use serde::Serialize;
 use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme, play};
 
 use super::{
     Prepared,
-    ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, world_of},
+    ground::{Figure, cities_of, each, place_of, pops_of, refuse_nothing, repetitions, seeds_of, world_of},
     page::{self, Part},
     repeat::RowFiles,
     routing::{create, kill_of, schemes_of, still_picture, still_sent, stretch_of},
@@ -24,6 +24,8 @@ use crate::{
 const BEFORE: Duration = Duration::from_secs(5);
 /// What comes after the last answer should be gone.
 const AFTER: Duration = Duration::from_secs(15);
+/// Times between two probes. With none between them virtual time would stand still.
+const PROBE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(10);
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -105,9 +107,17 @@ impl<'a> Failover<'a> {
         if schemes.contains(&Scheme::OriginOnly) {
             return Err(VerbError::Usage("--policies origin-only: there is no PoP that could die".into()));
         }
-        if args.rps == 0 || args.clients == 0 || args.answers == 0 || args.down_after.contains(&0) {
-            let all = "--rps, --clients, --answers and --down-after must be more than nothing";
-            return Err(VerbError::Usage(all.into()));
+        refuse_nothing([
+            ("rps", args.rps == 0),
+            ("clients", args.clients == 0),
+            ("answers", args.answers == 0),
+            ("down-after", args.down_after.contains(&0)),
+        ])?;
+        let probes = args.probe_interval.iter().map(|interval| ("probe-interval", interval));
+        for (flag, interval) in probes.chain([("retry-interval", &args.retry_interval)]) {
+            if !PROBE_INTERVALS.contains(&interval.0) {
+                return Err(VerbError::Usage(format!("--{flag} {interval}: write a time from 1ms to 10m")));
+            }
         }
         let (cities, seeds) = (cities_of(&args.ground)?, seeds_of(&args.ground)?);
         let pops = pops_of(&args.ground, "world-6")?;

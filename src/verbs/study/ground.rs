@@ -82,6 +82,14 @@ pub(in crate::verbs) fn place_of(name: &str) -> Result<Place, VerbError> {
     Atlas::embedded().place(name).cloned().map_err(|unknown| VerbError::Usage(unknown.to_string()))
 }
 
+/// Refuses flags that ask for nothing, where one needs something.
+pub(super) fn refuse_nothing<const N: usize>(flags: [(&str, bool); N]) -> Result<(), VerbError> {
+    match flags.into_iter().find(|(_, is_nothing)| *is_nothing) {
+        Some((flag, _)) => Err(VerbError::Usage(format!("--{flag} must be more than nothing"))),
+        None => Ok(()),
+    }
+}
+
 /// The seeds of a study.
 pub(super) fn seeds_of(args: &GroundArgs) -> Result<Vec<u64>, VerbError> {
     seeds_from(args.seed, args.seeds)

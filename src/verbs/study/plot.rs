@@ -309,7 +309,7 @@ fn drawn(wish: &Wish, rows: Rows) -> Result<(Picture, usize), String> {
                     &samples.first,
                     &record,
                     &reserved,
-                    &format!("{} at {x}", group.name),
+                    format!("{} at {x}", group.name).trim_start(),
                     seed,
                 ));
             }

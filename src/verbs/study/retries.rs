@@ -8,7 +8,7 @@ use world::scenario::Retry;
 
 use super::{
     Prepared,
-    ground::{Figure, each, seeds_from},
+    ground::{Figure, each, refuse_nothing, seeds_from},
     page,
     repeat::RowFiles,
     routing::create,
@@ -82,9 +82,7 @@ impl Retries {
         if !(args.step > 0.0 && args.step <= args.service_rps) {
             return refuse("--step: write a number above 0, and at most --service-rps");
         }
-        if args.timeout.0.is_zero() || args.span.0.is_zero() {
-            return refuse("--timeout and --for must be more than nothing");
-        }
+        refuse_nothing([("timeout", args.timeout.0.is_zero()), ("for", args.span.0.is_zero())])?;
         let budgets = args.budget.iter().map(|text| match text.trim() {
             "off" => Ok(None),
             text => text.parse::<Share>().map(|share| Some(share.0)).map_err(|why| format!("--budget: {why}, or off")),

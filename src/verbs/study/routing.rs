@@ -13,7 +13,7 @@ use world::Place;
 use super::{
     Prepared,
     contestant::{Contestant, Played, contestants_of},
-    ground::{Figure, cities_of, each, place_of, pops_of, repetitions, seeds_of, usage, world_of},
+    ground::{Figure, cities_of, each, place_of, pops_of, refuse_nothing, repetitions, seeds_of, usage, world_of},
     page::{self, Part},
     repeat::RowFiles,
 };
@@ -338,13 +338,7 @@ fn study_of(args: &RoutingArgs) -> Result<RoutingStudy, VerbError> {
     let pops = pops_of(&args.ground, "world-6")?;
     let kill = args.kill.as_deref().map(|kill| kill_of(kill, &pops, args.span.0)).transpose()?;
     let shared = args.resolver.as_deref().map(place_of).transpose()?;
-    let positive = |name: &str, is: bool| match is {
-        true => Ok(()),
-        false => Err(VerbError::Usage(format!("--{name} must be more than nothing"))),
-    };
-    positive("clients", args.clients > 0)?;
-    positive("requests", args.requests > 0)?;
-    positive("for", !args.span.0.is_zero())?;
+    refuse_nothing([("clients", args.clients == 0), ("requests", args.requests == 0), ("for", args.span.0.is_zero())])?;
     let study = RoutingStudy::new(place_of(&args.origin)?);
     Ok(RoutingStudy {
         pops,

@@ -338,7 +338,8 @@ fn flag(study: &str, table: &str, key: &str, value: &toml::Value) -> Result<Vec<
         study_flags(study).into_iter().filter(|flag| !NOT_IN_PLANS.contains(&flag.as_str())).collect();
     if !known.iter().any(|flag| flag == key) {
         let hint = nearest_or_all(key, known.iter().map(String::as_str));
-        return Err(KeyError { hint, ..KeyError::new(&at, format!("`iso study {study}` has no --{key}")) });
+        let what = format!("`iso study {study}` has no --{key}");
+        return Err(KeyError { hint, is_unknown: true, ..KeyError::new(&at, what) });
     }
     let word = |value: &toml::Value| match value {
         toml::Value::String(text) => Ok(text.clone()),
@@ -510,7 +511,7 @@ mod tests {
     fn a_plan_that_cannot_be_is_refused_with_its_line() {
         for (text, line, says) in [
             ("study = \"cach\"\n", 1, "did you mean `cache`"),
-            ("study = \"cache\"\n[set]\nsizes = 1\n", 3, "has no --sizes"),
+            ("study = \"cache\"\n[set]\nsizes = 1\n", 3, "1: set.sizes: `iso study cache` has no --sizes"),
             ("study = \"cache\"\n[set]\ncsv = \"a\"\n", 3, "has no --csv"),
             ("study = \"cache\"\n[sweep]\nsize = []\n", 3, "empty range"),
             ("study = \"cache\"\n[sweep]\nsize = 3\n", 3, "over a list"),
