@@ -40,8 +40,8 @@ pub(crate) use self::{
     stand::{BrowseArgs, CurlArgs, DigArgs, InArgs, LoadArgs},
     study::{
         AnycastArgs, AxisName, BalanceArgs, CacheStudyArgs, CollapseArgs, EstimatesArgs, FailoverArgs, GroundArgs,
-        MappingArgs, MergeArgs, PlotArgs, ReplayArgs, RetriesArgs, RoutingArgs, RowOf, RowsArgs, Shape, SitesArgs,
-        StudyVerb, SubnetsArgs, SweepArgs, Switch,
+        MappingArgs, MergeArgs, Outputs, PlotArgs, ReplayArgs, RetriesArgs, RoutingArgs, RowOf, RowsArgs, Shape,
+        SitesArgs, StudyVerb, SubnetsArgs, SweepArgs, Switch,
     },
     swarm::{ChaosSwarmArgs, SimArgs},
 };

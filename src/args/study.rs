@@ -27,7 +27,7 @@ pub(crate) use self::{
     mapping::MappingArgs,
     plot::{AxisName, PlotArgs},
     retries::RetriesArgs,
-    rows::RowsArgs,
+    rows::{Outputs, RowsArgs},
     runs::{RunsArgs, thread_count},
     subnets::SubnetsArgs,
 };
@@ -175,6 +175,12 @@ pub(crate) struct GroundArgs {
     /// Write one page that needs nothing else: table, curves, maps.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+impl GroundArgs {
+    pub(crate) fn outputs(&self) -> Outputs<'_> {
+        Outputs { threads: self.threads, rows: &self.rows, html: self.html.as_deref() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod contestant;
 mod estimates;
 mod evictor;
 mod failover;
+mod frame;
 mod ground;
 mod inputs;
 mod mapping;

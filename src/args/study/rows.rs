@@ -1,6 +1,6 @@
 //! Where the rows of a study go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -13,4 +13,12 @@ pub(crate) struct RowsArgs {
     /// Write them as Parquet: columns with types, for tools that read tables.
     #[arg(long, value_name = "FILE")]
     pub(crate) parquet: Option<PathBuf>,
+}
+
+/// How a study is played, and where what comes out goes.
+#[derive(Debug)]
+pub(crate) struct Outputs<'a> {
+    pub(crate) threads: Option<usize>,
+    pub(crate) rows: &'a RowsArgs,
+    pub(crate) html: Option<&'a Path>,
 }

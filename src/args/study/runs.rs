@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::RowsArgs;
+use super::{Outputs, RowsArgs};
 
 /// How often a study is played, and where its results go.
 #[derive(Debug, Args)]
@@ -23,6 +23,12 @@ pub(crate) struct RunsArgs {
     /// Write the table as one page.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+impl RunsArgs {
+    pub(crate) fn outputs(&self) -> Outputs<'_> {
+        Outputs { threads: self.threads, rows: &self.rows, html: self.html.as_deref() }
+    }
 }
 
 /// How many threads: one at least, and no more than anybody means.

@@ -1,6 +1,6 @@
 //! `iso study balance`: latency and errors by load, under one balancing policy after the other.
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use simulator::studies::balance::{
@@ -8,11 +8,8 @@ use simulator::studies::balance::{
 };
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, refuse_nothing, seeds_from},
-    page,
-    repeat::RowFiles,
-    routing::create,
     with_hint,
 };
 use crate::{
@@ -20,12 +17,11 @@ use crate::{
     diagnose::nearest_or_all,
     quantity::Span,
     talk::VerbError,
-    verbs::{paint::table, print},
 };
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     clients: u32,
@@ -37,7 +33,7 @@ struct Report {
 
 /// One policy at one load, over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     policy: &'static str,
     load: f64,
     mean_ms: Figure,
@@ -85,14 +81,15 @@ struct Line {
 }
 
 /// A study that is checked and can begin.
-pub(super) struct Balance {
+pub(super) struct Balance<'a> {
+    args: &'a BalanceArgs,
     jobs: Vec<BalanceStudy>,
     seeds: usize,
 }
 
-impl Balance {
+impl<'a> Balance<'a> {
     /// Checks what was typed.
-    pub(super) fn of(args: &BalanceArgs) -> Result<Self, VerbError> {
+    pub(super) fn of(args: &'a BalanceArgs) -> Result<Self, VerbError> {
         let refuse = |why: &str| Err(VerbError::Usage(why.to_owned()));
         let policies = policies_of(&args.policies)?;
         let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
@@ -158,121 +155,115 @@ impl Balance {
                 jobs.extend(seeds.iter().map(|&seed| BalanceStudy { warmup, span, seed, ..study }));
             }
         }
-        Ok(Self { jobs, seeds: seeds.len() })
+        Ok(Self { args, jobs, seeds: seeds.len() })
     }
 
-    fn write_csv(&self, out: impl Write, outcomes: &[Balanced]) -> Result<(), VerbError> {
-        let mut writer = csv::Writer::from_writer(out);
-        for (study, balanced) in self.jobs.iter().zip(outcomes) {
-            let antagonists = study.antagonists;
-            let line = Line {
-                version: env!("CARGO_PKG_VERSION"),
-                seed: study.seed,
-                policy: study.policy.as_str(),
-                load: study.load,
-                clients: study.clients,
-                servers: study.servers,
-                work_ms: ms(study.work),
-                work_shape: study.shape.as_str(),
-                contended: antagonists.map_or(0.0, |of| of.contended),
-                spare: antagonists.map_or(0.0, |of| of.spare),
-                hold_s: antagonists.map_or(0.0, |of| of.hold.as_secs_f64()),
-                deadline_s: study.deadline.map(|span| span.as_secs_f64()),
-                warmup_s: study.warmup.as_secs_f64(),
-                span_s: study.span.as_secs_f64(),
-                allocation_qps: balanced.allocation_qps,
-                queries: balanced.queries,
-                errors: balanced.errors,
-                error_ratio: balanced.error_ratio(),
-                probes: balanced.probes,
-                mean_ms: ms(balanced.mean),
-                p50_ms: ms(balanced.p50),
-                p90_ms: ms(balanced.p90),
-                p99_ms: ms(balanced.p99),
-                p999_ms: ms(balanced.p999),
-                mean_in_system: mean_in_system(study, balanced),
-                expected_mean_in_system: expected(study),
-            };
-            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+    fn line(study: &BalanceStudy, balanced: &Balanced) -> Line {
+        let antagonists = study.antagonists;
+        Line {
+            version: env!("CARGO_PKG_VERSION"),
+            seed: study.seed,
+            policy: study.policy.as_str(),
+            load: study.load,
+            clients: study.clients,
+            servers: study.servers,
+            work_ms: ms(study.work),
+            work_shape: study.shape.as_str(),
+            contended: antagonists.map_or(0.0, |of| of.contended),
+            spare: antagonists.map_or(0.0, |of| of.spare),
+            hold_s: antagonists.map_or(0.0, |of| of.hold.as_secs_f64()),
+            deadline_s: study.deadline.map(|span| span.as_secs_f64()),
+            warmup_s: study.warmup.as_secs_f64(),
+            span_s: study.span.as_secs_f64(),
+            allocation_qps: balanced.allocation_qps,
+            queries: balanced.queries,
+            errors: balanced.errors,
+            error_ratio: balanced.error_ratio(),
+            probes: balanced.probes,
+            mean_ms: ms(balanced.mean),
+            p50_ms: ms(balanced.p50),
+            p90_ms: ms(balanced.p90),
+            p99_ms: ms(balanced.p99),
+            p999_ms: ms(balanced.p999),
+            mean_in_system: mean_in_system(study, balanced),
+            expected_mean_in_system: expected(study),
         }
-        Ok(writer.flush()?)
     }
 
-    fn rows(&self, outcomes: &[Balanced]) -> Vec<Row> {
-        let rows = self.jobs.chunks(self.seeds).zip(outcomes.chunks(self.seeds)).filter_map(|(studies, outcomes)| {
-            let study = studies.first()?;
-            let over = |of: &dyn Fn(&Balanced) -> f64| Figure::of(outcomes.iter().map(of));
-            Some(Row {
-                policy: study.policy.as_str(),
-                load: study.load,
-                mean_ms: over(&|of| ms(of.mean))?,
-                p50_ms: over(&|of| ms(of.p50))?,
-                p90_ms: over(&|of| ms(of.p90))?,
-                p99_ms: over(&|of| ms(of.p99))?,
-                p999_ms: over(&|of| ms(of.p999))?,
-                error_ratio: over(&Balanced::error_ratio)?,
-                mean_in_system: over(&|of| mean_in_system(study, of))?,
-                expected_mean_in_system: expected(study),
-                probes_per_query: over(&|of| of.probes as f64 / of.sent.max(1) as f64)?,
-            })
-        });
-        rows.collect()
+    fn row(studies: &[BalanceStudy], outcomes: &[Balanced]) -> Option<Row> {
+        let study = studies.first()?;
+        let over = |of: &dyn Fn(&Balanced) -> f64| Figure::of(outcomes.iter().map(of));
+        Some(Row {
+            policy: study.policy.as_str(),
+            load: study.load,
+            mean_ms: over(&|of| ms(of.mean))?,
+            p50_ms: over(&|of| ms(of.p50))?,
+            p90_ms: over(&|of| ms(of.p90))?,
+            p99_ms: over(&|of| ms(of.p99))?,
+            p999_ms: over(&|of| ms(of.p999))?,
+            error_ratio: over(&Balanced::error_ratio)?,
+            mean_in_system: over(&|of| mean_in_system(study, of))?,
+            expected_mean_in_system: expected(study),
+            probes_per_query: over(&|of| of.probes as f64 / of.sent.max(1) as f64)?,
+        })
     }
 }
 
-impl Prepared for Balance {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &each(Some(1), &self.jobs, play))
+impl Study for Balance<'_> {
+    type Played = Vec<Balanced>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Balanced>, VerbError> {
+        Ok(each(threads, &self.jobs, play))
+    }
+
+    fn lines<'a>(&'a self, played: &'a Vec<Balanced>) -> Vec<impl Serialize + 'a> {
+        self.jobs.iter().zip(played).map(|(study, balanced)| Self::line(study, balanced)).collect()
+    }
+
+    fn report(&self, played: &Vec<Balanced>) -> Option<Report> {
+        let kinds = self.jobs.chunks(self.seeds).zip(played.chunks(self.seeds));
+        Some(Report {
+            seed: self.args.runs.seed,
+            seeds: self.args.runs.seeds,
+            clients: self.args.clients,
+            servers: self.args.servers,
+            work_ms: ms(self.args.work.0),
+            allocation_qps: played.first().map_or(0.0, |of| of.allocation_qps),
+            rows: kinds.filter_map(|(studies, outcomes)| Self::row(studies, outcomes)).collect(),
+        })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        format!(
+            "{} clients, {} servers; a load of 1 is {:.0} queries/s of {} ms",
+            report.clients, report.servers, report.allocation_qps, report.work_ms
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("POLICY", |row| row.policy.to_owned()),
+            ("LOAD", |row| row.load.to_string()),
+            ("P50 ms", |row| row.p50_ms.text(0)),
+            ("P90 ms", |row| row.p90_ms.text(0)),
+            ("P99 ms", |row| row.p99_ms.text(0)),
+            ("P99.9 ms", |row| row.p999_ms.text(0)),
+            ("ERRORS", |row| row.error_ratio.percent(2)),
+            ("MEAN", |row| row.mean_in_system.text(3)),
+            ("EXPECTED", |row| or_dash(row.expected_mean_in_system.map(|mean| format!("{mean:.3}")))),
+            ("PROBES", |row| row.probes_per_query.text(1)),
+        ]
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &BalanceArgs) -> Result<(), VerbError> {
-    let balance = Balance::of(args)?;
-    let rows_files = RowFiles::open(&args.runs.rows)?;
-    let html = args.runs.html.as_deref().map(create).transpose()?;
-    let outcomes = each(args.runs.threads, &balance.jobs, play);
-    rows_files.write(|out| balance.write_csv(out, &outcomes))?;
-    let report = Report {
-        seed: args.runs.seed,
-        seeds: args.runs.seeds,
-        clients: args.clients,
-        servers: args.servers,
-        work_ms: ms(args.work.0),
-        allocation_qps: outcomes.first().map_or(0.0, |of| of.allocation_qps),
-        rows: balance.rows(&outcomes),
-    };
-    let title = format!(
-        "{} clients, {} servers; a load of 1 is {:.0} queries/s of {} ms",
-        report.clients, report.servers, report.allocation_qps, report.work_ms
-    );
-    let head = ["POLICY", "LOAD", "P50 ms", "P90 ms", "P99 ms", "P99.9 ms", "ERRORS", "MEAN", "EXPECTED", "PROBES"];
-    if let Some(file) = html {
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &[])?;
-    }
-    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
-}
-
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let percent = |figure: Figure| {
-        let of = |value: f64| value * 100.0;
-        format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(2))
-    };
-    let of_row = |row: &Row| {
-        vec![
-            row.policy.to_owned(),
-            row.load.to_string(),
-            row.p50_ms.text(0),
-            row.p90_ms.text(0),
-            row.p99_ms.text(0),
-            row.p999_ms.text(0),
-            percent(row.error_ratio),
-            row.mean_in_system.text(3),
-            row.expected_mean_in_system.map_or_else(|| "–".to_owned(), |mean| format!("{mean:.3}")),
-            row.probes_per_query.text(1),
-        ]
-    };
-    report.rows.iter().map(of_row).collect()
+    frame::run(cli, &Balance::of(args)?, &args.runs.outputs())
 }
 
 fn ms(span: Duration) -> f64 {

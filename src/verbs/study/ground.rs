@@ -184,6 +184,12 @@ impl Figure {
             None => format!("{:.digits$}", self.mean),
         }
     }
+
+    /// A share as a percentage, in the same way.
+    pub(super) fn percent(self, digits: usize) -> String {
+        let of = |value: f64| value * 100.0;
+        format!("{} %", Self { mean: of(self.mean), ci95: self.ci95.map(of) }.text(digits))
+    }
 }
 
 #[cfg(test)]
