@@ -1,26 +1,25 @@
 //! `iso study collapse`: what the end of an object's life costs.
 
-use std::io::Write;
-
 use serde::Serialize;
 use simulator::studies::collapse::{CollapseStudy, Collapsed, play};
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, refuse_nothing, seeds_from},
-    page,
-    repeat::RowFiles,
-    routing::create,
 };
 use crate::{
     args::{Cli, CollapseArgs, Switch},
     talk::VerbError,
-    verbs::{paint::table, print},
 };
+
+/// Rebuilds ahead, at most.
+const BETA_MAX: f64 = 1000.0;
+/// Requests of one run that are no typing error.
+const REQUESTS_MAX: f64 = 1e10;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     ttl_s: f64,
@@ -31,7 +30,7 @@ struct Report {
 
 /// One way to fetch at one rate, over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     rps: f64,
     collapse: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,14 +65,15 @@ struct Line {
 }
 
 /// A study that is checked and can begin.
-pub(super) struct Collapse {
+pub(super) struct Collapse<'a> {
+    args: &'a CollapseArgs,
     jobs: Vec<CollapseStudy>,
     seeds: usize,
 }
 
-impl Collapse {
+impl<'a> Collapse<'a> {
     /// Checks what was typed.
-    pub(super) fn of(args: &CollapseArgs) -> Result<Self, VerbError> {
+    pub(super) fn of(args: &'a CollapseArgs) -> Result<Self, VerbError> {
         let refuse = |why: String| Err(VerbError::Usage(why));
         let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
         refuse_nothing([
@@ -111,55 +111,31 @@ impl Collapse {
                 }
             }
         }
-        Ok(Self { jobs, seeds: seeds.len() })
+        Ok(Self { args, jobs, seeds: seeds.len() })
     }
 
-    fn write_csv(&self, out: impl Write, outcomes: &[Collapsed]) -> Result<(), VerbError> {
-        let mut writer = csv::Writer::from_writer(out);
-        for (study, collapsed) in self.jobs.iter().zip(outcomes) {
-            let line = Line {
-                version: env!("CARGO_PKG_VERSION"),
-                seed: study.seed,
-                rps: study.rps,
-                collapse: study.collapse,
-                early: study.early,
-                stale_s: study.while_revalidate.as_secs_f64(),
-                ttl_s: study.ttl.as_secs_f64(),
-                rebuild_s: study.rebuild.as_secs_f64(),
-                lives: study.lives,
-                requests: collapsed.requests,
-                fetches: collapsed.fetches,
-                cycles: collapsed.cycles,
-                waited: collapsed.waited,
-                fetches_per_cycle: collapsed.fetches_per_cycle(),
-                expected_fetches_per_cycle: study.expected_fetches_per_cycle(),
-                waited_ratio: collapsed.waited_ratio(),
-            };
-            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+    fn line(study: &CollapseStudy, collapsed: &Collapsed) -> Line {
+        Line {
+            version: env!("CARGO_PKG_VERSION"),
+            seed: study.seed,
+            rps: study.rps,
+            collapse: study.collapse,
+            early: study.early,
+            stale_s: study.while_revalidate.as_secs_f64(),
+            ttl_s: study.ttl.as_secs_f64(),
+            rebuild_s: study.rebuild.as_secs_f64(),
+            lives: study.lives,
+            requests: collapsed.requests,
+            fetches: collapsed.fetches,
+            cycles: collapsed.cycles,
+            waited: collapsed.waited,
+            fetches_per_cycle: collapsed.fetches_per_cycle(),
+            expected_fetches_per_cycle: study.expected_fetches_per_cycle(),
+            waited_ratio: collapsed.waited_ratio(),
         }
-        Ok(writer.flush()?)
     }
-}
 
-/// Rebuilds ahead, at most.
-const BETA_MAX: f64 = 1000.0;
-/// Requests of one run that are no typing error.
-const REQUESTS_MAX: f64 = 1e10;
-
-impl Prepared for Collapse {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &each(Some(1), &self.jobs, play))
-    }
-}
-
-pub(super) fn run(cli: &Cli, args: &CollapseArgs) -> Result<(), VerbError> {
-    let collapse = Collapse::of(args)?;
-    let rows_files = RowFiles::open(&args.runs.rows)?;
-    let html = args.runs.html.as_deref().map(create).transpose()?;
-    let outcomes = each(args.runs.threads, &collapse.jobs, play);
-    rows_files.write(|out| collapse.write_csv(out, &outcomes))?;
-    let seeds = collapse.seeds;
-    let rows = collapse.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(studies, outcomes)| {
+    fn row(studies: &[CollapseStudy], outcomes: &[Collapsed]) -> Option<Row> {
         let study = studies.first()?;
         let over = |of: &dyn Fn(&Collapsed) -> f64| Figure::of(outcomes.iter().map(of));
         let ttls = (study.ttl + study.rebuild).as_secs_f64() * f64::from(study.lives) / study.ttl.as_secs_f64();
@@ -172,35 +148,55 @@ pub(super) fn run(cli: &Cli, args: &CollapseArgs) -> Result<(), VerbError> {
             fetches_per_ttl: over(&|of| of.fetches as f64 / ttls)?,
             waited_ratio: over(&Collapsed::waited_ratio)?,
         })
-    });
-    let report = Report {
-        seed: args.runs.seed,
-        seeds: args.runs.seeds,
-        ttl_s: args.ttl.0.as_secs_f64(),
-        rebuild_s: args.rebuild.0.as_secs_f64(),
-        stale_s: args.stale.0.as_secs_f64(),
-        rows: rows.collect(),
-    };
-    let title = format!("An object that is fresh for {} and takes {} to fetch", args.ttl, args.rebuild);
-    let head = ["REQUESTS /s", "COLLAPSE", "EARLY", "FETCHES PER CYCLE", "EXPECTED", "PER TTL", "WAITED"];
-    if let Some(file) = html {
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &[])?;
     }
-    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
 }
 
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let of_row = |row: &Row| {
+impl Study for Collapse<'_> {
+    type Played = Vec<Collapsed>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Collapsed>, VerbError> {
+        Ok(each(threads, &self.jobs, play))
+    }
+
+    fn lines<'a>(&'a self, played: &'a Vec<Collapsed>) -> Vec<impl Serialize + 'a> {
+        self.jobs.iter().zip(played).map(|(study, collapsed)| Self::line(study, collapsed)).collect()
+    }
+
+    fn report(&self, played: &Vec<Collapsed>) -> Option<Report> {
+        let kinds = self.jobs.chunks(self.seeds).zip(played.chunks(self.seeds));
+        Some(Report {
+            seed: self.args.runs.seed,
+            seeds: self.args.runs.seeds,
+            ttl_s: self.args.ttl.0.as_secs_f64(),
+            rebuild_s: self.args.rebuild.0.as_secs_f64(),
+            stale_s: self.args.stale.0.as_secs_f64(),
+            rows: kinds.filter_map(|(studies, outcomes)| Self::row(studies, outcomes)).collect(),
+        })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, _: &Report) -> String {
+        format!("An object that is fresh for {} and takes {} to fetch", self.args.ttl, self.args.rebuild)
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
         vec![
-            row.rps.to_string(),
-            if row.collapse { "on" } else { "off" }.to_owned(),
-            row.early.map_or_else(|| "off".to_owned(), |beta| beta.to_string()),
-            row.fetches_per_cycle.text(2),
-            row.expected_fetches_per_cycle.map_or_else(|| "–".to_owned(), |fetches| format!("{fetches:.2}")),
-            row.fetches_per_ttl.text(2),
-            row.waited_ratio.text(4),
+            ("REQUESTS /s", |row| row.rps.to_string()),
+            ("COLLAPSE", |row| if row.collapse { "on" } else { "off" }.to_owned()),
+            ("EARLY", |row| row.early.map_or_else(|| "off".to_owned(), |beta| beta.to_string())),
+            ("FETCHES PER CYCLE", |row| row.fetches_per_cycle.text(2)),
+            ("EXPECTED", |row| or_dash(row.expected_fetches_per_cycle.map(|fetches| format!("{fetches:.2}")))),
+            ("PER TTL", |row| row.fetches_per_ttl.text(2)),
+            ("WAITED", |row| row.waited_ratio.text(4)),
         ]
-    };
-    report.rows.iter().map(of_row).collect()
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &CollapseArgs) -> Result<(), VerbError> {
+    frame::run(cli, &Collapse::of(args)?, &args.runs.outputs())
 }
