@@ -1,28 +1,25 @@
 //! `iso study retries`: the highest load that recovers from a cut.
 
-use std::io::Write;
-
 use serde::Serialize;
 use simulator::studies::retries::RetryStudy;
 use world::scenario::Retry;
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, refuse_nothing, seeds_from},
-    page,
-    repeat::RowFiles,
-    routing::create,
 };
 use crate::{
     args::{Cli, RetriesArgs},
     quantity::Share,
     talk::VerbError,
-    verbs::{paint::table, print},
 };
+
+/// Requests per second at most.
+const RPS_MAX: f64 = 1e6;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     service_rps: f64,
@@ -32,7 +29,7 @@ struct Report {
 
 /// One kind of client and server, over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     retries: u8,
     backoff_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,16 +61,16 @@ struct Line {
 }
 
 /// A study that is checked and can begin.
-pub(super) struct Retries {
+pub(super) struct Retries<'a> {
+    args: &'a RetriesArgs,
     /// Their loads are what is searched for.
     jobs: Vec<RetryStudy>,
-    step_rps: f64,
     seeds: usize,
 }
 
-impl Retries {
+impl<'a> Retries<'a> {
     /// Checks what was typed.
-    pub(super) fn of(args: &RetriesArgs) -> Result<Self, VerbError> {
+    pub(super) fn of(args: &'a RetriesArgs) -> Result<Self, VerbError> {
         let refuse = |why: &str| Err(VerbError::Usage(why.to_owned()));
         let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
         if !(args.service_rps > 0.0 && args.service_rps <= RPS_MAX) {
@@ -116,56 +113,29 @@ impl Retries {
                 }
             }
         }
-        Ok(Self { jobs, step_rps: args.step, seeds: seeds.len() })
+        Ok(Self { args, jobs, seeds: seeds.len() })
     }
 
-    /// The highest load that recovers, for each.
-    fn search(&self, threads: Option<usize>) -> Vec<f64> {
-        each(threads, &self.jobs, |study| study.highest_recovering(self.step_rps))
-    }
-
-    fn write_csv(&self, out: impl Write, highest: &[f64]) -> Result<(), VerbError> {
-        let mut writer = csv::Writer::from_writer(out);
-        for (study, &highest_rps) in self.jobs.iter().zip(highest) {
-            let line = Line {
-                version: env!("CARGO_PKG_VERSION"),
-                seed: study.seed,
-                service_rps: study.service_rps,
-                timeout_s: study.retry.timeout.as_secs_f64(),
-                retries: study.retry.attempts - 1,
-                backoff_ms: study.retry.backoff.as_secs_f64() * 1e3,
-                budget: study.retry.budget,
-                shed: study.queue_max,
-                warmup_s: study.warmup.as_secs_f64(),
-                cut_s: study.cut.as_secs_f64(),
-                span_s: study.span.as_secs_f64(),
-                step_rps: self.step_rps,
-                highest_rps,
-                critical_rps: study.critical_rps(),
-            };
-            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+    fn line(&self, study: &RetryStudy, highest_rps: f64) -> Line {
+        Line {
+            version: env!("CARGO_PKG_VERSION"),
+            seed: study.seed,
+            service_rps: study.service_rps,
+            timeout_s: study.retry.timeout.as_secs_f64(),
+            retries: study.retry.attempts - 1,
+            backoff_ms: study.retry.backoff.as_secs_f64() * 1e3,
+            budget: study.retry.budget,
+            shed: study.queue_max,
+            warmup_s: study.warmup.as_secs_f64(),
+            cut_s: study.cut.as_secs_f64(),
+            span_s: study.span.as_secs_f64(),
+            step_rps: self.args.step,
+            highest_rps,
+            critical_rps: study.critical_rps(),
         }
-        Ok(writer.flush()?)
     }
-}
 
-/// Requests per second at most.
-const RPS_MAX: f64 = 1e6;
-
-impl Prepared for Retries {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &self.search(Some(1)))
-    }
-}
-
-pub(super) fn run(cli: &Cli, args: &RetriesArgs) -> Result<(), VerbError> {
-    let retries = Retries::of(args)?;
-    let rows_files = RowFiles::open(&args.runs.rows)?;
-    let html = args.runs.html.as_deref().map(create).transpose()?;
-    let highest = retries.search(args.runs.threads);
-    rows_files.write(|out| retries.write_csv(out, &highest))?;
-    let seeds = retries.seeds;
-    let rows = retries.jobs.chunks(seeds).zip(highest.chunks(seeds)).filter_map(|(studies, highest)| {
+    fn row(studies: &[RetryStudy], highest: &[f64]) -> Option<Row> {
         let study = studies.first()?;
         Some(Row {
             retries: study.retry.attempts - 1,
@@ -175,36 +145,57 @@ pub(super) fn run(cli: &Cli, args: &RetriesArgs) -> Result<(), VerbError> {
             highest_rps: Figure::of(highest.iter().copied())?,
             critical_rps: study.critical_rps(),
         })
-    });
-    let report = Report {
-        seed: args.runs.seed,
-        seeds: args.runs.seeds,
-        service_rps: args.service_rps,
-        step_rps: args.step,
-        rows: rows.collect(),
-    };
-    let title = format!(
-        "A server of {}/s, a cut of {} and {} after it; the highest load that recovers, to {}/s",
-        report.service_rps, args.cut, args.span, report.step_rps
-    );
-    let head = ["RETRIES", "BACKOFF ms", "BUDGET", "SHED", "RECOVERS /s", "CRITICAL /s"];
-    if let Some(file) = html {
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &[])?;
     }
-    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
 }
 
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let of_row = |row: &Row| {
+impl Study for Retries<'_> {
+    /// The highest load that recovers, for each.
+    type Played = Vec<f64>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<f64>, VerbError> {
+        Ok(each(threads, &self.jobs, |study| study.highest_recovering(self.args.step)))
+    }
+
+    fn lines<'a>(&'a self, played: &'a Vec<f64>) -> Vec<impl Serialize + 'a> {
+        self.jobs.iter().zip(played).map(|(study, highest)| self.line(study, *highest)).collect()
+    }
+
+    fn report(&self, played: &Vec<f64>) -> Option<Report> {
+        let kinds = self.jobs.chunks(self.seeds).zip(played.chunks(self.seeds));
+        Some(Report {
+            seed: self.args.runs.seed,
+            seeds: self.args.runs.seeds,
+            service_rps: self.args.service_rps,
+            step_rps: self.args.step,
+            rows: kinds.filter_map(|(studies, highest)| Self::row(studies, highest)).collect(),
+        })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        format!(
+            "A server of {}/s, a cut of {} and {} after it; the highest load that recovers, to {}/s",
+            report.service_rps, self.args.cut, self.args.span, report.step_rps
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
         vec![
-            row.retries.to_string(),
-            row.backoff_ms.to_string(),
-            row.budget.map_or_else(|| "off".to_owned(), |share| format!("{} %", share * 100.0)),
-            row.shed.map_or_else(|| "off".to_owned(), |most| most.to_string()),
-            row.highest_rps.text(1),
-            row.critical_rps.map_or_else(|| "–".to_owned(), |rps| format!("{rps:.1}")),
+            ("RETRIES", |row| row.retries.to_string()),
+            ("BACKOFF ms", |row| row.backoff_ms.to_string()),
+            ("BUDGET", |row| row.budget.map_or_else(|| "off".to_owned(), |share| format!("{} %", share * 100.0))),
+            ("SHED", |row| row.shed.map_or_else(|| "off".to_owned(), |most| most.to_string())),
+            ("RECOVERS /s", |row| row.highest_rps.text(1)),
+            ("CRITICAL /s", |row| or_dash(row.critical_rps.map(|rps| format!("{rps:.1}")))),
         ]
-    };
-    report.rows.iter().map(of_row).collect()
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &RetriesArgs) -> Result<(), VerbError> {
+    frame::run(cli, &Retries::of(args)?, &args.runs.outputs())
 }
