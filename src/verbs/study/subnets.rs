@@ -1,14 +1,11 @@
 //! `iso study subnets`: how many more questions client subnets make.
 
-use std::io::Write;
-
 use serde::Serialize;
 use simulator::studies::subnets::{CLASSES, Questions, RESOLVER_SIGMA_LN, SubnetStudy};
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study},
     ground::{Figure, each, seeds_from},
-    repeat::{Files, Shown, write_lines},
 };
 use crate::{
     args::{Cli, SubnetsArgs},
@@ -17,7 +14,7 @@ use crate::{
 
 /// What is printed: figures over seeds.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     rows: Vec<Row>,
@@ -25,7 +22,7 @@ struct Report {
 
 /// A name of one popularity.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     rps: f64,
     shared_qps: Figure,
     tailored_qps: Figure,
@@ -35,7 +32,7 @@ struct Row {
 
 /// A name of one popularity under one seed, at all resolvers or those of one class.
 #[derive(Debug, Serialize)]
-struct Line {
+pub(super) struct Line {
     version: &'static str,
     seed: u64,
     resolvers: usize,
@@ -89,8 +86,14 @@ impl<'a> Subnets<'a> {
         };
         Ok(Self { args, studies: seeds.into_iter().flat_map(study).collect() })
     }
+}
 
-    fn lines(&self, threads: Option<usize>) -> Vec<Line> {
+impl Study for Subnets<'_> {
+    type Played = Vec<Line>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Line>, VerbError> {
         let outcomes = each(threads, &self.studies, SubnetStudy::play);
         let of_study = |(study, (all, classes)): (&SubnetStudy, (Questions, [Questions; CLASSES.len()]))| {
             let line = |per_ttl_below: String, questions: Questions| Line {
@@ -110,10 +113,14 @@ impl<'a> Subnets<'a> {
             let classes = CLASSES.iter().zip(classes).map(|(bound, questions)| line(bound.to_string(), questions));
             std::iter::once(line("all".to_owned(), all)).chain(classes).collect::<Vec<_>>()
         };
-        self.studies.iter().zip(outcomes).flat_map(of_study).collect()
+        Ok(self.studies.iter().zip(outcomes).flat_map(of_study).collect())
     }
 
-    fn report(&self, lines: &[Line]) -> Report {
+    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + 'a> {
+        played.iter().collect()
+    }
+
+    fn report(&self, lines: &Vec<Line>) -> Option<Report> {
         let row = |&rps: &f64| {
             let of = |value: fn(&Line) -> Option<f64>| {
                 let some = lines.iter().filter(|line| line.rps == rps && line.per_ttl_below == "all");
@@ -128,33 +135,29 @@ impl<'a> Subnets<'a> {
             })
         };
         let (seed, seeds) = (self.args.runs.seed, self.args.runs.seeds);
-        Report { seed, seeds, rows: self.args.rps.iter().filter_map(row).collect() }
+        Some(Report { seed, seeds, rows: self.args.rps.iter().filter_map(row).collect() })
     }
-}
 
-impl Prepared for Subnets<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        write_lines(out, &self.lines(Some(1)))
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, _: &Report) -> String {
+        let SubnetsArgs { networks, resolvers, ttl, .. } = self.args;
+        format!("{networks} networks behind {resolvers} resolvers, answers kept for {ttl}")
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("REQUESTS/s", |row| row.rps.to_string()),
+            ("QUESTIONS/s", |row| row.shared_qps.text(2)),
+            ("WITH SUBNETS/s", |row| row.tailored_qps.text(2)),
+            ("TIMES", |row| row.amplification.text(3)),
+            ("EXPECTED", |row| row.expected_amplification.text(3)),
+        ]
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &SubnetsArgs) -> Result<(), VerbError> {
-    let study = Subnets::of(args)?;
-    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
-    let lines = study.lines(args.runs.threads);
-    let report = study.report(&lines);
-    let title =
-        format!("{} networks behind {} resolvers, answers kept for {}", args.networks, args.resolvers, args.ttl);
-    let of_row = |row: &Row| {
-        vec![
-            row.rps.to_string(),
-            row.shared_qps.text(2),
-            row.tailored_qps.text(2),
-            row.amplification.text(3),
-            row.expected_amplification.text(3),
-        ]
-    };
-    let head = ["REQUESTS/s", "QUESTIONS/s", "WITH SUBNETS/s", "TIMES", "EXPECTED"];
-    let shown = Shown { title, head: &head, cells: report.rows.iter().map(of_row).collect() };
-    files.write(cli, &lines, &report, &shown)
+    frame::run(cli, &Subnets::of(args)?, &args.runs.outputs())
 }
