@@ -1,6 +1,6 @@
 //! `iso study estimates`: a path becomes slower for hours, and what the router makes of it.
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use cdn_core::routing::RoutingOptions;
 use serde::Serialize;
@@ -11,9 +11,8 @@ use simulator::studies::{
 use world::Place;
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, named, seeds_from, some_cities, world_of},
-    repeat::{Files, Shown, write_lines},
 };
 use crate::{
     args::{Cli, EstimatesArgs},
@@ -22,7 +21,7 @@ use crate::{
 
 /// What is printed: figures over seeds.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     rows: Vec<Row>,
@@ -30,7 +29,7 @@ struct Report {
 
 /// A part of the run.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     part: &'static str,
     windows: usize,
     /// By how much the estimate is wrong at the end of a window, in the mean over windows and in the worst.
@@ -89,8 +88,14 @@ impl<'a> Estimates<'a> {
         let seeds = seeds_from(args.runs.seed, args.runs.seeds)?;
         Ok(Self { args, cities: some_cities(args.cities)?, pops: named(&args.preset)?, seeds })
     }
+}
 
-    fn play(&self, threads: Option<usize>) -> Vec<(u64, Estimated)> {
+impl Study for Estimates<'_> {
+    type Played = Vec<(u64, Estimated)>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Self::Played, VerbError> {
         let outcomes = each(threads, &self.seeds, |&seed| {
             let study = EstimateStudy {
                 pops: &self.pops,
@@ -107,10 +112,10 @@ impl<'a> Estimates<'a> {
             };
             Some((seed, study.play()?))
         });
-        outcomes.into_iter().flatten().collect()
+        Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn lines(&self, outcomes: &[(u64, Estimated)]) -> Vec<Line<'_>> {
+    fn lines<'a>(&'a self, outcomes: &'a Self::Played) -> Vec<impl Serialize + 'a> {
         let code = |site: u16| {
             self.pops.get(usize::from(site)).map(|pop| pop.id.as_str().to_ascii_uppercase()).unwrap_or_default()
         };
@@ -135,7 +140,7 @@ impl<'a> Estimates<'a> {
         outcomes.iter().flat_map(of_seed).collect()
     }
 
-    fn report(&self, outcomes: &[(u64, Estimated)]) -> Report {
+    fn report(&self, outcomes: &Self::Played) -> Option<Report> {
         let (begins, ends) = (self.args.around.0, self.args.around.0 + self.args.span.0);
         let none: fn(&Estimated) -> Option<Duration> = |_| None;
         // The first windows of a router that has heard of nobody are no part of the answer.
@@ -167,42 +172,38 @@ impl<'a> Estimates<'a> {
                 after_s: Figure::of(outcomes.iter().filter_map(|(_, out)| Some(after(out)?.as_secs_f64()))),
             })
         });
-        Report { seed: self.args.runs.seed, seeds: self.args.runs.seeds, rows: rows.collect() }
+        Some(Report { seed: self.args.runs.seed, seeds: self.args.runs.seeds, rows: rows.collect() })
     }
-}
 
-impl Prepared for Estimates<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        write_lines(out, &self.lines(&self.play(Some(1))))
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, _: &Report) -> String {
+        format!(
+            "{} more on the path from a city to the best of {} PoPs, for {}; {} cities report",
+            self.args.added,
+            self.pops.len(),
+            self.args.span,
+            self.cities.len()
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("PATH", |row| row.part.to_owned()),
+            ("WINDOWS", |row| row.windows.to_string()),
+            ("ERROR ms", |row| row.error_ms.text(2)),
+            ("WORST ms", |row| row.error_ms_max.text(2)),
+            ("ROUTE CHANGES", |row| row.changes.text(2)),
+            ("ELSEWHERE /h", |row| row.changes_elsewhere_per_hour.text(3)),
+            ("AFTER s", |row| or_dash(row.after_s.map(|figure| figure.text(1)))),
+        ]
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &EstimatesArgs) -> Result<(), VerbError> {
-    let study = Estimates::of(args)?;
-    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
-    let outcomes = study.play(args.runs.threads);
-    let report = study.report(&outcomes);
-    let title = format!(
-        "{} more on the path from a city to the best of {} PoPs, for {}; {} cities report",
-        args.added,
-        study.pops.len(),
-        args.span,
-        study.cities.len()
-    );
-    let of_row = |row: &Row| {
-        vec![
-            row.part.to_owned(),
-            row.windows.to_string(),
-            row.error_ms.text(2),
-            row.error_ms_max.text(2),
-            row.changes.text(2),
-            row.changes_elsewhere_per_hour.text(3),
-            row.after_s.map_or_else(|| "–".to_owned(), |figure| figure.text(1)),
-        ]
-    };
-    let head = ["PATH", "WINDOWS", "ERROR ms", "WORST ms", "ROUTE CHANGES", "ELSEWHERE /h", "AFTER s"];
-    let shown = Shown { title, head: &head, cells: report.rows.iter().map(of_row).collect() };
-    files.write(cli, &study.lines(&outcomes), &report, &shown)
+    frame::run(cli, &Estimates::of(args)?, &args.runs.outputs())
 }
 
 /// To three digits after the point.
