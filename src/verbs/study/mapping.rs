@@ -1,6 +1,6 @@
 //! `iso study mapping`: whose round trip decides to which site a client is sent.
 
-use std::{collections::BTreeMap, io::Write};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use simulator::studies::{
@@ -12,9 +12,8 @@ use simulator::studies::{
 use world::{Coordinates, CountryCode, Place, stream};
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, named, seeds_from, some_cities},
-    repeat::{Files, Shown, write_lines},
 };
 use crate::{
     args::{Cli, MappingArgs, Switch},
@@ -26,7 +25,7 @@ const FAR_KM: f64 = 1000.0 * KM_PER_MILE;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     orders: u32,
@@ -38,7 +37,7 @@ struct Report {
 
 /// A scheme at a number of sites: over all seeds, or over the orders of one.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     /// Whose users: all, or those of public resolvers in countries where these are far, or near.
     users: &'static str,
     scheme: &'static str,
@@ -84,7 +83,7 @@ pub(super) struct Mapping<'a> {
 }
 
 /// What came out under one seed.
-struct Outcome {
+pub(super) struct Outcome {
     seed: u64,
     resolver_km_p50: f64,
     public_km_p50: f64,
@@ -171,9 +170,15 @@ impl<'a> Mapping<'a> {
         }
         vec![all, ("public-far", far), ("public-near", near)]
     }
+}
+
+impl Study for Mapping<'_> {
+    type Played = Vec<Outcome>;
+    type Report = Report;
+    type Row = Row;
 
     /// Seed after seed, so that memory is that of one; their orders several at a time.
-    fn play(&self, threads: Option<usize>) -> Vec<Outcome> {
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Outcome>, VerbError> {
         let of_seed = |&seed: &u64| {
             let ground = self.ground(threads, seed);
             let groups = self.groups(ground.population());
@@ -204,10 +209,10 @@ impl<'a> Mapping<'a> {
             let (resolver_km_p50, public_km_p50) = resolver_km(ground.population());
             Outcome { seed, resolver_km_p50, public_km_p50, of_order }
         };
-        self.seeds.iter().map(of_seed).collect()
+        Ok(self.seeds.iter().map(of_seed).collect())
     }
 
-    fn lines(&self, outcomes: &[Outcome]) -> Vec<Line> {
+    fn lines<'a>(&'a self, outcomes: &'a Vec<Outcome>) -> Vec<impl Serialize + 'a> {
         let &MappingArgs { orders, cities, universe, blocks, resolvers, stretch, .. } = self.args;
         let of_outcome = |outcome: &Outcome| {
             let cells = outcome.of_order.first().map_or(0, Vec::len);
@@ -241,12 +246,12 @@ impl<'a> Mapping<'a> {
         outcomes.iter().flat_map(of_outcome).collect()
     }
 
-    fn report(&self, outcomes: &[Outcome]) -> Report {
+    fn report(&self, outcomes: &Vec<Outcome>) -> Option<Report> {
         let cells = outcomes.first().and_then(|outcome| outcome.of_order.first()).into_iter().flatten().enumerate();
         let row = |(cell, first): (usize, &Seen)| {
             let figure = |of: fn(&Seen) -> f64| {
                 let over_orders = |outcome: &Outcome| Figure::of(outcome.of(cell).map(of));
-                match outcomes {
+                match outcomes.as_slice() {
                     [only] => over_orders(only),
                     several => Figure::of(several.iter().filter_map(over_orders).map(|figure| figure.mean)),
                 }
@@ -261,14 +266,42 @@ impl<'a> Mapping<'a> {
                 p99_ms: figure(|seen| seen.reach.p99_ms)?,
             })
         };
-        Report {
+        Some(Report {
             seed: self.args.runs.seed,
             seeds: self.args.runs.seeds,
             orders: self.args.orders,
             resolver_km_p50: Figure::of(outcomes.iter().map(|outcome| outcome.resolver_km_p50)),
             public_km_p50: Figure::of(outcomes.iter().map(|outcome| outcome.public_km_p50)),
             rows: cells.filter_map(row).collect(),
-        }
+        })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        let km = |figure: Option<Figure>| or_dash(figure.map(|figure| figure.text(0)));
+        format!(
+            "{} blocks of clients, {} km from their resolvers in the median, {} km from public ones; {} orders of {} sites",
+            self.args.blocks,
+            km(report.resolver_km_p50),
+            km(report.public_km_p50),
+            self.args.orders,
+            self.args.universe
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("SITES", |row| row.sites.to_string()),
+            ("USERS", |row| row.users.to_owned()),
+            ("MAPPED BY", |row| row.scheme.to_owned()),
+            ("MEAN km", |row| row.mean_km.text(0)),
+            ("MEAN ms", |row| row.mean_ms.text(2)),
+            ("P95 ms", |row| row.p95_ms.text(2)),
+            ("P99 ms", |row| row.p99_ms.text(2)),
+        ]
     }
 }
 
@@ -279,35 +312,8 @@ impl Outcome {
     }
 }
 
-impl Prepared for Mapping<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        write_lines(out, &self.lines(&self.play(Some(1))))
-    }
-}
-
 pub(super) fn run(cli: &Cli, args: &MappingArgs) -> Result<(), VerbError> {
-    let study = Mapping::of(args)?;
-    let files = Files::open(&args.runs.rows, args.runs.html.as_deref())?;
-    let outcomes = study.play(args.runs.threads);
-    let report = study.report(&outcomes);
-    let km = |figure: Option<Figure>| figure.map_or_else(|| "–".to_owned(), |figure| figure.text(0));
-    let title = format!(
-        "{} blocks of clients, {} km from their resolvers in the median, {} km from public ones; {} orders of {} sites",
-        args.blocks,
-        km(report.resolver_km_p50),
-        km(report.public_km_p50),
-        args.orders,
-        args.universe
-    );
-    let of_row = |row: &Row| {
-        let figures = [row.mean_ms, row.p95_ms, row.p99_ms].map(|figure| figure.text(2));
-        let words = [row.sites.to_string(), row.users.to_owned(), row.scheme.to_owned(), row.mean_km.text(0)];
-        words.into_iter().chain(figures).collect()
-    };
-    let cells = report.rows.iter().map(of_row).collect();
-    let shown =
-        Shown { title, head: &["SITES", "USERS", "MAPPED BY", "MEAN km", "MEAN ms", "P95 ms", "P99 ms"], cells };
-    files.write(cli, &study.lines(&outcomes), &report, &shown)
+    frame::run(cli, &Mapping::of(args)?, &args.runs.outputs())
 }
 
 /// Each order has a seed of its own, which no order under the next seed has.
