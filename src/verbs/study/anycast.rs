@@ -1,7 +1,5 @@
 //! `iso study anycast`: what anycast costs against unicast, and what yesterday's measurements are worth.
 
-use std::io::Write;
-
 use cdn_core::routing::AnycastOptions;
 use serde::Serialize;
 use simulator::studies::{
@@ -12,9 +10,8 @@ use simulator::studies::{
 use world::Place;
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study},
     ground::{Figure, cities_of, each, named, pops_of, seeds_of, world_of},
-    repeat::{Files, Shown, write_lines},
 };
 use crate::{
     args::{AnycastArgs, Cli},
@@ -23,7 +20,7 @@ use crate::{
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     catchment: CatchmentReport,
@@ -47,7 +44,7 @@ struct CatchmentReport {
 
 /// What choosing by yesterday's measurements does, for one kind of group.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     group: &'static str,
     redirected: Figure,
     helped: Figure,
@@ -59,7 +56,7 @@ struct Row {
 
 /// The same under one seed.
 #[derive(Debug, Serialize)]
-struct Line {
+pub(super) struct Line {
     version: &'static str,
     seed: u64,
     pops: usize,
@@ -124,7 +121,7 @@ impl<'a> Catchments<'a> {
         Ok(Self { args, cities, pops, public: named("google")?, seeds: seeds_of(&args.ground)? })
     }
 
-    fn play(&self, threads: Option<usize>) -> Vec<(u64, Anycast)> {
+    fn outcomes(&self, threads: Option<usize>) -> Vec<(u64, Anycast)> {
         let (args, distances) = (self.args, ResolverDistances::default());
         each(threads, &self.seeds, |&seed| {
             let population = Population::new(&PopulationOptions {
@@ -154,7 +151,7 @@ impl<'a> Catchments<'a> {
         })
     }
 
-    fn lines(&self, outcomes: &[(u64, Anycast)]) -> Vec<Line> {
+    fn lines_of(&self, outcomes: &[(u64, Anycast)]) -> Vec<Line> {
         let line = |&(seed, Anycast { catchment, slower, by_block, by_resolver }): &(u64, Anycast)| {
             let [nearest_km_p50, second_km_p50, fourth_km_p50] = catchment.km_p50;
             let [slower_10_ms, slower_25_ms, slower_100_ms] = slower;
@@ -195,8 +192,22 @@ impl<'a> Catchments<'a> {
         };
         outcomes.iter().flat_map(line).collect()
     }
+}
 
-    fn report(&self, lines: &[Line]) -> Option<Report> {
+impl Study for Catchments<'_> {
+    type Played = Vec<Line>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Line>, VerbError> {
+        Ok(self.lines_of(&self.outcomes(threads)))
+    }
+
+    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + 'a> {
+        played.iter().collect()
+    }
+
+    fn report(&self, lines: &Vec<Line>) -> Option<Report> {
         let of = |group: &'static str, of: fn(&Line) -> f64| {
             Figure::of(lines.iter().filter(|line| line.group == group).map(of))
         };
@@ -229,45 +240,43 @@ impl<'a> Catchments<'a> {
             rows: ["block", "resolver"].into_iter().filter_map(row).collect(),
         })
     }
-}
 
-impl Prepared for Catchments<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        write_lines(out, &self.lines(&self.play(Some(1))))
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        let catchment = &report.catchment;
+        format!(
+            "{} PoPs; nearest, second and fourth at {}, {} and {} km in the median\n\
+             {} of requests come out at the nearest, {} within 400 km of it, {} within 1375 km\n\
+             anycast is slower than the best of three by 10 ms for {}, by 25 ms for {}, by 100 ms for {}",
+            self.pops.len(),
+            catchment.nearest_km_p50.text(0),
+            catchment.second_km_p50.text(0),
+            catchment.fourth_km_p50.text(0),
+            catchment.at_nearest.percent(1),
+            catchment.within_400_km.percent(1),
+            catchment.within_1375_km.percent(1),
+            report.slower_10_ms.percent(1),
+            report.slower_25_ms.percent(1),
+            report.slower_100_ms.percent(1),
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("CHOSEN BY", |row| row.group.to_owned()),
+            ("REDIRECTED", |row| row.redirected.percent(1)),
+            ("HELPED", |row| row.helped.percent(1)),
+            ("HURT", |row| row.hurt.percent(1)),
+            ("HELPED 10 ms", |row| row.helped_10_ms.percent(1)),
+            ("HURT 10 ms", |row| row.hurt_10_ms.percent(1)),
+            ("GAIN ms", |row| row.gain_ms.text(2)),
+        ]
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &AnycastArgs) -> Result<(), VerbError> {
-    let study = Catchments::of(args)?;
-    let files = Files::open(&args.ground.rows, args.ground.html.as_deref())?;
-    let lines = study.lines(&study.play(args.ground.threads));
-    let Some(report) = study.report(&lines) else { return Err(VerbError::Usage("there is nothing to study".into())) };
-    let catchment = &report.catchment;
-    let title = format!(
-        "{} PoPs; nearest, second and fourth at {}, {} and {} km in the median\n\
-         {} of requests come out at the nearest, {} within 400 km of it, {} within 1375 km\n\
-         anycast is slower than the best of three by 10 ms for {}, by 25 ms for {}, by 100 ms for {}",
-        study.pops.len(),
-        catchment.nearest_km_p50.text(0),
-        catchment.second_km_p50.text(0),
-        catchment.fourth_km_p50.text(0),
-        percent(catchment.at_nearest),
-        percent(catchment.within_400_km),
-        percent(catchment.within_1375_km),
-        percent(report.slower_10_ms),
-        percent(report.slower_25_ms),
-        percent(report.slower_100_ms),
-    );
-    let of_row = |row: &Row| {
-        let shares = [row.redirected, row.helped, row.hurt, row.helped_10_ms, row.hurt_10_ms].map(percent);
-        std::iter::once(row.group.to_owned()).chain(shares).chain([row.gain_ms.text(2)]).collect()
-    };
-    let head = ["CHOSEN BY", "REDIRECTED", "HELPED", "HURT", "HELPED 10 ms", "HURT 10 ms", "GAIN ms"];
-    let shown = Shown { title, head: &head, cells: report.rows.iter().map(of_row).collect() };
-    files.write(cli, &lines, &report, &shown)
-}
-
-fn percent(figure: Figure) -> String {
-    let of = |value: f64| value * 100.0;
-    format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(1))
+    frame::run(cli, &Catchments::of(args)?, &args.ground.outputs())
 }

@@ -1,28 +1,18 @@
-//! What studies that are repeated with seeds have in common: the files that they write, and how they print.
+//! The rows of studies that are repeated with seeds, and the files that they go to.
 
 use std::{
     fs::{self, File},
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{columns, page, routing::create};
-use crate::{
-    args::{Cli, RowsArgs},
-    talk::VerbError,
-    verbs::{paint::table, print},
-};
+use super::{columns, routing::create};
+use crate::{args::RowsArgs, talk::VerbError};
 
-/// The files that were asked for, opened before the study begins: one that cannot be written is refused at once.
-pub(super) struct Files {
-    rows: RowFiles,
-    html: Option<File>,
-}
-
-/// Those of them that hold rows.
+/// The files that rows go to, opened before the study begins: one that cannot be written is refused at once.
 pub(super) struct RowFiles {
     csv: Option<File>,
     parquet: Option<PathBuf>,
@@ -51,35 +41,6 @@ impl RowFiles {
         fs::remove_file(&part)?;
         written.map_err(|why| VerbError::Failed(anyhow!("{}: {why}", path.display())))
     }
-}
-
-impl Files {
-    pub(super) fn open(rows: &RowsArgs, html: Option<&Path>) -> Result<Self, VerbError> {
-        Ok(Self { rows: RowFiles::open(rows)?, html: html.map(create).transpose()? })
-    }
-
-    /// Writes the rows, where that was asked for, and the page likewise, and prints the table.
-    pub(super) fn write<L: Serialize, R: Serialize>(
-        self,
-        cli: &Cli,
-        lines: &[L],
-        report: &R,
-        shown: &Shown<'_>,
-    ) -> Result<(), VerbError> {
-        self.rows.write(|out| write_lines(out, lines))?;
-        if let Some(file) = self.html {
-            let head: Vec<String> = shown.head.iter().map(ToString::to_string).collect();
-            page::write(file, &shown.title, &head, &shown.cells, &[])?;
-        }
-        print(cli, report, |_| format!("{}\n{}", shown.title, table(shown.head, shown.cells.iter().cloned())))
-    }
-}
-
-/// A report for people.
-pub(super) struct Shown<'a> {
-    pub(super) title: String,
-    pub(super) head: &'a [&'a str],
-    pub(super) cells: Vec<Vec<String>>,
 }
 
 /// Rows as CSV, with a head.
