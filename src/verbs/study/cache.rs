@@ -1,21 +1,16 @@
 //! `iso study cache`: eviction policies and admission rules by sizes and workloads, with a shield or without, and the closed
 //! forms beside.
 
-use std::io::Write;
-
 use serde::Serialize;
 use simulator::studies::cache::{Admitting, Asked, CacheStudy, Cached, Expected, Room, expected, play};
 
 use super::{
-    Prepared,
     evictor::Evictor,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, each, refuse_nothing, repetitions, seeds_from},
     inputs::Inputs,
-    page::{self, Part},
-    policies_of,
-    repeat::{RowFiles, write_lines},
-    routing::create,
-    sound, with_hint,
+    page::Part,
+    policies_of, sound, with_hint,
     workload::Workload,
 };
 use crate::{
@@ -23,7 +18,6 @@ use crate::{
     diagnose::nearest_or_all,
     picture::{Axis, Picture, Series},
     talk::VerbError,
-    verbs::{paint::table, print},
 };
 
 /// Requests that are drawn and counted, where nothing is said of them.
@@ -34,7 +28,7 @@ const OF_A_TRACE: &str = "what is expected of a trace is what its popularity alo
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     edges: u32,
@@ -43,7 +37,7 @@ struct Report {
 
 /// One workload, policy, admission rule and size over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     workload: String,
     objects: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,9 +102,9 @@ struct Line<'a> {
 }
 
 /// A study that is checked and can begin.
-pub(super) struct Caches {
+pub(super) struct Caches<'a> {
+    args: &'a CacheStudyArgs,
     workloads: Vec<Workload>,
-    rps: f64,
     /// All seeds of a kind, then the next kind.
     jobs: Vec<Job>,
     seeds: usize,
@@ -124,9 +118,9 @@ struct Job {
     study: CacheStudy,
 }
 
-impl Caches {
+impl<'a> Caches<'a> {
     /// Checks what was typed, and reads what it names.
-    pub(super) fn of(args: &CacheStudyArgs, inputs: &Inputs) -> Result<Self, VerbError> {
+    pub(super) fn of(args: &'a CacheStudyArgs, inputs: &Inputs) -> Result<Self, VerbError> {
         let policies = policies_of(&args.policies, inputs.dir()).map_err(VerbError::Usage)?;
         let rules = args.admission.iter().map(|name| admitting_of(name)).collect::<Result<Vec<Admitting>, _>>()?;
         let workloads = args.workloads.iter().map(|text| Workload::of(text, args.size_decades, inputs));
@@ -160,22 +154,7 @@ impl Caches {
                 }
             }
         }
-        Ok(Self { workloads, rps: args.rps, jobs, seeds: seeds.len() })
-    }
-
-    /// The workloads as they are played.
-    fn asked(&self) -> Vec<Asked> {
-        self.workloads.iter().map(Workload::asked).collect()
-    }
-
-    fn play(&self, threads: Option<usize>, asked: &[Asked]) -> Result<Vec<Cached>, VerbError> {
-        let cached = each(threads, &self.jobs, |job| {
-            let played = asked.get(job.workload).map(|asked| play(&job.study, asked, |room| job.policy.begin(room)));
-            played.unwrap_or_default()
-        });
-        let policies: Vec<Evictor> = self.jobs.iter().map(|job| job.policy.clone()).collect();
-        sound(&policies)?;
-        Ok(cached)
+        Ok(Self { args, workloads, jobs, seeds: seeds.len() })
     }
 
     /// What is asked for in a job.
@@ -184,7 +163,7 @@ impl Caches {
     }
 
     fn ttl_s(&self, job: &Job) -> Option<f64> {
-        Some(job.study.ttl? as f64 / self.workload(job)?.ticks_per_s(self.rps))
+        Some(job.study.ttl? as f64 / self.workload(job)?.ticks_per_s(self.args.rps))
     }
 
     /// What the closed forms say of each job. Seeds draw sizes, where there are several; else all seeds are alike.
@@ -206,8 +185,86 @@ impl Caches {
         self.jobs.chunks(self.seeds).flat_map(of_kind).collect()
     }
 
-    fn lines<'a>(&'a self, outcomes: &'a [Cached], expected: &'a [Option<Expected>]) -> impl Iterator<Item = Line<'a>> {
-        self.jobs.iter().zip(outcomes).zip(expected).filter_map(|((job, cached), expected)| {
+    /// What is to be said of a trace, where there is one.
+    fn note(&self) -> Option<&'static str> {
+        self.workloads.iter().any(|workload| workload.requests().is_some()).then_some(OF_A_TRACE)
+    }
+
+    /// A row of each kind.
+    fn kinds(&self, Outcome { cached: outcomes, expected }: &Outcome) -> Vec<Row> {
+        let seeds = self.seeds;
+        let kinds = self.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).zip(expected.chunks(seeds));
+        let row = |((jobs, outcomes), expected): ((&[Job], &[Cached]), &[Option<Expected>])| {
+            let (job, first) = (jobs.first()?, outcomes.first()?);
+            let workload = self.workload(job)?;
+            let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
+            let expected = expected.iter().copied().flatten();
+            Some(Row {
+                workload: workload.name.clone(),
+                objects: workload.objects(),
+                exponent: workload.exponent(),
+                unit: workload.unit(),
+                requests: first.requests,
+                policy: job.policy.as_str().to_owned(),
+                admission: job.study.admitting.as_str(),
+                size: first.room,
+                shield: first.shield_room,
+                ttl_s: self.ttl_s(job),
+                edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
+                expected_edge_miss_ratio: Figure::of(expected.clone().map(|of| 1.0 - of.edge)).map(|of| of.mean),
+                edge_byte_miss_ratio: over(&Cached::edge_byte_miss_ratio)?,
+                shield_hit_ratio: job.study.shield.and_then(|_| over(&Cached::shield_hit_ratio)),
+                expected_shield_hit_ratio: Figure::of(expected.filter_map(|of| of.shield)).map(|of| of.mean),
+                origin_ratio: over(&Cached::origin_ratio)?,
+            })
+        };
+        kinds.filter_map(row).collect()
+    }
+}
+
+/// How many requests come before those that are counted, and how many are.
+fn counted(args: &CacheStudyArgs, workload: &Workload, room: Room) -> Result<(u64, u64), VerbError> {
+    let Some(all) = workload.requests() else {
+        let requests = args.requests.unwrap_or(REQUESTS);
+        // Enough to fill every cache, in the mean, several times over, where it is known how many objects do.
+        let fills = match workload.is_of_one_size() {
+            true => 4 * room.bytes(workload.objects().into()) * u64::from(args.edges),
+            false => 0,
+        };
+        return Ok((args.warmup.unwrap_or_else(|| requests.max(fills)), requests));
+    };
+    // A trace is played once, so that each request that warms caches up is one less that counts.
+    let warmup = args.warmup.unwrap_or(0);
+    if warmup >= all {
+        return Err(VerbError::Usage(format!("--warmup {warmup}: {} has {all} requests", workload.name)));
+    }
+    Ok((warmup, args.requests.unwrap_or(u64::MAX)))
+}
+
+/// What came out of each job, and what the closed forms say of it.
+pub(super) struct Outcome {
+    cached: Vec<Cached>,
+    expected: Vec<Option<Expected>>,
+}
+
+impl Study for Caches<'_> {
+    type Played = Outcome;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Outcome, VerbError> {
+        let asked: Vec<Asked> = self.workloads.iter().map(Workload::asked).collect();
+        let cached = each(threads, &self.jobs, |job| {
+            let played = asked.get(job.workload).map(|asked| play(&job.study, asked, |room| job.policy.begin(room)));
+            played.unwrap_or_default()
+        });
+        let policies: Vec<Evictor> = self.jobs.iter().map(|job| job.policy.clone()).collect();
+        sound(&policies)?;
+        Ok(Outcome { cached, expected: self.expected(threads, &asked) })
+    }
+
+    fn lines<'a>(&'a self, Outcome { cached, expected }: &'a Outcome) -> Vec<impl Serialize + 'a> {
+        let line = |((job, cached), expected): ((&'a Job, &Cached), &Option<Expected>)| {
             let (workload, study) = (self.workload(job)?, &job.study);
             let edge_miss_ratio = cached.edge_miss_ratio();
             let expected_edge_miss_ratio = expected.map(|expected| 1.0 - expected.edge);
@@ -238,38 +295,17 @@ impl Caches {
                 expected_shield_hit_ratio: expected.and_then(|expected| expected.shield),
                 origin_ratio: cached.origin_ratio(),
             })
-        })
+        };
+        self.jobs.iter().zip(cached).zip(expected).filter_map(line).collect()
     }
 
-    /// A row of each kind.
-    fn rows(&self, outcomes: &[Cached], expected: &[Option<Expected>]) -> Vec<Row> {
-        let seeds = self.seeds;
-        let kinds = self.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).zip(expected.chunks(seeds));
-        let row = |((jobs, outcomes), expected): ((&[Job], &[Cached]), &[Option<Expected>])| {
-            let (job, first) = (jobs.first()?, outcomes.first()?);
-            let workload = self.workload(job)?;
-            let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
-            let expected = expected.iter().copied().flatten();
-            Some(Row {
-                workload: workload.name.clone(),
-                objects: workload.objects(),
-                exponent: workload.exponent(),
-                unit: workload.unit(),
-                requests: first.requests,
-                policy: job.policy.as_str().to_owned(),
-                admission: job.study.admitting.as_str(),
-                size: first.room,
-                shield: first.shield_room,
-                ttl_s: self.ttl_s(job),
-                edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
-                expected_edge_miss_ratio: Figure::of(expected.clone().map(|of| 1.0 - of.edge)).map(|of| of.mean),
-                edge_byte_miss_ratio: over(&Cached::edge_byte_miss_ratio)?,
-                shield_hit_ratio: job.study.shield.and_then(|_| over(&Cached::shield_hit_ratio)),
-                expected_shield_hit_ratio: Figure::of(expected.filter_map(|of| of.shield)).map(|of| of.mean),
-                origin_ratio: over(&Cached::origin_ratio)?,
-            })
-        };
-        kinds.filter_map(row).collect()
+    fn report(&self, outcome: &Outcome) -> Option<Report> {
+        let (seed, seeds, edges) = (self.args.runs.seed, self.args.runs.seeds, self.args.edges);
+        Some(Report { seed, seeds, edges, rows: self.kinds(outcome) })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
     }
 
     fn title(&self, report: &Report) -> String {
@@ -279,81 +315,37 @@ impl Caches {
             (workloads, _) => format!("{} workloads, {edges}", workloads.len()),
         }
     }
-}
 
-/// How many requests come before those that are counted, and how many are.
-fn counted(args: &CacheStudyArgs, workload: &Workload, room: Room) -> Result<(u64, u64), VerbError> {
-    let Some(all) = workload.requests() else {
-        let requests = args.requests.unwrap_or(REQUESTS);
-        // Enough to fill every cache, in the mean, several times over, where it is known how many objects do.
-        let fills = match workload.is_of_one_size() {
-            true => 4 * room.bytes(workload.objects().into()) * u64::from(args.edges),
-            false => 0,
-        };
-        return Ok((args.warmup.unwrap_or_else(|| requests.max(fills)), requests));
-    };
-    // A trace is played once, so that each request that warms caches up is one less that counts.
-    let warmup = args.warmup.unwrap_or(0);
-    if warmup >= all {
-        return Err(VerbError::Usage(format!("--warmup {warmup}: {} has {all} requests", workload.name)));
+    fn columns(&self, report: &Report) -> Vec<Column<Row>> {
+        let own: [Column<Row>; 11] = [
+            ("POLICY", |row| row.policy.clone()),
+            ("ADMISSION", |row| row.admission.to_owned()),
+            ("SIZE", |row| row.size.to_string()),
+            ("SHIELD", |row| row.shield.map_or_else(|| "off".to_owned(), |room| room.to_string())),
+            ("TTL", |row| row.ttl_s.map_or_else(|| "off".to_owned(), |ttl| format!("{ttl}s"))),
+            ("EDGE MISSES", |row| row.edge_miss_ratio.text(4)),
+            ("EXPECTED", |row| or_dash(row.expected_edge_miss_ratio.map(|ratio| format!("{ratio:.4}")))),
+            ("BY BYTES", |row| row.edge_byte_miss_ratio.text(4)),
+            ("SHIELD HITS", |row| or_dash(row.shield_hit_ratio.map(|ratio| ratio.text(4)))),
+            ("EXPECTED", |row| or_dash(row.expected_shield_hit_ratio.map(|ratio| format!("{ratio:.4}")))),
+            ("ORIGIN", |row| row.origin_ratio.text(4)),
+        ];
+        // A single workload is in the title.
+        let workload: Column<Row> = ("WORKLOAD", |row| row.workload.clone());
+        report.compares_workloads().then_some(workload).into_iter().chain(own).collect()
     }
-    Ok((warmup, args.requests.unwrap_or(u64::MAX)))
-}
 
-impl Prepared for Caches {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        let asked = self.asked();
-        let outcomes = self.play(Some(1), &asked)?;
-        let expected = self.expected(Some(1), &asked);
-        write_lines(out, &self.lines(&outcomes, &expected).collect::<Vec<_>>())
+    fn foot(&self, _: &Report) -> String {
+        self.note().map(|note| format!("\n{note}")).unwrap_or_default()
+    }
+
+    fn parts<'a>(&'a self, _: &'a Outcome, report: &Report) -> Vec<Part<'a>> {
+        self.workloads.iter().map(|workload| Part::Curves(curves(report, workload, self.note()))).collect()
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &CacheStudyArgs) -> Result<(), VerbError> {
-    let caches = Caches::of(args, &Inputs::default())?;
-    let rows_files = RowFiles::open(&args.runs.rows)?;
-    let html = args.runs.html.as_deref().map(create).transpose()?;
-    let asked = caches.asked();
-    let outcomes = caches.play(args.runs.threads, &asked)?;
-    let expected = caches.expected(args.runs.threads, &asked);
-    rows_files.write(|out| write_lines(out, &caches.lines(&outcomes, &expected).collect::<Vec<_>>()))?;
-    let report = Report {
-        seed: args.runs.seed,
-        seeds: args.runs.seeds,
-        edges: args.edges,
-        rows: caches.rows(&outcomes, &expected),
-    };
-    let title = caches.title(&report);
-    let (head, cells) = (head(&report), cells(&report));
-    let note = caches.workloads.iter().any(|workload| workload.requests().is_some()).then_some(OF_A_TRACE);
-    if let Some(file) = html {
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        let pictures = caches.workloads.iter().map(|workload| Part::Curves(curves(&report, workload, note)));
-        page::write(file, &title, &head, &cells, &pictures.collect::<Vec<_>>())?;
-    }
-    print(cli, &report, |_| {
-        let note = note.map(|note| format!("\n{note}")).unwrap_or_default();
-        format!("{title}\n{}{note}", table(&head, cells))
-    })
-}
-
-/// The heads of columns; a single workload is in the title.
-fn head(report: &Report) -> Vec<&'static str> {
-    let own = [
-        "POLICY",
-        "ADMISSION",
-        "SIZE",
-        "SHIELD",
-        "TTL",
-        "EDGE MISSES",
-        "EXPECTED",
-        "BY BYTES",
-        "SHIELD HITS",
-        "EXPECTED",
-        "ORIGIN",
-    ];
-    let workload = report.compares_workloads().then_some("WORKLOAD");
-    workload.into_iter().chain(own).collect()
+    frame::run(cli, &Caches::of(args, &Inputs::default())?, &args.runs.outputs())
 }
 
 impl Report {
@@ -409,29 +401,6 @@ fn curves(report: &Report, workload: &Workload, note: Option<&str>) -> Picture {
         y: Axis::of("miss ratio"),
         series,
     }
-}
-
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-    let compares_workloads = report.compares_workloads();
-    let of_row = |row: &Row| {
-        let workload = compares_workloads.then(|| row.workload.clone());
-        let own = [
-            row.policy.clone(),
-            row.admission.to_owned(),
-            row.size.to_string(),
-            row.shield.map_or_else(|| "off".to_owned(), |room| room.to_string()),
-            row.ttl_s.map_or_else(|| "off".to_owned(), |ttl| format!("{ttl}s")),
-            row.edge_miss_ratio.text(4),
-            or_dash(row.expected_edge_miss_ratio.map(|ratio| format!("{ratio:.4}"))),
-            row.edge_byte_miss_ratio.text(4),
-            or_dash(row.shield_hit_ratio.map(|ratio| ratio.text(4))),
-            or_dash(row.expected_shield_hit_ratio.map(|ratio| format!("{ratio:.4}"))),
-            row.origin_ratio.text(4),
-        ];
-        workload.into_iter().chain(own).collect()
-    };
-    report.rows.iter().map(of_row).collect()
 }
 
 /// An admission rule by its name.
