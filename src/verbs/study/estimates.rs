@@ -11,7 +11,7 @@ use simulator::studies::{
 use world::Place;
 
 use super::{
-    frame::{self, Column, Study, or_dash},
+    frame::{self, Column, Study, figure_or_dash},
     ground::{Figure, each, named, seeds_from, some_cities, world_of},
 };
 use crate::{
@@ -197,7 +197,7 @@ impl Study for Estimates<'_> {
             ("WORST ms", |row| row.error_ms_max.text(2)),
             ("ROUTE CHANGES", |row| row.changes.text(2)),
             ("ELSEWHERE /h", |row| row.changes_elsewhere_per_hour.text(3)),
-            ("AFTER s", |row| or_dash(row.after_s.map(|figure| figure.text(1)))),
+            ("AFTER s", |row| figure_or_dash(row.after_s)),
         ]
     }
 }

@@ -1,23 +1,21 @@
 //! `iso study failover`: what the death of a PoP costs.
 
-use std::{io::Write, ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, time::Duration};
 
 use serde::Serialize;
 use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Scheme, play};
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, figure_or_dash},
     ground::{Figure, cities_of, each, place_of, pops_of, refuse_nothing, repetitions, seeds_of, world_of},
-    page::{self, Part},
-    repeat::RowFiles,
-    routing::{create, kill_of, schemes_of, still_picture, still_sent, stretch_of},
+    page::Part,
+    routing::{kill_of, schemes_of, still_picture, still_sent, stretch_of},
 };
 use crate::{
     args::{Cli, FailoverArgs, RowOf},
     picture::{Axis, Picture, SERIES_MAX, Series},
     quantity::Span,
     talk::VerbError,
-    verbs::{paint::table, print},
 };
 
 /// Requests before the death, so that answers are of any age.
@@ -29,7 +27,7 @@ const PROBE_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(1)..=Dur
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     kill: String,
@@ -38,7 +36,7 @@ struct Report {
 
 /// One policy with one TTL and probe interval, over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     policy: &'static str,
     ttl_s: f64,
     probe_interval_s: f64,
@@ -96,6 +94,8 @@ pub(super) struct Job {
 /// A study that is checked and can begin.
 pub(super) struct Failover<'a> {
     args: &'a FailoverArgs,
+    /// The code of the PoP that falls silent.
+    kill: String,
     jobs: Vec<Job>,
     seeds: usize,
 }
@@ -156,32 +156,78 @@ impl<'a> Failover<'a> {
                 }
             }
         }
-        Ok(Self { args, jobs, seeds: seeds.len() })
+        Ok(Self { args, kill: args.kill.to_ascii_uppercase(), jobs, seeds: seeds.len() })
+    }
+}
+
+impl Study for Failover<'_> {
+    type Played = Vec<Routed>;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Routed>, VerbError> {
+        Ok(each(threads, &self.jobs, |Job { scheme, study }| {
+            play(study, &Ground::new(&world_of(study.seed), study), *scheme)
+        }))
     }
 
-    fn play(&self, threads: Option<usize>) -> Vec<Routed> {
-        each(threads, &self.jobs, |Job { scheme, study }| {
-            play(study, &Ground::new(&world_of(study.seed), study), *scheme)
+    fn lines<'a>(&'a self, played: &'a Vec<Routed>) -> Vec<impl Serialize + 'a> {
+        let of_run = |(job, routed): (&'a Job, &'a Routed)| match self.args.rows {
+            RowOf::Run => vec![line(job, routed, &self.kill)],
+            RowOf::Second => {
+                let still = routed.still_by_second().into_iter().flatten().enumerate();
+                let of_second = |(second, still)| {
+                    let (second, still_sent) = (Some(second), Some(still));
+                    Line { second, still_sent, ..line(job, routed, &self.kill) }
+                };
+                still.map(of_second).collect()
+            }
+        };
+        self.jobs.iter().zip(played).flat_map(of_run).collect()
+    }
+
+    fn report(&self, played: &Vec<Routed>) -> Option<Report> {
+        let kinds = self.jobs.chunks(self.seeds).zip(played.chunks(self.seeds));
+        Some(Report {
+            seed: self.args.ground.seed,
+            seeds: self.args.ground.seeds,
+            kill: self.kill.clone(),
+            rows: kinds.filter_map(|(jobs, outcomes)| row(jobs, outcomes)).collect(),
         })
     }
 
-    fn write_csv(&self, out: impl Write, outcomes: &[Routed]) -> Result<(), VerbError> {
-        let mut writer = csv::Writer::from_writer(out);
-        let failed = |error: csv::Error| VerbError::Failed(error.into());
-        let kill = self.args.kill.to_ascii_uppercase();
-        for (job, routed) in self.jobs.iter().zip(outcomes) {
-            match self.args.rows {
-                RowOf::Run => writer.serialize(line(job, routed, &kill)).map_err(failed)?,
-                RowOf::Second => {
-                    for (second, still) in routed.still_by_second().into_iter().flatten().enumerate() {
-                        let (second, still_sent) = (Some(second), Some(still));
-                        writer.serialize(Line { second, still_sent, ..line(job, routed, &kill) }).map_err(failed)?;
-                    }
-                }
-            }
-        }
-        Ok(writer.flush()?)
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
     }
+
+    fn title(&self, report: &Report) -> String {
+        let pops = self.jobs.first().map_or(0, |job| job.study.pops.len());
+        let FailoverArgs { ground, rps, .. } = self.args;
+        format!("{} falls silent; {pops} PoPs, {} cities, {rps} requests/s", report.kill, ground.cities)
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("POLICY", |row| row.policy.to_owned()),
+            ("TTL s", |row| row.ttl_s.to_string()),
+            ("PROBES s", |row| row.probe_interval_s.to_string()),
+            ("DOWN AFTER", |row| row.down_after.to_string()),
+            ("DETECTED s", |row| figure_or_dash(row.detected_s)),
+            ("STALE s", |row| figure_or_dash(row.stale_s)),
+            ("EXPECTED s", |row| figure_or_dash(row.expected_stale_s)),
+            ("LAST s", |row| figure_or_dash(row.back_s)),
+            ("HARMED", |row| row.harmed.percent(2)),
+            ("LOST", |row| row.lost.percent(2)),
+        ]
+    }
+
+    fn parts<'a>(&'a self, played: &'a Vec<Routed>, report: &Report) -> Vec<Part<'a>> {
+        curves(self, played, report).map(Part::Curves).collect()
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
+    frame::run(cli, &Failover::of(args)?, &args.ground.outputs())
 }
 
 /// The row of a run.
@@ -222,52 +268,6 @@ fn before_per_s(study: &RoutingStudy, routed: &Routed) -> Option<f64> {
     let dead = u16::try_from(dead).ok()?;
     let before: u64 = routed.cities_before.iter().filter_map(|city| city.by_site.get(&dead)).sum();
     (before > 0).then(|| before as f64 / at.as_secs_f64())
-}
-
-impl Prepared for Failover<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &self.play(Some(1)))
-    }
-}
-
-pub(super) fn run(cli: &Cli, args: &FailoverArgs) -> Result<(), VerbError> {
-    let failover = Failover::of(args)?;
-    let rows_files = RowFiles::open(&args.ground.rows)?;
-    let html = args.ground.html.as_deref().map(create).transpose()?;
-    let outcomes = failover.play(args.ground.threads);
-    rows_files.write(|out| failover.write_csv(out, &outcomes))?;
-    let seeds = failover.seeds;
-    let rows =
-        failover.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).filter_map(|(jobs, outcomes)| row(jobs, outcomes));
-    let report = Report {
-        seed: args.ground.seed,
-        seeds: args.ground.seeds,
-        kill: args.kill.to_ascii_uppercase(),
-        rows: rows.collect(),
-    };
-    let pops = failover.jobs.first().map_or(0, |job| job.study.pops.len());
-    let title = format!(
-        "{} falls silent; {pops} PoPs, {} cities, {} requests/s",
-        report.kill, failover.args.ground.cities, failover.args.rps
-    );
-    let head = [
-        "POLICY",
-        "TTL s",
-        "PROBES s",
-        "DOWN AFTER",
-        "DETECTED s",
-        "STALE s",
-        "EXPECTED s",
-        "LAST s",
-        "HARMED",
-        "LOST",
-    ];
-    if let Some(file) = html {
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        let parts: Vec<Part<'_>> = curves(&failover, &outcomes, &report).map(Part::Curves).collect();
-        page::write(file, &title, &head, &cells(&report), &parts)?;
-    }
-    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
 }
 
 /// Who is still sent to the dead PoP, second by second, and for how long in the mean by the TTL.
@@ -315,29 +315,6 @@ fn by_ttl(args: &FailoverArgs, report: &Report) -> Option<Picture> {
         y: Axis::of("seconds"),
         series,
     })
-}
-
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let or_dash = |figure: Option<Figure>| figure.map_or_else(|| "–".to_owned(), |figure| figure.text(1));
-    let percent = |figure: Figure| {
-        let of = |value: f64| value * 100.0;
-        format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(2))
-    };
-    let of_row = |row: &Row| {
-        vec![
-            row.policy.to_owned(),
-            row.ttl_s.to_string(),
-            row.probe_interval_s.to_string(),
-            row.down_after.to_string(),
-            or_dash(row.detected_s),
-            or_dash(row.stale_s),
-            or_dash(row.expected_stale_s),
-            or_dash(row.back_s),
-            percent(row.harmed),
-            percent(row.lost),
-        ]
-    };
-    report.rows.iter().map(of_row).collect()
 }
 
 fn row(jobs: &[Job], outcomes: &[Routed]) -> Option<Row> {

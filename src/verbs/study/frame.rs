@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     Prepared,
+    ground::Figure,
     page::{self, Part},
     repeat::{RowFiles, write_lines},
     routing::create,
@@ -21,6 +22,11 @@ pub(super) type Column<R> = (&'static str, fn(&R) -> String);
 /// What there is, or a dash.
 pub(super) fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "–".to_owned())
+}
+
+/// A figure to a digit after the point, or a dash.
+pub(super) fn figure_or_dash(figure: Option<Figure>) -> String {
+    or_dash(figure.map(|figure| figure.text(1)))
 }
 
 /// A study that is checked and can begin.
