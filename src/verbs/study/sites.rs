@@ -1,7 +1,5 @@
 //! `iso study sites`: what users gain with each PoP more.
 
-use std::io::Write;
-
 use serde::Serialize;
 use simulator::studies::{
     paths::Paths,
@@ -10,22 +8,19 @@ use simulator::studies::{
 use world::Place;
 
 use super::{
-    Prepared,
+    frame::{self, Column, Study, or_dash},
     ground::{Figure, cities_of, each, named, pops_of, repetitions, seeds_of, world_of},
     page::{self, Part},
-    repeat::RowFiles,
-    routing::create,
 };
 use crate::{
     args::{Cli, SitesArgs},
     picture::{Axis, Picture, Series},
     talk::VerbError,
-    verbs::{paint::table, print},
 };
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     cities: usize,
@@ -34,7 +29,7 @@ struct Report {
 
 /// What users of so many PoPs see, over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     order: &'static str,
     sites: usize,
     /// The PoP that came last, where it is the same under every seed.
@@ -44,6 +39,9 @@ struct Row {
     p50_ms: Figure,
     p95_ms: Figure,
     p99_ms: Figure,
+    /// What the mean is less than in the row before, of the same order.
+    #[serde(skip)]
+    gain_ms: Option<f64>,
 }
 
 /// One number of PoPs under one seed.
@@ -54,7 +52,7 @@ struct Line<'a> {
     cities: usize,
     order: &'a str,
     sites: usize,
-    pop: &'a str,
+    pop: String,
     mean_ms: f64,
     p50_ms: f64,
     p95_ms: f64,
@@ -82,9 +80,11 @@ pub(super) struct Sites<'a> {
 }
 
 /// What came out.
-struct Outcome {
+pub(super) struct Outcome {
     /// The order of the given or greedy course.
     order: Vec<usize>,
+    /// The PoPs in it.
+    chosen: Vec<Place>,
     of_seed: Vec<Vec<Course>>,
 }
 
@@ -106,7 +106,19 @@ impl<'a> Sites<'a> {
         Ok(Self { args, cities, users, seeds, pops, given: (0..given.len()).collect(), numbers })
     }
 
-    fn play(&self, threads: Option<usize>) -> Outcome {
+    /// The PoP that came last in a course, where it is the same under every seed.
+    fn last(&self, outcome: &Outcome, course: &str, sites: usize) -> Option<String> {
+        let at = *outcome.order.get(sites.wrapping_sub(1)).filter(|_| course != "random")?;
+        self.pops.get(at).map(|pop| pop.id.as_str().to_ascii_uppercase())
+    }
+}
+
+impl Study for Sites<'_> {
+    type Played = Outcome;
+    type Report = Report;
+    type Row = Row;
+
+    fn play(&self, threads: Option<usize>) -> Result<Outcome, VerbError> {
         let Self { cities, users, pops, given, numbers, .. } = self;
         let chooses = pops.len() > given.len();
         // One choice for all seeds, made under the first: a list of PoPs is built once.
@@ -127,69 +139,81 @@ impl<'a> Sites<'a> {
             }
             courses
         });
-        Outcome { order, of_seed }
+        let chosen = order.iter().filter_map(|&at| pops.get(at).cloned()).collect();
+        Ok(Outcome { order, chosen, of_seed })
     }
 
-    /// The PoP that came last in a course, where it is the same under every seed.
-    fn last(&self, outcome: &Outcome, course: &str, sites: usize) -> Option<String> {
-        let at = *outcome.order.get(sites.wrapping_sub(1)).filter(|_| course != "random")?;
-        self.pops.get(at).map(|pop| pop.id.as_str().to_ascii_uppercase())
-    }
-
-    fn write_csv(&self, out: impl Write, outcome: &Outcome) -> Result<(), VerbError> {
-        let mut writer = csv::Writer::from_writer(out);
-        for (&seed, courses) in self.seeds.iter().zip(&outcome.of_seed) {
-            for (course, (sites, reach)) in courses.iter().flat_map(|c| c.steps.iter().map(move |step| (c, step))) {
-                let Reach { mean_ms, p50_ms, p95_ms, p99_ms, .. } = *reach;
-                let pop = self.last(outcome, course.order, *sites).unwrap_or_default();
+    fn lines<'a>(&'a self, outcome: &'a Outcome) -> Vec<impl Serialize + 'a> {
+        let of_seed = |(&seed, courses): (&u64, &'a Vec<Course>)| {
+            let steps = courses.iter().flat_map(|course| course.steps.iter().map(move |step| (course, step)));
+            let line = |(course, &(sites, reach)): (&'a Course, &(usize, Reach))| {
+                let Reach { mean_ms, p50_ms, p95_ms, p99_ms, .. } = reach;
+                let pop = self.last(outcome, course.order, sites).unwrap_or_default();
                 let (version, order) = (env!("CARGO_PKG_VERSION"), course.order);
-                let (cities, sites) = (self.cities.len(), *sites);
-                let line = Line { version, seed, cities, order, sites, pop: &pop, mean_ms, p50_ms, p95_ms, p99_ms };
-                writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
+                Line { version, seed, cities: self.cities.len(), order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms }
+            };
+            steps.map(line).collect::<Vec<_>>()
+        };
+        self.seeds.iter().zip(&outcome.of_seed).flat_map(of_seed).collect()
+    }
+
+    fn report(&self, outcome: &Outcome) -> Option<Report> {
+        let of_seed = &outcome.of_seed;
+        let mut rows: Vec<Row> = Vec::new();
+        for (nth, shape) in of_seed.first()?.iter().enumerate() {
+            for (step, &(sites, _)) in shape.steps.iter().enumerate() {
+                let reaches = of_seed.iter().filter_map(|courses| Some(courses.get(nth)?.steps.get(step)?.1));
+                let over = |of: &dyn Fn(Reach) -> f64| Figure::of(reaches.clone().map(of));
+                let mean_ms = over(&|r| r.mean_ms)?;
+                let before = rows.last().filter(|row| row.order == shape.order);
+                rows.push(Row {
+                    order: shape.order,
+                    sites,
+                    pop: self.last(outcome, shape.order, sites),
+                    mean_ms,
+                    p50_ms: over(&|r| r.p50_ms)?,
+                    p95_ms: over(&|r| r.p95_ms)?,
+                    p99_ms: over(&|r| r.p99_ms)?,
+                    gain_ms: before.map(|before| before.mean_ms.mean - mean_ms.mean),
+                });
             }
         }
-        Ok(writer.flush()?)
+        let (seed, seeds) = (self.args.ground.seed, self.args.ground.seeds);
+        Some(Report { seed, seeds, cities: self.cities.len(), rows })
     }
-}
 
-impl Prepared for Sites<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        self.write_csv(out, &self.play(Some(1)))
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        format!("{} cities, users sent to the PoP with the shortest round trip", report.cities)
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        vec![
+            ("POPS", |row| row.sites.to_string()),
+            ("ORDER", |row| row.order.to_owned()),
+            ("LAST", |row| or_dash(row.pop.clone())),
+            ("MEAN ms", |row| row.mean_ms.text(2)),
+            ("P50 ms", |row| row.p50_ms.text(2)),
+            ("P95 ms", |row| row.p95_ms.text(2)),
+            ("P99 ms", |row| row.p99_ms.text(2)),
+            ("GAIN ms", |row| or_dash(row.gain_ms.map(|gain| format!("{gain:.2}")))),
+        ]
+    }
+
+    fn parts<'a>(&'a self, outcome: &'a Outcome, report: &Report) -> Vec<Part<'a>> {
+        let maps = outcome.of_seed.first().into_iter().flatten().map(|course| {
+            let shown = if course.order == "random" { &[][..] } else { &outcome.chosen };
+            Part::Map(page::Map::of_reach(course.order, &self.cities, &course.best_ms, shown))
+        });
+        curves(report).map(Part::Curves).into_iter().chain(maps).collect()
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &SitesArgs) -> Result<(), VerbError> {
-    let study = Sites::of(args)?;
-    let rows_files = RowFiles::open(&args.ground.rows)?;
-    let html = args.ground.html.as_deref().map(create).transpose()?;
-    let outcome = study.play(args.ground.threads);
-    rows_files.write(|out| study.write_csv(out, &outcome))?;
-    let of_seed = &outcome.of_seed;
-    let mut rows = Vec::new();
-    for (nth, shape) in of_seed.first().into_iter().flatten().enumerate() {
-        for (step, &(sites, _)) in shape.steps.iter().enumerate() {
-            let reaches = of_seed.iter().filter_map(|courses| Some(courses.get(nth)?.steps.get(step)?.1));
-            let over = |of: &dyn Fn(Reach) -> f64| Figure::of(reaches.clone().map(of));
-            let figures = (over(&|r| r.mean_ms), over(&|r| r.p50_ms), over(&|r| r.p95_ms), over(&|r| r.p99_ms));
-            let (Some(mean_ms), Some(p50_ms), Some(p95_ms), Some(p99_ms)) = figures else { continue };
-            let (order, pop) = (shape.order, study.last(&outcome, shape.order, sites));
-            rows.push(Row { order, sites, pop, mean_ms, p50_ms, p95_ms, p99_ms });
-        }
-    }
-    let report = Report { seed: args.ground.seed, seeds: args.ground.seeds, cities: study.cities.len(), rows };
-    let head = ["POPS", "ORDER", "LAST", "MEAN ms", "P50 ms", "P95 ms", "P99 ms", "GAIN ms"];
-    let title = format!("{} cities, users sent to the PoP with the shortest round trip", report.cities);
-    if let Some(file) = html {
-        let chosen: Vec<Place> = outcome.order.iter().filter_map(|&at| study.pops.get(at).cloned()).collect();
-        let maps = of_seed.first().into_iter().flatten().map(|course| {
-            let shown = if course.order == "random" { &[][..] } else { &chosen };
-            Part::Map(page::Map::of_reach(course.order, &study.cities, &course.best_ms, shown))
-        });
-        let parts: Vec<Part<'_>> = curves(&report).map(Part::Curves).into_iter().chain(maps).collect();
-        let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-        page::write(file, &title, &head, &cells(&report), &parts)?;
-    }
-    print(cli, &report, |report| format!("{title}\n{}", table(&head, cells(report))))
+    frame::run(cli, &Sites::of(args)?, &args.ground.outputs())
 }
 
 /// What users see against the number of PoPs; none where there is one number.
@@ -213,25 +237,6 @@ fn curves(report: &Report) -> Option<Picture> {
         y: Axis::of("round trip (ms)"),
         series,
     })
-}
-
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let before = std::iter::once(None).chain(report.rows.iter().map(Some));
-    let of_row = |(row, before): (&Row, Option<&Row>)| {
-        let gain =
-            before.filter(|before| before.order == row.order).map(|before| before.mean_ms.mean - row.mean_ms.mean);
-        vec![
-            row.sites.to_string(),
-            row.order.to_owned(),
-            row.pop.clone().unwrap_or_else(|| "–".into()),
-            row.mean_ms.text(2),
-            row.p50_ms.text(2),
-            row.p95_ms.text(2),
-            row.p99_ms.text(2),
-            gain.map_or_else(|| "–".to_owned(), |gain| format!("{gain:.2}")),
-        ]
-    };
-    report.rows.iter().zip(before).map(of_row).collect()
 }
 
 /// The numbers of PoPs that are shown, ascending.
