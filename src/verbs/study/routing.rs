@@ -1,6 +1,6 @@
 //! `iso study routing`: the same clients, sent to edges by one policy after the other.
 
-use std::{collections::BTreeSet, fs::File, io::Write, path::Path, str::FromStr as _, time::Duration};
+use std::{collections::BTreeSet, fs::File, path::Path, str::FromStr as _, time::Duration};
 
 use cdn_core::{
     PopCode,
@@ -11,11 +11,10 @@ use simulator::studies::routing::{Ground, Resolvers, Routed, RoutingStudy, Schem
 use world::Place;
 
 use super::{
-    Prepared,
     contestant::{Contestant, Played, contestants_of},
+    frame::{self, Column, Study, figure_or_dash, or_dash},
     ground::{Figure, cities_of, each, place_of, pops_of, refuse_nothing, repetitions, seeds_of, usage, world_of},
     page::{self, Part},
-    repeat::RowFiles,
 };
 use crate::{
     args::{Cli, RoutingArgs, Switch},
@@ -25,7 +24,6 @@ use crate::{
     policy_program::Outcomes,
     quantity::{Share, Span},
     talk::VerbError,
-    verbs::{paint::table, print},
 };
 
 /// Cities with fewer answers than this are not called the worst one: theirs is chance.
@@ -33,7 +31,7 @@ const WORST_CITY_ANSWERS_MIN: u64 = 20;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     seed: u64,
     seeds: u32,
     pops: Vec<String>,
@@ -45,7 +43,7 @@ struct Report {
 
 /// One policy over all seeds.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     policy: String,
     mean_ms: Figure,
     p50_ms: Figure,
@@ -82,7 +80,7 @@ struct Line<'a> {
     version: &'static str,
     seed: u64,
     policy: &'a str,
-    pops: &'a str,
+    pops: String,
     cities: usize,
     clients: u32,
     ttl_s: f64,
@@ -125,9 +123,15 @@ impl<'a> BakeOff<'a> {
             seeds: seeds_of(&args.ground)?,
         })
     }
+}
+
+impl Study for BakeOff<'_> {
+    type Played = Vec<Vec<Played>>;
+    type Report = Report;
+    type Row = Row;
 
     /// What came out, contestant by contestant and seed by seed.
-    fn play(&self, threads: Option<usize>) -> Vec<Vec<Played>> {
+    fn play(&self, threads: Option<usize>) -> Result<Vec<Vec<Played>>, VerbError> {
         let Self { contestants, study, seeds, .. } = self;
         let mut outcomes: Vec<Vec<Played>> = contestants.iter().map(|_| Vec::new()).collect();
         // A seed's tables are made once, and serve all schemes.
@@ -145,50 +149,120 @@ impl<'a> BakeOff<'a> {
             let played = each(threads, contestants, |contestant| contestant.play(study, &ground));
             outcomes.iter_mut().zip(played).for_each(|(outcomes, played)| outcomes.push(played));
         }
-        outcomes
+        Ok(outcomes)
     }
-}
 
-impl Prepared for BakeOff<'_> {
-    fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError> {
-        write_csv(out, self, &self.play(Some(1)))
+    fn lines<'a>(&'a self, outcomes: &'a Vec<Vec<Played>>) -> Vec<impl Serialize + 'a> {
+        let pops = codes(&self.study.pops);
+        let (stretch_share, stretch) = self.study.resolvers.stretch.unwrap_or_default();
+        let line = |(contestant, (&seed, Played { routed, .. })): (&'a Contestant, (&u64, &Played))| Line {
+            version: env!("CARGO_PKG_VERSION"),
+            seed,
+            policy: contestant.label(),
+            pops: pops.join(" "),
+            cities: self.study.cities.len(),
+            clients: self.study.clients,
+            ttl_s: self.study.routing.ttl.as_secs_f64(),
+            client_subnet: self.study.resolvers.client_subnet,
+            resolver: self.args.resolver.as_deref().unwrap_or("local"),
+            resolver_share: self.study.resolvers.shared.as_ref().map_or(0.0, |(_, share)| *share),
+            stretch_share,
+            stretch_s: stretch.as_secs_f64(),
+            kill: self.args.kill.as_deref().unwrap_or(""),
+            requests: routed.requests,
+            lost: routed.lost,
+            harmed: routed.harmed,
+            mean_ms: routed.latency_us.mean() / 1000.0,
+            p50_ms: routed.quantile_ms(0.5),
+            p95_ms: routed.quantile_ms(0.95),
+            p99_ms: routed.quantile_ms(0.99),
+            stretch: routed.stretch,
+            on_best: routed.on_best as f64 / routed.requests.max(1) as f64,
+            imbalance: routed.imbalance(),
+            questions: routed.questions,
+            detected_s: routed.detected.map(|span| span.as_secs_f64()),
+            back_s: routed.back.map(|span| span.as_secs_f64()),
+        };
+        let runs = self.contestants.iter().zip(outcomes);
+        let runs = runs.flat_map(|(who, played)| self.seeds.iter().zip(played).map(move |run| (who, run)));
+        runs.map(line).collect()
+    }
+
+    fn report(&self, outcomes: &Vec<Vec<Played>>) -> Option<Report> {
+        let Self { contestants, study, .. } = self;
+        let rows = contestants.iter().zip(outcomes).filter_map(|(contestant, played)| row(contestant, study, played));
+        Some(Report {
+            seed: self.args.ground.seed,
+            seeds: self.args.ground.seeds,
+            pops: codes(&study.pops),
+            cities: study.cities.len(),
+            clients: study.clients,
+            requests: study.requests,
+            rows: rows.collect(),
+        })
+    }
+
+    fn rows(report: &Report) -> &[Row] {
+        &report.rows
+    }
+
+    fn title(&self, report: &Report) -> String {
+        format!(
+            "{} PoPs, {} cities, {} clients, {} requests by each policy",
+            report.pops.len(),
+            report.cities,
+            report.clients,
+            report.requests
+        )
+    }
+
+    fn columns(&self, _: &Report) -> Vec<Column<Row>> {
+        let worst = |row: &Row| or_dash(row.worst_city.as_ref().map(|of| format!("{} {:.0} ms", of.name, of.mean_ms)));
+        let mut columns: Vec<Column<Row>> = vec![
+            ("POLICY", |row| row.policy.clone()),
+            ("P50 ms", |row| row.p50_ms.text(1)),
+            ("P95 ms", |row| row.p95_ms.text(1)),
+            ("P99 ms", |row| row.p99_ms.text(1)),
+            ("STRETCH", |row| format!("{}×", row.stretch.text(2))),
+            ("ON BEST", |row| row.on_best.percent(2)),
+            ("WORST CITY", worst),
+            ("BUSIEST POP", |row| format!("{}× mean", row.imbalance.text(1))),
+            ("DNS/s", |row| row.dns_per_s.text(1)),
+        ];
+        if self.study.kill.is_some() {
+            let of_a_death: [Column<Row>; 4] = [
+                ("DETECTED s", |row| figure_or_dash(row.detected_s)),
+                ("BACK s", |row| figure_or_dash(row.back_s)),
+                ("HARMED", |row| or_dash(row.harmed.map(|harmed| harmed.percent(2)))),
+                ("LOST", |row| row.lost.percent(2)),
+            ];
+            columns.extend(of_a_death);
+        }
+        columns
+    }
+
+    fn foot(&self, report: &Report) -> String {
+        let last = report.seed + u64::from(report.seeds) - 1;
+        let seeds = if report.seeds > 1 { format!("s {} to {last}", report.seed) } else { format!(" {last}") };
+        let programs = report.rows.iter().filter_map(|row| Some(row.program.as_ref()?.text(&row.policy) + "\n"));
+        format!("{}seed{seeds}: run again, get the same table\n", programs.collect::<String>())
+    }
+
+    fn parts<'a>(&'a self, outcomes: &'a Vec<Vec<Played>>, _: &Report) -> Vec<Part<'a>> {
+        let Self { contestants, study, .. } = self;
+        let maps = contestants.iter().zip(outcomes).filter_map(|(who, played)| Some((who, &played.first()?.routed)));
+        let maps = maps.map(|(who, routed)| Part::Map(page::Map::of(who.label(), who.scheme(), study, routed)));
+        curves(contestants, outcomes).map(Part::Curves).chain(maps).collect()
     }
 }
 
 pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
-    let bake_off = BakeOff::of(args)?;
-    // Files that cannot be written are found out before the work.
-    let rows_files = RowFiles::open(&args.ground.rows)?;
-    let html = args.ground.html.as_deref().map(create).transpose()?;
-    let outcomes = bake_off.play(args.ground.threads);
-    rows_files.write(|out| write_csv(out, &bake_off, &outcomes))?;
-    let BakeOff { contestants, study, .. } = &bake_off;
-    let rows = contestants.iter().zip(&outcomes).filter_map(|(contestant, played)| row(contestant, study, played));
-    let report = Report {
-        seed: args.ground.seed,
-        seeds: args.ground.seeds,
-        pops: study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect(),
-        cities: study.cities.len(),
-        clients: study.clients,
-        requests: study.requests,
-        rows: rows.collect(),
-    };
-    if let Some(file) = html {
-        let maps = contestants.iter().zip(&outcomes).filter_map(|(who, played)| Some((who, &played.first()?.routed)));
-        let maps = maps.map(|(who, routed)| Part::Map(page::Map::of(who.label(), who.scheme(), study, routed)));
-        let parts: Vec<Part<'_>> = curves(contestants, &outcomes).map(Part::Curves).chain(maps).collect();
-        page::write(file, &title(&report), &head(study), &cells(&report), &parts)?;
-    }
-    print(cli, &report, |report| {
-        let head = head(study);
-        let head: Vec<&str> = head.iter().map(String::as_str).collect();
-        let last = report.seed + u64::from(report.seeds) - 1;
-        let seeds = if report.seeds > 1 { format!("s {} to {last}", report.seed) } else { format!(" {last}") };
-        let programs = report.rows.iter().filter_map(|row| Some(row.program.as_ref()?.text(&row.policy) + "\n"));
-        let programs: String = programs.collect();
-        let table = table(&head, cells(report));
-        format!("{}\n{table}{programs}seed{seeds}: run again, get the same table\n", title(report))
-    })
+    frame::run(cli, &BakeOff::of(args)?, &args.ground.outputs())
+}
+
+/// The codes of PoPs.
+fn codes(pops: &[Place]) -> Vec<String> {
+    pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect()
 }
 
 /// Percentiles that are drawn.
@@ -246,61 +320,6 @@ pub(super) fn still_picture(seeds: String, series: Vec<Series>) -> Option<Pictur
         y: Axis::of("share"),
         series,
     })
-}
-
-fn title(report: &Report) -> String {
-    format!(
-        "{} PoPs, {} cities, {} clients, {} requests by each policy",
-        report.pops.len(),
-        report.cities,
-        report.clients,
-        report.requests
-    )
-}
-
-fn head(study: &RoutingStudy) -> Vec<String> {
-    let mut head =
-        vec!["POLICY", "P50 ms", "P95 ms", "P99 ms", "STRETCH", "ON BEST", "WORST CITY", "BUSIEST POP", "DNS/s"];
-    if study.kill.is_some() {
-        head.extend(["DETECTED s", "BACK s", "HARMED", "LOST"]);
-    }
-    head.into_iter().map(str::to_owned).collect()
-}
-
-fn cells(report: &Report) -> Vec<Vec<String>> {
-    let percent = |figure: Figure| {
-        let of = |value: f64| value * 100.0;
-        format!("{} %", Figure { mean: of(figure.mean), ci95: figure.ci95.map(of) }.text(2))
-    };
-    let or_dash = |figure: Option<Figure>| figure.map_or_else(|| "–".to_owned(), |figure| figure.text(1));
-    let is_killed = report.rows.iter().any(|row| row.harmed.is_some());
-    let of_row = |row: &Row| {
-        let worst = row
-            .worst_city
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), |city| format!("{} {:.0} ms", city.name, city.mean_ms));
-        let mut cells = vec![
-            row.policy.clone(),
-            row.p50_ms.text(1),
-            row.p95_ms.text(1),
-            row.p99_ms.text(1),
-            format!("{}×", row.stretch.text(2)),
-            percent(row.on_best),
-            worst,
-            format!("{}× mean", row.imbalance.text(1)),
-            row.dns_per_s.text(1),
-        ];
-        if is_killed {
-            cells.extend([
-                or_dash(row.detected_s),
-                or_dash(row.back_s),
-                row.harmed.map_or_else(|| "–".to_owned(), percent),
-                percent(row.lost),
-            ]);
-        }
-        cells
-    };
-    report.rows.iter().map(of_row).collect()
 }
 
 fn row(contestant: &Contestant, study: &RoutingStudy, played: &[Played]) -> Option<Row> {
@@ -409,48 +428,6 @@ pub(super) fn schemes_of(names: &[String]) -> Result<Vec<Scheme>, VerbError> {
 
 pub(super) fn create(path: &Path) -> Result<File, VerbError> {
     File::create(path).map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", path.display())))
-}
-
-fn write_csv(out: impl Write, bake_off: &BakeOff<'_>, outcomes: &[Vec<Played>]) -> Result<(), VerbError> {
-    let BakeOff { args, contestants, study, seeds } = bake_off;
-    let mut writer = csv::Writer::from_writer(out);
-    let pops: Vec<String> = study.pops.iter().map(|pop| pop.id.as_str().to_ascii_uppercase()).collect();
-    let pops = pops.join(" ");
-    let (stretch_share, stretch) = study.resolvers.stretch.unwrap_or_default();
-    for (contestant, played) in contestants.iter().zip(outcomes) {
-        for (&seed, Played { routed, .. }) in seeds.iter().zip(played) {
-            let line = Line {
-                version: env!("CARGO_PKG_VERSION"),
-                seed,
-                policy: contestant.label(),
-                pops: &pops,
-                cities: study.cities.len(),
-                clients: study.clients,
-                ttl_s: study.routing.ttl.as_secs_f64(),
-                client_subnet: study.resolvers.client_subnet,
-                resolver: args.resolver.as_deref().unwrap_or("local"),
-                resolver_share: study.resolvers.shared.as_ref().map_or(0.0, |(_, share)| *share),
-                stretch_share,
-                stretch_s: stretch.as_secs_f64(),
-                kill: args.kill.as_deref().unwrap_or(""),
-                requests: routed.requests,
-                lost: routed.lost,
-                harmed: routed.harmed,
-                mean_ms: routed.latency_us.mean() / 1000.0,
-                p50_ms: routed.quantile_ms(0.5),
-                p95_ms: routed.quantile_ms(0.95),
-                p99_ms: routed.quantile_ms(0.99),
-                stretch: routed.stretch,
-                on_best: routed.on_best as f64 / routed.requests.max(1) as f64,
-                imbalance: routed.imbalance(),
-                questions: routed.questions,
-                detected_s: routed.detected.map(|span| span.as_secs_f64()),
-                back_s: routed.back.map(|span| span.as_secs_f64()),
-            };
-            writer.serialize(line).map_err(|error| VerbError::Failed(error.into()))?;
-        }
-    }
-    Ok(writer.flush()?)
 }
 
 #[cfg(test)]
