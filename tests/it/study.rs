@@ -411,7 +411,7 @@ fn rows_are_drawn_as_a_plan_or_the_command_line_says() {
 #[test]
 fn balance_and_retries_come_out_as_closed_forms_say_with_any_number_of_threads() {
     let world = World::none();
-    let mean = |of: &serde_json::Value| of["mean"].as_f64().unwrap();
+    let mean = |of: &Value| of["mean"].as_f64().unwrap();
     let balance = ["study", "balance", "--clients", "1", "--work", "1s", "--work-shape", "exponential", "--spare", "0"];
     let more = ["--deadline", "off", "--policies", "random,two-choices", "--load", "0.7", "--warmup", "200s"];
     let report = world.json(&[&balance[..], &more, &["--for", "1000s"]].concat());
@@ -457,7 +457,7 @@ fn balance_and_retries_come_out_as_closed_forms_say_with_any_number_of_threads()
 #[test]
 fn a_life_costs_one_fetch_with_collapsing() {
     let world = World::none();
-    let mean = |of: &serde_json::Value| of["mean"].as_f64().unwrap();
+    let mean = |of: &Value| of["mean"].as_f64().unwrap();
     let report = world.json(&["study", "collapse", "--rps", "10", "--early", "off", "--lives", "100"]);
     let [on, off] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
     assert_eq!(mean(&on["fetches_per_cycle"]), 1.0);

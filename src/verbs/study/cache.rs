@@ -190,35 +190,30 @@ impl<'a> Caches<'a> {
         self.workloads.iter().any(|workload| workload.requests().is_some()).then_some(OF_A_TRACE)
     }
 
-    /// A row of each kind.
-    fn kinds(&self, Outcome { cached: outcomes, expected }: &Outcome) -> Vec<Row> {
-        let seeds = self.seeds;
-        let kinds = self.jobs.chunks(seeds).zip(outcomes.chunks(seeds)).zip(expected.chunks(seeds));
-        let row = |((jobs, outcomes), expected): ((&[Job], &[Cached]), &[Option<Expected>])| {
-            let (job, first) = (jobs.first()?, outcomes.first()?);
-            let workload = self.workload(job)?;
-            let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
-            let expected = expected.iter().copied().flatten();
-            Some(Row {
-                workload: workload.name.clone(),
-                objects: workload.objects(),
-                exponent: workload.exponent(),
-                unit: workload.unit(),
-                requests: first.requests,
-                policy: job.policy.as_str().to_owned(),
-                admission: job.study.admitting.as_str(),
-                size: first.room,
-                shield: first.shield_room,
-                ttl_s: self.ttl_s(job),
-                edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
-                expected_edge_miss_ratio: Figure::of(expected.clone().map(|of| 1.0 - of.edge)).map(|of| of.mean),
-                edge_byte_miss_ratio: over(&Cached::edge_byte_miss_ratio)?,
-                shield_hit_ratio: job.study.shield.and_then(|_| over(&Cached::shield_hit_ratio)),
-                expected_shield_hit_ratio: Figure::of(expected.filter_map(|of| of.shield)).map(|of| of.mean),
-                origin_ratio: over(&Cached::origin_ratio)?,
-            })
-        };
-        kinds.filter_map(row).collect()
+    /// The row of a kind, over seeds.
+    fn row(&self, jobs: &[Job], outcomes: &[Cached], expected: &[Option<Expected>]) -> Option<Row> {
+        let (job, first) = (jobs.first()?, outcomes.first()?);
+        let workload = self.workload(job)?;
+        let over = |of: &dyn Fn(&Cached) -> f64| Figure::of(outcomes.iter().map(of));
+        let expected = expected.iter().copied().flatten();
+        Some(Row {
+            workload: workload.name.clone(),
+            objects: workload.objects(),
+            exponent: workload.exponent(),
+            unit: workload.unit(),
+            requests: first.requests,
+            policy: job.policy.as_str().to_owned(),
+            admission: job.study.admitting.as_str(),
+            size: first.room,
+            shield: first.shield_room,
+            ttl_s: self.ttl_s(job),
+            edge_miss_ratio: over(&Cached::edge_miss_ratio)?,
+            expected_edge_miss_ratio: Figure::of(expected.clone().map(|of| 1.0 - of.edge)).map(|of| of.mean),
+            edge_byte_miss_ratio: over(&Cached::edge_byte_miss_ratio)?,
+            shield_hit_ratio: job.study.shield.and_then(|_| over(&Cached::shield_hit_ratio)),
+            expected_shield_hit_ratio: Figure::of(expected.filter_map(|of| of.shield)).map(|of| of.mean),
+            origin_ratio: over(&Cached::origin_ratio)?,
+        })
     }
 }
 
@@ -301,7 +296,10 @@ impl Study for Caches<'_> {
 
     fn report(&self, outcome: &Outcome) -> Option<Report> {
         let (seed, seeds, edges) = (self.args.runs.seed, self.args.runs.seeds, self.args.edges);
-        Some(Report { seed, seeds, edges, rows: self.kinds(outcome) })
+        let kinds = self.jobs.chunks(self.seeds).zip(outcome.cached.chunks(self.seeds));
+        let kinds = kinds.zip(outcome.expected.chunks(self.seeds));
+        let rows = kinds.filter_map(|((jobs, outcomes), expected)| self.row(jobs, outcomes, expected));
+        Some(Report { seed, seeds, edges, rows: rows.collect() })
     }
 
     fn rows(report: &Report) -> &[Row] {

@@ -297,7 +297,7 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
         };
         runs = runs.iter().flat_map(with).collect();
     }
-    let inputs = Inputs::from(Path::new(&source.name).parent().unwrap_or(Path::new("")));
+    let inputs = Inputs::from(Path::new(&source.name).parent().unwrap_or_else(|| Path::new("")));
     let checked = runs.into_iter().map(|parts| match run_of(&file.study, &parts, &inputs) {
         Err(VerbError::Usage(why)) => Err(complain(KeyError::new(blamed(&file.study, &parts, &why, &inputs), why))),
         run => run,
