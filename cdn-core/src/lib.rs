@@ -8,6 +8,7 @@
 pub mod accept_encoding;
 pub mod cache_control;
 pub mod cache_key;
+pub mod cmcd;
 pub mod compression;
 pub mod conditional;
 pub mod content;

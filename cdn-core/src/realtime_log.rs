@@ -3,11 +3,14 @@
 //! Fields are those of the AWS page "Use real-time access logs", in its order, each encoded as the standard log encodes it; a
 //! field of which a world has nothing to say is `-`. Refuses to know where records go.
 
-use std::{borrow::Cow, fmt::Write as _, net::IpAddr};
+use std::{borrow::Cow, fmt::Write as _, net::IpAddr, time::Duration};
 
 use http::HeaderMap;
 
-use crate::standard_log::{self, Answered, Asked, Ended};
+use crate::{
+    cmcd,
+    standard_log::{self, Answered, Asked, Ended},
+};
 
 /// The names of CloudFront's fields, in order. Records have theirs in this order, however they were chosen.
 pub const FIELDS: [&str; 69] = [
@@ -183,7 +186,46 @@ pub struct More {
     pub path_pattern: String,
     /// The headers of the request, as sent.
     pub headers: HeaderMap,
+    /// The address that the viewer spoke to.
+    pub server: Option<IpAddr>,
+    /// The viewer's country, ISO 3166-1 alpha-2; empty where nobody knows.
+    pub country: String,
+    /// The origin that was asked for this request and answered it; `None` where none was.
+    pub origin: Option<AskedOrigin>,
 }
+
+/// An origin that gave the response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedOrigin {
+    /// Its domain name.
+    pub host: String,
+    /// From the request to it to the first byte of its response.
+    pub first_byte: Duration,
+    /// The status of the primary of its group, or the one that its failure comes to, where that moved the request to it.
+    pub failed_over: Option<u16>,
+}
+
+/// CMCD's key for what follows `cmcd-` in a field's name.
+const CMCD_KEYS: [(&str, &str); 18] = [
+    ("encoded-bitrate", "br"),
+    ("buffer-length", "bl"),
+    ("buffer-starvation", "bs"),
+    ("content-id", "cid"),
+    ("object-duration", "d"),
+    ("deadline", "dl"),
+    ("measured-throughput", "mtp"),
+    ("next-object-request", "nor"),
+    ("next-range-request", "nrr"),
+    ("object-type", "ot"),
+    ("playback-rate", "pr"),
+    ("requested-maximum-throughput", "rtp"),
+    ("streaming-format", "sf"),
+    ("session-id", "sid"),
+    ("stream-type", "st"),
+    ("startup", "su"),
+    ("top-bitrate", "tb"),
+    ("version", "v"),
+];
 
 fn value<'a>(
     name: &str,
@@ -228,13 +270,27 @@ fn value<'a>(
         "cs-headers-count" => more.headers.len().to_string().into(),
         "primary-distribution-id" => standard_log::or_nothing(Some(&more.distribution)),
         "primary-distribution-dns-name" => of_standard("cs(Host)"),
-        // What the standard log has by the same name; the others are what this world knows nothing of.
-        name => of_standard(name),
+        "s-ip" => or_nothing(more.server.map(|server| server.to_string())),
+        "c-country" => or_nothing(Some(more.country.clone())),
+        "r-host" => or_nothing(more.origin.as_ref().map(|origin| origin.host.clone())),
+        "origin-fbl" => or_nothing(more.origin.as_ref().map(|origin| standard_log::seconds(origin.first_byte))),
+        "sr-reason" => {
+            let status = more.origin.as_ref().and_then(|origin| origin.failed_over);
+            or_nothing(status.map(|status| format!("Failover:{status}")))
+        }
+        name => match CMCD_KEYS.iter().find(|(field, _)| name.strip_prefix("cmcd-") == Some(field)) {
+            Some((_, key)) => or_nothing(cmcd::value(key, &more.headers, asked.query.as_deref())),
+            // What the standard log has by the same name; the others are what this world knows nothing of.
+            None => of_standard(name),
+        },
     }
 }
 
 fn header(more: &More, name: &str) -> Cow<'static, str> {
-    let value = more.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    or_nothing(more.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()))
+}
+
+fn or_nothing(value: Option<String>) -> Cow<'static, str> {
     standard_log::or_nothing(value.as_deref()).into_owned().into()
 }
 
@@ -292,7 +348,18 @@ mod tests {
             ending: Ending::Whole,
             location: "IAD50-P1",
         };
-        let more = More { distribution: "demo".into(), path_pattern: "*".into(), headers };
+        let more = More {
+            distribution: "demo".into(),
+            path_pattern: "*".into(),
+            headers,
+            server: Some("198.18.0.9".parse().unwrap()),
+            country: "DE".into(),
+            origin: Some(AskedOrigin {
+                host: "app.test".into(),
+                first_byte: Duration::from_millis(21),
+                failed_over: Some(503),
+            }),
+        };
         log.record(&more, &asked, &answered, &ended).split('\t').map(str::to_owned).collect()
     }
 
@@ -311,6 +378,16 @@ mod tests {
             record(&log, headers, "198.18.41.7"),
             ["1795694400.123", "200", "/a%20b?c=1", "IPv4", "text/html;%20q=0.5", "demo", "-"]
         );
+    }
+
+    #[test]
+    fn what_players_say_has_a_field_each() {
+        let log = RealtimeLog::new(["cmcd-encoded-bitrate", "cmcd-session-id", "cmcd-version"], 100).unwrap();
+        let headers = HeaderMap::from_iter([(
+            header::HeaderName::from_static("cmcd-object"),
+            header::HeaderValue::from_static("br=3200,sid=\"a b\""),
+        )]);
+        assert_eq!(record(&log, headers, "::1"), ["3200", "a%20b", "-"]);
     }
 
     #[test]
@@ -334,6 +411,8 @@ mod tests {
             (of("cs-host"), of("x-host-header"), of("cs-protocol-version")),
             ("demo.cdn.test", "www.demo.test", "HTTP/3.0")
         );
+        assert_eq!((of("s-ip"), of("c-country"), of("r-host")), ("198.18.0.9", "DE", "app.test"));
+        assert_eq!((of("origin-fbl"), of("sr-reason"), of("origin-lbl")), ("0.021", "Failover:503", "-"));
         assert_eq!((of("c-port"), of("x-edge-location"), of("sc-bytes")), ("5000", "IAD50-P1", "310"));
     }
 

@@ -340,7 +340,7 @@ pub(crate) fn or_nothing(text: Option<&str>) -> Cow<'_, str> {
 }
 
 /// Seconds with three decimals.
-fn seconds(span: Duration) -> String {
+pub(crate) fn seconds(span: Duration) -> String {
     format!("{}.{:03}", span.as_secs(), span.subsec_millis())
 }
 

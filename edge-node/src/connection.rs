@@ -15,7 +15,6 @@ mod wire;
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Context,
@@ -47,7 +46,7 @@ pub(crate) use self::{
 use crate::{
     Listeners,
     node::Node,
-    service::{Secure, ViewerService},
+    service::{Ends, Secure, ViewerService},
     tls::TlsSession,
 };
 
@@ -189,16 +188,17 @@ async fn accept(front: Arc<Front>, listener: TcpListener, is_https: bool, tasks:
         let open = Open(Arc::clone(counters));
         // A response is written in one piece, and Nagle's delay would hold back the last part of a large one.
         let _ = stream.set_nodelay(true);
+        let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
         if is_https {
-            tasks.spawn(drive_https(Arc::clone(&front), stream, peer, open));
+            tasks.spawn(drive_https(Arc::clone(&front), stream, ends, open));
         } else {
-            tasks.spawn(drive(Arc::clone(&front), stream, peer, None, front.limits, open));
+            tasks.spawn(drive(Arc::clone(&front), stream, ends, None, front.limits, open));
         }
     }
 }
 
 /// Shakes hands first.
-async fn drive_https(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, open: Open) {
+async fn drive_https(front: Arc<Front>, stream: TcpStream, ends: Ends, open: Open) {
     let Some(tls) = &front.node.tls else { return };
     let accepted = tokio::select! {
         biased;
@@ -210,22 +210,16 @@ async fn drive_https(front: Arc<Front>, stream: TcpStream, peer: SocketAddr, ope
         let session = TlsSession::of(connection);
         // By TLS it is spoken where both sides have said so (RFC 9113 section 3.2).
         let limits = GuardLimits { http2: connection.alpn_protocol() == Some(b"h2"), ..front.limits };
-        drive(Arc::clone(&front), stream, peer, Some(Secure { name, session }), limits, open).await;
+        drive(Arc::clone(&front), stream, ends, Some(Secure { name, session }), limits, open).await;
     }
 }
 
-async fn drive<T>(
-    front: Arc<Front>,
-    stream: T,
-    peer: SocketAddr,
-    secure: Option<Secure>,
-    limits: GuardLimits,
-    open: Open,
-) where
+async fn drive<T>(front: Arc<Front>, stream: T, ends: Ends, secure: Option<Secure>, limits: GuardLimits, open: Open)
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let wire = Arc::new(Wire::new());
-    let service = ViewerService::new(Arc::clone(&front.node), peer, secure, Arc::clone(&wire));
+    let service = ViewerService::new(Arc::clone(&front.node), ends, secure, Arc::clone(&wire));
     let mut guard = Guard::new(stream, service.clone(), wire, limits, Arc::clone(&front.node.counters));
     let protocol = tokio::select! {
         biased;
@@ -246,6 +240,7 @@ async fn drive<T>(
         }
     };
     if let Some(Err(error)) = outcome {
+        let peer = ends.peer;
         if error.is_parse() {
             // The guard let pass what hyper did not: hyper has answered with an empty 400.
             front.node.counters.bump(Counter::EdgeRejected);

@@ -219,8 +219,12 @@ impl Node {
         if restriction.is_none() {
             return true;
         }
-        let country = self.places.as_ref().and_then(|places| places.map.country_of(address)).and_then(Country::parse);
-        restriction.serves(country)
+        restriction.serves(self.country_of(address).and_then(Country::parse))
+    }
+
+    /// Where a viewer is, ISO 3166-1 alpha-2.
+    pub(crate) fn country_of(&self, address: IpAddr) -> Option<&str> {
+        self.places.as_ref().and_then(|places| places.map.country_of(address))
     }
 
     /// Makes a viewer's headers fit to be looked at. What another node of ours sends has been made so by the edge.

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +19,7 @@ use cdn_core::{
     fields::Fields,
     forward::{self, Hop, Purge, Viewer, XCache},
     framing::RefusedHead,
+    origin_protocol,
     realtime_log::More,
     signing::{self, SignedRequest},
     standard_log::{self, Answered, LogStyle, Said},
@@ -60,9 +61,19 @@ pub(crate) struct ViewerService {
     pub(crate) node: Arc<Node>,
     /// Translated already.
     peer: SocketAddr,
+    /// The address that the viewer spoke to, translated likewise.
+    local: Option<IpAddr>,
     /// What the TLS handshake said, where there was one.
     secure: Option<Secure>,
     pub(crate) wire: Arc<Wire>,
+}
+
+/// The two ends of a connection, as the machine has them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) peer: SocketAddr,
+    /// The node's own; `None` where nobody says.
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// A connection by TLS.
@@ -75,9 +86,10 @@ pub(crate) struct Secure {
 }
 
 impl ViewerService {
-    pub(crate) fn new(node: Arc<Node>, peer: SocketAddr, secure: Option<Secure>, wire: Arc<Wire>) -> Self {
-        let ip = node.source_nat.as_ref().map_or_else(|| peer.ip().to_canonical(), |nat| nat.translate(peer.ip()));
-        Self { node, peer: SocketAddr::new(ip, peer.port()), secure, wire }
+    pub(crate) fn new(node: Arc<Node>, ends: Ends, secure: Option<Secure>, wire: Arc<Wire>) -> Self {
+        let known = |ip: IpAddr| node.source_nat.as_ref().map_or_else(|| ip.to_canonical(), |nat| nat.translate(ip));
+        let (peer, local) = (SocketAddr::new(known(ends.peer.ip()), ends.peer.port()), ends.local.map(known));
+        Self { node, peer, local, secure, wire }
     }
 }
 
@@ -467,7 +479,10 @@ impl Case {
             }
             standard.realtime = self.node.realtime_logs.get(&**distribution.id()).map(Arc::clone);
             match &mut standard.more {
-                Some(more) if standard.realtime.is_some() => more.distribution = distribution.id().to_string(),
+                Some(more) if standard.realtime.is_some() => {
+                    more.distribution = distribution.id().to_string();
+                    more.country = self.node.country_of(standard.asked.client).unwrap_or_default().to_owned();
+                }
                 more => *more = None,
             }
         }
@@ -561,8 +576,23 @@ impl Case {
     }
 
     /// The same, wherever the response's fields are.
-    pub(crate) fn complete(self, status: StatusCode, fields: &mut impl Fields, body: &mut ResponseBody, story: Story) {
+    pub(crate) fn complete(
+        mut self,
+        status: StatusCode,
+        fields: &mut impl Fields,
+        body: &mut ResponseBody,
+        story: Story,
+    ) {
         let (x_cache, reason) = (story.x_cache, story.reason);
+        if let Some(more) = self.log.entry.as_mut().and_then(|log| log.standard.as_mut()?.more.as_mut()) {
+            more.origin = story.ledger.asked_origin();
+            if let Some(asked) = &mut more.origin
+                && let Some(distribution) = self.node.distributions.load().by_id(&more.distribution)
+                && let Some(origin) = distribution.origin(&asked.host)
+            {
+                asked.host = origin_protocol::own_name(origin).to_owned();
+            }
+        }
         respond::finish(self.occasion(), story, status, fields);
         self.settle(status, fields, body, x_cache, reason);
     }
@@ -633,7 +663,11 @@ fn standard_of(service: &ViewerService, parts: &Parts) -> Option<Box<Standard>> 
         location: node.pop_header.clone(),
         asked,
         answered: None,
-        more: (!node.realtime_logs.is_empty()).then(|| More { headers: parts.headers.clone(), ..More::default() }),
+        more: (!node.realtime_logs.is_empty()).then(|| More {
+            headers: parts.headers.clone(),
+            server: service.local,
+            ..More::default()
+        }),
         realtime: None,
     }))
 }

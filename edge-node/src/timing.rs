@@ -4,7 +4,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use cdn_core::origin_group::{Attempt, AttemptOutcome, Exchange, Phase};
+use cdn_core::{
+    origin_group::{Attempt, AttemptOutcome, Exchange, Phase},
+    realtime_log::AskedOrigin,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Tier;
@@ -79,16 +82,8 @@ impl Ledger {
     /// CloudFront's lines about whoever asked the origin, as far as the attempts in `other` tell: no name had to be resolved,
     /// and a connection that was kept took no time.
     pub(crate) fn upstream(&mut self, other: &Self) {
-        let attempts = |tier: Tier| {
-            let entries = split(&other.0);
-            entries.filter(move |entry| {
-                entry.strip_prefix(tier.as_str()).is_some_and(|rest| rest.starts_with("-attempt;"))
-            })
-        };
-        // Whoever is behind was asked last.
-        let asking =
-            [Tier::Shield, Tier::Regional, Tier::Edge].into_iter().find(|&tier| attempts(tier).next().is_some());
-        let Some(tier) = asking else { return };
+        let Some(tier) = other.asking() else { return };
+        let attempts = |tier| other.attempts_of(tier);
         let layer = match tier {
             Tier::Edge => "EDGE",
             Tier::Regional => "REC",
@@ -102,6 +97,42 @@ impl Ledger {
         if let Some(took) = answers.last().and_then(duration_of) {
             self.named_span("cdn-upstream-fbl", took);
         }
+    }
+
+    /// Which tier asked the origin, where one did.
+    fn asking(&self) -> Option<Tier> {
+        // Whoever is behind was asked last.
+        let tiers = [Tier::Shield, Tier::Regional, Tier::Edge];
+        tiers.into_iter().find(|&tier| self.attempts_of(tier).next().is_some())
+    }
+
+    fn attempts_of(&self, tier: Tier) -> impl Iterator<Item = &str> {
+        split(&self.0)
+            .filter(move |entry| entry.strip_prefix(tier.as_str()).is_some_and(|rest| rest.starts_with("-attempt;")))
+    }
+
+    /// The origin that gave the response, as far as the attempts tell, under its id.
+    pub(crate) fn asked_origin(&self) -> Option<AskedOrigin> {
+        let tier = self.asking()?;
+        let words = |entry: &'_ str| -> Option<String> {
+            let (_, described) = entry.split_once(";desc=\"")?;
+            described.rsplit_once("\";dur=").map(|(words, _)| words.to_owned())
+        };
+        let last = self.attempts_of(tier).last()?;
+        let said = words(last)?;
+        let (id, _) = said.rsplit_once(" response ").filter(|(_, status)| status.parse::<u16>().is_ok())?;
+        // An attempt of another origin came before those of this one.
+        let before = self
+            .attempts_of(tier)
+            .filter_map(words)
+            .filter(|words| words.strip_prefix(id).is_none_or(|rest| !rest.starts_with(' ')));
+        let failed_over = before.last().map(|words| match words.rsplit_once(" response ") {
+            Some((_, "timeout")) => 504,
+            Some((_, status)) => status.parse().unwrap_or(502),
+            None if words.ends_with("timeout") => 504,
+            None => 502,
+        });
+        Some(AskedOrigin { host: id.to_owned(), first_byte: duration_of(last)?, failed_over })
     }
 
     /// A line of a name and a duration, in whole milliseconds as CloudFront has them.
@@ -227,6 +258,25 @@ mod tests {
              edge-attempt;desc=\"primary connect\";dur=80.000, edge-attempt;desc=\"primary response 200\";dur=48.000, \
              edge;dur=218.000"
         );
+    }
+
+    #[test]
+    fn the_origin_that_answered_is_known_from_the_attempts() {
+        let told = |lines: &str| Ledger(lines.to_owned()).asked_origin();
+        let asked = |millis, failed_over| {
+            Some(AskedOrigin { host: "my app".to_owned(), first_byte: Duration::from_millis(millis), failed_over })
+        };
+        let answer = "edge-lookup;dur=1.000, shield-attempt;desc=\"my app connect\";dur=9.000, \
+                      shield-attempt;desc=\"my app response 200\";dur=48.000";
+        assert_eq!(told(answer), asked(48, None));
+        for (failure, status) in
+            [("my response 503", 503), ("my response timeout", 504), ("my connect refused", 502), ("my reset", 502)]
+        {
+            let lines = format!("shield-attempt;desc=\"{failure}\";dur=7.000, {answer}");
+            assert_eq!(told(&lines), asked(48, Some(status)), "{failure}");
+        }
+        assert_eq!(told("edge-lookup;dur=1.000"), None);
+        assert_eq!(told("edge-attempt;desc=\"my app connect refused\";dur=1.000"), None);
     }
 
     #[test]

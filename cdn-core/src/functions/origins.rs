@@ -247,6 +247,13 @@ pub struct ChosenOrigin {
     pub is_moved: bool,
 }
 
+impl ChosenOrigin {
+    /// What it is called in a ledger: its id, or the name of where it has moved.
+    fn name(&self) -> &str {
+        if self.is_moved { origin_protocol::own_name(&self.origin) } else { &self.id }
+    }
+}
+
 impl ChosenOrigins {
     /// What comes of `changes` where a behavior has this target.
     ///
@@ -295,9 +302,11 @@ impl ChosenOrigins {
     pub fn exchange(&self, now: Instant, request: RequestKind) -> Option<Exchange> {
         match (&self.group, self.origins.as_slice()) {
             (Some(group), [primary, secondary]) => {
-                Some(Exchange::with_group(now, request, group, [&primary.origin, &secondary.origin]))
+                let members = [primary, secondary].map(|chosen| chosen.name().to_owned());
+                let group = OriginGroup { members, ..group.clone() };
+                Some(Exchange::with_group(now, request, &group, [&primary.origin, &secondary.origin]))
             }
-            (_, [only, ..]) => Some(Exchange::with_origin(now, request, &only.id, &only.origin)),
+            (_, [only, ..]) => Some(Exchange::with_origin(now, request, only.name(), &only.origin)),
             (_, []) => None,
         }
     }

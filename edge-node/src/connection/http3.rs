@@ -35,7 +35,7 @@ use super::{Front, Open, wire::Wire};
 use crate::{
     body::{Http3Body, RequestBody, ResponseBody},
     config::Limits,
-    service::{Secure, ViewerService},
+    service::{Ends, Secure, ViewerService},
     tls::Tls,
 };
 
@@ -205,7 +205,8 @@ async fn drive(front: &Arc<Front>, connection: quinn::Connection, peer: SocketAd
     let node = &front.node;
     let limits = &node.limits;
     let wire = Arc::new(Wire::new());
-    let service = ViewerService::new(Arc::clone(node), peer, Some(secure), Arc::clone(&wire));
+    let ends = Ends { peer, local: connection.local_ip() };
+    let service = ViewerService::new(Arc::clone(node), ends, Some(secure), Arc::clone(&wire));
     let head_bytes_max = (limits.header_bytes_max + limits.uri_bytes_max) as u64;
     let quic = Quic::new(connection.clone(), head_bytes_max);
     let mut builder = h3::server::builder();

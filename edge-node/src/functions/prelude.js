@@ -92,7 +92,8 @@
     }
     fill(value, start, end, encoding) {
       const pattern = sought(value, typeof start === 'string' ? start : encoding);
-      const [from, to] = typeof start === 'string' ? [0, this.length] : [start || 0, end === undefined ? this.length : end];
+      const isWhole = typeof start === 'string';
+      const [from, to] = [isWhole ? 0 : start || 0, isWhole || end === undefined ? this.length : end];
       for (let at = from; at < to; at += 1) this[at] = pattern.length ? pattern[(at - from) % pattern.length] : 0;
       return this;
     }
@@ -104,8 +105,11 @@
       return -1;
     }
     lastIndexOf(value, from, encoding) {
-      const [bytes, start] = [sought(value, encoding), from < 0 ? this.length + from : from === undefined ? Infinity : from];
-      for (let at = Math.min(start, this.length - bytes.length); at >= 0; at -= 1) if (holds(this, bytes, at)) return at;
+      const bytes = sought(value, encoding);
+      const start = from < 0 ? this.length + from : from === undefined ? this.length : from;
+      for (let at = Math.min(start, this.length - bytes.length); at >= 0; at -= 1) {
+        if (holds(this, bytes, at)) return at;
+      }
       return -1;
     }
     write(text, ...rest) {
@@ -119,11 +123,13 @@
     return typeof value === 'string' ? Buffer.from(value, encoding) : value;
   };
   const holds = (buffer, bytes, at) => bytes.every((byte, offset) => buffer[at + offset] === byte);
-  const method = (name, value) => Object.defineProperty(Buffer.prototype, name, { value, writable: true, configurable: true });
+  const method = (name, value) =>
+    Object.defineProperty(Buffer.prototype, name, { value, writable: true, configurable: true });
   const view = (buffer) => new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
   // Numbers: `readInt16LE(at)` and its kin, and those that are told how many bytes there are.
-  for (const [word, kind, size] of [['Int8', 'Int8', 1], ['UInt8', 'Uint8', 1], ['Int16', 'Int16', 2], ['UInt16', 'Uint16', 2],
-    ['Int32', 'Int32', 4], ['UInt32', 'Uint32', 4], ['Float', 'Float32', 4], ['Double', 'Float64', 8]]) {
+  const numbers = [['Int8', 'Int8', 1], ['UInt8', 'Uint8', 1], ['Int16', 'Int16', 2], ['UInt16', 'Uint16', 2],
+    ['Int32', 'Int32', 4], ['UInt32', 'Uint32', 4], ['Float', 'Float32', 4], ['Double', 'Float64', 8]];
+  for (const [word, kind, size] of numbers) {
     for (const end of size === 1 ? [''] : ['LE', 'BE']) {
       method(`read${word}${end}`, function (at) { return view(this)[`get${kind}`](at || 0, end === 'LE'); });
       method(`write${word}${end}`, function (value, at) {
@@ -134,7 +140,8 @@
   }
   for (const [end, order] of [['LE', (bytes) => bytes.reverse()], ['BE', (bytes) => bytes]]) {
     const bytesOf = (buffer, at, length) => {
-      if (!(at >= 0 && length >= 1 && length <= 6 && at + length <= buffer.length)) throw new RangeError('out of range');
+      const isWithin = at >= 0 && length >= 1 && length <= 6 && at + length <= buffer.length;
+      if (!isWithin) throw new RangeError('out of range');
       return order(Array.from(buffer.subarray(at, at + length)));
     };
     const unsigned = (buffer, at, length) => bytesOf(buffer, at, length).reduce((sum, byte) => sum * 256 + byte, 0);
@@ -244,8 +251,9 @@
   });
 
   const rawQuery = (parameters) => {
+    const pair = (name, value) => (value === '' ? name : `${name}=${value}`);
     const pairs = Object.entries(parameters || {})
-      .flatMap(([name, one]) => (one.multiValue || [one]).map(({ value }) => (value === '' ? name : `${name}=${value}`)));
+      .flatMap(([name, one]) => (one.multiValue || [one]).map(({ value }) => pair(name, value)));
     return pairs.length ? pairs.join('&') : undefined;
   };
 

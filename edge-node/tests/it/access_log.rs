@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use cdn_core::standard_log::{FIELDS, LogStyle};
+use cdn_core::{
+    realtime_log::RealtimeLog,
+    standard_log::{FIELDS, LogStyle},
+};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::support::{Act, Client, Gate, Running, Scripted, Setup, get, get_with, ok, wait_until};
+use crate::support::{Act, Client, Gate, Running, Scripted, Setup, get, get_with, ok, status, wait_until};
 
 /// The lines that are written on this thread, on which a test's edge runs too.
 #[derive(Clone, Default)]
@@ -20,7 +23,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
 
 impl Visit for Lines {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "standard" {
+        if matches!(field.name(), "standard" | "realtime") {
             self.0.lock().unwrap().push(value.to_owned());
         }
     }
@@ -102,6 +105,26 @@ async fn cookies_are_logged_where_a_distribution_wants_them() {
         get_with(edge.address, "/a", "Cookie: a=1; b=%22\r\n").await;
         assert_eq!(lines.of(number, ["cs(Cookie)"]).await, [logged]);
     }
+}
+
+#[tokio::test]
+async fn records_say_which_origin_answered_and_why_that_one() {
+    let (lines, _guard) = listen();
+    let primary = Scripted::always(vec![status(503, "")]).await;
+    let secondary = Scripted::always(vec![ok("Cache-Control: max-age=60\r\n", "hello")]).await;
+    let mut setup = Setup::group(primary.address, secondary.address, &[503]);
+    let fields = ["s-ip", "sc-status", "cmcd-session-id", "r-host", "sr-reason"];
+    let log = Arc::new(RealtimeLog::new(fields, 100).unwrap());
+    setup.config.realtime_logs.insert("demo".into(), log);
+    let (edge, _shield) = setup.start_with_shield().await;
+    get_with(edge.address, "/a", "CMCD-Session: sid=\"s1\"\r\n").await;
+    // The shield has asked, and has a record here too: it says the same.
+    wait_until("two records", || lines.0.lock().unwrap().len() == 2).await;
+    let expected = "demo\t127.0.0.1\t200\ts1\tspare.test\tFailover:503";
+    assert_eq!(*lines.0.lock().unwrap(), [expected, expected]);
+    get(edge.address, "/a").await;
+    wait_until("the record of a hit", || lines.0.lock().unwrap().len() == 3).await;
+    assert_eq!(lines.0.lock().unwrap()[2], "demo\t127.0.0.1\t200\t-\t-\t-");
 }
 
 #[tokio::test]
