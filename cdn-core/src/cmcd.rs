@@ -30,7 +30,8 @@ fn find<'a>(key: &str, line: &'a str) -> Option<&'a str> {
         });
         let (entry, after) = end.and_then(|end| rest.split_at_checked(end)).unwrap_or((rest, ""));
         rest = after.strip_prefix(',').unwrap_or_default();
-        let (name, value) = entry.trim().split_once('=').unwrap_or((entry.trim(), "true"));
+        let entry = entry.trim();
+        let (name, value) = entry.split_once('=').unwrap_or((entry, "true"));
         if name == key {
             return Some(value.trim_matches('"'));
         }
