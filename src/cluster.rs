@@ -53,6 +53,7 @@ use self::{
 pub(crate) use self::{
     dns::{CookiePolicy, DnsPlan, QueryLogPlan},
     functions::{FunctionText, function_limits_of, key_values_of},
+    geo_restriction::country_of,
     keys::trusted_keys_of,
     origins::{AppUrl, OriginKind, OriginPlan, own_name},
     policies::{cache_policy_of, origin_request_policy_of},

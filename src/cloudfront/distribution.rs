@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use cdn_core::{
     distribution::{AllowedMethods, CachingRules, Distribution, Selection},
-    geo_restriction::Country,
     http_version::HttpVersion,
     policies,
     routing::PriceClass,
@@ -23,7 +22,7 @@ use super::{
     response_headers::response_headers_policy_json,
 };
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, country_of},
     cluster_file::{ClusterFile, DistributionFile, ErrorPageFile},
     quantity::Span,
 };
@@ -306,7 +305,7 @@ impl Importer<'_> {
         let mut countries = Vec::new();
         for country in geo.items()? {
             let text = country.text()?;
-            if Country::parse(text).is_none() {
+            if country_of(text).is_none() {
                 let message = format!("{text:?} is no code of a country (ISO 3166-1 alpha-2)");
                 return Err(country.refuse(INVALID_GEO_RESTRICTION, message));
             }

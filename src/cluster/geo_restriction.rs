@@ -22,11 +22,21 @@ pub(super) fn geo_restriction_of(key: &str, file: &DistributionFile) -> Result<G
     }
 }
 
+/// Territories of ISO 3166-1 where nobody lives, or nobody but on duty: the map has no city there, and lists of all countries
+/// name them.
+const WITHOUT_CITIES: [&str; 6] = ["BV", "GS", "HM", "IO", "TF", "UM"];
+
+/// The country of a code of ISO 3166-1 alpha-2, in whichever case; `None` where that has no such code.
+pub(crate) fn country_of(text: &str) -> Option<Country> {
+    let is_inhabited = || text.parse::<CountryCode>().is_ok_and(|code| Atlas::embedded().country(code).is_some());
+    let is_known = WITHOUT_CITIES.iter().any(|code| code.eq_ignore_ascii_case(text)) || is_inhabited();
+    is_known.then(|| Country::parse(text)).flatten()
+}
+
 fn countries(key: &str, codes: &[String]) -> Result<BTreeSet<Country>, KeyError> {
     let mut countries = BTreeSet::new();
     for (at, text) in codes.iter().enumerate() {
-        let known = text.parse::<CountryCode>().ok().filter(|&code| Atlas::embedded().country(code).is_some());
-        let country = known.and_then(|_| Country::parse(text)).ok_or_else(|| {
+        let country = country_of(text).ok_or_else(|| {
             KeyError::new(&format!("{key}.{at}"), format!("no country {text:?}"))
                 .hint("two letters (ISO 3166-1), such as DE, JP or US")
         })?;
@@ -55,6 +65,8 @@ mod tests {
         let germany = BTreeSet::from([Country::parse("DE").unwrap()]);
         assert_eq!(check(None, Some(&["de"])), Ok(GeoRestriction::Block(germany)));
         assert_eq!(check(Some(&["FR", "XX"]), None).unwrap_err(), "d.allow_countries.1: no country \"XX\"");
+        let (lonely, known) = (Country::parse("UM").unwrap(), check(Some(&["um", "DE"]), None));
+        assert!(matches!(known, Ok(GeoRestriction::Allow(countries)) if countries.contains(&lonely)));
         assert!(check(Some(&[]), Some(&[])).unwrap_err().starts_with("d.block_countries: countries are allowed"));
     }
 }

@@ -228,6 +228,12 @@ fn what_aws_would_refuse_is_refused_with_its_code_and_place() {
             json!("Germany"),
             "InvalidGeoRestrictionParameter at Restrictions.GeoRestriction.Items[0]",
         ),
+        (
+            "Restrictions/GeoRestriction/Items/0",
+            json!("XX"),
+            "InvalidGeoRestrictionParameter at Restrictions.GeoRestriction.Items[0]",
+        ),
+        ("Restrictions/GeoRestriction/Items/0", json!("BV"), "taken"),
         ("Origins", json!({ "Quantity": 0 }), "InvalidArgument at Origins"),
         ("Comment", json!("x".repeat(128)), "taken"),
         ("WebACLId", json!(null), "taken"),
