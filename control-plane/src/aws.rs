@@ -84,9 +84,13 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router<Arc<Plane>> {
             get(move |plane, id| policies::get_config(family, plane, id)),
         );
         router = router.route(&all, list);
+        let by_policy = format!("{PREFIX}/distributionsBy{}Id/{{id}}", family.as_str());
+        let users = get(move |plane, id, page| distributions::list_by_policy(family, plane, id, page));
+        router = router.route(&by_policy, users);
         router = router.route(&format!("{all}/{{id}}"), one).route(&format!("{all}/{{id}}/config"), config);
     }
     router
+        .route(&format!("{PREFIX}/distributionsByKeyGroupId/{{id}}"), get(distributions::list_by_key_group))
         .route(&format!("{PREFIX}/tagging"), get(tags::list).post(tags::change))
         .route(&format!("{PREFIX}/distribution"), get(distributions::list))
         .route(&one, get(distributions::get))

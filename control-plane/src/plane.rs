@@ -21,7 +21,7 @@ use cdn_core::{Counter, Counters, Instant, NodeId, routing::PolicyKind};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::rollout::{Described, Rollout, check_version, digest_of, etag_of, trusted_key_groups};
+pub(crate) use self::rollout::{Described, Rollout, behaviors, check_version, digest_of, etag_of, trusted_key_groups};
 use crate::{
     aws::Tags,
     config::{Config, DistributionInfo},

@@ -66,6 +66,11 @@ cors = client.get_response_headers_policy(Id="5cc3b908-e619-4b99-88e5-2cf7f45965
 methods = cors["ResponseHeadersPolicyConfig"]["CorsConfig"]["AccessControlAllowMethods"]
 assert methods["Quantity"] == 7 and "PUT" in methods["Items"], methods
 refused("NoSuchCachePolicy", client.get_cache_policy, Id="none")
+users = client.list_distributions_by_cache_policy_id(CachePolicyId=named)["DistributionIdList"]
+assert users["Items"] == ["demo"], users
+users = client.list_distributions_by_cache_policy_id(CachePolicyId=names["Managed-Amplify"])["DistributionIdList"]
+assert users["Quantity"] == 0, users
+refused("NoSuchCachePolicy", client.list_distributions_by_cache_policy_id, CachePolicyId="none")
 arn = now["Distribution"]["ARN"]
 assert client.list_tags_for_resource(Resource=arn)["Tags"]["Items"] == []
 tags = [{"Key": "team", "Value": "web"}, {"Key": "tier", "Value": ""}]
@@ -96,5 +101,8 @@ client.update_distribution(Id="demo", IfMatch=answer["ETag"], DistributionConfig
 client.get_waiter("distribution_deployed").wait(Id="demo", WaiterConfig={"Delay": 1})
 active = client.get_distribution(Id="demo")["Distribution"]["ActiveTrustedKeyGroups"]
 assert active["Items"][0]["KeyPairIds"]["Items"] == [identity], active
+users = client.list_distributions_by_key_group(KeyGroupId=group["KeyGroup"]["Id"])["DistributionIdList"]
+assert users["Items"] == ["demo"], users
+refused("NoSuchResource", client.list_distributions_by_key_group, KeyGroupId="none")
 refused("ResourceInUse", client.delete_key_group, Id=group["KeyGroup"]["Id"], IfMatch=group["ETag"])
 print(identity)

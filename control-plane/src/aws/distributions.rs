@@ -9,10 +9,11 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Cut, Page, Shared, Text, error::AwsError, time_of, xml};
+use super::{Cut, Page, Shared, Text, error::AwsError, policies, time_of, xml};
 use crate::{
     config::DistributionInfo,
-    plane::{Described, Plane, carry_out},
+    hands::PolicyFamily,
+    plane::{Described, Plane, behaviors, carry_out},
     wire::InvalidationStatus,
 };
 
@@ -65,6 +66,45 @@ pub(super) async fn list(State(plane): Shared, Query(page): Query<Page>) -> Resu
         "Items": rows,
     });
     Ok(xml(StatusCode::OK, "DistributionList", &list))
+}
+
+/// Lists the ids of distributions with a behavior that names a policy of this family.
+pub(super) async fn list_by_policy(
+    family: PolicyFamily,
+    State(plane): Shared,
+    Path(policy): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Response, AwsError> {
+    policies::named(&plane, family, &policy).await?;
+    let member = format!("{}Id", family.as_str());
+    list_ids(&plane, page, |config| behaviors(config).any(|behavior| behavior[&member] == policy)).await
+}
+
+/// Lists the ids of distributions with a behavior that trusts a key group.
+pub(super) async fn list_by_key_group(
+    State(plane): Shared,
+    Path(group): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Response, AwsError> {
+    if !plane.state().desired.key_groups().contains_key(&group) {
+        return Err(AwsError::Code("NoSuchResource", format!("The specified key group does not exist: {group}")));
+    }
+    list_ids(&plane, page, |config| crate::plane::trusted_key_groups(config).contains(group.as_str())).await
+}
+
+async fn list_ids(plane: &Plane, page: Page, is_wanted: impl Fn(&Value) -> bool) -> Result<Response, AwsError> {
+    let described = plane.described().await?;
+    let all = described.iter().filter(|(_, one)| is_wanted(&one.config)).map(|(id, _)| id.clone()).collect();
+    let Cut { items, marker, max_items, next_marker } = page.cut(all, String::clone)?;
+    let list = json!({
+        "Marker": marker,
+        "NextMarker": next_marker,
+        "MaxItems": max_items,
+        "IsTruncated": next_marker.is_some(),
+        "Quantity": items.len(),
+        "Items": items,
+    });
+    Ok(xml(StatusCode::OK, "DistributionIdList", &list))
 }
 
 pub(super) async fn get(State(plane): Shared, Path(id): Path<String>) -> Result<Response, AwsError> {

@@ -85,7 +85,8 @@ async fn of_family(plane: &Plane, family: PolicyFamily) -> Result<Vec<DescribedP
     Ok(all)
 }
 
-async fn named(plane: &Plane, family: PolicyFamily, id: &str) -> Result<DescribedPolicy, AwsError> {
+/// The policy of this id.
+pub(super) async fn named(plane: &Plane, family: PolicyFamily, id: &str) -> Result<DescribedPolicy, AwsError> {
     let found = of_family(plane, family).await?.into_iter().find(|policy| policy.id == id);
     let code = match family {
         PolicyFamily::Cache => "NoSuchCachePolicy",

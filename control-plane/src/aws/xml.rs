@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(super) const NAMESPACE: &str = "http://cloudfront.amazonaws.com/doc/2020-05-31/";
 
 /// What members of lists are called, by the element that the list belongs to.
-const MEMBERS: [(&str, &str); 39] = [
+const MEMBERS: [(&str, &str); 40] = [
     ("AccessControlAllowHeaders", "Header"),
     ("AccessControlAllowMethods", "Method"),
     ("AccessControlAllowOrigins", "Origin"),
@@ -26,6 +26,7 @@ const MEMBERS: [(&str, &str); 39] = [
     ("CustomErrorResponses", "CustomErrorResponse"),
     ("CustomHeaders", "OriginCustomHeader"),
     ("CustomHeadersConfig", "ResponseHeadersPolicyCustomHeader"),
+    ("DistributionIdList", "DistributionId"),
     ("DistributionList", "DistributionSummary"),
     ("FunctionAssociations", "FunctionAssociation"),
     ("GeoRestriction", "Location"),

@@ -86,10 +86,15 @@ pub(crate) fn digest_of(text: &str) -> String {
     (0..13).map(|digit| char::from(DIGITS[(bits >> (5 * digit)) as usize % DIGITS.len()])).collect()
 }
 
+/// The behaviors of a configuration, the default one last.
+pub(crate) fn behaviors(config: &Value) -> impl Iterator<Item = &Value> {
+    let ordered = config["CacheBehaviors"]["Items"].as_array().into_iter().flatten();
+    ordered.chain([&config["DefaultCacheBehavior"]])
+}
+
 /// The key groups that a configuration's behaviors trust.
 pub(crate) fn trusted_key_groups(config: &Value) -> BTreeSet<&str> {
-    let ordered = config["CacheBehaviors"]["Items"].as_array().into_iter().flatten();
-    let trusted = ordered.chain([&config["DefaultCacheBehavior"]]).map(|behavior| &behavior["TrustedKeyGroups"]);
+    let trusted = behaviors(config).map(|behavior| &behavior["TrustedKeyGroups"]);
     let trusted = trusted.filter(|trusted| trusted["Enabled"] == true);
     trusted.filter_map(|trusted| trusted["Items"].as_array()).flatten().filter_map(Value::as_str).collect()
 }

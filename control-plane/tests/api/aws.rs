@@ -423,10 +423,10 @@ async fn policies_are_listed_by_kind_and_told_with_their_versions() {
     let get = async |path: &str| answer(ask(&world, Method::GET, path)).await.1;
     let all = get("cache-policy").await;
     assert!(all.contains("<CachePolicySummary><Type>managed</Type><CachePolicy><Id>c1</Id>"), "{all}");
-    assert_eq!(element(&all, "Quantity"), "2");
+    assert_eq!(element(&all, "Quantity"), "3");
     let managed = get("cache-policy?Type=managed").await;
     assert_eq!((element(&managed, "Name"), element(&managed, "Type")), ("Managed-One", "managed"));
-    let second = get("cache-policy?MaxItems=1&Marker=c1").await;
+    let second = get("cache-policy?Type=custom&MaxItems=1").await;
     assert_eq!((element(&second, "Id"), element(&second, "Type")), ("c2", "custom"));
     assert_eq!(element(&get("cache-policy?MaxItems=1").await, "NextMarker"), "c1");
     let one = ask(&world, Method::GET, "origin-request-policy/o1").send().await.unwrap();
@@ -439,6 +439,23 @@ async fn policies_are_listed_by_kind_and_told_with_their_versions() {
         assert!(config.contains(&items), "{config}");
     }
     assert!(config.contains("<ResponseHeadersPolicyCustomHeader><Header>X-B</Header>"), "{config}");
+}
+
+#[tokio::test]
+async fn who_names_a_policy_or_trusts_a_key_group_is_listed() {
+    let world = World::up().await;
+    let get = async |path: &str| answer(ask(&world, Method::GET, path)).await;
+    let (status, users) = get("distributionsByCachePolicyId/658327ea-f89d-4fab-a63d-7e88639e58f6").await;
+    assert!(status == 200 && users.contains("<Items><DistributionId>E2DEMO</DistributionId></Items>"), "{users}");
+    let (status, nobody) = get("distributionsByOriginRequestPolicyId/o1").await;
+    assert_eq!((status, element(&nobody, "Quantity"), element(&nobody, "IsTruncated")), (200, "0", "false"));
+    for (path, code) in [
+        ("distributionsByCachePolicyId/none", "NoSuchCachePolicy"),
+        ("distributionsByKeyGroupId/none", "NoSuchResource"),
+    ] {
+        let (status, said) = get(path).await;
+        assert_eq!((status, element(&said, "Code")), (404, code), "{path}");
+    }
 }
 
 #[tokio::test]

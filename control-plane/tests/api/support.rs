@@ -139,6 +139,12 @@ impl Hands for Fake {
             "policies".into(),
             vec![
                 policy(PolicyFamily::Cache, "c1", true, json!({ "Name": "Managed-One", "MinTTL": 1 })),
+                policy(
+                    PolicyFamily::Cache,
+                    "658327ea-f89d-4fab-a63d-7e88639e58f6",
+                    true,
+                    json!({ "Name": "Managed-Named" }),
+                ),
                 policy(PolicyFamily::Cache, "c2", false, json!({ "Name": "two", "MinTTL": 2 })),
                 policy(PolicyFamily::OriginRequest, "o1", false, json!({ "Name": "three", "HeadersConfig": headers })),
                 policy(
