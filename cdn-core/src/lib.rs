@@ -36,6 +36,7 @@ pub mod origin_group;
 pub mod origin_protocol;
 pub mod parent_debts;
 pub mod parent_health;
+pub mod parents;
 pub mod path_pattern;
 pub mod policies;
 pub mod range;

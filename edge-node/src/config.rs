@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
+pub use cdn_core::parents::Tier;
 use cdn_core::{
     NodeId, PopCode, distribution::Distribution, eviction::EvictionPolicy, geo::GeoMap, geo_restriction::Country,
     realtime_log::RealtimeLog, source_nat::SourceNat, standard_log::LogStyle, store::admission::AdmissionPolicy,
@@ -11,28 +12,6 @@ use cdn_core::{
 use http::uri::Authority;
 
 use crate::{decision_log::DecisionLogOptions, functions::FunctionLimits, tls::Certificate};
-
-/// Which layer of the cache a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Viewers talk to it.
-    Edge,
-    /// Edges of its region talk to it: CloudFront's regional edge cache.
-    Regional,
-    /// Edges and regional caches talk to it: CloudFront's Origin Shield.
-    Shield,
-}
-
-impl Tier {
-    /// Its word in `Server-Timing`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Edge => "edge",
-            Self::Regional => "regional",
-            Self::Shield => "shield",
-        }
-    }
-}
 
 /// A cache behind a node, which it may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The words are those of the functions by which requests are served: the cache key, the store's judgement, what travels to
 //! an origin. What comes before them (signatures, countries, viewer functions) is named and not carried out.
 
-use std::{net::SocketAddr, sync::PoisonError, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use cdn_core::{
     Reason,
@@ -11,6 +11,7 @@ use cdn_core::{
     distribution::{CachePolicy, OriginGroup},
     forward::{Conditions, Viewer},
     origin_group::RequestKind,
+    parents::ParentWay,
     store::Prospect,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -153,7 +154,7 @@ pub(crate) fn explain(node: &Node, supposed: Supposed) -> Option<Explanation> {
         (None, Ok(_)) => Reason::Internal,
     };
     let conditions = if class.is_ok() { Conditions::None } else { Conditions::Viewer };
-    let want = Want { conditions, by_parents: class.is_ok(), upgrade: None, interims: None };
+    let want = Want { conditions, way: ParentWay::of(class), upgrade: None, interims: None };
     Some(Explanation {
         distribution: distribution.id().to_string(),
         behavior: behavior.pattern().as_str().to_owned(),
@@ -169,20 +170,20 @@ pub(crate) fn explain(node: &Node, supposed: Supposed) -> Option<Explanation> {
         target: behavior.target().to_owned(),
         group: distribution.group(behavior.target()).cloned(),
         fails_over: RequestKind::of(&asked.method, asked.behavior()).fails_over(),
-        parents: if want.by_parents { parents(node, &asked) } else { Vec::new() },
+        parents: if class.is_ok() { parents(node, &asked) } else { Vec::new() },
         origins: origins(node, &asked, want),
     })
 }
 
 fn parents(node: &Node, asked: &Asked) -> Vec<ParentProspect> {
-    let shielded = asked.origins().next().is_some_and(|origin| origin.shield);
-    let now = node.clock.now();
-    let all = node.parents.iter().zip(&node.parent_health).map(|(parent, health)| {
-        let is_silent = !health.lock().unwrap_or_else(PoisonError::into_inner).is_worth_asking(now);
-        let passed_by = match parent.tier {
-            Tier::Shield if !shielded => Some("the origin is not shielded"),
-            _ if is_silent => Some("it was silent a moment ago and is left alone"),
-            _ => None,
+    let (origin, now) = (asked.origins().next(), node.clock.now());
+    let all = node.parents.iter().enumerate().map(|(place, parent)| {
+        let passed_by = if !origin.is_some_and(|origin| parent.tier.may_be_asked_for(origin)) {
+            Some("the origin is not shielded")
+        } else if !node.is_worth_asking(place, now) {
+            Some("it was silent a moment ago and is left alone")
+        } else {
+            None
         };
         ParentProspect { tier: parent.tier, address: parent.address.to_string(), passed_by }
     });

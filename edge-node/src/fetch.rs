@@ -15,6 +15,7 @@ use cdn_core::{
     origin_group::{Exchange, Failure, Step},
     origin_protocol,
     parent_health::Useless,
+    parents::{Next, ParentWay, Worth},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, uri::Authority};
 use hyper::body::Incoming;
@@ -64,8 +65,7 @@ pub(crate) struct FromParent {
 impl FromParent {
     /// Whose store it was, where it was one.
     pub(crate) fn hit_reason(&self) -> Option<Reason> {
-        let behind = self.tier == Tier::Shield || self.reason == Some(Reason::HitShield);
-        self.hit.then_some(if behind { Reason::HitShield } else { Reason::HitRegional })
+        self.hit.then(|| self.tier.hit_reason(self.reason))
     }
 }
 
@@ -81,8 +81,8 @@ pub(crate) struct FetchFailure {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Want<'a> {
     pub(crate) conditions: Conditions<'a>,
-    /// A cache between may answer: the request may be cached.
-    pub(crate) by_parents: bool,
+    /// Past the caches between, to the origins.
+    pub(crate) way: ParentWay,
     pub(crate) upgrade: Option<&'a HeaderValue>,
     /// Where interim responses go, if anybody is told of them.
     pub(crate) interims: Option<&'a Arc<Wire>>,
@@ -96,28 +96,25 @@ pub(crate) async fn fetch(
     body: Option<ViewerBody>,
 ) -> Result<Fetched, FetchFailure> {
     let mut ledger = Ledger::default();
-    if want.by_parents
-        && let Some(origin) = asked.origins().next()
-    {
-        for (place, (parent, health)) in node.parents.iter().zip(&node.parent_health).enumerate() {
-            if parent.tier == Tier::Shield && !origin.shield {
-                continue;
-            }
-            let health = || health.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(origin) = asked.origins().next() {
+        let mut way = want.way;
+        loop {
             let began = node.clock.now();
-            if health().is_worth_asking(began) {
+            let next = way.next(origin, |place| node.tier_of_parent(place), |place| node.is_worth_asking(place, began));
+            let (Next::Ask(place) | Next::PassBy(place)) = next else { break };
+            let Some(parent) = node.parents.get(place) else { break };
+            if next == Next::Ask(place) {
                 if purge::settle(node, place, asked, origin).await
                     && let Some(fetched) = ask_parent(node, asked, want, parent, origin, &mut ledger).await
                 {
-                    health().on_answer();
+                    if let Some(health) = node.parent_health.get(place) {
+                        health.lock().unwrap_or_else(PoisonError::into_inner).on_answer();
+                    }
                     return as_failure(fetched);
                 }
                 left_alone(node, place, origin, began);
             }
-            node.counters.bump(match parent.tier {
-                Tier::Shield => Counter::EdgeShieldBypasses,
-                Tier::Regional | Tier::Edge => Counter::EdgeRegionalBypasses,
-            });
+            node.counters.bump(parent.tier.bypass_counter());
         }
     }
     ask_origins(node, asked, want, body, ledger).await
@@ -138,10 +135,9 @@ pub(crate) fn left_alone(node: &Node, place: usize, origin: &Origin, began: Inst
 
 /// An error page that a cache between made itself is an error of the fetch: the edge makes its own page, or has something stale.
 fn as_failure(fetched: Fetched) -> Result<Fetched, FetchFailure> {
-    let reason = fetched.parent.as_ref().and_then(|parent| parent.reason).filter(|reason| reason.is_origin_failure());
-    match reason {
-        Some(reason) => Err(FetchFailure { status: fetched.status, reason, ledger: fetched.ledger }),
-        None => Ok(fetched),
+    match Worth::of(fetched.status, fetched.parent.as_ref().and_then(|parent| parent.reason)) {
+        Worth::Failure(reason) => Err(FetchFailure { status: fetched.status, reason, ledger: fetched.ledger }),
+        Worth::Response | Worth::Nothing => Ok(fetched),
     }
 }
 
@@ -415,8 +411,7 @@ async fn ask_parent(
     let mut fetched = receive(response, patience, None, home, std::mem::take(ledger));
     fetched.requested_at = began;
     crate::timing::remove_parents_lines(&mut fetched.headers);
-    let word = |name: &str| fetched.headers.get(name).and_then(|value| value.to_str().ok());
-    let reason = word("x-iso-reason").and_then(|word| word.parse::<Reason>().ok());
+    let reason = reason_of(&fetched.headers);
     let cache_status = forward::list_of(&fetched.headers, &CACHE_STATUS);
     fetched.parent = Some(FromParent { tier: parent.tier, hit, reason, cache_status });
     for name in ["x-iso-reason", "cache-status", "proxy-status"] {
@@ -427,7 +422,7 @@ async fn ask_parent(
 
 /// Has a cache between forget something; whether it says that it has.
 pub(crate) async fn tell_parent(node: &Node, purge: &Asked, parent: &Parent, origin: &Origin) -> bool {
-    let want = Want { conditions: Conditions::None, by_parents: true, upgrade: None, interims: None };
+    let want = Want { conditions: Conditions::None, way: ParentWay::default(), upgrade: None, interims: None };
     let Some((response, lease)) = parent_answer(node, purge, want, parent, origin).await else { return false };
     let told = response.status() == StatusCode::NO_CONTENT;
     // It has no body, so its connection goes home at once.
@@ -469,10 +464,7 @@ async fn parent_answer(
                 tokio::time::timeout(origin.connection_timeout, node.pool.connect(&peer, || {})).await.ok()?.ok()?
             }
         };
-        node.counters.bump(match parent.tier {
-            Tier::Shield => Counter::EdgeShieldRequests,
-            Tier::Regional | Tier::Edge => Counter::EdgeRegionalRequests,
-        });
+        node.counters.bump(parent.tier.request_counter());
         let answer = {
             let request = outgoing.request(node, OriginRequestBody::Empty, want.interims);
             let mut sending = std::pin::pin!(lease.send(request));
@@ -492,7 +484,9 @@ async fn parent_answer(
             }
         };
         match answer {
-            Ok(response) if turns_away(&response) => return None,
+            Ok(response) if Worth::of(response.status(), reason_of(response.headers())) == Worth::Nothing => {
+                return None;
+            }
             Ok(response) => return Some((response, lease)),
             Err(_) if reused => {}
             Err(_) => return None,
@@ -501,12 +495,9 @@ async fn parent_answer(
     None
 }
 
-/// A cache that is being taken out of service, or has as much to do as it may, says so.
-fn turns_away(response: &Response<Incoming>) -> bool {
-    const REASONS: [Reason; 3] = [Reason::Draining, Reason::ConnectionLimit, Reason::InflightLimit];
-    let word = response.headers().get("x-iso-reason");
-    response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && word.is_some_and(|word| REASONS.iter().any(|reason| word == reason.as_str()))
+/// Why a cache between answers as it does.
+fn reason_of(headers: &HeaderMap) -> Option<Reason> {
+    headers.get("x-iso-reason")?.to_str().ok()?.parse().ok()
 }
 
 /// Whether a node answers the probe that routers send, on a connection of its own.

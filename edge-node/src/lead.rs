@@ -10,6 +10,7 @@ use cdn_core::{
     disk::{Draft, Ticket, record::RecordHead},
     forward::{self, Conditions},
     freshness::{self, Arrival, Lifetime, Said, Storing},
+    parents::ParentWay,
     range::ContentRange,
     store::{Begun, FetchError, Growth, Lacking, NotStored, Outcome, Served, Storable, StorablePart, StoredHead},
     vary::Vary,
@@ -173,7 +174,7 @@ impl Flight {
     /// The response from behind; `None` where nobody wants it any more.
     async fn ask(&self) -> Option<Result<Fetched, FetchFailure>> {
         let interims = self.interims.as_ref();
-        let want = Want { conditions: self.conditions(), by_parents: true, upgrade: None, interims };
+        let want = Want { conditions: self.conditions(), way: ParentWay::default(), upgrade: None, interims };
         let mut asking = std::pin::pin!(fetch(&self.node, &self.asked, want, None));
         loop {
             tokio::select! {

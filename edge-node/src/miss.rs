@@ -11,6 +11,7 @@ use cdn_core::{
     cache_key::CacheKey,
     conditional::{self, Verdict},
     forward::{Conditions, XCache},
+    parents::ParentWay,
     range::{self, ByteRange, Extent},
     store::{Run, StoredHead},
 };
@@ -19,7 +20,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::{
     asked::Asked,
     body::{ResponseBody, Source, Stretch},
-    config::Tier,
     connection::Outgoing,
     fetch::{FromParent, Want, fetch},
     lead::{self, Flown, Landed},
@@ -354,7 +354,8 @@ async fn alone(case: Case, asked: Asked, reason: Reason, mut story: Story) -> Re
     story.x_cache = XCache::Miss;
     story.reason = reason;
     let interims = case.interims();
-    let want = Want { conditions: Conditions::Viewer, by_parents: true, upgrade: None, interims: interims.as_ref() };
+    let want =
+        Want { conditions: Conditions::Viewer, way: ParentWay::default(), upgrade: None, interims: interims.as_ref() };
     match fetch(&case.node, &asked, want, None).await {
         Ok(fetched) => relay(case, &asked, fetched, story),
         Err(failure) => fail(case, failure, story),
@@ -363,11 +364,8 @@ async fn alone(case: Case, asked: Asked, reason: Reason, mut story: Story) -> Re
 
 fn from_parent(case: &Case, story: &mut Story, parent: FromParent) {
     if let Some(reason) = parent.hit_reason() {
-        match (parent.tier, reason) {
-            (Tier::Shield, _) => case.node.counters.bump(Counter::EdgeShieldHits),
-            (_, Reason::HitRegional) => case.node.counters.bump(Counter::EdgeRegionalHits),
-            // The shield has counted it, and whoever asked the shield.
-            _ => {}
+        if let Some(counter) = parent.tier.hit_counter(reason) {
+            case.node.counters.bump(counter);
         }
         story.x_cache = XCache::Hit;
         story.reason = reason;

@@ -4,14 +4,14 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 use cdn_core::{
-    Counter, Counters,
+    Counter, Counters, Instant,
     cache_key::KeySeed,
     distribution::{CheckedBehavior, Distribution, Distributions},
     forward::{self, Facts, Purge, Viewer},
@@ -272,6 +272,17 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Which layer the parent at a place is; `None` beyond the last.
+    pub(crate) fn tier_of_parent(&self, place: usize) -> Option<Tier> {
+        self.parents.get(place).map(|parent| parent.tier)
+    }
+
+    /// Whether the parent at a place is asked now, or left alone for a while.
+    pub(crate) fn is_worth_asking(&self, place: usize, now: Instant) -> bool {
+        let health = self.parent_health.get(place).map(|health| health.lock().unwrap_or_else(PoisonError::into_inner));
+        health.is_some_and(|mut health| health.is_worth_asking(now))
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -5,6 +5,7 @@
 use cdn_core::{
     Counter, Reason,
     forward::{self, Conditions, Purge, XCache},
+    parents::ParentWay,
     unsafe_method,
 };
 use http::{Response, StatusCode};
@@ -35,7 +36,8 @@ pub(crate) async fn pass(
         .filter(|body| !body.is_end_stream())
         .map(|body| ViewerBody::new(body, node.limits.body_idle_timeout, std::sync::Arc::clone(case.wire())));
     let interims = case.interims();
-    let want = Want { conditions: Conditions::Viewer, by_parents: false, upgrade: None, interims: interims.as_ref() };
+    let want =
+        Want { conditions: Conditions::Viewer, way: ParentWay::straight(), upgrade: None, interims: interims.as_ref() };
     match fetch(&node, &asked, want, body).await {
         Ok(fetched) if asked.behavior().follows_origin() => changed(case, asked, fetched, story).await,
         Ok(fetched) => relay(case, &asked, fetched, story),

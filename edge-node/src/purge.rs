@@ -10,7 +10,6 @@ use cdn_core::{Counter, distribution::Origin, forward::Purge};
 
 use crate::{
     asked::Asked,
-    config::Tier,
     fetch::{self, left_alone},
     node::Node,
 };
@@ -54,14 +53,14 @@ pub(crate) async fn settle(node: &Node, place: usize, asked: &Asked, origin: &Or
 
 /// Writes down what the parents of a target are owed; where those are.
 fn owe(node: &Node, purge: Purge, asked: &Asked) -> Vec<usize> {
-    let shielded = asked.origins().next().is_some_and(|origin| origin.shield);
+    let origin = asked.origins().next();
     let key = asked.head().key(node.store.seed());
     let mut places = Vec::new();
     for (place, (parent, debts)) in node.parents.iter().zip(&node.parent_debts).enumerate() {
         let mut debts = debts.lock().unwrap_or_else(PoisonError::into_inner);
         match purge {
             Purge::Distribution => debts.owe_all(asked.distribution.id()),
-            Purge::Target if parent.tier == Tier::Shield && !shielded => continue,
+            Purge::Target if !origin.is_some_and(|origin| parent.tier.may_be_asked_for(origin)) => continue,
             Purge::Target => {
                 if debts.owe(asked.distribution.id(), key) {
                     node.counters.bump(Counter::EdgePurgesFull);
@@ -74,9 +73,9 @@ fn owe(node: &Node, purge: Purge, asked: &Asked) -> Vec<usize> {
 }
 
 async fn tell(node: &Node, place: usize, asked: &Asked) {
-    let (Some(origin), Some(health)) = (asked.origins().next(), node.parent_health.get(place)) else { return };
+    let Some(origin) = asked.origins().next() else { return };
     let began = node.clock.now();
-    if !health.lock().unwrap_or_else(PoisonError::into_inner).is_worth_asking(began) {
+    if !node.is_worth_asking(place, began) {
         node.counters.bump(Counter::EdgePurgesFailed);
         return;
     }

@@ -15,6 +15,7 @@ use std::{
 use cdn_core::{
     Counter, Reason,
     forward::{Conditions, XCache},
+    parents::ParentWay,
 };
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -44,7 +45,8 @@ pub(crate) async fn open(
     let node = Arc::clone(&case.node);
     node.counters.bump(Counter::EdgePasses);
     let mut story = Story::new(XCache::Miss, Reason::PassUpgrade, node.clock.now() - case.began);
-    let want = Want { conditions: Conditions::Viewer, by_parents: false, upgrade: Some(&protocol), interims: None };
+    let want =
+        Want { conditions: Conditions::Viewer, way: ParentWay::straight(), upgrade: Some(&protocol), interims: None };
     let mut fetched = match fetch(&node, &asked, want, None).await {
         Ok(fetched) => fetched,
         Err(failure) => return fail(case, failure, story),

@@ -106,8 +106,9 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     }
     let mut parents = Vec::new();
     for parent in cluster.parents_of(&frame.plan) {
-        if let (Some(pop), Some(address)) = (parent.pop, parent.addresses.http) {
-            parents.push(Parent { tier: tier_of(parent.id.role()), pop, address: authority(address)? });
+        let tier = Tier::of(parent.id.role());
+        if let (Some(tier), Some(pop), Some(address)) = (tier, parent.pop, parent.addresses.http) {
+            parents.push(Parent { tier, pop, address: authority(address)? });
         }
     }
     let plan = &cluster.edge;
@@ -147,7 +148,7 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
     Ok(Config {
         id: frame.plan.id.clone(),
         pop: frame.plan.pop.context("an edge stands in a PoP")?,
-        tier: tier_of(frame.plan.id.role()),
+        tier: Tier::of(frame.plan.id.role()).context("only a cache has a tier")?,
         distributions: cluster.distributions.clone(),
         origins,
         https_origins,
@@ -173,14 +174,6 @@ fn config(frame: &Frame) -> anyhow::Result<Config> {
         log_style: if frame.plan.id.role() == Role::Edge { cluster.log_style } else { LogStyle::Text },
         realtime_logs: if frame.plan.id.role() == Role::Edge { cluster.realtime_logs.clone() } else { BTreeMap::new() },
     })
-}
-
-fn tier_of(role: Role) -> Tier {
-    match role {
-        Role::Shield => Tier::Shield,
-        Role::Regional => Tier::Regional,
-        _ => Tier::Edge,
-    }
 }
 
 /// Where the clients of the world are.
