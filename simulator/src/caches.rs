@@ -5,11 +5,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cdn_core::{
-    Counter, Counters, Instant, Reason, Role,
+    Counter, Counters, Instant, Reason,
     cache_key::{CacheKey, KeySeed},
     conditional::{self, Verdict},
     invalidation::InvalidationPattern,
     parent_health::ParentHealth,
+    parents::{ParentWay, Tier},
     store::{CacheShard, FetchId, Found, Lookup, Served, StoreSettings, StoredHead},
 };
 use http::{HeaderMap, Method, StatusCode};
@@ -17,7 +18,7 @@ use world::CacheOutcome;
 
 use crate::{
     engine::{Alarm, AlarmKind, Happening, Sim},
-    fetches::{Arrived, FromParent, Headers},
+    fetches::{Arrived, Fetch, FromParent, Headers},
     maybe::Maybe,
     plan::{NodeSpec, Plan},
     slab::Key,
@@ -77,16 +78,24 @@ impl Default for Answer {
     }
 }
 
+/// A cache between that another may ask.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pub(crate) node: u32,
+    pub(crate) tier: Tier,
+    pub(crate) health: ParentHealth,
+}
+
 /// A cache.
 #[derive(Debug)]
 pub(crate) struct Cache {
     pub(crate) node: u32,
-    pub(crate) role: Role,
+    pub(crate) tier: Tier,
     shards: Vec<CacheShard<Body>>,
     /// Fetches that others may wait for.
     pub(crate) flights: BTreeMap<(u8, FetchId), Key>,
-    /// Positions of nodes, and whether they are worth asking.
-    pub(crate) parents: Vec<(u32, ParentHealth)>,
+    /// The caches that it may ask instead of an origin, in order.
+    pub(crate) parents: Vec<Parent>,
     /// Idle connections, by the node at their other end; the youngest last.
     pub(crate) idle: BTreeMap<u32, Vec<Key>>,
     /// Requests received since it was started.
@@ -98,10 +107,13 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(node: u32, plan: &Plan, spec: &NodeSpec, seed: KeySeed, counters: &Arc<Counters>) -> Self {
-        let parents = spec.parents.iter().filter_map(|&at| Some((u32::try_from(at).ok()?, ParentHealth::default())));
+        let parents = spec.parents.iter().filter_map(|&at| {
+            let tier = Tier::of(plan.nodes.get(at)?.id.role())?;
+            Some(Parent { node: u32::try_from(at).ok()?, tier, health: ParentHealth::default() })
+        });
         let mut cache = Self {
             node,
-            role: spec.id.role(),
+            tier: Tier::of(spec.id.role()).unwrap_or(Tier::Edge),
             shards: Vec::new(),
             flights: BTreeMap::new(),
             parents: parents.collect(),
@@ -123,9 +135,19 @@ impl Cache {
         self.flights.clear();
         self.idle.clear();
         self.requests = 0;
-        for (_, health) in &mut self.parents {
-            *health = ParentHealth::default();
+        for parent in &mut self.parents {
+            parent.health = ParentHealth::default();
         }
+    }
+
+    /// The one that a fetch's way has come to.
+    pub(crate) fn parent_of(&self, fetch: &Fetch) -> Option<&Parent> {
+        self.parents.get(fetch.parent_way.place()?)
+    }
+
+    /// See [`Self::parent_of`].
+    pub(crate) fn parent_of_mut(&mut self, fetch: &Fetch) -> Option<&mut Parent> {
+        self.parents.get_mut(fetch.parent_way.place()?)
     }
 
     /// It counts in other counters from now on, and has nothing stored.
@@ -222,7 +244,7 @@ impl Sim<'_> {
             return self.refuse(cache, asker, StatusCode::FORBIDDEN, reason);
         }
         if let Err(reason) = known.class {
-            return self.start_pass(cache, asker, revision, entry, reason);
+            return self.start_pass(cache, asker, revision, entry, ParentWay::of(known.class), reason);
         }
         let Some(host) = self.caches.get_mut(cache) else { return };
         let at = known.key.shard(host.shards.len());
@@ -255,9 +277,11 @@ impl Sim<'_> {
             Lookup::OnlyIfCached(_) => self.refuse(cache, asker, StatusCode::GATEWAY_TIMEOUT, Reason::OnlyIfCached),
             Lookup::Join(id) => self.join(cache, asker, at, id, has_waited),
             Lookup::Fetch(begun) => self.start_fetch(cache, asker, asker, revision, entry, at, begun),
-            Lookup::Pass(reason) => self.start_pass(cache, asker, revision, entry, reason),
+            Lookup::Pass(reason) => self.start_pass(cache, asker, revision, entry, ParentWay::default(), reason),
             // Nobody asks for ranges here.
-            Lookup::Parts(_) => self.start_pass(cache, asker, revision, entry, Reason::MissPart),
+            Lookup::Parts(_) => {
+                self.start_pass(cache, asker, revision, entry, ParentWay::default(), Reason::MissPart);
+            }
         }
     }
 
@@ -314,7 +338,7 @@ impl Sim<'_> {
             Asker::Cache(key) => {
                 let status = body.status;
                 let (outcome, reason) = became(body, outcome, reason);
-                self.count(cache, outcome, reason);
+                self.count(cache, outcome);
                 let stored = Headers::Stored(Arc::clone(&served.head), served.age);
                 let is_current = headers.is_some_and(|headers| {
                     let lines = served.head.headers();
@@ -344,7 +368,7 @@ impl Sim<'_> {
         reason: Reason,
     ) {
         let (outcome, reason) = became(body, outcome, reason);
-        self.count(cache, outcome, reason);
+        self.count(cache, outcome);
         let Body { status, made, ends_at, is_broken, .. } = body;
         let (status, made) = (status.as_u16(), made.into());
         let answer = Answer { status, cache: outcome, reason, bytes, made, ends_at, is_broken };
@@ -352,7 +376,7 @@ impl Sim<'_> {
     }
 
     /// Counts a request by what became of it.
-    pub(crate) fn count(&mut self, cache: usize, outcome: CacheOutcome, reason: Reason) {
+    pub(crate) fn count(&mut self, cache: usize, outcome: CacheOutcome) {
         let Some(host) = self.caches.get(cache) else { return };
         let counters = &host.counters;
         // Each request is a line of the access log.
@@ -375,11 +399,6 @@ impl Sim<'_> {
             CacheOutcome::Miss => {
                 flow.misses += 1;
                 counters.bump(Counter::EdgeMisses);
-                match reason {
-                    Reason::HitShield => counters.bump(Counter::EdgeShieldHits),
-                    Reason::HitRegional => counters.bump(Counter::EdgeRegionalHits),
-                    _ => {}
-                }
             }
             CacheOutcome::Pass => {
                 flow.passes += 1;
@@ -397,7 +416,7 @@ impl Sim<'_> {
         if asker == Asker::Nobody {
             return;
         }
-        self.count(cache, CacheOutcome::Error, reason);
+        self.count(cache, CacheOutcome::Error);
         let body =
             Body { status, made: None, ends_at: self.now, is_broken: false, error: Some(reason), fit_under: None };
         match asker {
@@ -423,7 +442,7 @@ impl Sim<'_> {
 
     /// A cache's answer leaves for the cache before it.
     fn answer_cache(&mut self, cache: usize, key: Key, reply: Reply) {
-        let Some((node, role)) = self.caches.get(cache).map(|host| (host.node, host.role)) else { return };
+        let Some((node, tier)) = self.caches.get(cache).map(|host| (host.node, host.tier)) else { return };
         let since = self.fetches.get_mut(key).and_then(|fetch| {
             fetch.behind = None;
             fetch.since.take()
@@ -440,7 +459,7 @@ impl Sim<'_> {
             made: body.made,
             ends_at: body.ends_at,
             is_broken: body.is_broken,
-            parent: Some(FromParent { role, hit, reason, fit_under: body.fit_under }),
+            parent: Some(FromParent { tier, hit, reason, fit_under: body.fit_under }),
         });
         let serial = fetch.serial;
         self.send_reply(key, serial);

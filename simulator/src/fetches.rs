@@ -1,7 +1,6 @@
 //! What a cache asks behind: the caches between, then the origins of the target, and what comes of it.
 //!
-//! Who is asked, how often and how long is decided by [`Exchange`] and [`ParentHealth`](cdn_core::parent_health::ParentHealth),
-//! what may be stored by [`cdn_core::freshness`], what becomes of it by the store; as in the live node, here these are only asked in
+//! Who is asked, how often and how long is decided by [`ParentWay`] and [`Exchange`], what may be stored by [`cdn_core::freshness`], what becomes of it by the store; as in the live node, here these are only asked in
 //! turn.
 
 mod headers;
@@ -11,10 +10,12 @@ mod leaving;
 use std::time::Duration;
 
 use cdn_core::{
-    Counter, Instant, Reason, Role,
+    Counter, Instant, Reason,
     conditional::Validators,
+    distribution::Origin,
     origin_group::{Exchange, Failure, RequestKind, Step},
     parent_health::Useless,
+    parents::{Next, ParentWay, Tier, Worth},
     store::{Begun, FetchId, Served},
 };
 use http::{HeaderMap, StatusCode};
@@ -54,8 +55,8 @@ pub(crate) struct Fetch {
     /// The question's own preconditions, where it is another cache's.
     conditions: Option<Box<HeaderMap>>,
     reason: Reason,
-    /// The next of the caches between.
-    parent: usize,
+    /// Past the caches between.
+    pub(crate) parent_way: ParentWay,
     asks_parent: bool,
     parent_began: Instant,
     exchange: Option<Box<Exchange>>,
@@ -93,7 +94,7 @@ pub(crate) struct Arrived {
 /// What a cache between says about its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FromParent {
-    pub(crate) role: Role,
+    pub(crate) tier: Tier,
     pub(crate) hit: bool,
     pub(crate) reason: Reason,
     /// See [`Body::fit_under`].
@@ -115,8 +116,7 @@ impl Arrived {
 
 impl FromParent {
     fn hit_reason(self) -> Option<Reason> {
-        let behind = self.role == Role::Shield || self.reason == Reason::HitShield;
-        self.hit.then_some(if behind { Reason::HitShield } else { Reason::HitRegional })
+        self.hit.then(|| self.tier.hit_reason(Some(self.reason)))
     }
 }
 
@@ -124,7 +124,7 @@ impl Fetch {
     /// Reads something of each part of it. What it says is of no use.
     pub(crate) fn glance(&self) -> u64 {
         let times = self.intended.at.as_nanos() ^ self.requested_at.as_nanos() ^ self.parent_began.as_nanos();
-        let places = self.cache ^ self.revision ^ self.parent ^ self.waiters.len();
+        let places = self.cache ^ self.revision ^ self.parent_way.place().unwrap_or_default() ^ self.waiters.len();
         let answered = self.arrived.as_ref().map_or(0, |arrived| arrived.bytes ^ arrived.ends_at.as_nanos());
         times ^ places as u64 ^ answered ^ u64::from(self.target) ^ u64::from(self.serial)
     }
@@ -172,11 +172,19 @@ impl Sim<'_> {
         self.go_on(key);
     }
 
-    /// Asks behind for one question alone; nothing is stored.
-    pub(crate) fn start_pass(&mut self, cache: usize, asker: Asker, revision: usize, entry: u32, reason: Reason) {
+    /// Asks behind, by way of the caches between or straight, for one question alone; nothing is stored.
+    pub(crate) fn start_pass(
+        &mut self,
+        cache: usize,
+        asker: Asker,
+        revision: usize,
+        entry: u32,
+        parent_way: ParentWay,
+        reason: Reason,
+    ) {
         let Some(intended) = self.intended_of(asker) else { return };
         let conditions = self.conditions_of(asker).map(Box::new);
-        let fetch = Fetch { conditions, ..self.blank(cache, asker, revision, entry, intended, reason) };
+        let fetch = Fetch { conditions, parent_way, ..self.blank(cache, asker, revision, entry, intended, reason) };
         let key = self.fetches.insert(fetch);
         self.waits_for(asker, key);
         self.go_on(key);
@@ -205,7 +213,7 @@ impl Sim<'_> {
             validators: None,
             conditions: None,
             reason,
-            parent: 0,
+            parent_way: ParentWay::default(),
             asks_parent: false,
             parent_began: self.now,
             exchange: None,
@@ -245,18 +253,18 @@ impl Sim<'_> {
         loop {
             let Some(fetch) = self.fetches.get_mut(key) else { return };
             let Some(host) = self.caches.get(fetch.cache) else { return };
-            let Some(&(parent, health)) = host.parents.get(fetch.parent) else { break };
-            let role = self.nodes.get(parent as usize).map(|node| node.role);
-            let origin = origin_of(&self.catalogs, fetch);
-            if role == Some(Role::Shield) && !origin.as_ref().is_some_and(|origin| origin.shield) {
-                fetch.parent += 1;
-                continue;
+            let Some(origin) = first_origin(&self.catalogs, fetch) else { break };
+            let parent = |place: usize| host.parents.get(place);
+            let worth = |place| parent(place).is_some_and(|parent| parent.health.is_worth_asking(now));
+            match fetch.parent_way.next(origin, |place| parent(place).map(|parent| parent.tier), worth) {
+                Next::Ask(place) => {
+                    let Some(parent) = parent(place) else { break };
+                    (fetch.asks_parent, fetch.parent_began, fetch.target) = (true, now, parent.node);
+                    return self.connect_to_parent(key, true);
+                }
+                Next::PassBy(_) => self.pass_parent_by(key),
+                Next::Origins => break,
             }
-            if health.is_worth_asking(now) {
-                (fetch.asks_parent, fetch.parent_began, fetch.target) = (true, now, parent);
-                return self.connect_to_parent(key, true);
-            }
-            self.pass_parent_by(key);
         }
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.asks_parent = false;
@@ -274,15 +282,12 @@ impl Sim<'_> {
         }
     }
 
+    /// Counts that the cache between that its way has come to is not asked, or was of no use.
     fn pass_parent_by(&mut self, key: Key) {
-        let Some(fetch) = self.fetches.get_mut(key) else { return };
+        let Some(fetch) = self.fetches.get(key) else { return };
         let Some(host) = self.caches.get(fetch.cache) else { return };
-        let parent = host.parents.get(fetch.parent).map(|(node, _)| *node);
-        fetch.parent += 1;
-        let role = parent.and_then(|node| self.nodes.get(node as usize)).map(|node| node.role);
-        let counter =
-            if role == Some(Role::Shield) { Counter::EdgeShieldBypasses } else { Counter::EdgeRegionalBypasses };
-        self.bump(host.node, counter);
+        let Some(parent) = host.parent_of(fetch) else { return };
+        self.bump(host.node, parent.tier.bypass_counter());
     }
 
     /// A parent was of no use: it is left alone for a while where it was silent.
@@ -290,14 +295,12 @@ impl Sim<'_> {
         let (now, retry) = (self.now, self.plan.parent_retry);
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.serial = fetch.serial.wrapping_add(1);
-        let (began, patience) = (fetch.parent_began, origin_of(&self.catalogs, fetch).map(|origin| origin.connect));
+        let (began, patience) = (fetch.parent_began, patience_of(&self.catalogs, fetch));
         if let Some(conn) = fetch.conn.take() {
             self.conns.remove(conn);
         }
-        if let Some((_, health)) = self.caches.get_mut(fetch.cache).and_then(|host| host.parents.get_mut(fetch.parent))
-            && let Some(patience) = patience
-        {
-            health.on_useless(Useless { began, ended: now, patience, retry });
+        if let Some(parent) = self.caches.get_mut(fetch.cache).and_then(|host| host.parent_of_mut(fetch)) {
+            parent.health.on_useless(Useless { began, ended: now, patience, retry });
         }
         self.leave_behind(key);
         self.pass_parent_by(key);
@@ -308,7 +311,7 @@ impl Sim<'_> {
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.serial = fetch.serial.wrapping_add(1);
         let (cache, target) = (fetch.cache, fetch.target);
-        let timeout = origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
+        let timeout = patience_of(&self.catalogs, fetch);
         let kept = if may_reuse { self.take_idle(cache, target, PARENT_KEEP) } else { None };
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.reused = kept.is_some();
@@ -393,12 +396,11 @@ impl Sim<'_> {
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.serial = fetch.serial.wrapping_add(1);
         fetch.requested_at = now;
-        let (serial, cache, target) = (fetch.serial, fetch.cache, fetch.target);
-        let timeout = origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
-        if let Some(own) = self.caches.get(cache).map(|host| host.node) {
-            let is_shield = self.nodes.get(target as usize).is_some_and(|node| node.role == Role::Shield);
-            let counter = if is_shield { Counter::EdgeShieldRequests } else { Counter::EdgeRegionalRequests };
-            self.bump(own, counter);
+        let (serial, timeout) = (fetch.serial, patience_of(&self.catalogs, fetch));
+        if let Some(host) = self.caches.get(fetch.cache)
+            && let Some(parent) = host.parent_of(fetch)
+        {
+            self.bump(host.node, parent.tier.request_counter());
         }
         self.set_alarm(timeout, Alarm { fetch: key, serial, kind: AlarmKind::Parent });
         self.send_question(key, serial, Happening::AtParent(key, serial));
@@ -488,8 +490,7 @@ impl Sim<'_> {
                     return self.handle_useless_parent(key);
                 }
                 // It may be waiting for a slow origin, or be gone.
-                let patience =
-                    origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
+                let patience = patience_of(&self.catalogs, fetch);
                 self.check_alive(key, alarm.serial, patience);
             }
             AlarmKind::Exchange => {
@@ -513,7 +514,7 @@ impl Sim<'_> {
         if !alive {
             return self.handle_useless_parent(key);
         }
-        let timeout = origin_of(&self.catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connect);
+        let timeout = patience_of(&self.catalogs, fetch);
         self.set_alarm(timeout, Alarm { fetch: key, serial, kind: AlarmKind::Parent });
     }
 
@@ -541,7 +542,8 @@ impl Sim<'_> {
                         continue;
                     };
                     fetch.target = target;
-                    let keep = origin_named(&self.catalogs, fetch, member).map_or(Duration::ZERO, |origin| origin.keep);
+                    let keep = origin_named(&self.catalogs, fetch, member);
+                    let keep = keep.map_or(Duration::ZERO, |origin| origin.keepalive_timeout);
                     let kept = if may_reuse { self.take_idle(cache, target, keep) } else { None };
                     let Some(fetch) = self.fetches.get_mut(key) else { return };
                     fetch.reused = kept.is_some();
@@ -603,17 +605,21 @@ impl Sim<'_> {
         let Some(arrived) = &fetch.arrived else { return };
         let (status, parent) = (arrived.status, arrived.parent);
         match parent {
-            Some(parent) => {
-                let (cache, at) = (fetch.cache, fetch.parent);
-                if let Some((_, health)) = self.caches.get_mut(cache).and_then(|host| host.parents.get_mut(at)) {
-                    health.on_answer();
+            Some(answer) => {
+                let worth = Worth::of(status, Some(answer.reason));
+                if worth == Worth::Nothing {
+                    return self.handle_useless_parent(key);
                 }
-                // Its own error page about its origins is an error of this fetch.
-                if parent.reason.is_origin_failure() {
-                    self.release_connection(key);
-                    return self.give_up(key, status, parent.reason);
+                if let Some(parent) = self.caches.get_mut(fetch.cache).and_then(|host| host.parent_of_mut(fetch)) {
+                    parent.health.on_answer();
                 }
-                self.land(key);
+                match worth {
+                    Worth::Failure(reason) => {
+                        self.release_connection(key);
+                        self.give_up(key, status, reason);
+                    }
+                    Worth::Response | Worth::Nothing => self.land(key),
+                }
             }
             None => {
                 if let Some(exchange) = &mut fetch.exchange {
@@ -693,28 +699,22 @@ impl Sim<'_> {
     }
 }
 
-/// What a cache needs to know of the origin that it would ask.
-struct Patience {
-    connect: Duration,
-    keep: Duration,
-    shield: bool,
-}
-
-fn patience(origin: &cdn_core::distribution::Origin) -> Patience {
-    Patience { connect: origin.connection_timeout, keep: origin.keepalive_timeout, shield: origin.shield }
-}
-
 /// The first origin of a fetch's target.
-fn origin_of(catalogs: &[Catalog], fetch: &Fetch) -> Option<Patience> {
+fn first_origin<'a>(catalogs: &'a [Catalog], fetch: &Fetch) -> Option<&'a Origin> {
     origin_named(catalogs, fetch, 0)
 }
 
-fn origin_named(catalogs: &[Catalog], fetch: &Fetch, member: usize) -> Option<Patience> {
+/// How long a cache between may give no sign of life: as long as a connection to the origin behind may take.
+fn patience_of(catalogs: &[Catalog], fetch: &Fetch) -> Duration {
+    first_origin(catalogs, fetch).map_or(Duration::from_secs(10), |origin| origin.connection_timeout)
+}
+
+fn origin_named<'a>(catalogs: &'a [Catalog], fetch: &Fetch, member: usize) -> Option<&'a Origin> {
     let head = catalogs.get(fetch.revision)?.head(fetch.entry, None)?;
     let target = head.behavior.target();
     let id = match head.distribution.group(target) {
         Some(group) => group.members.get(member)?,
         None => target,
     };
-    head.distribution.origin(id).map(patience)
+    head.distribution.origin(id)
 }

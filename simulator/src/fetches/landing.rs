@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cdn_core::{
     Counter, Reason, forward,
     freshness::{self, Arrival, ERROR_CACHING_MIN_TTL, Said, Storing},
+    parents::ParentWay,
     store::{Failed, FetchError, NotStored, Outcome, Served, Storable, StoredHead},
     vary::Vary,
 };
@@ -27,6 +28,7 @@ impl Sim<'_> {
         let (cache, leader, lead) = (fetch.cache, fetch.leader, fetch.lead);
         let (revision, entry, requested_at) = (fetch.revision, fetch.entry, fetch.requested_at);
         let hit_reason = arrived.parent.and_then(FromParent::hit_reason);
+        let hit_counter = arrived.parent.zip(hit_reason).and_then(|(parent, reason)| parent.tier.hit_counter(reason));
         let reason = hit_reason.unwrap_or(fetch.reason);
         let is_confirmation = arrived.status == StatusCode::NOT_MODIFIED && fetch.validators.is_some();
         let stale = fetch.stale.take();
@@ -34,6 +36,9 @@ impl Sim<'_> {
         let conditions = self.conditions_of(leader);
         let Some(own) = self.caches.get(cache).map(|host| host.node) else { return };
         let date = self.wall(own);
+        if let Some(counter) = hit_counter.filter(|_| lead.is_some() && leader != Asker::Nobody) {
+            self.bump(own, counter);
+        }
         let Some((at, id)) = lead else {
             let served = self.served_of(&arrived);
             self.fetch_is_over(key);
@@ -101,7 +106,7 @@ impl Sim<'_> {
             let waiters = self.fetch_is_over(key);
             self.serve(cache, leader, &served, CacheOutcome::Miss, reason, None);
             for waiter in waiters {
-                self.start_pass(cache, waiter, revision, entry, Reason::MissUncacheable);
+                self.start_pass(cache, waiter, revision, entry, ParentWay::default(), Reason::MissUncacheable);
             }
             return;
         }

@@ -7,5 +7,6 @@ mod oracles;
 mod retries;
 mod runs;
 mod support;
+mod tiers;
 mod twins;
 mod viewers;
