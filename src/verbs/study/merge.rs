@@ -106,6 +106,10 @@ fn survey(path: &Path) -> Result<Option<Shard>, String> {
     let mut shard = Shard { path: path.to_owned(), head, plan: String::new(), total: 0, runs: BTreeSet::new() };
     for (record, number) in rows.zip(1..) {
         let record = record?;
+        // No cell of a study has one: a quote too many has made one row of several.
+        if record.iter().any(|cell| cell.contains(['\n', '\r'])) {
+            return Err(format!("row {number}: the end of a line inside a cell"));
+        }
         let (plan, total, run) = of_run(&record).ok_or_else(|| format!("row {number} has no number of its run"))?;
         if shard.runs.is_empty() {
             (shard.plan, shard.total) = (plan.to_owned(), total);
@@ -177,4 +181,22 @@ fn next_of(source: &mut Peekable<Rows>, run: usize) -> Option<Result<StringRecor
         Ok(record) => of_run(record).is_some_and(|(_, _, of)| of == run),
         Err(_) => true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_a_quote_has_joined_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        let rows = "plan,runs,run,policy,p50_ms\nab,2,0,lru,1\nab,2,0,fifo,2\nab,2,1,lru,3\n";
+        fs::write(&path, rows).unwrap();
+        let shard = survey(&path).unwrap().unwrap();
+        assert_eq!((shard.total, shard.runs.len()), (2, 2));
+        fs::write(&path, rows.replacen("lru", "\"lru", 1).replacen("fifo", "fifo\"", 1)).unwrap();
+        let why = survey(&path).map(|shard| shard.map(|shard| shard.total)).unwrap_err();
+        assert_eq!(why, "row 1: the end of a line inside a cell");
+    }
 }
