@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
-use control_plane::wire::Status;
+use control_plane::wire::{Health, Status};
 use world::{Observation, scenario::Load};
 
 use crate::{
@@ -40,14 +40,38 @@ pub(crate) struct LoadSpan {
     pub(crate) length: Duration,
 }
 
-/// Where the viewer node of the world of `api` is asked for what only it can do.
+/// How long a world that has only just been started may take until its viewer can be asked.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where the viewer node of the world of `api` is asked for what only it can do. Waits for a world that is starting.
 ///
 /// # Errors
-/// There is no viewer.
+/// There is no viewer, or it does not run.
 pub(crate) async fn viewer_admin(api: &Api) -> Result<String, VerbError> {
-    let status: Status = api.read("/v1/status", &()).await?;
-    let viewer = status.nodes.into_iter().find(|node| node.role == "viewer");
-    Ok(viewer.and_then(|node| node.addresses.admin).context("this world has no viewer")?)
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let status: Status = api.read("/v1/status", &()).await?;
+        let viewer = status.nodes.into_iter().find(|node| node.role == "viewer").context("this world has no viewer")?;
+        let is_late = Instant::now() > deadline;
+        // Links are measured once, at the end of a start; what is asked for before meets nodes that do not listen yet.
+        let is_starting = !status.ready && status.links.worst_error_ms.is_none();
+        match viewer.addresses.admin {
+            _ if viewer.health == Health::Stopped => {
+                return Err(VerbError::Failed(anyhow::anyhow!(
+                    "{0} was stopped; `iso start {0}` starts it",
+                    viewer.id
+                )));
+            }
+            Some(admin) if !is_starting || is_late => return Ok(admin),
+            None if is_late => {
+                let (id, health) = (viewer.id, viewer.health);
+                return Err(VerbError::Failed(anyhow::anyhow!(
+                    "{id} is {health} and cannot be asked; see `iso logs {id}`"
+                )));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 impl LoadRun {

@@ -40,6 +40,26 @@ fn the_world_is_served_and_every_request_is_told_of() {
 }
 
 #[test]
+fn a_load_that_comes_before_its_world_is_up_waits_for_it() {
+    let world = World::none();
+    world.ok(&["up", "-d", "--preset", "tiny", "--base-port", "0"]);
+    let seen = world.json(&["load", "--rps", "50", "--for", "1s"]);
+    assert_eq!(number(&seen, "/errors"), 0.0, "{seen:#}");
+    // A viewer that was taken away on purpose comes back no sooner for waiting.
+    let viewer = world.status_now()["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|node| node["id"].as_str().filter(|_| node["role"] == "viewer").map(str::to_owned));
+    let viewer = viewer.unwrap();
+    world.ok(&["kill", &viewer]);
+    let refused = world.iso(&["load", "--rps", "50", "--for", "1s"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains(&format!("{viewer} was stopped; `iso start {viewer}` starts it")), "{said}");
+}
+
+#[test]
 fn a_viewer_pays_its_way_and_other_paths_and_sizes_can_be_asked_for() {
     let world = World::start(&["--pops", "IAD"]);
     let rtt = world.rtt("tokyo", "IAD");
