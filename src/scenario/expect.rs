@@ -8,7 +8,7 @@ use super::{
     names::Names,
 };
 use crate::{
-    diagnose::{KeyError, nearest_or_all},
+    diagnose::{KeyError, did_you_mean, nearest_or_all},
     quantity::Span,
 };
 
@@ -168,7 +168,12 @@ fn what_of(key: &str, word: &str) -> Result<What, KeyError> {
         "errors" => What::Errors,
         "requests" => What::Requests,
         _ => {
-            let hint = nearest_or_all(word, WORDS);
+            // A counter's own name is what is seen on /metrics.
+            let counter = || did_you_mean(word, ROWS.iter().map(|row| row.name));
+            let counter = || counter().map(|hint| hint.replacen('`', "`counter.", 1));
+            let all =
+                || nearest_or_all(word, WORDS).map(|hint| format!("{hint}, counter.NAME, status.CODE, reason.NAME"));
+            let hint = did_you_mean(word, WORDS).or_else(counter).or_else(all);
             return Err(KeyError { hint, ..KeyError::new(key, format!("nothing is called {word:?}")) });
         }
     })

@@ -200,6 +200,16 @@ fn what_cannot_be_looked_at_is_refused() {
         "#]],
     );
     refuse(
+        "expect = [{ what = \"edge_hits_total\", min = 1 }]\n",
+        expect![[r#"
+            lose-frankfurt.toml:1:20: expect.0.what: nothing is called "edge_hits_total"
+              |
+            1 | expect = [{ what = "edge_hits_total", min = 1 }]
+              |                    ^^^^^^^^^^^^^^^^^
+            hint: did you mean `counter.edge_hits_total`?
+        "#]],
+    );
+    refuse(
         "load = { rps = 1 }\nexpect = [{ what = \"p95\", max = 120 }]\n",
         expect![[r#"
             lose-frankfurt.toml:2:33: expect.0.max: p95: 120 has no unit; write 250ms, 2s or 1m
