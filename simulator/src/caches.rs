@@ -2,7 +2,12 @@
 //!
 //! What the store says to a request is what it says live; here the answer is sent on, or the fetch carried out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::BuildHasherDefault,
+    sync::Arc,
+    time::Duration,
+};
 
 use cdn_core::{
     Counter, Counters, Instant, Reason,
@@ -19,6 +24,7 @@ use world::CacheOutcome;
 use crate::{
     engine::{Alarm, AlarmKind, Happening, Sim},
     fetches::{Arrived, Fetch, FromParent, Headers},
+    hash::Mixer,
     maybe::Maybe,
     plan::{NodeSpec, Plan},
     slab::Key,
@@ -93,7 +99,7 @@ pub(crate) struct Cache {
     pub(crate) tier: Tier,
     shards: Vec<CacheShard<Body>>,
     /// Fetches that others may wait for.
-    pub(crate) flights: BTreeMap<(u8, FetchId), Key>,
+    pub(crate) flights: HashMap<(u8, FetchId), Key, BuildHasherDefault<Mixer>>,
     /// The caches that it may ask instead of an origin, in order.
     pub(crate) parents: Vec<Parent>,
     /// Idle connections, by the node at their other end; the youngest last.
@@ -115,7 +121,7 @@ impl Cache {
             node,
             tier: Tier::of(spec.id.role()).unwrap_or(Tier::Edge),
             shards: Vec::new(),
-            flights: BTreeMap::new(),
+            flights: HashMap::default(),
             parents: parents.collect(),
             idle: BTreeMap::new(),
             requests: 0,

@@ -162,8 +162,8 @@ impl Catalog {
         Some(number)
     }
 
-    /// What the head says under which an entry is stored, in the eyes of the next cache.
-    pub(crate) fn read(&mut self, entry: u32, head: &Arc<StoredHead>) -> Option<&Reading> {
+    /// Reads the head under which an entry is stored, for [`reading`](Self::reading), unless it was the last that was read.
+    pub(crate) fn read(&mut self, entry: u32, head: &Arc<StoredHead>) -> Option<()> {
         let known = self.entries.get(entry as usize)?;
         let behavior = self.distributions.get(usize::from(known.distribution))?.behaviors();
         let behavior = behavior.get(usize::from(known.behavior))?;
@@ -171,7 +171,12 @@ impl Catalog {
         if !Arc::ptr_eq(&reading.head, head) {
             *reading = Reading::of(head, behavior);
         }
-        Some(reading)
+        Some(())
+    }
+
+    /// What the head of an entry that was read last says in the eyes of the next cache.
+    pub(crate) fn reading(&self, entry: u32) -> Option<&Reading> {
+        self.readings.get(&entry)
     }
 
     /// The entry of an object that was asked for before.

@@ -49,11 +49,13 @@ impl Sim<'_> {
         let is_fit = fit_under.is_some() && arrived.parent.is_some_and(|parent| parent.fit_under == fit_under);
         let passed_on = match &arrived.headers {
             Headers::Stored(head, age) if is_fit => {
-                self.catalogs.get_mut(revision).and_then(|catalog| catalog.read(entry, head)).cloned().zip(Some(*age))
+                self.catalogs.get_mut(revision).and_then(|catalog| catalog.read(entry, head)).map(|()| *age)
             }
             _ => None,
         };
-        let Some(head) = self.catalogs.get(revision).and_then(|catalog| catalog.head(entry, None)) else { return };
+        let catalog = self.catalogs.get(revision);
+        let Some(head) = catalog.and_then(|catalog| catalog.head(entry, None)) else { return };
+        let passed_on = passed_on.and_then(|age| Some((catalog?.reading(entry)?, age)));
         let behavior = head.behavior;
         let assess = |status: StatusCode, said: &Said, vary: &Vary| {
             freshness::assess(&Arrival {
@@ -112,7 +114,8 @@ impl Sim<'_> {
         }
         let (storing, vary, stored_head) = match passed_on {
             Some((reading, age)) => {
-                (assess(arrived.status, &reading.said.with_age(age), &reading.vary), reading.vary, reading.head)
+                let storing = assess(arrived.status, &reading.said.with_age(age), &reading.vary);
+                (storing, reading.vary.clone(), Arc::clone(&reading.head))
             }
             None => {
                 let mut headers = arrived.headers.lines().into_owned();
