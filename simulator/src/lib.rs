@@ -75,14 +75,28 @@ pub const NODES_MAX: usize = u16::MAX as usize;
 /// # Errors
 /// [`RunError`], before anything has happened.
 pub fn run(plan: &Plan, scenario: &Scenario, witness: &mut dyn Witness) -> Result<(Instant, Ledger), RunError> {
-    let nodes = plan.nodes.len();
-    if nodes > NODES_MAX {
-        return Err(RunError::Nodes { nodes });
-    }
+    check_nodes(plan.nodes.len())?;
     let needed = estimate(plan, scenario);
     if needed > plan.memory_max {
         return Err(RunError::Memory { needed, allowed: plan.memory_max });
     }
     let workload = Workload::of_scenario(scenario, plan.world.atlas())?;
     Ok(engine::Sim::new(plan, scenario, workload, witness).run())
+}
+
+/// Whether there is a number for each of so many nodes.
+const fn check_nodes(nodes: usize) -> Result<(), RunError> {
+    if nodes > NODES_MAX { Err(RunError::Nodes { nodes }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_of_more_nodes_than_there_are_numbers_for_is_refused() {
+        assert!(check_nodes(NODES_MAX).is_ok());
+        let refused = check_nodes(NODES_MAX + 1).unwrap_err();
+        assert_eq!(refused.to_string(), "the world has 65536 nodes, and may have 65535");
+    }
 }
