@@ -1,7 +1,8 @@
 //! A scenario on real processes: its world is started (or lent), its users come, its steps are carried out when their
 //! time comes, and what is seen goes to the judge.
 //!
-//! Whatever way a run ends, what it broke is healed and what it started is stopped.
+//! Whatever way a run ends, what it broke is healed and what it started is stopped. A run that is killed heals nothing, so
+//! faults that it makes in a world that it was lent end by themselves, at a time by which it would have been over.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -80,7 +81,7 @@ pub(super) async fn play(
     // Only a world of our own writes down every decision.
     let logs = own.as_ref().filter(|_| screen.compares).map(OwnWorld::logs);
     let outcome = tokio::select! {
-        outcome = begin(staged, &api, screen, logs, &undo) => outcome,
+        outcome = begin(staged, here, &api, screen, logs, &undo) => outcome,
         () = interrupted.recv() => Err(VerbError::Interrupted),
     };
     match &mut own {
@@ -112,17 +113,19 @@ impl Interrupts {
 /// Has the users begin, and goes on from there.
 async fn begin(
     staged: &Staged,
+    here: &Where,
     api: &Api,
     screen: &Screen,
     logs: Option<PathBuf>,
     undo: &Arc<tokio::sync::Mutex<Undo>>,
 ) -> Result<Result<Outcome, VerbError>, VerbError> {
     let observed = users::begin(api, staged).await?;
-    Ok(run(staged, api, observed, screen, logs, undo).await)
+    Ok(run(staged, here, api, observed, screen, logs, undo).await)
 }
 
 async fn run(
     staged: &Staged,
+    here: &Where,
     api: &Api,
     mut observed: users::Observed,
     screen: &Screen,
@@ -165,7 +168,9 @@ async fn run(
     let _background = background.map(AbortOnDropHandle::new);
     let revisions = staged.revisions.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
     let (scenario_of_steps, undo) = (scenario.clone(), Arc::clone(undo));
-    let steps = Steps { api: api.clone(), scenario: scenario_of_steps, cluster, zero, news, undo, revisions };
+    let faults_end = matches!(here, Where::Running(_)).then(|| end + patience + LAST_COUNTS + LAST_LOOK);
+    let steps =
+        Steps { api: api.clone(), scenario: scenario_of_steps, cluster, zero, faults_end, news, undo, revisions };
     let mut playing = AbortOnDropHandle::new(tokio::spawn(steps.play()));
     let mut steps_done = false;
     let mut users_done = false;
@@ -244,6 +249,8 @@ struct Steps {
     scenario: Scenario,
     cluster: Arc<Cluster>,
     zero: Instant,
+    /// When faults end at the latest, whatever has become of the run by then; none where the world ends with the run.
+    faults_end: Option<Instant>,
     news: mpsc::Sender<News>,
     undo: Arc<tokio::sync::Mutex<Undo>>,
     /// Cluster files that steps go over to, from revision 1 on.
@@ -291,7 +298,7 @@ impl Steps {
                         rate: Some(*rate),
                         path: path.clone(),
                         from: from.as_ref().map(ToString::to_string),
-                        for_ms: millis(*span),
+                        for_ms: self.lasts_ms(*span),
                         ..FaultAsk::default()
                     };
                     effects.iter().for_each(|effect| name_effect(&mut ask, *effect));
@@ -307,7 +314,7 @@ impl Steps {
                     throttle_bps: None,
                     partition: false,
                     one_way: *one_way,
-                    for_ms: millis(*span),
+                    for_ms: self.lasts_ms(*span),
                 };
                 for change in changes {
                     match *change {
@@ -364,8 +371,8 @@ impl Steps {
         back: &'static str,
         span: Option<Duration>,
     ) -> Result<(), VerbError> {
-        let ask = StopAsk { for_ms: millis(span) };
-        let body = if span.is_some() { json!(ask) } else { json!({}) };
+        let for_ms = if verb == back { None } else { self.lasts_ms(span) };
+        let body = if for_ms.is_some() { json!(StopAsk { for_ms }) } else { json!({}) };
         let acted = nodes.iter().map(async |node| -> Result<Acted, VerbError> {
             self.api.post(&format!("/v1/nodes/{node}/{verb}"), &body).await
         });
@@ -382,6 +389,13 @@ impl Steps {
             };
         }
         Ok(())
+    }
+
+    /// How long it lasts what a step breaks for `span`, or until somebody heals it.
+    fn lasts_ms(&self, span: Option<Duration>) -> Option<u64> {
+        let at_most = self.faults_end.map(|end| end.saturating_duration_since(Instant::now()));
+        let span = at_most.into_iter().chain(span).min()?;
+        Some(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn broke(&self, faults: Faults) {
@@ -406,10 +420,6 @@ impl Steps {
         }
         Ok(())
     }
-}
-
-fn millis(span: Option<Duration>) -> Option<u64> {
-    span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn name_effect(ask: &mut FaultAsk, effect: world::Effect) {

@@ -151,6 +151,25 @@ fn a_run_in_a_world_that_runs_heals_what_it_broke() {
 }
 
 #[test]
+fn what_a_run_that_is_killed_broke_in_a_world_that_runs_ends_by_itself() {
+    let world = World::start(&["--pops", "FRA,IAD"]);
+    let file = world.home().join("here.toml");
+    let scenario = "length = \"4s\"\nwarmup = \"0s\"\nat = [\n  { t = \"0s\", kill = \"fra\" },\n  \
+                    { t = \"0s\", fault = \"primary\", status = 503, for = \"3s\" },\n  \
+                    { t = \"0s\", link = [\"fra\", \"iad\"], loss = 0.2 },\n]\n";
+    std::fs::write(&file, scenario).unwrap();
+    let args = ["chaos", "run", &file.to_string_lossy(), "--world", "default"];
+    let mut run = world.command(&args).spawn().unwrap();
+    let faults = || world.status_now()["faults"].as_array().unwrap().clone();
+    let broken = world.until("everything is broken", || Some(faults()).filter(|faults| faults.len() == 3));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(broken.iter().all(|fault| fault["ends_in_ms"].is_u64()), "{broken:?}");
+    world.until("everything is healed", || faults().is_empty().then_some(()));
+    world.until_health("edge.fra", "up");
+}
+
+#[test]
 fn the_library_is_listed() {
     let world = World::none();
     let listed: Value = serde_json::from_str(&world.ok(&["chaos", "list", "--json"])).unwrap();
