@@ -13,12 +13,12 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
-use control_plane::wire::{Health, Status};
 use world::{Observation, scenario::Load};
 
 use crate::{
     node::load_wire::{LoadAsk, LoadEnd, LoadLine},
     talk::{Api, VerbError},
+    up::{ViewerNode, wait_viewer},
 };
 
 /// A load that is played; it ends when this is dropped.
@@ -40,47 +40,13 @@ pub(crate) struct LoadSpan {
     pub(crate) length: Duration,
 }
 
-/// How long a world that has only just been started may take until its viewer can be asked.
-const START_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Where the viewer node of the world of `api` is asked for what only it can do. Waits for a world that is starting.
-///
-/// # Errors
-/// There is no viewer, or it does not run.
-pub(crate) async fn viewer_admin(api: &Api) -> Result<String, VerbError> {
-    let deadline = Instant::now() + START_PATIENCE;
-    loop {
-        let status: Status = api.read("/v1/status", &()).await?;
-        let viewer = status.nodes.into_iter().find(|node| node.role == "viewer").context("this world has no viewer")?;
-        let is_late = Instant::now() > deadline;
-        // Links are measured once, at the end of a start; what is asked for before meets nodes that do not listen yet.
-        let is_starting = !status.ready && status.links.worst_error_ms.is_none();
-        match viewer.addresses.admin {
-            _ if viewer.health == Health::Stopped => {
-                return Err(VerbError::Failed(anyhow::anyhow!(
-                    "{0} was stopped; `iso start {0}` starts it",
-                    viewer.id
-                )));
-            }
-            Some(admin) if !is_starting || is_late => return Ok(admin),
-            None if is_late => {
-                let (id, health) = (viewer.id, viewer.health);
-                return Err(VerbError::Failed(anyhow::anyhow!(
-                    "{id} is {health} and cannot be asked; see `iso logs {id}`"
-                )));
-            }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-}
-
 impl LoadRun {
     /// Has the viewers of the world of `api` play `loads`.
     ///
     /// # Errors
     /// There is no viewer, or it refuses.
     pub(crate) async fn start(api: &Api, loads: &[Load], span: LoadSpan, seed: u64) -> Result<Self, VerbError> {
-        let admin = viewer_admin(api).await?;
+        let ViewerNode { admin, .. } = wait_viewer(api).await?;
         let LoadSpan { warmup, length } = span;
         let ask = LoadAsk { loads: loads.iter().map(Into::into).collect(), warmup, length, seed };
         let response = api.post_to(&format!("http://{admin}/load"), &ask).await?;

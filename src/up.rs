@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    background::{Background, wait_ready},
+    background::{Background, ViewerNode, wait_ready, wait_viewer},
     imported::read_import,
     plan::{Plan, check_file, free_ports, paths_mut, pem_of, plan, plan_of, read_beside},
 };

@@ -110,3 +110,49 @@ pub(crate) async fn wait_ready(api: &Api, deadline: Instant) -> Result<Status, V
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// How long a world that has only just been started may take until its viewer can be asked.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The viewer node of a world that has started.
+#[derive(Debug)]
+pub(crate) struct ViewerNode {
+    /// Where it is asked for what only it can do.
+    pub(crate) admin: String,
+    /// Its proxy.
+    pub(crate) proxy: String,
+}
+
+/// The viewer node of the world of `api`. Waits for a world that is starting.
+///
+/// # Errors
+/// There is no viewer, or it does not run.
+pub(crate) async fn wait_viewer(api: &Api) -> Result<ViewerNode, VerbError> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let status: Status = api.read("/v1/status", &()).await?;
+        let viewer = status.nodes.into_iter().find(|node| node.role == "viewer");
+        let (Some(viewer), Some(proxy)) = (viewer, status.proxy) else {
+            return Err(VerbError::Failed(anyhow::anyhow!("this world has no viewer")));
+        };
+        let is_late = Instant::now() > deadline;
+        // Links are measured once, at the end of a start; what is asked for before meets nodes that do not listen yet.
+        let is_starting = !status.ready && status.links.worst_error_ms.is_none();
+        match viewer.addresses.admin {
+            _ if viewer.health == Health::Stopped => {
+                return Err(VerbError::Failed(anyhow::anyhow!(
+                    "{0} was stopped; `iso start {0}` starts it",
+                    viewer.id
+                )));
+            }
+            Some(admin) if !is_starting || is_late => return Ok(ViewerNode { admin, proxy }),
+            None if is_late => {
+                let (id, health) = (viewer.id, viewer.health);
+                return Err(VerbError::Failed(anyhow::anyhow!(
+                    "{id} is {health} and cannot be asked; see `iso logs {id}`"
+                )));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}

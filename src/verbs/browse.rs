@@ -16,12 +16,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stand::{authority_dir, check_places, proxy_of};
+use super::stand::{authority_dir, check_places};
 use crate::{
     args::{BrowseArgs, Cli},
-    load::viewer_admin,
     node::load_wire::{RelayAsk, RelayLine},
     talk::{Api, VerbError},
+    up::{ViewerNode, wait_viewer},
     verbs::api,
 };
 
@@ -36,9 +36,9 @@ pub(super) async fn browse(cli: &Cli, args: &BrowseArgs) -> Result<(), VerbError
     check_places(&[&args.place])?;
     let url = if args.url.contains("://") { args.url.clone() } else { format!("https://{}", args.url) };
     let api = api(cli)?;
-    let proxy = proxy_of(&api).await?;
     let browser = browser_of(args)?;
-    let datagrams = if args.http3 { Some(Datagrams::start(&api, &args.place, &url).await?) } else { None };
+    let ViewerNode { admin, proxy } = wait_viewer(&api).await?;
+    let datagrams = if args.http3 { Some(Datagrams::start(&api, &admin, &args.place, &url).await?) } else { None };
     let relay = Relay::start(proxy, &args.place).await?;
     let profile = tempfile::Builder::new().prefix("iso-browse-").tempdir().context("no room for a profile")?;
     let mut command = Command::new(&browser);
@@ -96,14 +96,13 @@ struct Datagrams {
 
 impl Datagrams {
     /// Asks for one, for the host of `url` as it is seen from `place`.
-    async fn start(api: &Api, place: &str, url: &str) -> Result<Self, VerbError> {
+    async fn start(api: &Api, admin: &str, place: &str, url: &str) -> Result<Self, VerbError> {
         let usage = |what: &str| VerbError::Usage(format!("{url:?}: {what}"));
         let uri: http::Uri = url.parse().map_err(|_| usage("no URL"))?;
         let host = uri.host().ok_or_else(|| usage("no host in it"))?.to_ascii_lowercase();
         if uri.scheme_str() != Some("https") || uri.port_u16().is_some_and(|port| port != 443) {
             return Err(usage("HTTP/3 is spoken over https://, at port 443"));
         }
-        let admin = viewer_admin(api).await?;
         let ask = RelayAsk { place: place.to_owned(), host: host.clone() };
         let mut open = api.post_to(&format!("http://{admin}/relay"), &ask).await?;
         let said = open.chunk().await.context("the viewer went away")?.unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, process::Command};
 
-use control_plane::wire::Status;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,14 +9,9 @@ use crate::{
     authority::AuthorityDir,
     state::WorldDir,
     talk::{Api, VerbError, error_document, tell},
+    up::{ViewerNode, wait_viewer},
     verbs::{api, print, say},
 };
-
-/// The proxy's address.
-pub(super) async fn proxy_of(api: &Api) -> Result<String, VerbError> {
-    let status: Status = api.read("/v1/status", &()).await?;
-    status.proxy.ok_or_else(|| VerbError::Failed(anyhow::anyhow!("this world has no viewer proxy")))
-}
 
 /// The proxy user for a place: the place, and options after `+`.
 fn proxy_user(place: &str, resolver: Option<&str>, no_ecs: bool, more: &[String]) -> String {
@@ -47,7 +41,7 @@ pub(super) fn check_places(places: &[&str]) -> Result<(), VerbError> {
 pub(super) async fn curl(cli: &Cli, args: &CurlArgs) -> Result<(), VerbError> {
     check_places(&[&[args.from.as_str()][..], &args.resolver.as_deref().into_iter().collect::<Vec<_>>()].concat())?;
     let api = api(cli)?;
-    let proxy = proxy_of(&api).await?;
+    let ViewerNode { proxy, .. } = wait_viewer(&api).await?;
     let id = format!("{:016x}", rand::random::<u64>());
     let mut options = vec![format!("ledger={id}")];
     if args.warm {
@@ -115,7 +109,9 @@ pub(super) async fn dig(cli: &Cli, args: &DigArgs) -> Result<(), VerbError> {
         ("ecs", (!args.no_ecs).to_string()),
     ];
     query.extend(args.resolver.iter().map(|place| ("resolver", place.clone())));
-    let answer: Value = api(cli)?.read("/v1/dig", &query).await?;
+    let api = api(cli)?;
+    wait_viewer(&api).await?;
+    let answer: Value = api.read("/v1/dig", &query).await?;
     print(cli, &answer, |answer| match args.short {
         true => {
             let data = |record: &Value| record["data"].as_str().map(str::to_owned);
@@ -130,7 +126,7 @@ pub(super) async fn dig(cli: &Cli, args: &DigArgs) -> Result<(), VerbError> {
 }
 
 pub(super) async fn proxy(cli: &Cli) -> Result<(), VerbError> {
-    let proxy = proxy_of(&api(cli)?).await?;
+    let ViewerNode { proxy, .. } = wait_viewer(&api(cli)?).await?;
     print(cli, &json!({ "proxy": proxy }), |_| format!("http://{proxy}"))
 }
 
@@ -139,7 +135,7 @@ pub(super) async fn inside(cli: &Cli, args: &InArgs) -> Result<(), VerbError> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(VerbError::Usage("which command?".into()));
     };
-    let proxy = proxy_of(&api(cli)?).await?;
+    let ViewerNode { proxy, .. } = wait_viewer(&api(cli)?).await?;
     let user: String = args.place.bytes().map(percent_encoded).collect();
     let url = format!("http://{user}@{proxy}");
     let mut command = Command::new(program);

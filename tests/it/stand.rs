@@ -56,6 +56,22 @@ fn a_viewer_is_served_nearby_and_a_request_takes_what_its_path_says() {
 }
 
 #[test]
+fn who_stands_in_a_place_before_its_world_is_up_waits_for_it() {
+    let world = World::none();
+    let url = "http://www.demo.test/early";
+    let curl = ["-sS", "--fail", "-o", "/dev/null", url];
+    for verb in [
+        &[&["in", "berlin", "--", "curl"][..], &curl].concat()[..],
+        &[&["curl", "--from", "berlin", "--"][..], &curl].concat(),
+        &["dig", "--from", "berlin", "www.demo.test", "--short"],
+    ] {
+        world.ok(&["up", "-d", "--preset", "tiny", "--base-port", "0"]);
+        world.ok(verb);
+        world.ok(&["down"]);
+    }
+}
+
+#[test]
 fn a_proxy_user_is_a_place() {
     let world = World::of_file(TINY);
     let proxy = world.ok(&["proxy"]).trim().to_owned();
