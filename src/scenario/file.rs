@@ -330,7 +330,7 @@ pub(crate) struct StepFile {
     pub(crate) delay: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) loss: Option<Figure>,
-    #[serde(skip_serializing_if = "is_silent")]
+    #[serde(skip_serializing_if = "is_silent", deserialize_with = "partition")]
     pub(crate) partition: bool,
     #[serde(skip_serializing_if = "is_silent")]
     pub(crate) one_way: bool,
@@ -354,6 +354,23 @@ pub(crate) struct StepFile {
 
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) r#for: Option<Span>,
+}
+
+/// Whether a link is cut. Who names its two ends here is told where they belong.
+fn partition<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct Visitor;
+    impl de::Visitor<'_> for Visitor {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true or false; its two ends are the link's: link = [\"fra\", \"iad\"], partition = true")
+        }
+
+        fn visit_bool<E: de::Error>(self, is_cut: bool) -> Result<bool, E> {
+            Ok(is_cut)
+        }
+    }
+    deserializer.deserialize_any(Visitor)
 }
 
 /// Bits per second, as a number or as `10M`.

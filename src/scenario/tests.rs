@@ -89,6 +89,22 @@ fn words_between_quotes_are_one_in_what_one_types() {
 }
 
 #[test]
+fn who_names_two_ends_of_a_partition_is_told_how_it_is_written() {
+    refuse(
+        "at = [\n  { t = \"5s\", partition = [\"fra\", \"iad\"] },\n]\n",
+        expect![[r#"
+            lose-frankfurt.toml:2:27: invalid type: sequence, expected true or false; its two ends are the link's: link = ["fra", "iad"], partition = true
+              |
+            2 |   { t = "5s", partition = ["fra", "iad"] },
+              |                           ^^^^^^^^^^^^^^
+        "#]],
+    );
+    let written = scenario("at = [{ t = \"5s\", link = [\"fra\", \"iad\"], partition = true }]\n");
+    let Action::Link { changes, .. } = &written.steps[0].action else { panic!("{:?}", written.steps[0]) };
+    assert_eq!(changes, &[world::LinkChange::Partition]);
+}
+
+#[test]
 fn a_scenario_in_which_nothing_happens_or_that_never_ends_is_refused() {
     for (text, says) in [
         ("", "lose-frankfurt.toml: nothing happens in this scenario"),
