@@ -272,6 +272,9 @@ pub(crate) struct UpArgs {
     /// The background process itself.
     #[arg(long, hide = true)]
     pub(crate) daemon: bool,
+    /// With --daemon: the end of stdin is the end of whoever wanted this world, and nothing of it is to be left.
+    #[arg(long, hide = true, requires = "daemon")]
+    pub(crate) tied: bool,
 }
 
 #[derive(Debug, Args)]

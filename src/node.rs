@@ -211,8 +211,8 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// A thread that waits for the end of stdin, and then stops the node.
-fn end_with_stdin(stop: CancellationToken) {
+/// A thread that waits for the end of stdin, and then says `stop`.
+pub(crate) fn end_with_stdin(stop: CancellationToken) {
     let waits = std::thread::Builder::new().name("stdin".into()).stack_size(64 << 10).spawn({
         let stop = stop.clone();
         move || {

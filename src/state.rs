@@ -109,6 +109,11 @@ impl WorldDir {
         self.path.join("up.log")
     }
 
+    /// Where a world that a command made up has its cluster file.
+    pub(crate) fn cluster_file(&self) -> PathBuf {
+        self.path.join("cluster.toml")
+    }
+
     /// Creates the directory, readable by the user alone.
     ///
     /// # Errors

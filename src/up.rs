@@ -35,7 +35,7 @@ use crate::{
     cluster::{Cluster, Inputs, NodePlan},
     hands::{Admin, RootHands},
     links,
-    node::wire::NodeConfig,
+    node::{self, wire::NodeConfig},
     ports,
     state::{WorldDir, WorldRecord},
     supervisor::{LogOptions, NodeEvent, Supervisor},
@@ -54,12 +54,23 @@ pub(crate) fn run(cli: &Cli, args: &UpArgs) -> Result<(), VerbError> {
     if args.wait && !args.daemon {
         return Err(VerbError::Usage("--wait goes with -d; in the foreground `iso up` shows when it is ready".into()));
     }
+    let abandoned = CancellationToken::new();
+    if args.tied {
+        node::end_with_stdin(abandoned.clone());
+    }
     // Children must not outlive the thread that started them (see `node::tie_to_parent`), so this one starts them all.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(live(cli, args, plan))
+    let outcome = runtime.block_on(live(cli, args, plan, &abandoned));
+    // With it ends whoever still writes a log.
+    drop(runtime);
+    if abandoned.is_cancelled() {
+        WorldDir::new(&cli.world)?.remove();
+    }
+    outcome
 }
 
-async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
+/// Runs the world until somebody wants its end, or nobody is left who wanted the world.
+async fn live(cli: &Cli, args: &UpArgs, plan: Plan, abandoned: &CancellationToken) -> Result<(), VerbError> {
     let began = Instant::now();
     let screen = screen::Screen::new(cli, args.daemon);
     let dir = WorldDir::new(&cli.world).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
@@ -173,21 +184,27 @@ async fn live(cli: &Cli, args: &UpArgs, plan: Plan) -> Result<(), VerbError> {
             // A closed terminal ends what runs in it, and not what was sent to the background.
             _ = hang_up.recv(), if !args.daemon => break,
             () = stop.cancelled() => break,
+            () = abandoned.cancelled() => break,
         }
     }
-    // From here on a second Ctrl-C (or SIGTERM) ends everything now.
+    // From here on a second Ctrl-C (or SIGTERM) ends everything now, and for nobody there is nothing to finish.
     screen.clear();
     let at_once = async {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = abandoned.cancelled() => {}
         }
     };
     let grace = cluster.edge.drain_grace + Duration::from_millis(500);
     let began_stop = Instant::now();
-    let summary = watch::totals(&cluster, &supervisor, &hands).await;
+    let stopping = async {
+        let summary = watch::totals(&cluster, &supervisor, &hands).await;
+        let say = |busy: &[NodeId]| screen.say(&format!("{}; Ctrl-C ends it now", waiting_for(busy)));
+        (summary, supervisor.stop_all(grace, say).await)
+    };
     tokio::select! {
-        killed = supervisor.stop_all(grace, |busy| screen.say(&format!("{}; Ctrl-C ends it now", waiting_for(busy)))) => {
+        (summary, killed) = stopping => {
             if started {
                 screen.summary(&summary, began.elapsed(), began_stop.elapsed(), killed);
             }

@@ -1,8 +1,14 @@
 //! A world of a scenario's own: started for one run, on a free block of ports, and gone after it.
+//!
+//! It goes as well where the run is killed and can stop nothing any more: its process holds one end of a pipe whose other
+//! end is the run's, as a node does of its supervisor's, and removes everything when that ends. The system's word that a
+//! parent has died will not do, because it comes with the end of the thread that forked.
 
 use std::{
+    fs,
     os::unix::process::CommandExt as _,
     path::PathBuf,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -29,6 +35,7 @@ const ATTEMPTS: usize = 5;
 /// A world that was started for a run.
 pub(super) struct OwnWorld {
     dir: WorldDir,
+    /// With the stdin that ends with this process, and that nothing is written to.
     process: Background,
     pub(super) api: Api,
 }
@@ -54,11 +61,14 @@ impl OwnWorld {
         let dir = WorldDir::new(&name).map_err(|error| VerbError::Usage(format!("{error:#}")))?;
         dir.create()?;
         let base_port = free_ports(cluster)?;
-        let input = toml::to_string(file).context("the world cannot be written")?;
-        let mut process = Background::start(&dir, Some(&input), |command| {
+        let written = toml::to_string(file).context("the world cannot be written")?;
+        let config = dir.cluster_file();
+        fs::write(&config, written).with_context(|| format!("cannot write {}", config.display()))?;
+        let mut process = Background::start(&dir, |command| {
             command
-                .args(["up", "--world", &name, "--config", "/dev/stdin", "--daemon"])
-                .args(["--base-port", &base_port.to_string()])
+                .args(["up", "--world", &name, "--daemon", "--tied", "--base-port", &base_port.to_string(), "--config"])
+                .arg(&config)
+                .stdin(Stdio::piped())
                 // What the terminal's user asks of this process is not meant for worlds.
                 .env_remove("ISO_POPS")
                 .env_remove("ISO_PRESET")
@@ -91,14 +101,12 @@ impl OwnWorld {
         let deadline = Instant::now() + STOP_TIMEOUT;
         while asked.is_ok() && Instant::now() < deadline {
             if matches!(self.process.child.try_wait(), Ok(Some(_))) {
-                self.dir.remove();
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let _ = self.process.child.kill();
         let _ = self.process.child.wait();
-        self.dir.remove();
     }
 }
 
@@ -108,7 +116,7 @@ impl Drop for OwnWorld {
         if matches!(self.process.child.try_wait(), Ok(None)) {
             let _ = self.process.child.kill();
             let _ = self.process.child.wait();
-            self.dir.remove();
         }
+        self.dir.remove();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::OpenOptions,
-    io::Write as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -27,29 +26,18 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Starts it with what `arrange` gives its command line, and hands it `input`.
+    /// Starts it with what `arrange` gives its command line, and without a stdin unless that gives it one.
     ///
     /// # Errors
     /// The log cannot be written, or the system starts no process.
-    pub(crate) fn start(
-        dir: &WorldDir,
-        input: Option<&str>,
-        arrange: impl FnOnce(&mut Command),
-    ) -> Result<Self, VerbError> {
+    pub(crate) fn start(dir: &WorldDir, arrange: impl FnOnce(&mut Command)) -> Result<Self, VerbError> {
         let log = dir.up_log();
         let said = OpenOptions::new().create(true).write(true).truncate(true).open(&log);
         let said = said.with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-        command
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(said.try_clone().context("cannot share the log")?)
-            .stderr(said);
+        command.stdin(Stdio::null()).stdout(said.try_clone().context("cannot share the log")?).stderr(said);
         arrange(&mut command);
-        let mut child = command.spawn().context("cannot start the world's process")?;
-        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-            // A process that has ended says why in its log.
-            let _ = stdin.write_all(input.as_bytes());
-        }
+        let child = command.spawn().context("cannot start the world's process")?;
         Ok(Self { child, log })
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn detach(cli: &Cli, args: &UpArgs, plan: &Plan) -> Result<(), VerbEr
     for warning in &plan.warnings {
         tell(&format!("warning: {warning}"));
     }
-    let mut background = Background::start(&dir, None, |command| {
+    let mut background = Background::start(&dir, |command| {
         let base_port = plan.cluster.ports.base().to_string();
         command.args(std::env::args_os().skip(1)).args(["--daemon", "--base-port", &base_port]);
     })?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{World, text};
+use crate::harness::{World, is_alive, text};
 
 /// Writes a scenario and plays it; the exit code, stdout and stderr.
 fn run(world: &World, name: &str, scenario: &str, args: &[&str]) -> (Option<i32>, String, String) {
@@ -115,6 +115,31 @@ paths = "zipf:0.9:200"
     for (whose, least) in [("routes", 1), ("cache", 200), ("origin", 50)] {
         assert_eq!(counts[whose]["differing"], 0, "{counts}\n{err}");
         assert!(counts[whose]["decisions"].as_u64() >= Some(least), "{counts}\n{err}");
+    }
+}
+
+#[test]
+fn a_world_of_a_scenarios_own_does_not_outlive_a_run_that_is_killed() {
+    let world = World::none();
+    let file = world.home().join("long.toml");
+    std::fs::write(&file, "pops = [\"FRA\", \"IAD\"]\nat = [{ t = \"60s\", kill = \"fra\" }]\n").unwrap();
+    // Once while the world starts, and once while it is there, with a node that cannot hear.
+    for is_up in [false, true] {
+        let mut run = world.command(&["chaos", "run", &file.to_string_lossy()]).spawn().unwrap();
+        let name = format!("chaos-{}", run.id());
+        let dir = world.home().join("worlds").join(&name);
+        let record = world.until("it has a record", || std::fs::read(dir.join("world.json")).ok());
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let mut pids = vec![record["pid"].as_u64().unwrap()];
+        if is_up {
+            world.ok(&["wait", "--world", &name, "--timeout", "30s"]);
+            world.ok(&["pause", "edge.fra", "--world", &name]);
+            let status = world.json(&["status", "--world", &name]);
+            pids.extend(status["nodes"].as_array().unwrap().iter().filter_map(|node| node["pid"].as_u64()));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        world.until("its world is gone", || (!dir.exists() && !pids.iter().any(|pid| is_alive(*pid))).then_some(()));
     }
 }
 

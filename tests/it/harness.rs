@@ -186,7 +186,7 @@ impl World {
             if let Some(value) = is_true() {
                 return value;
             }
-            assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", self.ok(&["status"]));
+            assert!(Instant::now() < deadline, "waited in vain until {what}\n{}", text(&self.iso(&["status"]).stdout));
             // Between two looks; what ends the wait is the condition or the deadline.
             std::thread::park_timeout(Duration::from_millis(10));
         }
