@@ -82,6 +82,9 @@ pub(super) fn run(cli: &Cli, verb: &StudyVerb) -> Result<(), VerbError> {
 trait Prepared: Sync {
     /// Plays it on one thread and writes its rows as CSV, with a head.
     fn write_rows(&self, out: &mut dyn Write) -> Result<(), VerbError>;
+
+    /// The head of them, which is known before.
+    fn columns(&self) -> Result<csv::StringRecord, VerbError>;
 }
 
 /// What a replay prints.

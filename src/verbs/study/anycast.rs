@@ -55,7 +55,7 @@ pub(super) struct Row {
 }
 
 /// The same under one seed.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Line {
     version: &'static str,
     seed: u64,
@@ -203,8 +203,8 @@ impl Study for Catchments<'_> {
         Ok(self.lines_of(&self.outcomes(threads)))
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + 'a> {
-        played.iter().collect()
+    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + Default + 'a> {
+        played.clone()
     }
 
     fn report(&self, lines: &Vec<Line>) -> Option<Report> {

@@ -50,7 +50,7 @@ pub(super) struct Row {
 }
 
 /// One run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line {
     version: &'static str,
     seed: u64,
@@ -218,7 +218,7 @@ impl Study for Balance<'_> {
         Ok(each(threads, &self.jobs, play))
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<Balanced>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, played: &'a Vec<Balanced>) -> Vec<impl Serialize + Default + 'a> {
         self.jobs.iter().zip(played).map(|(study, balanced)| Self::line(study, balanced)).collect()
     }
 

@@ -65,7 +65,7 @@ pub(super) struct Row {
 }
 
 /// One workload, policy, admission rule and size with one seed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     version: &'static str,
     seed: u64,
@@ -258,7 +258,7 @@ impl Study for Caches<'_> {
         Ok(Outcome { cached, expected: self.expected(threads, &asked) })
     }
 
-    fn lines<'a>(&'a self, Outcome { cached, expected }: &'a Outcome) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, Outcome { cached, expected }: &'a Outcome) -> Vec<impl Serialize + Default + 'a> {
         let line = |((job, cached), expected): ((&'a Job, &Cached), &Option<Expected>)| {
             let (workload, study) = (self.workload(job)?, &job.study);
             let edge_miss_ratio = cached.edge_miss_ratio();

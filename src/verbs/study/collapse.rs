@@ -44,7 +44,7 @@ pub(super) struct Row {
 }
 
 /// One run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line {
     version: &'static str,
     seed: u64,
@@ -160,7 +160,7 @@ impl Study for Collapse<'_> {
         Ok(each(threads, &self.jobs, play))
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<Collapsed>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, played: &'a Vec<Collapsed>) -> Vec<impl Serialize + Default + 'a> {
         self.jobs.iter().zip(played).map(|(study, collapsed)| Self::line(study, collapsed)).collect()
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Row {
 }
 
 /// One window of one seed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     version: &'static str,
     seed: u64,
@@ -115,7 +115,7 @@ impl Study for Estimates<'_> {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn lines<'a>(&'a self, outcomes: &'a Self::Played) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, outcomes: &'a Self::Played) -> Vec<impl Serialize + Default + 'a> {
         let code = |site: u16| {
             self.pops.get(usize::from(site)).map(|pop| pop.id.as_str().to_ascii_uppercase()).unwrap_or_default()
         };

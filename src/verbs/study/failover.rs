@@ -55,7 +55,7 @@ pub(super) struct Row {
 }
 
 /// One run, or one second of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     version: &'static str,
     seed: u64,
@@ -171,7 +171,7 @@ impl Study for Failover<'_> {
         }))
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<Routed>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, played: &'a Vec<Routed>) -> Vec<impl Serialize + Default + 'a> {
         let of_run = |(job, routed): (&'a Job, &'a Routed)| match self.args.rows {
             RowOf::Run => vec![line(job, routed, &self.kill)],
             RowOf::Second => {

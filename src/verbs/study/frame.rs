@@ -1,6 +1,7 @@
 //! The frame of a study: it says what it plays, what a row is and how its columns are shown, and this makes files, a page and
 //! a table of that.
 
+use csv::StringRecord;
 use serde::Serialize;
 
 use super::{
@@ -41,8 +42,8 @@ pub(super) trait Study: Sync {
     /// Plays it. What comes out does not depend on the number of threads.
     fn play(&self, threads: Option<usize>) -> Result<Self::Played, VerbError>;
 
-    /// The rows of files: each run with every parameter.
-    fn lines<'a>(&'a self, played: &'a Self::Played) -> Vec<impl Serialize + 'a>;
+    /// The rows of files: each run with every parameter. What columns there are, an empty one says.
+    fn lines<'a>(&'a self, played: &'a Self::Played) -> Vec<impl Serialize + Default + 'a>;
 
     /// Figures over seeds; none where there is nothing that they could be of.
     fn report(&self, played: &Self::Played) -> Option<Self::Report>;
@@ -70,6 +71,17 @@ pub(super) trait Study: Sync {
 impl<S: Study> Prepared for S {
     fn write_rows(&self, out: &mut dyn std::io::Write) -> Result<(), VerbError> {
         write_lines(out, &self.lines(&self.play(Some(1))?))
+    }
+
+    fn columns(&self) -> Result<StringRecord, VerbError> {
+        /// An empty row of those that a function would make.
+        fn empty<P, L: Default>(_lines: impl FnOnce(P) -> Vec<L>) -> L {
+            L::default()
+        }
+        let mut bytes = Vec::new();
+        write_lines(&mut bytes, &[empty(|played: &S::Played| self.lines(played))])?;
+        let mut reader = csv::Reader::from_reader(&*bytes);
+        Ok(reader.headers().map_err(anyhow::Error::from)?.clone())
     }
 }
 

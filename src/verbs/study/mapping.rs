@@ -49,7 +49,7 @@ pub(super) struct Row {
 }
 
 /// The same under one seed: means over orders.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line {
     version: &'static str,
     seed: u64,
@@ -212,7 +212,7 @@ impl Study for Mapping<'_> {
         Ok(self.seeds.iter().map(of_seed).collect())
     }
 
-    fn lines<'a>(&'a self, outcomes: &'a Vec<Outcome>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, outcomes: &'a Vec<Outcome>) -> Vec<impl Serialize + Default + 'a> {
         let &MappingArgs { orders, cities, universe, blocks, resolvers, stretch, .. } = self.args;
         let of_outcome = |outcome: &Outcome| {
             let cells = outcome.of_order.first().map_or(0, Vec::len);

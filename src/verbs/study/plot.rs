@@ -160,28 +160,56 @@ fn planned(path: &Path) -> Result<Wish, VerbError> {
     let plot = file.plot.ok_or_else(|| {
         complain(KeyError::new("study", "the plan has no [plot]").hint("[plot] with x = \"COLUMN\" and y = \"COLUMN\""))
     })?;
-    let mut wish = Wish { x: plot.x, y: plot.y.0, by: plot.by.0, title: plot.title, ..Wish::default() };
-    for axis in &plot.log.0 {
-        match axis.as_str() {
-            "x" => wish.log_x = true,
-            "y" => wish.log_y = true,
-            other => {
-                return Err(complain(KeyError::new("plot.log", format!("no axis {other:?}")).hint("there are x, y")));
+    plot.wish().map_err(complain)
+}
+
+impl PlotTable {
+    /// Whether it can be drawn of rows with these columns.
+    ///
+    /// # Errors
+    /// The key that names what is not there.
+    pub(super) fn check(&self, head: &StringRecord) -> Result<(), KeyError> {
+        let Wish { x, y, by, filters, .. } = self.clone().wish()?;
+        let refuse = |key: String, NoColumn { message, hint }: NoColumn| KeyError::new(&key, message).hint(hint);
+        column_of(head, &x).map_err(|no| refuse("plot.x".into(), no))?;
+        for (nth, name) in y.iter().enumerate() {
+            Value::of(head, name).map_err(|no| refuse(format!("plot.y.{nth}"), no))?;
+        }
+        for (nth, name) in by.iter().enumerate() {
+            column_of(head, name).map_err(|no| refuse(format!("plot.by.{nth}"), no))?;
+        }
+        for (name, _) in &filters {
+            let unknown = |no| KeyError { is_unknown: true, ..refuse(format!("plot.where.{name}"), no) };
+            column_of(head, name).map_err(unknown)?;
+        }
+        Ok(())
+    }
+
+    fn wish(self) -> Result<Wish, KeyError> {
+        let mut wish = Wish { x: self.x, y: self.y.0, by: self.by.0, title: self.title, ..Wish::default() };
+        for (nth, axis) in self.log.0.iter().enumerate() {
+            match axis.as_str() {
+                "x" => wish.log_x = true,
+                "y" => wish.log_y = true,
+                other => {
+                    let key = format!("plot.log.{nth}");
+                    return Err(KeyError::new(&key, format!("no axis {other:?}")).hint("there are x, y"));
+                }
             }
         }
+        for (column, value) in self.filter {
+            let word = |value: toml::Value| match value {
+                toml::Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let values = match value {
+                toml::Value::Array(values) => values.into_iter().map(word).collect(),
+                value => vec![word(value)],
+            };
+            wish.filters.push((column, values));
+        }
+        Ok(wish)
     }
-    for (column, value) in plot.filter {
-        let word = |value: toml::Value| match value {
-            toml::Value::String(text) => text,
-            other => other.to_string(),
-        };
-        let values = match value {
-            toml::Value::Array(values) => values.into_iter().map(word).collect(),
-            value => vec![word(value)],
-        };
-        wish.filters.push((column, values));
-    }
-    Ok(wish)
 }
 
 /// A column, or one over another.
@@ -192,7 +220,7 @@ struct Value {
 }
 
 impl Value {
-    fn of(head: &StringRecord, name: &str) -> Result<Self, String> {
+    fn of(head: &StringRecord, name: &str) -> Result<Self, NoColumn> {
         // A column may have such a name itself.
         if let Some(column) = head.iter().position(|column| column == name) {
             return Ok(Self { column, over: None });
@@ -221,10 +249,22 @@ impl Value {
     }
 }
 
-fn column_of(head: &StringRecord, name: &str) -> Result<usize, String> {
-    head.iter().position(|column| column == name).ok_or_else(|| {
-        let hint = nearest_or_all(name, head.iter());
-        format!("no column {name:?}; {}", hint.unwrap_or_else(|| format!("there are {}", list(head.iter()))))
+/// That rows have no such column, and which they have.
+struct NoColumn {
+    message: String,
+    hint: String,
+}
+
+impl From<NoColumn> for String {
+    fn from(NoColumn { message, hint }: NoColumn) -> Self {
+        format!("{message}; {hint}")
+    }
+}
+
+fn column_of(head: &StringRecord, name: &str) -> Result<usize, NoColumn> {
+    head.iter().position(|column| column == name).ok_or_else(|| NoColumn {
+        message: format!("no column {name:?}"),
+        hint: nearest_or_all(name, head.iter()).unwrap_or_else(|| format!("there are {}", list(head.iter()))),
     })
 }
 
@@ -259,7 +299,7 @@ fn drawn(wish: &Wish, rows: Rows) -> Result<(Picture, usize), String> {
     let head = rows.head.clone();
     let x_at = column_of(&head, &wish.x)?;
     let ys = wish.y.iter().map(|name| Ok((name, Value::of(&head, name)?))).collect::<Result<Vec<_>, String>>()?;
-    let by = wish.by.iter().map(|name| column_of(&head, name)).collect::<Result<Vec<usize>, _>>()?;
+    let by = wish.by.iter().map(|name| column_of(&head, name)).collect::<Result<Vec<usize>, NoColumn>>()?;
     let seed_at = head.iter().position(|column| column == "seed");
     let mut filters = Vec::new();
     for (column, values) in &wish.filters {

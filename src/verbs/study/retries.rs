@@ -42,7 +42,7 @@ pub(super) struct Row {
 }
 
 /// One search.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line {
     version: &'static str,
     seed: u64,
@@ -158,7 +158,7 @@ impl Study for Retries<'_> {
         Ok(each(threads, &self.jobs, |study| study.highest_recovering(self.args.step)))
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<f64>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, played: &'a Vec<f64>) -> Vec<impl Serialize + Default + 'a> {
         self.jobs.iter().zip(played).map(|(study, highest)| self.line(study, *highest)).collect()
     }
 

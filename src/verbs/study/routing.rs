@@ -75,7 +75,7 @@ struct WorstCity {
 }
 
 /// One policy with one seed, with everything that it came from.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     version: &'static str,
     seed: u64,
@@ -152,7 +152,7 @@ impl Study for BakeOff<'_> {
         Ok(outcomes)
     }
 
-    fn lines<'a>(&'a self, outcomes: &'a Vec<Vec<Played>>) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, outcomes: &'a Vec<Vec<Played>>) -> Vec<impl Serialize + Default + 'a> {
         let pops = codes(&self.study.pops);
         let (stretch_share, stretch) = self.study.resolvers.stretch.unwrap_or_default();
         let line = |(contestant, (&seed, Played { routed, .. })): (&'a Contestant, (&u64, &Played))| Line {

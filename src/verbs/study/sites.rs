@@ -45,7 +45,7 @@ pub(super) struct Row {
 }
 
 /// One number of PoPs under one seed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Line<'a> {
     version: &'static str,
     seed: u64,
@@ -143,7 +143,7 @@ impl Study for Sites<'_> {
         Ok(Outcome { order, chosen, of_seed })
     }
 
-    fn lines<'a>(&'a self, outcome: &'a Outcome) -> Vec<impl Serialize + 'a> {
+    fn lines<'a>(&'a self, outcome: &'a Outcome) -> Vec<impl Serialize + Default + 'a> {
         let of_seed = |(&seed, courses): (&u64, &'a Vec<Course>)| {
             let steps = courses.iter().flat_map(|course| course.steps.iter().map(move |step| (course, step)));
             let line = |(course, &(sites, reach)): (&'a Course, &(usize, Reach))| {

@@ -31,7 +31,7 @@ pub(super) struct Row {
 }
 
 /// A name of one popularity under one seed, at all resolvers or those of one class.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Line {
     version: &'static str,
     seed: u64,
@@ -116,8 +116,8 @@ impl Study for Subnets<'_> {
         Ok(self.studies.iter().zip(outcomes).flat_map(of_study).collect())
     }
 
-    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + 'a> {
-        played.iter().collect()
+    fn lines<'a>(&'a self, played: &'a Vec<Line>) -> Vec<impl Serialize + Default + 'a> {
+        played.clone()
     }
 
     fn report(&self, lines: &Vec<Line>) -> Option<Report> {

@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -186,13 +187,9 @@ impl Plan {
         prepared(verb, &self.inputs)?.write_rows(&mut bytes)?;
         let mut lines = csv::ReaderBuilder::new().has_headers(false).from_reader(&*bytes).into_records();
         let Some(head) = lines.next().transpose().map_err(failed)? else { return Ok(Vec::new()) };
-        // What the study says itself in its rows, it knows better.
-        let mut flags = parameters(&self.study, flags).map_err(|error| VerbError::Failed(error.into()))?;
-        flags.retain(|(name, _)| head.iter().all(|column| column != name));
+        let flags = said_by_flags(&self.study, flags, &head)?;
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let own = ["plan", "runs", "run", "commit"];
-        let names = own.into_iter().chain(flags.iter().map(|(name, _)| name.as_str()));
-        writer.write_record(names.chain(&head)).map_err(failed)?;
+        writer.write_record(&head_of(&flags, &head)).map_err(failed)?;
         let (total, at) = (self.runs.len().to_string(), at.to_string());
         for line in lines {
             let line = line.map_err(failed)?;
@@ -202,6 +199,19 @@ impl Plan {
         }
         writer.into_inner().map_err(|error| VerbError::Failed(anyhow!("{error}")))
     }
+}
+
+/// The columns of a sweep's rows: which run of which plan it is, what flags say, and what the study says.
+fn head_of(flags: &[(String, String)], head: &StringRecord) -> StringRecord {
+    let own = ["plan", "runs", "run", "commit"];
+    own.into_iter().chain(flags.iter().map(|(name, _)| name.as_str())).chain(head).collect()
+}
+
+/// The flags of a run that its rows, with this `head`, do not say. What the study says itself there, it knows better.
+fn said_by_flags(study: &str, flags: &[String], head: &StringRecord) -> Result<Vec<(String, String)>, VerbError> {
+    let mut flags = parameters(study, flags).map_err(|error| VerbError::Failed(error.into()))?;
+    flags.retain(|(name, _)| head.iter().all(|column| column != name));
+    Ok(flags)
 }
 
 /// All flags of a run with their values, those it did not name among them, by the names of columns.
@@ -306,7 +316,13 @@ fn plan_of(source: &Source, runs_max: usize) -> Result<Plan, VerbError> {
     hasher.write(file.study.as_bytes());
     hasher.write(format!("{:?}{:?}", file.set, file.sweep).as_bytes());
     let digest = format!("{:016x}", hasher.finish());
-    let runs = checked.collect::<Result<_, _>>()?;
+    let runs = checked.collect::<Result<Vec<Run>, _>>()?;
+    // All runs have the same columns.
+    if let (Some(plot), Some(Run { flags, verb })) = (&file.plot, runs.first()) {
+        let head = prepared(verb, &inputs)?.columns()?;
+        let head = head_of(&said_by_flags(&file.study, flags, &head)?, &head);
+        plot.check(&head).map_err(complain)?;
+    }
     Ok(Plan { study: file.study, digest, inputs, runs })
 }
 
@@ -388,7 +404,7 @@ struct Begun {
     /// Runs that are in it whole.
     done: usize,
     /// Its columns, where it has any.
-    head: Option<csv::StringRecord>,
+    head: Option<StringRecord>,
 }
 
 /// Opens the file of rows.
@@ -415,7 +431,7 @@ struct Done {
     runs: usize,
     /// The bytes of them.
     keep: u64,
-    head: Option<csv::StringRecord>,
+    head: Option<StringRecord>,
 }
 
 /// How many of the runs are in a file whole, and how many of its bytes they are. The last one there may lack rows, and is
@@ -520,6 +536,28 @@ mod tests {
             ("study = \"cache\"\n[set]\nseed = \"x\"\n[sweep]\nsize = [3]\n", 3, "set.seed: invalid value"),
             ("study = \"routing\"\n[set]\npops = \"QQX\"\n[sweep]\nseed = [1, 2]\n", 3, "set.pops: no PoP \"QQX\""),
             ("study = \"cache\"\nstudies = 1\n", 2, "unknown field"),
+            ("study = \"cache\"\n[plot]\nx = \"siz\"\ny = \"origin_ratio\"\n", 3, "plot.x: no column \"siz\""),
+            ("study = \"cache\"\n[plot]\nx = \"siz\"\ny = \"origin_ratio\"\n", 3, "did you mean `size`?"),
+            (
+                "study = \"cache\"\n[plot]\nx = \"size\"\ny = [\n\"requests\",\n\"requests/all\"]\n",
+                6,
+                "plot.y.1: no column \"all\"",
+            ),
+            (
+                "study = \"cache\"\n[plot]\nx = \"size\"\ny = \"requests\"\nby = \"polcy\"\n",
+                5,
+                "did you mean `policy`?",
+            ),
+            (
+                "study = \"cache\"\n[plot]\nx = \"size\"\ny = \"requests\"\nlog = \"z\"\n",
+                5,
+                "plot.log.0: no axis \"z\"",
+            ),
+            (
+                "study = \"cache\"\n[plot]\nx = \"size\"\ny = \"requests\"\n[plot.where]\nsed = 1\n",
+                6,
+                "did you mean `seed`?",
+            ),
         ] {
             let why = plan(text).map(|_| ()).unwrap_err();
             assert!(why.contains(&format!("plan.toml:{line}:")) && why.contains(says), "{text}\n{why}");
@@ -550,6 +588,22 @@ mod tests {
         }
         assert_eq!(done(b"", &[0]), Ok((0, 0)));
         assert!(done(text.replace(&plan.digest, "0123").as_bytes(), &[0, 2, 4]).is_err());
+    }
+
+    #[test]
+    fn columns_of_every_study_are_known_before_it_is_played() {
+        for study in STUDIES {
+            let verb = study_of(study, &[]).unwrap();
+            let head = prepared(&verb, &Inputs::default()).and_then(|study| study.columns()).unwrap();
+            assert!(head.iter().any(|column| column == "seed") && head.len() > 8, "{study}: {head:?}");
+        }
+        let plan = plan(PLAN).unwrap();
+        let rows = plan.rows_of(0).unwrap();
+        let written = csv::Reader::from_reader(&*rows).headers().unwrap().clone();
+        let Run { flags, verb } = &plan.runs[0];
+        let head = prepared(verb, &plan.inputs).and_then(|study| study.columns()).unwrap();
+        let flags = said_by_flags(&plan.study, flags, &head).unwrap();
+        assert_eq!(head_of(&flags, &head), written);
     }
 
     #[test]
