@@ -46,6 +46,20 @@ fn a_program_is_judged_in_the_table_of_the_others_and_the_same_comes_out_again()
 }
 
 #[test]
+fn a_program_that_a_plan_names_is_started_in_the_folder_of_the_plan() {
+    let world = World::none();
+    let folder = world.home().join("plan");
+    fs::create_dir(&folder).unwrap();
+    write(&folder.join("near.py"), &router("open('asked', 'w').close() or 'iad'"));
+    let plan = folder.join("plan.toml");
+    let text = "study = \"routing\"\n[set]\ncities = 10\nrequests = 1000\nwarmup = \"2s\"\nfor = \"3s\"\n\
+                policies = \"program:python3 near.py\"\n";
+    fs::write(&plan, text).unwrap();
+    world.ok(&["study", "run", plan.to_str().unwrap(), "--out", folder.join("rows.csv").to_str().unwrap()]);
+    assert!(folder.join("asked").exists());
+}
+
+#[test]
 fn a_program_that_fails_in_a_study_is_named_and_clients_go_by_the_lowest_estimate() {
     let world = World::none();
     for (choose, said) in [

@@ -14,6 +14,7 @@ use super::{
     contestant::{Contestant, Played, contestants_of},
     frame::{self, Column, Study, figure_or_dash, or_dash},
     ground::{Figure, cities_of, each, place_of, pops_of, refuse_nothing, repetitions, seeds_of, usage, world_of},
+    inputs::Inputs,
     page::{self, Part},
 };
 use crate::{
@@ -115,10 +116,10 @@ pub(super) struct BakeOff<'a> {
 
 impl<'a> BakeOff<'a> {
     /// Checks what was typed.
-    pub(super) fn of(args: &'a RoutingArgs) -> Result<Self, VerbError> {
+    pub(super) fn of(args: &'a RoutingArgs, inputs: &Inputs) -> Result<Self, VerbError> {
         Ok(Self {
             args,
-            contestants: contestants_of(&args.policies, &args.routers)?,
+            contestants: contestants_of(&args.policies, &args.routers, inputs.dir())?,
             study: study_of(args)?,
             seeds: seeds_of(&args.ground)?,
         })
@@ -257,7 +258,7 @@ impl Study for BakeOff<'_> {
 }
 
 pub(super) fn run(cli: &Cli, args: &RoutingArgs) -> Result<(), VerbError> {
-    frame::run(cli, &BakeOff::of(args)?, &args.ground.outputs())
+    frame::run(cli, &BakeOff::of(args, &Inputs::default())?, &args.ground.outputs())
 }
 
 /// The codes of PoPs.

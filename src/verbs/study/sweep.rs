@@ -251,7 +251,7 @@ impl Progress {
 /// The study that a run is.
 fn prepared<'a>(verb: &'a StudyVerb, inputs: &Inputs) -> Result<Box<dyn Prepared + 'a>, VerbError> {
     Ok(match verb {
-        StudyVerb::Routing(args) => Box::new(BakeOff::of(args)?),
+        StudyVerb::Routing(args) => Box::new(BakeOff::of(args, inputs)?),
         StudyVerb::Sites(args) => Box::new(Sites::of(args)?),
         StudyVerb::Failover(args) => Box::new(Failover::of(args)?),
         StudyVerb::Cache(args) => Box::new(Caches::of(args, inputs)?),
