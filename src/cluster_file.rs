@@ -704,6 +704,9 @@ pub(crate) struct EdgeFile {
     /// Memory of one call, 64KiB or more. Default 2MiB, CloudFront's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) function_memory: Option<ByteCount>,
+    /// Bytes of all that one call may say of origins, 256 to 8KiB; beyond it what it calls throws. Default 4KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function_origins: Option<ByteCount>,
     /// Whether edges speak HTTP/2 without TLS with clients that begin with it (RFC 9113 section 3.3). CloudFront
     /// does not. Default true.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -116,7 +116,9 @@ counters! {
     EdgeFunctionValidationErrors, "edge", "edge_function_validation_errors_total", Counter, "calls of functions that returned what is not valid";
     EdgeFunctionExecutionErrors, "edge", "edge_function_execution_errors_total", Counter, "calls of functions that threw, or reached a limit of time or memory";
     EdgeFunctionThrottles, "edge", "edge_function_throttles_total", Counter, "calls of functions that were not made, because as many as allowed waited";
+    EdgeFunctionOriginsFull, "edge", "edge_function_origins_full_total", Counter, "calls of functions that wanted to say more of origins than is allowed, which throws";
     EdgeFunctionCpu, "edge", "edge_function_cpu_microseconds_total", Counter, "processor time of functions that came to an end";
+    EdgeOriginTlsFull, "edge", "edge_origin_tls_full_total", Counter, "TLS configurations of origins forgotten, with their sessions, because there were as many as allowed";
     EdgeHeaderTimeouts, "edge", "edge_header_timeouts_total", Counter, "requests whose head did not arrive in time";
     EdgeBodyTimeouts, "edge", "edge_body_timeouts_total", Counter, "requests whose body stopped arriving";
     EdgeIdleTimeouts, "edge", "edge_idle_timeouts_total", Counter, "connections and tunnels closed because nothing happened on them";

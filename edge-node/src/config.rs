@@ -203,7 +203,7 @@ pub struct Limits {
     /// (`edge_verified_policies_full_total`). Some 300 bytes each. Default 16,384.
     pub verified_policies_max: usize,
     /// What one call of a viewer function may take. Default 50 ms of processor time (CloudFront's is below 1 ms, on
-    /// machines that it chooses) and 2 MiB.
+    /// machines that it chooses), 2 MiB, and 4 KiB said of origins.
     pub functions: FunctionLimits,
     /// Calls of viewer functions that may wait; beyond, they are answered 503 (`edge_function_throttles_total`). Default
     /// 1,000.
@@ -212,6 +212,10 @@ pub struct Limits {
     pub function_wait_max: Duration,
     /// Idle connections kept to one origin. Default 64.
     pub origin_idle_max: usize,
+    /// Ways in which one origin of HTTPS is described that are kept, each with its sessions to resume: distributions have
+    /// few, but a function may have as many as there are requests. Beyond, the oldest is forgotten
+    /// (`edge_origin_tls_full_total`). Default 32.
+    pub origin_tls_max: usize,
     /// Bytes that may wait to be written to the disk tier; what does not fit is not written. Default 64 MiB.
     pub disk_queue_bytes_max: u64,
     /// Bytes that may be read from the disk tier at once; what does not fit is asked of the origin. Default 64 MiB.
@@ -246,10 +250,15 @@ impl Default for Limits {
             purges_owed_max: 1 << 16,
             tls_handshake_timeout: Duration::from_secs(10),
             verified_policies_max: 1 << 14,
-            functions: FunctionLimits { time: Duration::from_millis(50), memory_bytes: 2 << 20 },
+            functions: FunctionLimits {
+                time: Duration::from_millis(50),
+                memory_bytes: 2 << 20,
+                origins_bytes: 4 << 10,
+            },
             function_calls_waiting_max: 1_000,
             function_wait_max: Duration::from_secs(2),
             origin_idle_max: 64,
+            origin_tls_max: 32,
             disk_queue_bytes_max: 64 << 20,
             disk_read_bytes_max: 64 << 20,
             drain_grace: Duration::from_secs(10),

@@ -159,8 +159,8 @@ impl Node {
         let tls = https.map(|https| Tls::new(&https.certificates, config.limits.tls_handshake_timeout)).transpose();
         let mut https_origins = BTreeMap::new();
         for (id, origin) in config.https_origins {
-            let tls = OriginTls::new(&origin, &wall).map_err(|why| BuildError::OriginAuthorities(id.clone(), why))?;
-            https_origins.insert(id, tls);
+            let tls = OriginTls::new(&origin, &wall, config.limits.origin_tls_max, Arc::clone(&counters));
+            https_origins.insert(id.clone(), tls.map_err(|why| BuildError::OriginAuthorities(id, why))?);
         }
         let functions = functions::Settings {
             limits: config.limits.functions,

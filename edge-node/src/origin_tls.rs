@@ -9,6 +9,7 @@ use std::{
 };
 
 use cdn_core::{
+    Counter, Counters,
     distribution::Origin,
     origin_group::Failure,
     origin_protocol::{self, CertificateFault, OriginSslProtocol},
@@ -39,6 +40,8 @@ pub(crate) struct OriginTls {
     wall: WallClock,
     /// One for each way in which distributions describe the origin: mostly one alone. Each keeps sessions to resume.
     clients: Mutex<Vec<Client>>,
+    clients_max: usize,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug)]
@@ -48,9 +51,6 @@ struct Client {
     tls12: bool,
     config: Arc<ClientConfig>,
 }
-
-/// Ways in which one origin is described that are kept. Functions may describe it in as many as there are requests.
-const CLIENTS_MAX: usize = 32;
 
 /// Whom a connection is made with: equal ones may share it.
 #[derive(Clone, Debug)]
@@ -66,11 +66,16 @@ impl PartialEq for TlsPeer {
 }
 
 impl OriginTls {
-    /// Certificates are held against the date of `wall`.
+    /// Certificates are held against the date of `wall`; `clients_max` is [`Limits::origin_tls_max`](crate::Limits::origin_tls_max).
     ///
     /// # Errors
     /// What is trusted is no certificate, in words.
-    pub(crate) fn new(origin: &HttpsOrigin, wall: &WallClock) -> Result<Self, String> {
+    pub(crate) fn new(
+        origin: &HttpsOrigin,
+        wall: &WallClock,
+        clients_max: usize,
+        counters: Arc<Counters>,
+    ) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(origin.authorities_pem.as_bytes()) {
             roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
@@ -79,7 +84,7 @@ impl OriginTls {
             return Err("there is no certificate in it".to_owned());
         }
         let (address, wall) = (origin.address.clone(), wall.clone());
-        Ok(Self { address, roots: Arc::new(roots), wall, clients: Mutex::default() })
+        Ok(Self { address, roots: Arc::new(roots), wall, clients: Mutex::default(), clients_max, counters })
     }
 
     /// The other end of a connection for requests with this `Host`. `None` where neither that nor the origin's own name
@@ -98,8 +103,9 @@ impl OriginTls {
             None => {
                 let verifier = |webpki| Names { webpki, own_name: name(own), allowed: allowed.clone() };
                 let config = Arc::new(client(&self.roots, &self.wall, verifier, tls12)?);
-                if clients.len() >= CLIENTS_MAX {
+                if !clients.is_empty() && clients.len() >= self.clients_max {
                     clients.remove(0);
+                    self.counters.bump(Counter::EdgeOriginTlsFull);
                 }
                 let (own_name, allowed) = (own.to_owned(), allowed.clone());
                 clients.push(Client { own_name, allowed, tls12, config: Arc::clone(&config) });
@@ -237,5 +243,29 @@ impl ServerCertVerifier for Names {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_describe_an_origin_beyond_the_limit_take_the_place_of_the_oldest() {
+        let authority = rcgen::generate_simple_self_signed(["authority.test".to_owned()]).unwrap();
+        let address = Authority::from_static("127.0.0.1:443");
+        let origin = HttpsOrigin { address, authorities_pem: authority.cert.pem() };
+        let counters = Arc::new(Counters::default());
+        let tls = OriginTls::new(&origin, &WallClock::default(), 2, Arc::clone(&counters)).unwrap();
+        let peer = |certificate_name: &str| {
+            let certificate_names = vec![certificate_name.to_owned()];
+            tls.peer(&Origin { certificate_names, ..Origin::new("app.test") }, "app.test").unwrap()
+        };
+        let (first, second) = (peer("a.test"), peer("b.test"));
+        assert!(first == peer("a.test") && first != second);
+        assert_eq!(counters.value(Counter::EdgeOriginTlsFull), 0);
+        let _third = peer("c.test");
+        assert_eq!(counters.value(Counter::EdgeOriginTlsFull), 1);
+        assert!(second == peer("b.test") && first != peer("a.test"));
     }
 }

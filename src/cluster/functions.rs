@@ -65,12 +65,21 @@ pub(crate) fn function_limits_of(file: &ClusterFile) -> Result<FunctionLimits, K
             .edge
             .function_memory
             .map_or(default.memory_bytes, |bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX)),
+        origins_bytes: file
+            .edge
+            .function_origins
+            .map_or(default.origins_bytes, |bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX)),
     };
     if limits.time < Duration::from_millis(1) || limits.time > Duration::from_secs(1) {
         return Err(KeyError::new("edge.function_time", "a function has between 1ms and 1s"));
     }
     if limits.memory_bytes < 64 << 10 {
         return Err(KeyError::new("edge.function_memory", "a function needs 64KiB at least"));
+    }
+    if !(256..=8 << 10).contains(&limits.origins_bytes) {
+        let what =
+            "what a function says of origins goes to caches behind in a header, and has between 256 bytes and 8KiB";
+        return Err(KeyError::new("edge.function_origins", what));
     }
     Ok(limits)
 }
@@ -117,7 +126,8 @@ mod tests {
     use super::*;
     use crate::{
         cluster::Cluster,
-        cluster_file::{BehaviorFile, DistributionFile, FunctionFile},
+        cluster_file::{BehaviorFile, DistributionFile, EdgeFile, FunctionFile},
+        quantity::{ByteCount, Span},
     };
 
     /// The key that is refused of a world whose default behavior runs `runs`, a function being `code`.
@@ -132,6 +142,23 @@ mod tests {
         let behavior = cluster.distributions[0].behavior_for("/");
         assert_eq!(behavior.viewer_request().map(|function| function.name.as_str()), Some("fn"));
         Ok(())
+    }
+
+    #[test]
+    fn what_a_call_may_take_is_within_bounds() {
+        let of = |edge: EdgeFile| {
+            let limits = function_limits_of(&ClusterFile { edge, ..ClusterFile::default() });
+            limits.map(|limits| limits.origins_bytes).map_err(|error| error.key.join("."))
+        };
+        let said = |bytes| EdgeFile { function_origins: Some(ByteCount(bytes)), ..EdgeFile::default() };
+        assert_eq!((of(EdgeFile::default()), of(said(256))), (Ok(4096), Ok(256)));
+        for bytes in [255, (8 << 10) + 1] {
+            assert_eq!(of(said(bytes)), Err("edge.function_origins".to_owned()));
+        }
+        let memory = EdgeFile { function_memory: Some(ByteCount(1)), ..EdgeFile::default() };
+        assert_eq!(of(memory), Err("edge.function_memory".to_owned()));
+        let time = EdgeFile { function_time: Some(Span(Duration::from_secs(2))), ..EdgeFile::default() };
+        assert_eq!(of(time), Err("edge.function_time".to_owned()));
     }
 
     #[test]

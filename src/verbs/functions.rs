@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use cdn_core::functions::{CODE_BYTES_MAX, Function};
-use edge_node::{FunctionLimits, try_function};
+use edge_node::{FunctionLimits, Limits, try_function};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,6 +45,7 @@ pub(super) fn run(cli: &Cli, verb: &FunctionsVerb) -> Result<(), VerbError> {
     let limits = FunctionLimits {
         time: args.time.0.max(Duration::from_millis(1)),
         memory_bytes: usize::try_from(args.memory.0).unwrap_or(usize::MAX),
+        origins_bytes: Limits::default().functions.origins_bytes,
     };
     let (function, event) = (function_of(args)?, event_of(&args.event)?);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64;

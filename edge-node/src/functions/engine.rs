@@ -59,6 +59,9 @@ pub struct FunctionLimits {
     pub time: Duration,
     /// Bytes beyond those of an engine in which nothing has run.
     pub memory_bytes: usize,
+    /// Bytes of all that it may say of the origins for its request (`edge_function_origins_full_total`): they travel in a
+    /// header to the caches between. Not CloudFront's.
+    pub origins_bytes: usize,
 }
 
 /// Why a function gave nothing to go on with.
@@ -111,15 +114,15 @@ pub(crate) struct Instance {
 #[derive(Debug, Default)]
 struct Origins {
     changes: OriginChanges,
-    /// `None` until the handler is called.
-    trigger: Option<Trigger>,
+    /// What the handler is called for, and [`FunctionLimits::origins_bytes`]; `None` until it is called.
+    of: Option<(Trigger, usize)>,
 }
 
 impl Origins {
     fn change(&mut self, method: &str, arguments: &str) -> Result<(), String> {
-        match self.trigger {
-            Some(Trigger::ViewerRequest) => self.changes.push(method, arguments),
-            Some(Trigger::ViewerResponse) => Err("it is for viewer-request functions alone".to_owned()),
+        match self.of {
+            Some((Trigger::ViewerRequest, bytes_max)) => self.changes.push(method, arguments, bytes_max),
+            Some((Trigger::ViewerResponse, _)) => Err("it is for viewer-request functions alone".to_owned()),
             None => Err("it is for a request, and there is none outside of the handler".to_owned()),
         }
     }
@@ -208,7 +211,7 @@ impl Instance {
             let event = ctx.json_parse(event)?;
             let is_response: bool = prepare.call((event.clone(),))?;
             let trigger = if is_response { Trigger::ViewerResponse } else { Trigger::ViewerRequest };
-            self.origins.borrow_mut().trigger = Some(trigger);
+            self.origins.borrow_mut().of = Some((trigger, limits.origins_bytes));
             let handler: Function<'_> = ctx.globals().get("handler")?;
             let returned: MaybePromise<'_> = handler.call((event,))?;
             let returned: Value<'_> = returned.finish()?;
@@ -385,7 +388,8 @@ fn keyed<M: hmac::Mac + hmac::KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const LIMITS: FunctionLimits = FunctionLimits { time: Duration::from_millis(50), memory_bytes: 2 << 20 };
+    const LIMITS: FunctionLimits =
+        FunctionLimits { time: Duration::from_millis(50), memory_bytes: 2 << 20, origins_bytes: 4 << 10 };
 
     fn function(code: &str) -> FunctionCode {
         let key_values = [("home".to_owned(), "{\"path\":\"/h\"}".to_owned())].into();

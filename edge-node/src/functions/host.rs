@@ -85,6 +85,9 @@ impl Functions {
         } else {
             nothing(FunctionError::Throttled)
         };
+        if run.origins.is_full() {
+            self.counters.bump(Counter::EdgeFunctionOriginsFull);
+        }
         self.counters.add(Counter::EdgeFunctionCpu, u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX));
         run
     }

@@ -17,10 +17,6 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// Bytes of all that a function may say of origins for one request: it travels in a header to the caches between. Not
-/// CloudFront's.
-const SAID_BYTES_MAX: usize = 4 * 1024;
-
 /// What was said, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginChanges {
@@ -28,6 +24,7 @@ pub struct OriginChanges {
     changes: Vec<OriginChange>,
     notes: Vec<String>,
     bytes: usize,
+    is_full: bool,
 }
 
 impl OriginChanges {
@@ -45,14 +42,20 @@ impl OriginChanges {
         self.said.is_empty()
     }
 
-    /// Adds a call of `method`.
+    /// Whether more was to be said than is allowed.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Adds a call of `method`, where all that is said stays within `bytes_max`.
     ///
     /// # Errors
     /// What is wrong with its arguments.
-    pub(super) fn push(&mut self, method: &str, arguments: &str) -> Result<(), String> {
+    pub(super) fn push(&mut self, method: &str, arguments: &str, bytes_max: usize) -> Result<(), String> {
         self.bytes += method.len() + arguments.len();
-        if self.bytes > SAID_BYTES_MAX {
-            return Err(format!("more than {SAID_BYTES_MAX} bytes are said of the origins of one request"));
+        if self.bytes > bytes_max {
+            self.is_full = true;
+            return Err(format!("more than {bytes_max} bytes are said of the origins of one request"));
         }
         let arguments: Vec<Value> = serde_json::from_str(arguments).map_err(|error| error.to_string())?;
         let change = read(method, &arguments, &mut self.notes)?;
@@ -79,12 +82,12 @@ impl OriginChanges {
         line
     }
 
-    /// Reads [`to_line`](Self::to_line); `None` where it is something else.
+    /// Reads [`to_line`](Self::to_line); `None` where it is something else. Who wrote it has kept to its limit.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let said: Vec<Map<String, Value>> = serde_json::from_str(line).ok()?;
         let mut changes = Self::default();
         for (method, arguments) in said.into_iter().flatten() {
-            changes.push(&method, &arguments.to_string()).ok()?;
+            changes.push(&method, &arguments.to_string(), usize::MAX).ok()?;
         }
         Some(changes)
     }
@@ -329,9 +332,12 @@ impl Properties {
 mod tests {
     use super::*;
 
+    /// What is allowed by default.
+    const BYTES_MAX: usize = 4096;
+
     fn push(method: &str, arguments: Value) -> Result<OriginChanges, String> {
         let mut changes = OriginChanges::default();
-        changes.push(method, &arguments.to_string())?;
+        changes.push(method, &arguments.to_string(), BYTES_MAX)?;
         Ok(changes)
     }
 
@@ -374,7 +380,7 @@ mod tests {
     #[test]
     fn what_was_said_comes_back_from_its_line() {
         let mut changes = push("selectRequestOriginById", json!(["\u{fc}ber \u{1f600}\u{7f}  x"])).unwrap();
-        changes.push("updateRequestOrigin", "[{\"originPath\":\"/a\",\"mTLSConfig\":\"off\"}]").unwrap();
+        changes.push("updateRequestOrigin", "[{\"originPath\":\"/a\",\"mTLSConfig\":\"off\"}]", BYTES_MAX).unwrap();
         let line = changes.to_line();
         assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
         assert_eq!(OriginChanges::from_line(&line), Some(changes));

@@ -104,6 +104,17 @@ async fn what_cannot_be_chosen_is_cloudfronts_error() {
 }
 
 #[tokio::test]
+async fn how_much_a_function_may_say_of_origins_is_a_setting_and_more_is_counted() {
+    for (bytes, status, full) in [(300, 200, 0), (200, 503, 1)] {
+        let mut setup = setup(&format!("cf.updateRequestOrigin({{ originPath: '/{}' }})", "a".repeat(200))).await;
+        setup.config.limits.functions.origins_bytes = bytes;
+        let edge = setup.start().await;
+        assert_eq!(get(edge.address, "/f").await.status, status, "{bytes}");
+        assert_eq!(edge.count(Counter::EdgeFunctionOriginsFull), full, "{bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_in_the_handshake_and_names_of_the_certificate_are_a_functions_to_say() {
     let origin = Secure::start(signed("*.vouched.test", (-1, 1)), &BOTH).await;
     let answer = async |said: &str| {
