@@ -59,8 +59,8 @@ pub(super) struct TableFacts {
     pub(super) eligibility: Eligibility,
 }
 
-/// Who is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who is answered. Whoever decides for many clients has one, which each decision overwrites.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Decision {
     /// Best first.
     pub(super) picks: Vec<PopIndex>,
@@ -140,20 +140,22 @@ impl Facts {
         self.tables.iter().map(|table| table.table.rows_bytes()).sum()
     }
 
-    /// The decision for clients of `block`. `eligibility` is the table's, or a supposed one.
+    /// The decision for clients of `block`, whose table has the candidates `best` for them. `eligibility` is the table's, or
+    /// a supposed one.
     pub(super) fn decide_for(
         &self,
         table: &TableFacts,
         eligibility: &Eligibility,
         block: Option<BlockId>,
+        best: &[PopIndex],
         explores: bool,
-    ) -> Decision {
-        let (best, _) = table.table.order(&self.geo, block);
+        decision: &mut Decision,
+    ) {
         let asked = For { key: self.key(block), explores, is_told: table.table.is_told(block) };
         if best.len() < self.pops.len() && !self.is_enough(table, eligibility, best, asked.key) {
-            return self.decide(table, eligibility, &self.whole_order(table, block), asked);
+            return self.decide(table, eligibility, &self.whole_order(table, block), asked, decision);
         }
-        self.decide(table, eligibility, best, asked)
+        self.decide(table, eligibility, best, asked, decision);
     }
 
     /// Every candidate for clients of `block`, best first.
@@ -183,19 +185,22 @@ impl Facts {
         eligibility: &Eligibility,
         order: &[PopIndex],
         asked: For,
-    ) -> Decision {
+        decision: &mut Decision,
+    ) {
         if !eligibility.fail_open && !self.is_spilling() && !self.is_converging(table) {
-            return self.decide_plainly(table, eligibility, order, asked);
+            return self.decide_plainly(table, eligibility, order, asked, decision);
         }
+        let Decision { picks, because } = decision;
+        picks.clear();
         let lingers = |pop: PopIndex| self.lingers(table, eligibility, pop, asked.key);
         let is_eligible = |pop: &PopIndex| eligibility.rejected(*pop).is_none() || lingers(*pop);
-        let mut picks: Vec<_> = order.iter().copied().filter(is_eligible).collect();
+        picks.extend(order.iter().copied().filter(is_eligible));
         let best = picks.first().copied();
         // Who takes these clients comes before who does not. Where nobody does, the one with the most room is the first.
         let accepts = |pop: PopIndex| asked.is_told || lingers(pop) || self.accepts(pop, asked.key);
         if picks.iter().any(|&pop| accepts(pop)) {
             picks.sort_by_key(|&pop| !accepts(pop));
-        } else if let Some(at) = self.roomiest(&picks) {
+        } else if let Some(at) = self.roomiest(picks) {
             picks[..=at].rotate_right(1);
         }
         let spilled = picks.first().copied() != best;
@@ -213,7 +218,7 @@ impl Facts {
             picks[1..=healthy].rotate_right(1);
         }
         picks.truncate(self.answers_max(table));
-        let because = match picks.first() {
+        *because = match picks.first() {
             Some(&first) if lingers(first) => Some(Reason::RouteNotConverged),
             _ if eligibility.fail_open => Some(Reason::RouteFailOpen),
             _ if spilled && ramping => Some(Reason::RouteRamping),
@@ -221,7 +226,6 @@ impl Facts {
             _ if explores => Some(Reason::RouteExplore),
             _ => None,
         };
-        Decision { picks, because }
     }
 
     /// [`decide`](Self::decide) where nobody is full, comes back or lingers, as nearly always.
@@ -231,16 +235,18 @@ impl Facts {
         eligibility: &Eligibility,
         order: &[PopIndex],
         asked: For,
-    ) -> Decision {
+        Decision { picks, because }: &mut Decision,
+    ) {
         let answers = self.answers_max(table);
         let eligible = order.iter().copied().filter(|&pop| eligibility.rejected(pop).is_none());
-        let mut picks: Vec<PopIndex> = eligible.take(answers.max(2)).collect();
+        picks.clear();
+        picks.extend(eligible.take(answers.max(2)));
         let explores = asked.explores && picks.len() > 1;
         if explores {
             picks.swap(0, 1);
         }
         picks.truncate(answers);
-        Decision { picks, because: explores.then_some(Reason::RouteExplore) }
+        *because = explores.then_some(Reason::RouteExplore);
     }
 
     /// Whether `pop` takes the clients that `key` stands for.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     AskedBy, CandidateExplained, ChosenEdge, EdgeExplained, EdgeSite, Explanation, PopIndex, Snapshot,
-    decide::For,
+    decide::{Decision, For},
     inside::{Seat, edge_for},
     pops::EdgeFitness,
 };
@@ -47,7 +47,8 @@ impl Snapshot {
         };
         let explores = facts.explores(table, eligibility, block);
         let is_told = table.table.is_told(block);
-        let decision = facts.decide(table, eligibility, &order, For { key, explores, is_told });
+        let mut decision = Decision::default();
+        facts.decide(table, eligibility, &order, For { key, explores, is_told }, &mut decision);
         let held = table.table.order(&facts.geo, block).1;
         let around = facts.around();
         let distances_km = around.distances_km(around.place(block));

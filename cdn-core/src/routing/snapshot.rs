@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     EdgeSite, Host, PolicyKind, Pop, PopIndex,
-    decide::{Facts, For, TableFacts},
+    decide::{Decision, Facts, For, TableFacts},
     inside::{Cohort, Seat, edge_for},
 };
 use crate::{
@@ -270,13 +270,14 @@ impl EdgeAddresses {
 
 impl Answers {
     fn of(facts: &Facts, table: &TableFacts, answers: &mut Interned) -> Self {
+        let mut decision = Decision::default();
         if !table.policy().is_tailored() {
             let by_turn = (0..facts.turns(table)).map(|turn| {
                 let (order, asked) =
                     (facts.order_of_turn(table, turn), For { key: turn, explores: false, is_told: false });
-                let decision = facts.decide(table, &table.eligibility, &order, asked);
+                facts.decide(table, &table.eligibility, &order, asked, &mut decision);
                 let reason = decision.reason(table.policy().reason(), &order, false);
-                (answers.id(facts, decision.picks, turn), reason)
+                (answers.id(facts, &decision.picks, turn), reason)
             });
             return Self::InTurn(by_turn.collect());
         }
@@ -290,10 +291,10 @@ impl Answers {
             if let Some(&mut Some(known)) = known {
                 return known;
             }
-            let decision = facts.decide_for(table, &table.eligibility, block, explores);
             let (order, held) = table.table.order(&facts.geo, block);
+            facts.decide_for(table, &table.eligibility, block, order, explores, &mut decision);
             let reason = decision.reason(table.table.reason(block), order, held);
-            let decided = (answers.id(facts, decision.picks, facts.key(block)), reason);
+            let decided = (answers.id(facts, &decision.picks, facts.key(block)), reason);
             if let Some(known) = known {
                 *known = Some(decided);
             }
@@ -311,6 +312,9 @@ impl Answers {
 
 struct Interned {
     list: Vec<Answer>,
+    /// Of the answers whose clients all are of the first cohort, by their PoPs.
+    plain: BTreeMap<Box<[PopIndex]>, AnswerId>,
+    /// Of the others.
     ids: BTreeMap<Answer, AnswerId>,
     /// Whether there is more than one cohort of some PoP.
     differs_inside: bool,
@@ -324,17 +328,26 @@ impl Interned {
         let cohorts = vec![vec![Cohort::default()]; facts.pops.len()];
         let numbers = PopIndex::all(facts.pops.len()).map(|pop| ((pop, Cohort::default()), 0)).collect();
         let differs_inside = facts.differs_inside();
-        Self { list: vec![], ids: BTreeMap::new(), differs_inside, cohorts, numbers }
+        let (plain, ids) = (BTreeMap::new(), BTreeMap::new());
+        Self { list: vec![], plain, ids, differs_inside, cohorts, numbers }
     }
 
     /// The answer of `picks` for the clients that `key` stands for.
-    fn id(&mut self, facts: &Facts, picks: Vec<PopIndex>, key: u64) -> AnswerId {
+    fn id(&mut self, facts: &Facts, picks: &[PopIndex], key: u64) -> AnswerId {
         let cohorts = match self.differs_inside {
             true => picks.iter().map(|&pop| self.number(pop, facts.cohort(pop, key))).collect(),
             false => vec![],
         };
-        let cohorts = if cohorts.iter().all(|&cohort| cohort == 0) { vec![] } else { cohorts };
         let next = AnswerId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        if cohorts.iter().all(|&cohort| cohort == 0) {
+            // Most answers are known, and to find one takes no memory.
+            if let Some(&known) = self.plain.get(picks) {
+                return known;
+            }
+            self.plain.insert(picks.into(), next);
+            self.list.push(Answer { pops: picks.into(), cohorts: [].into() });
+            return next;
+        }
         *self.ids.entry(Answer { pops: picks.into(), cohorts: cohorts.into() }).or_insert_with_key(|answer| {
             self.list.push(answer.clone());
             next
