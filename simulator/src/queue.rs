@@ -29,10 +29,10 @@ pub struct EventQueue<E> {
     /// Its number, counted from the beginning of time.
     at: u64,
     /// Those of each bucket, in the order in which they were put in.
-    near: Box<[Stack]>,
+    near: Box<[Stack; BUCKETS as usize]>,
     sheets: Sheets<E>,
     /// One bit for each bucket that is not empty.
-    occupied: Box<[u64]>,
+    occupied: Box<[u64; (BUCKETS / 64) as usize]>,
     in_near: usize,
     far: BinaryHeap<Reverse<Far<E>>>,
     /// Of the next event in `far`.
@@ -61,9 +61,9 @@ impl<E: Copy> EventQueue<E> {
         Self {
             current: Vec::new(),
             at: 0,
-            near: vec![Stack::default(); BUCKETS as usize].into(),
+            near: Box::new([Stack::default(); BUCKETS as usize]),
             sheets: Sheets::default(),
-            occupied: vec![0; (BUCKETS / 64) as usize].into(),
+            occupied: Box::new([0; (BUCKETS / 64) as usize]),
             in_near: 0,
             far: BinaryHeap::new(),
             serial: 0,
@@ -83,15 +83,26 @@ impl<E: Copy> EventQueue<E> {
     }
 
     /// `event` will happen at `at`; what lies in the past happens next.
+    ///
+    /// Inlined, so that an event is written where it stays: one that is put together on the stack and copied from there
+    /// waits until all of its parts have come to rest.
+    #[inline]
     pub fn push(&mut self, at: Instant, event: E) {
-        let entry = Entry { at: at.as_nanos(), event };
-        let bucket = entry.at >> BUCKET_BITS;
-        if bucket <= self.at {
+        let bucket = at.as_nanos() >> BUCKET_BITS;
+        if bucket.wrapping_sub(self.at + 1) < BUCKETS - 1 {
+            self.put_near(at.as_nanos(), event);
+        } else {
+            self.put_elsewhere(Entry { at: at.as_nanos(), event });
+        }
+    }
+
+    /// Puts in what happens in the bucket whose time it is, or beyond all buckets.
+    #[inline(never)]
+    fn put_elsewhere(&mut self, entry: Entry<E>) {
+        if entry.at >> BUCKET_BITS <= self.at {
             // Latest first, so most of what is put in now goes near the front of few; behind those of the same moment.
             let place = self.current.partition_point(|other| other.at > entry.at);
             self.current.insert(place, entry);
-        } else if bucket < self.at + BUCKETS {
-            self.put_near(bucket, entry);
         } else {
             self.far.push(Reverse(Far { entry, serial: self.serial }));
             self.serial += 1;
@@ -143,7 +154,7 @@ impl<E: Copy> EventQueue<E> {
                 break;
             }
             let Some(Reverse(first)) = self.far.pop() else { break };
-            self.put_near(bucket, first.entry);
+            self.put_near(first.entry.at, first.entry.event);
         }
         let place = (next % BUCKETS) as usize;
         self.page.clear();
@@ -161,10 +172,11 @@ impl<E: Copy> EventQueue<E> {
         self.current.extend(self.order.iter().rev().map(|order| entry(&page[(order & u64::from(u32::MAX)) as usize])));
     }
 
-    fn put_near(&mut self, bucket: u64, entry: Entry<E>) {
-        let place = (bucket % BUCKETS) as usize;
-        let within = (entry.at % (1 << BUCKET_BITS)) as u32;
-        self.sheets.put(&mut self.near[place], Jot { within, event: entry.event });
+    /// Puts in what happens at `at` nanoseconds, in one of the buckets ahead.
+    #[inline]
+    fn put_near(&mut self, at: u64, event: E) {
+        let place = (at >> BUCKET_BITS) as usize % BUCKETS as usize;
+        self.sheets.put(&mut self.near[place], (at % (1 << BUCKET_BITS)) as u32, event);
         self.occupied[place / 64] |= 1 << (place % 64);
         self.in_near += 1;
     }

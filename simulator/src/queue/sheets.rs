@@ -52,17 +52,26 @@ impl<E> Default for Sheets<E> {
 }
 
 impl<E: Copy> Sheets<E> {
-    /// Adds to what a bucket holds.
-    pub(super) fn put(&mut self, stack: &mut Stack, jot: Jot<E>) {
-        if stack.last != NONE && (stack.filled as usize) < ENTRIES {
-            self.sheets[stack.last as usize].jots[stack.filled as usize] = jot;
-            stack.filled += 1;
-            return;
+    /// Adds to what a bucket holds what happens so many nanoseconds after its beginning.
+    #[inline]
+    pub(super) fn put(&mut self, stack: &mut Stack, within: u32, event: E) {
+        let sheet = self.sheets.get_mut(stack.last as usize);
+        match sheet.and_then(|sheet| sheet.jots.get_mut(stack.filled as usize)) {
+            Some(jot) => {
+                *jot = Jot { within, event };
+                stack.filled += 1;
+            }
+            None => self.put_on_blank(stack, Jot { within, event }),
         }
+    }
+
+    /// Adds to a bucket whose last sheet is full, or which has none.
+    #[inline(never)]
+    fn put_on_blank(&mut self, stack: &mut Stack, jot: Jot<E>) {
         let taken = self.take_blank(jot);
-        match stack.last {
-            NONE => stack.first = taken,
-            last => self.sheets[last as usize].next = taken,
+        match self.sheets.get_mut(stack.last as usize) {
+            Some(last) => last.next = taken,
+            None => stack.first = taken,
         }
         (stack.last, stack.filled) = (taken, 1);
     }
