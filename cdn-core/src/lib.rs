@@ -39,6 +39,7 @@ pub mod parent_health;
 pub mod parents;
 pub mod path_pattern;
 pub mod policies;
+pub mod prefetch;
 pub mod range;
 pub mod range_map;
 pub mod realtime_log;

@@ -46,6 +46,7 @@ use crate::{
     cache_key::{CacheKey, KeySeed, RequestHead},
     conditional::Validators,
     eviction::{Eviction, EvictionPolicy},
+    prefetch::prefetch,
     request_control::RequestControl,
     vary::Vary,
 };
@@ -250,20 +251,24 @@ impl<B: Clone> CacheShard<B> {
         Some(response)
     }
 
-    /// Where the newest response under a key lies until something else is done with it, for [`glance`](Self::glance).
-    pub fn slot(&self, key: CacheKey) -> Option<u32> {
-        self.objects.get(&key).map(|object| object.first_entry)
+    /// Where the newest response under a key lies until something else is done with it, for
+    /// [`prefetch_rest`](Self::prefetch_rest); memory is asked for its beginning.
+    pub fn prefetch(&self, key: CacheKey) -> Option<u32> {
+        let slot = self.objects.get(&key)?.first_entry;
+        self.entries.prefetch(slot);
+        Some(slot)
     }
 
-    /// Reads what a hit on the response in a slot reads, so that it is at hand. For whoever has more stored than a
-    /// processor's caches hold and knows what is asked for next: first all slots, then all glances, so that the waits for
-    /// memory overlap. What it says is of no use.
-    pub fn glance(&self, slot: u32) -> Option<(u64, &B)> {
-        let entry = self.entries.at(slot)?;
-        let Content::Response(response) = &entry.content else { return None };
-        let read = response.fresh_until().as_nanos() ^ response.body_bytes ^ entry.last_hit.as_nanos();
-        let is_plain = response.is_complete() && entry.selector.is_none() && !entry.head_only;
-        Some((read ^ u64::from(self.eviction.touch(slot)) ^ u64::from(is_plain), &response.body))
+    /// Asks memory for whatever else a hit on the response in a slot needs, once its beginning is there. For whoever knows
+    /// many keys that are asked for next: first all beginnings, then all rests.
+    pub fn prefetch_rest(&self, slot: u32) {
+        let Some(entry) = self.entries.at(slot) else { return };
+        let Content::Response(response) = &entry.content else { return };
+        prefetch(&response.since);
+        prefetch(&response.body_bytes);
+        prefetch(&response.body);
+        prefetch(&entry.last_hit);
+        std::hint::black_box(self.eviction.touch(slot));
     }
 
     /// Asks for a request whose method is cacheable ([`crate::distribution::CheckedBehavior::method_class`]) under its

@@ -166,16 +166,18 @@ impl Cache {
         self.shards.get_mut(usize::from(at))
     }
 
-    /// Where what is stored under a key lies, for [`glance`](Self::glance): the shard and its slot.
-    pub(crate) fn slot(&self, key: CacheKey) -> Option<(usize, u32)> {
+    /// Asks memory for where what is stored under a key begins; the shard and its slot, for
+    /// [`prefetch_rest`](Self::prefetch_rest).
+    pub(crate) fn prefetch(&self, key: CacheKey) -> Option<(usize, u32)> {
         let at = key.shard(self.shards.len());
-        Some((at, self.shards.get(at)?.slot(key)?))
+        Some((at, self.shards.get(at)?.prefetch(key)?))
     }
 
-    /// Reads what is stored there. What it says is of no use.
-    pub(crate) fn glance(&self, (at, slot): (usize, u32)) -> u64 {
-        let stored = self.shards.get(at).and_then(|shard| shard.glance(slot));
-        stored.map_or(0, |(read, body)| read ^ u64::from(body.status.as_u16()))
+    /// Asks memory for the rest of it.
+    pub(crate) fn prefetch_rest(&self, (at, slot): (usize, u32)) {
+        if let Some(shard) = self.shards.get(at) {
+            shard.prefetch_rest(slot);
+        }
     }
 
     /// Removes what a pattern covers.

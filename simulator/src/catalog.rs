@@ -10,6 +10,7 @@ use cdn_core::{
     cache_key::{CacheKey, KeySeed, RequestHead},
     distribution::{CheckedBehavior, Distribution, MethodClass},
     forward::{self, Facts, Viewer},
+    prefetch::prefetch_at,
     store::StoredHead,
 };
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -182,6 +183,11 @@ impl Catalog {
     /// The entry of an object that was asked for before.
     pub(crate) fn known(&self, load: u16, object: u64) -> Option<u32> {
         self.loads.get(usize::from(load))?.known.entry(object)
+    }
+
+    /// Asks memory for an entry.
+    pub(crate) fn prefetch(&self, entry: u32) {
+        prefetch_at(&self.entries, entry as usize);
     }
 
     pub(crate) fn entry(&self, entry: u32) -> Option<&Entry> {

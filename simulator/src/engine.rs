@@ -350,7 +350,7 @@ impl<'a> Sim<'a> {
             let at = self.queue.next_at();
             if self.queue.page_number() != page {
                 page = self.queue.page_number();
-                self.read_for_page();
+                self.prefetch_for_page();
             }
             match (next, at) {
                 (Some((intended, known)), at) if at.is_none_or(|at| intended.at <= at) => {

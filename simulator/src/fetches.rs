@@ -16,6 +16,7 @@ use cdn_core::{
     origin_group::{Exchange, Failure, RequestKind, Step},
     parent_health::Useless,
     parents::{Next, ParentWay, Tier, Worth},
+    prefetch::prefetch,
     store::{Begun, FetchId, Served},
 };
 use http::{HeaderMap, StatusCode};
@@ -121,12 +122,16 @@ impl FromParent {
 }
 
 impl Fetch {
-    /// Reads something of each part of it. What it says is of no use.
-    pub(crate) fn glance(&self) -> u64 {
-        let times = self.intended.at.as_nanos() ^ self.requested_at.as_nanos() ^ self.parent_began.as_nanos();
-        let places = self.cache ^ self.revision ^ self.parent_way.place().unwrap_or_default() ^ self.waiters.len();
-        let answered = self.arrived.as_ref().map_or(0, |arrived| arrived.bytes ^ arrived.ends_at.as_nanos());
-        times ^ places as u64 ^ answered ^ u64::from(self.target) ^ u64::from(self.serial)
+    /// Asks memory for each part of it.
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.intended);
+        prefetch(&self.requested_at);
+        prefetch(&self.parent_began);
+        prefetch(&self.cache);
+        prefetch(&self.waiters);
+        prefetch(&self.arrived);
+        prefetch(&self.target);
+        prefetch(&self.serial);
     }
 
     /// The headers of its question, where they are not those that all have.

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, hash::BuildHasherDefault, time::Duration};
 
-use cdn_core::Instant;
+use cdn_core::{Instant, prefetch::prefetch};
 use world::{
     Course, Fault, Lane, Link, LinkDisturbance, MessageFlow, Overlay, Place, Return, Sent, SiteId, TargetDisturbance,
     TcpOptions, Verdict, World,
@@ -178,16 +178,19 @@ impl Network {
         self.connections
     }
 
-    /// Reads what a message over a way needs. What it says is of no use.
-    pub(crate) fn glance(&self, way: u32, direction: Direction) -> u64 {
-        self.ways
-            .get(way as usize)
-            .map_or(0, |way| way.courses[direction as usize].window_max() ^ way.link(direction).glance())
+    /// Asks memory for what a message over a way needs.
+    pub(crate) fn prefetch(&self, way: u32, direction: Direction) {
+        if let Some(way) = self.ways.get(way as usize) {
+            prefetch(&way.courses[direction as usize]);
+            prefetch(way.link(direction));
+        }
     }
 
-    /// Reads what else it needs, where that is known from what [`glance`](Self::glance) read.
-    pub(crate) fn glance_behind(&self, way: u32, direction: Direction) -> u64 {
-        self.ways.get(way as usize).map_or(0, |way| way.link(direction).glance_behind())
+    /// Asks for what else it needs, once what [`prefetch`](Self::prefetch) has asked for is there.
+    pub(crate) fn prefetch_behind(&self, way: u32, direction: Direction) {
+        if let Some(way) = self.ways.get(way as usize) {
+            way.link(direction).prefetch_behind();
+        }
     }
 
     /// Whether anything lies over connections because of their target.

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use cdn_core::prefetch::prefetch_at;
+
 /// A slab. A [`Key`] whose thing is gone names nothing, also where another has its place.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
@@ -49,6 +51,11 @@ impl<T> Slab<T> {
         let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         self.places.push(Place::Taken { turn: FIRST, thing });
         Key { place, turn: FIRST }
+    }
+
+    /// Asks memory for the first line of a place.
+    pub(crate) fn prefetch(&self, place: u32) {
+        prefetch_at(&self.places, place as usize);
     }
 
     /// The key of whatever has a place, for whoever knows that it is still there and keeps half of the key.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use cdn_core::{Instant, Reason};
+use cdn_core::{Instant, Reason, prefetch::prefetch_at};
 use ipnet::Ipv4Net;
 use world::{
     CacheOutcome, Integrity, Observation, Outcome, Sent,
@@ -153,6 +153,13 @@ impl Viewers {
 
     pub(crate) fn host(&self, load: u16) -> Option<usize> {
         self.hosts.get(usize::from(load)).copied().flatten()
+    }
+
+    /// Asks memory for a user.
+    pub(crate) fn prefetch(&self, intended: &Intended) {
+        if let Some(clients) = self.clients.get(usize::from(intended.load)) {
+            prefetch_at(clients, intended.user as usize);
+        }
     }
 
     /// The place of the connection that a user would use next; [`NO_PLACE`] where there is none.

@@ -203,18 +203,11 @@ impl Link {
         self.now = Condition::of(&self.rest.path, &disturbance, self.rest.jitter.is_some());
     }
 
-    /// Reads what [`send`](Self::send) needs, so that it is at hand. For those who have more links than a processor's
-    /// caches hold and know which come next; what it says is of no use.
+    /// Asks memory for what [`send`](Self::send) needs beside the link itself, which is one cache line and should be there.
+    /// For those who have more links than a processor's caches hold and know which come next.
     #[inline]
-    pub const fn glance(&self) -> u64 {
-        self.free_at.as_nanos() ^ self.now.one_way_nanos
-    }
-
-    /// Reads what else it needs, which [`glance`](Self::glance) has to be read for: for many links first the one, then the
-    /// other.
-    #[inline]
-    pub fn glance_behind(&self) -> u64 {
-        self.gaps.glance()
+    pub fn prefetch_behind(&self) {
+        self.gaps.prefetch();
     }
 
     /// What lies over the path.

@@ -1,5 +1,7 @@
 //! Values in numbered slots that are used again; an id tells a slot's successive values apart.
 
+use crate::prefetch::prefetch_at;
+
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -65,6 +67,11 @@ impl<T> Slots<T> {
         slot.serial = slot.serial.wrapping_add(1);
         self.free.push(index);
         Some(value)
+    }
+
+    /// Asks memory for where a slot begins.
+    pub(super) fn prefetch(&self, index: u32) {
+        prefetch_at(&self.slots, index as usize);
     }
 
     pub(super) fn at(&self, index: u32) -> Option<&T> {

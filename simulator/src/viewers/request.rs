@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cdn_core::Instant;
+use cdn_core::{Instant, prefetch::prefetch};
 use world::{client::Race, workload::Intended};
 
 use super::NOBODY;
@@ -107,9 +107,12 @@ impl Request {
         Intended { at, load, place, user, object, size: size.number() }
     }
 
-    /// Reads something of each part of it. What it says is of no use.
-    pub(crate) fn glance(&self) -> u64 {
-        u64::from(self.user) ^ self.answer.bytes ^ self.at.as_nanos() ^ u64::from(self.serial)
+    /// Asks memory for both of its lines.
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.at);
+        prefetch(&self.user);
+        prefetch(&self.answer.bytes);
+        prefetch(&self.serial);
     }
 
     /// Addresses to be tried, as far as it knows any.

@@ -1,6 +1,6 @@
 //! When a link was idle of late, for those who come late and find that it was.
 
-use cdn_core::Instant;
+use cdn_core::{Instant, prefetch::prefetch_at};
 
 use super::later;
 
@@ -54,11 +54,14 @@ impl Gaps {
         None
     }
 
-    /// Reads the newest. What it says is of no use.
+    /// Asks memory for the newest, and for where the next will be.
     #[inline]
-    pub(super) fn glance(&self) -> u64 {
-        let newest = (usize::from(self.oldest) + usize::from(self.len) + GAPS_MAX - 1) % GAPS_MAX;
-        self.ring.as_ref().map_or(0, |ring| ring[newest].0.as_nanos())
+    pub(super) fn prefetch(&self) {
+        let next = usize::from(self.oldest) + usize::from(self.len);
+        if let Some(ring) = &self.ring {
+            prefetch_at(&**ring, next % GAPS_MAX);
+            prefetch_at(&**ring, (next + GAPS_MAX - 1) % GAPS_MAX);
+        }
     }
 }
 
