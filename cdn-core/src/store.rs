@@ -46,7 +46,6 @@ use crate::{
     cache_key::{CacheKey, KeySeed, RequestHead},
     conditional::Validators,
     eviction::{Eviction, EvictionPolicy},
-    prefetch::prefetch,
     request_control::RequestControl,
     vary::Vary,
 };
@@ -262,12 +261,9 @@ impl<B: Clone> CacheShard<B> {
     /// Asks memory for whatever else a hit on the response in a slot needs, once its beginning is there. For whoever knows
     /// many keys that are asked for next: first all beginnings, then all rests.
     pub fn prefetch_rest(&self, slot: u32) {
-        let Some(entry) = self.entries.at(slot) else { return };
-        let Content::Response(response) = &entry.content else { return };
-        prefetch(&response.since);
-        prefetch(&response.body_bytes);
-        prefetch(&response.body);
-        prefetch(&entry.last_hit);
+        if let Some(entry) = self.entries.at(slot) {
+            entry.prefetch();
+        }
         std::hint::black_box(self.eviction.touch(slot));
     }
 

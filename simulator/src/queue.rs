@@ -86,7 +86,7 @@ impl<E: Copy> EventQueue<E> {
     ///
     /// Inlined, so that an event is written where it stays: one that is put together on the stack and copied from there
     /// waits until all of its parts have come to rest.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, at: Instant, event: E) {
         let bucket = at.as_nanos() >> BUCKET_BITS;
         if bucket.wrapping_sub(self.at + 1) < BUCKETS - 1 {
@@ -173,7 +173,7 @@ impl<E: Copy> EventQueue<E> {
     }
 
     /// Puts in what happens at `at` nanoseconds, in one of the buckets ahead.
-    #[inline]
+    #[inline(always)]
     fn put_near(&mut self, at: u64, event: E) {
         let place = (at >> BUCKET_BITS) as usize % BUCKETS as usize;
         self.sheets.put(&mut self.near[place], (at % (1 << BUCKET_BITS)) as u32, event);

@@ -16,6 +16,7 @@ use crate::{
     cache_key::{CacheKey, KeySeed},
     eviction::EvictionPolicy,
     freshness::Lifetime,
+    prefetch::prefetch,
     request_control::{Freshness, RequestControl},
     vary::Vary,
 };
@@ -228,6 +229,22 @@ impl<B: Clone> Entry<B> {
             Content::Unshared { .. } => 0,
         };
         content.saturating_add(self.uri.len() as u64 + overhead::<B>(settings.eviction))
+    }
+}
+
+impl<B> Entry<B> {
+    /// Asks memory for what a hit looks at.
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.selector);
+        prefetch(&self.head_only);
+        prefetch(&self.last_hit);
+        if let Content::Response(response) = &self.content {
+            prefetch(&response.since);
+            prefetch(&response.lifetime.fresh_for);
+            prefetch(&response.fetch);
+            prefetch(&response.body);
+            prefetch(&response.body_bytes);
+        }
     }
 }
 

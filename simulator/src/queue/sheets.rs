@@ -53,7 +53,7 @@ impl<E> Default for Sheets<E> {
 
 impl<E: Copy> Sheets<E> {
     /// Adds to what a bucket holds what happens so many nanoseconds after its beginning.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, stack: &mut Stack, within: u32, event: E) {
         let sheet = self.sheets.get_mut(stack.last as usize);
         match sheet.and_then(|sheet| sheet.jots.get_mut(stack.filled as usize)) {

@@ -3,6 +3,8 @@
 //! One random word chooses a cell and says whether the cell's own item or its alias is meant, so a thousand cities cost
 //! as much as two.
 
+use std::hint::select_unpredictable;
+
 /// Items with weights.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Alias {
@@ -38,11 +40,9 @@ impl Alias {
     /// The item that a uniform word stands for.
     pub(crate) fn of(&self, word: u64) -> usize {
         let cell = ((word >> 32) * self.cells.len() as u64) >> 32;
-        match self.cells.get(cell as usize) {
-            Some(&(below, _)) if (word as u32) < below => cell as usize,
-            Some(&(_, other)) => other as usize,
-            None => 0,
-        }
+        let Some(&(below, other)) = self.cells.get(cell as usize) else { return 0 };
+        // Nobody can foretell it, so there is nothing to be branched on.
+        select_unpredictable((word as u32) < below, cell as usize, other as usize)
     }
 }
 
