@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use self::near::{Nearby, Neighbourhood};
 use self::track::Track;
-use crate::{Instant, geo::BlockId, routing::PopIndex};
+use crate::{Instant, geo::BlockId, math, routing::PopIndex};
 
 /// How estimates are formed.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,7 @@ pub struct Estimate {
 pub fn distance_prior(distance_km: f64) -> Duration {
     let distance_km = if distance_km.is_finite() { distance_km.max(0.0) } else { 20_015.0 };
     let fibre_ms = 2.0 * distance_km / 204.218;
-    let near_ms = 2.8 + 1.7 * (1.0 - (-distance_km / 60.0).exp()) + 3.1 * fibre_ms;
+    let near_ms = 2.8 + 1.7 * (1.0 - math::exp(-distance_km / 60.0)) + 3.1 * fibre_ms;
     Duration::from_secs_f64(near_ms.min(10.0 + 2.2 * fibre_ms).min(50.0 + 1.5 * fibre_ms) / 1000.0)
 }
 
@@ -310,7 +310,7 @@ impl EstimateOptions {
     }
 
     fn decay(&self, age: Duration) -> f64 {
-        0.5f64.powf(age.as_secs_f64() / self.half_life.as_secs_f64().max(1e-3))
+        math::powf(0.5, age.as_secs_f64() / self.half_life.as_secs_f64().max(1e-3))
     }
 }
 
@@ -404,7 +404,7 @@ mod tests {
     fn seen(random: &mut ChaCha8Rng, path_ms: f64, jitter: f64) -> Duration {
         let normal = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         let late_ms = if random.random_bool(0.05) { random.random_range(20.0..300.0) } else { 0.0 };
-        Duration::from_secs_f64((path_ms * (jitter * normal).exp() + late_ms) / 1e3)
+        Duration::from_secs_f64((path_ms * math::exp(jitter * normal) + late_ms) / 1e3)
     }
 
     fn second(after: u64) -> Instant {

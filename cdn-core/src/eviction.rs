@@ -192,6 +192,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::math;
 
     #[derive(Clone, Copy, Debug)]
     enum Event {
@@ -370,13 +371,13 @@ mod tests {
     fn che(catalogue: u32, room: f64) -> f64 {
         let total: f64 = (1..=catalogue).map(|rank| 1.0 / f64::from(rank)).sum();
         let share = |rank: u32| 1.0 / f64::from(rank) / total;
-        let stored = |t: f64| (1..=catalogue).map(|rank| 1.0 - (-share(rank) * t).exp()).sum::<f64>();
+        let stored = |t: f64| (1..=catalogue).map(|rank| 1.0 - math::exp(-share(rank) * t)).sum::<f64>();
         let (mut low, mut high) = (0.0, 1e9);
         for _ in 0..100 {
             let middle = (low + high) / 2.0;
             if stored(middle) < room { low = middle } else { high = middle }
         }
-        1.0 - (1..=catalogue).map(|rank| share(rank) * (1.0 - (-share(rank) * low).exp())).sum::<f64>()
+        1.0 - (1..=catalogue).map(|rank| share(rank) * (1.0 - math::exp(-share(rank) * low))).sum::<f64>()
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use self::{
     map::{Block, GeoMap, GeoMapBuilder},
     region::Region,
 };
+use crate::math;
 
 /// Mean radius of the earth in kilometres (IUGG).
 const EARTH_RADIUS_KM: f64 = 6371.0088;
@@ -61,10 +62,10 @@ impl Point {
     /// Great-circle distance in kilometres (haversine formula).
     pub fn distance_km(self, other: Self) -> f64 {
         let (lat_a, lat_b) = (self.lat_deg.to_radians(), other.lat_deg.to_radians());
-        let half_lat = ((lat_b - lat_a) / 2.0).sin();
-        let half_lon = ((other.lon_deg - self.lon_deg).to_radians() / 2.0).sin();
-        let h = half_lat * half_lat + lat_a.cos() * lat_b.cos() * half_lon * half_lon;
-        2.0 * EARTH_RADIUS_KM * h.clamp(0.0, 1.0).sqrt().asin()
+        let half_lat = math::sin((lat_b - lat_a) / 2.0);
+        let half_lon = math::sin((other.lon_deg - self.lon_deg).to_radians() / 2.0);
+        let h = half_lat * half_lat + math::cos(lat_a) * math::cos(lat_b) * half_lon * half_lon;
+        2.0 * EARTH_RADIUS_KM * math::asin(h.clamp(0.0, 1.0).sqrt())
     }
 }
 

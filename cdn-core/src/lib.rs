@@ -32,6 +32,7 @@ mod http_date;
 pub mod http_version;
 pub mod ids;
 pub mod invalidation;
+pub mod math;
 pub mod origin_group;
 pub mod origin_protocol;
 pub mod parent_debts;

@@ -6,9 +6,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use cdn_core::Instant;
-use rand::RngExt as _;
-use rand_distr::{Distribution as _, Exp1};
-use world::stream;
+use rand::{RngExt as _, distr::Distribution as _};
+use world::{chance::Exp1, stream};
 
 /// What is modelled.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,8 @@
 
 use std::{fmt, str::FromStr};
 
+use cdn_core::math;
+
 /// The mean radius of the earth in kilometres (IUGG), the one the path model was fitted with.
 const EARTH_RADIUS_KM: f64 = 6371.0088;
 
@@ -31,8 +33,8 @@ impl Coordinates {
     /// Latitude outside -90..=90, longitude outside -180..=180, or either not a number.
     pub fn new(lat: f64, lon: f64) -> Result<Self, InvalidCoordinates> {
         if (-90.0..=90.0).contains(&lat) && (-180.0..=180.0).contains(&lon) {
-            let (sin_lat, cos_lat) = lat.to_radians().sin_cos();
-            let (sin_lon, cos_lon) = lon.to_radians().sin_cos();
+            let (sin_lat, cos_lat) = math::sin_cos(lat.to_radians());
+            let (sin_lon, cos_lon) = math::sin_cos(lon.to_radians());
             Ok(Self { lat, lon, unit: [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat] })
         } else {
             Err(InvalidCoordinates { lat, lon })
@@ -52,7 +54,7 @@ impl Coordinates {
     /// Great-circle distance, by way of the chord, which is exact for near points too.
     pub fn distance_km(self, other: Self) -> f64 {
         let half_chord = self.chord_squared(other).sqrt() / 2.0;
-        2.0 * EARTH_RADIUS_KM * half_chord.min(1.0).asin()
+        2.0 * EARTH_RADIUS_KM * math::asin(half_chord.min(1.0))
     }
 
     /// Grows with distance; enough to tell which of two points is nearer.

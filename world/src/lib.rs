@@ -19,6 +19,7 @@ mod site;
 mod stream;
 mod world;
 
+pub mod chance;
 pub mod client;
 pub mod fault;
 pub mod invariant;

@@ -8,13 +8,12 @@ mod gaps;
 
 use std::time::Duration;
 
-use cdn_core::Instant;
-use rand::{RngExt as _, SeedableRng as _};
+use cdn_core::{Instant, math};
+use rand::{RngExt as _, SeedableRng as _, distr::Distribution as _};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, LogNormal};
 
 use self::gaps::Gaps;
-use crate::{PathSpec, TcpOptions, fault::LinkDisturbance};
+use crate::{PathSpec, TcpOptions, chance::LogNormal, fault::LinkDisturbance};
 
 /// Bytes of a TCP segment on an Ethernet path without options: 1500 less two headers of 20.
 pub const SEGMENT_BYTES: u64 = 1460;
@@ -85,7 +84,7 @@ const _: () = assert!(size_of::<Link>() == 64);
 struct Rest {
     path: PathSpec,
     disturbance: LinkDisturbance,
-    jitter: Option<LogNormal<f64>>,
+    jitter: Option<LogNormal>,
     /// The chance that one packet is lost, on the path or to the disturbance.
     loss: f64,
     chance: ChaCha8Rng,
@@ -123,8 +122,7 @@ impl Link {
         let mean = path.jitter.mean.as_secs_f64() / 2.0;
         let sigma = path.jitter.sigma_ln;
         let jitter = (mean > 0.0 && sigma.is_finite())
-            .then(|| LogNormal::new(mean.ln() - sigma * sigma / 2.0, sigma).ok())
-            .flatten();
+            .then(|| LogNormal { mean_ln: math::ln(mean) - sigma * sigma / 2.0, sigma_ln: sigma });
         let disturbance = LinkDisturbance::default();
         Self {
             now: Condition::of(&path, &disturbance, jitter.is_some()),
@@ -183,7 +181,7 @@ impl Link {
         });
         if *loss > 0.0 {
             let packets = bytes.div_ceil(SEGMENT_BYTES).max(1);
-            let kept = (1.0 - *loss).powf(packets as f64);
+            let kept = math::powf(1.0 - *loss, packets as f64);
             if chance.random::<f64>() >= kept {
                 return None;
             }

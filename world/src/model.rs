@@ -4,6 +4,8 @@
 //! constants were fitted on the measured round trips between 32 cloud regions and, for public paths, on a mesh of 134
 //! cities; `world/data/README.md` names the sources.
 
+use cdn_core::math;
+
 use crate::{
     atlas::{self, Region, TableError},
     geo::{Coordinates, MacroRegion, coded_enum},
@@ -119,7 +121,7 @@ impl PathModel {
             for q in (0..MEASURED).filter(|&q| q != p) {
                 let km = model.regions[p].distance_km(model.regions[q]);
                 model.rtt_ms[p][q] = (rows[p][q] + rows[q][p]) / 2.0;
-                model.residual[p][q] = (model.rtt_ms[p][q] / model.formula_ms(km, macros[p], macros[q])).ln();
+                model.residual[p][q] = math::ln(model.rtt_ms[p][q] / model.formula_ms(km, macros[p], macros[q]));
             }
         }
         Ok(model)
@@ -158,7 +160,7 @@ impl PathModel {
                 sum += weight * self.residual[p][q];
             }
         }
-        let smoothing = (sum / (weights + SMOOTHING_LAMBDA)).exp();
+        let smoothing = math::exp(sum / (weights + SMOOTHING_LAMBDA));
         (self.formula_ms(km, a.macro_region, b.macro_region) * smoothing).max(floor_ms(km))
     }
 
@@ -201,7 +203,7 @@ impl Spot {
 
     /// The weight of each measured region.
     fn nearness(&self) -> [f64; MEASURED] {
-        self.regions_km.map(|km| (-km / SMOOTHING_KM).exp())
+        self.regions_km.map(|km| math::exp(-km / SMOOTHING_KM))
     }
 
     fn region(&self) -> Option<usize> {
@@ -211,12 +213,12 @@ impl Spot {
 
 /// Straight through, without passing a region.
 fn direct_ms(km: f64) -> f64 {
-    2.8 + 1.7 * (1.0 - (-km / 60.0).exp()) + 3.1 * fibre_rtt_ms(km)
+    2.8 + 1.7 * (1.0 - math::exp(-km / 60.0)) + 3.1 * fibre_rtt_ms(km)
 }
 
 /// From a point to a region, one end of an anchored path.
 fn spur_ms(km: f64) -> f64 {
-    2.5 * fibre_rtt_ms(km) + 1.0 - (-km / 100.0).exp()
+    2.5 * fibre_rtt_ms(km) + 1.0 - math::exp(-km / 100.0)
 }
 
 #[cfg(test)]

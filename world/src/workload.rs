@@ -20,7 +20,6 @@ use std::time::Duration;
 use cdn_core::Instant;
 use rand::{Rng as _, RngExt as _};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::Exp1;
 
 use self::{
     arrivals::{Cursor, Rate},
@@ -37,6 +36,7 @@ pub use self::{
 };
 use crate::{
     Atlas, Signature, UnknownPlace,
+    chance::Exp1,
     scenario::{Load, Paths, Resolvers, Scenario, TraceRequest},
     stream::stream,
 };

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-use rand_distr::{Distribution as _, StandardNormal, StudentT};
+use cdn_core::math;
+use rand::{Rng, distr::Distribution as _};
 
 use crate::{
     access::Access,
     atlas::{Atlas, Place, PlaceKind, nearest},
+    chance::{StandardNormal, StudentT},
     geo::MacroRegion,
     matrix::Matrix,
     model::{Endpoint, EndpointKind, fibre_rtt_ms, floor_ms},
@@ -225,7 +226,7 @@ impl World {
             return parts(Basis::Measured, measured_ms);
         }
         let noise = if a.id == b.id { 1.0 } else { self.noise(a, b, distance_km) };
-        let noise = noise.powf(model.unknown_share(&from, &to));
+        let noise = math::powf(noise, model.unknown_share(&from, &to));
         RttParts { noise, ..parts(Basis::Backbone, model.backbone_ms(&from, &to)) }
     }
 
@@ -246,7 +247,7 @@ impl World {
 
     fn drawn_access_ms(&self, chance: &mut impl Rng) -> f64 {
         let last_mile = self.options.access.last_mile();
-        last_mile.rtt_ms_median * (last_mile.rtt_sigma_ln * normal(chance)).exp()
+        last_mile.rtt_ms_median * math::exp(last_mile.rtt_sigma_ln * normal(chance))
     }
 
     /// `exp(node_a + node_b + pair)`: how a real path differs from what geography says.
@@ -259,7 +260,7 @@ impl World {
         let near = PAIR_SD_BELOW_KM.iter().find(|(below_km, _)| distance_km < *below_km);
         let sd = near.map_or(PAIR_SD_FAR, |&(_, sd)| sd);
         let pair = sd * student(&mut stream(seed, &["pair", a.id.as_str(), b.id.as_str()]));
-        (node(a) + node(b) + pair).exp()
+        math::exp(node(a) + node(b) + pair)
     }
 
     fn jitter(&self, a: &Place, b: &Place) -> Jitter {
@@ -267,7 +268,7 @@ impl World {
             return Jitter::default();
         }
         let mut chance = stream(self.options.seed, &["jitter", a.id.as_str(), b.id.as_str()]);
-        let path_ms = JITTER_MS_MEDIAN * (JITTER_SIGMA_LN_OVER_PATHS * normal(&mut chance)).exp();
+        let path_ms = JITTER_MS_MEDIAN * math::exp(JITTER_SIGMA_LN_OVER_PATHS * normal(&mut chance));
         let access_ms = if touches_city(a, b) { self.options.access.last_mile().jitter_ms_mean } else { 0.0 };
         Jitter { mean: Duration::from_secs_f64((path_ms + access_ms) / 1000.0), sigma_ln: JITTER_SIGMA_LN }
     }
@@ -334,7 +335,7 @@ fn normal(chance: &mut impl Rng) -> f64 {
 
 /// Student's t with four degrees of freedom, scaled to a standard deviation of one (its own is the root of two).
 fn student(chance: &mut impl Rng) -> f64 {
-    let drawn: f64 = StudentT::new(4.0).map_or(0.0, |student| student.sample(chance));
+    let drawn: f64 = StudentT { degrees: 4.0 }.sample(chance);
     drawn.clamp(-DRAW_MAX, DRAW_MAX) / std::f64::consts::SQRT_2
 }
 
@@ -453,7 +454,7 @@ mod tests {
                 } else {
                     continue;
                 };
-                let drawn = world.noise(a, b, km).ln();
+                let drawn = math::ln(world.noise(a, b, km));
                 sums[class].0 += 1.0;
                 sums[class].1 += drawn * drawn;
             }

@@ -1,6 +1,7 @@
 //! Regions: networks of one country that lie close together, whose ways into the Internet are much the same.
 
 use super::{Place, Point};
+use crate::math;
 
 /// How high a region is, in degrees: 445 km. It is about as wide.
 const CELL_DEG: f64 = 4.0;
@@ -22,7 +23,7 @@ impl Region {
     pub(super) fn at(point: Point, country: &str) -> Self {
         let band = (point.lat_deg() / CELL_DEG).floor();
         // Meridians run together towards the poles, so that a band has the fewer columns the farther up it lies.
-        let width_deg = CELL_DEG / ((band + 0.5) * CELL_DEG).to_radians().cos().max(0.05);
+        let width_deg = CELL_DEG / math::cos(((band + 0.5) * CELL_DEG).to_radians()).max(0.05);
         let letter = |at: usize| country.as_bytes().get(at).copied().unwrap_or(b' ');
         Self {
             country: [letter(0), letter(1)],

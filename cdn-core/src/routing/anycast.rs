@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use super::{Candidate, Policy, draw, unit};
-use crate::Reason;
+use crate::{Reason, math};
 
 /// Detours of networks that hand traffic over far away, against those of others: distance hardly counts.
 const REMOTE_FACTOR: f64 = 12.0;
@@ -78,7 +78,7 @@ impl Policy for Anycast {
 
     fn convergence(&self, seed: u64, block_key: u64) -> Duration {
         // Exponential: 1 - exp(-t ln 5 / convergence) is 0.8 at the setting.
-        let times = -unit(draw(seed, "converges", [block_key, 0])).ln() / 5f64.ln();
+        let times = -math::ln(unit(draw(seed, "converges", [block_key, 0]))) / math::ln(5.0);
         self.options.convergence.mul_f64(times).min(self.convergence_max())
     }
 
@@ -90,7 +90,7 @@ impl Policy for Anycast {
         let AnycastOptions { detour_km, remote_share, .. } = self.options;
         let is_remote = unit(draw(candidate.seed, "remote", [candidate.block_key, 0])) < remote_share;
         let mean_km = if is_remote { detour_km * REMOTE_FACTOR } else { detour_km };
-        candidate.distance_km.unwrap_or(0.0) - candidate.draw("detour").ln() * mean_km
+        candidate.distance_km.unwrap_or(0.0) - math::ln(candidate.draw("detour")) * mean_km
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         for block_key in 1..=clients {
             // Clients are nearer and farther than the median by half, log-normally.
             let normal: f64 = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
-            let scale = (0.5 * normal).exp();
+            let scale = math::exp(0.5 * normal);
             let score = |&at: &usize| {
                 anycast.score(&Candidate {
                     pop: &pops[at],

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Candidate, Policy};
-use crate::{PopCode, Reason};
+use crate::{PopCode, Reason, math};
 
 #[derive(Debug)]
 pub(super) struct Weighted {
@@ -36,7 +36,7 @@ impl Policy for Weighted {
     /// A weight of 0 is the last resort.
     fn score(&self, candidate: &Candidate<'_>) -> f64 {
         let weight = self.weights.get(&candidate.pop.code).copied().unwrap_or(1.0);
-        let score = -candidate.draw("weighted").ln() / weight.max(0.0);
+        let score = -math::ln(candidate.draw("weighted")) / weight.max(0.0);
         if score.is_nan() { f64::INFINITY } else { score }
     }
 }

@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use cdn_core::{
     Instant,
     geo::{self, Point},
+    math,
     routing::{AnycastOptions, Host, Planner, PolicyKind, RoutingOptions},
 };
-use rand::distr::weighted::WeightedIndex;
+use rand::distr::{Distribution as _, weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, StandardNormal};
-use world::{Place, stream};
+use world::{Place, chance::StandardNormal, stream};
 
 use super::{
     network::{candidates, network_of, prefixes, site_of},
@@ -181,7 +181,7 @@ impl AnycastStudy<'_> {
             let mut rng = stream(self.seed, &["block", &number.to_string()]);
             let mut factors = |sigma_ln: f64| -> Vec<f64> {
                 let normal = StandardNormal.sample_iter(&mut rng).take(sites);
-                normal.map(|normal: f64| (sigma_ln * normal).exp()).collect()
+                normal.map(|normal: f64| math::exp(sigma_ln * normal)).collect()
             };
             let (own, days) = (factors(self.block_sigma_ln), [self.day_sigma_ln; 2].map(&mut factors));
             let beacons = (self.beacons * block.users / mean_users).round() as usize;

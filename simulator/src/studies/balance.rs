@@ -12,12 +12,14 @@ mod timeline;
 
 use std::time::Duration;
 
-use cdn_core::Instant;
+use cdn_core::{Instant, math};
 use hdrhistogram::Histogram;
-use rand::RngExt as _;
+use rand::{RngExt as _, distr::Distribution};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp1, StandardNormal};
-use world::stream;
+use world::{
+    chance::{Exp1, StandardNormal},
+    stream,
+};
 
 pub use self::prequal::PrequalOptions;
 use self::{
@@ -221,7 +223,7 @@ pub fn supermarket(load: f64, d: u32) -> f64 {
     // Sum of load^((d^i - d)/(d - 1)) over i of 1 and more; the exponents are 0, d, d + d^2, ...
     let (mut sum, mut exponent, mut step) = (0.0, 0.0, d);
     loop {
-        let term = load.powf(exponent);
+        let term = math::powf(load, exponent);
         if term < 1e-15 {
             return sum;
         }

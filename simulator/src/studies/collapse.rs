@@ -16,8 +16,8 @@ use cdn_core::{
     vary::Vary,
 };
 use http::{HeaderMap, Method, StatusCode};
-use rand_distr::{Distribution, Exp1};
-use world::stream;
+use rand::distr::Distribution;
+use world::{chance::Exp1, stream};
 
 use crate::distribution;
 

@@ -12,9 +12,11 @@ use cdn_core::{
     Instant,
     routing::{AskedBy, ExplainOptions, Host, Planner, RoutingOptions, Snapshot},
 };
-use rand::{RngExt as _, distr::weighted::WeightedIndex};
-use rand_distr::{Distribution as _, StandardNormal};
-use world::{Place, stream};
+use rand::{
+    RngExt as _,
+    distr::{Distribution as _, weighted::WeightedIndex},
+};
+use world::{Place, chance::StandardNormal, stream};
 
 use super::{
     network::{candidates, edge_of, network_of, prefixes, site_of},

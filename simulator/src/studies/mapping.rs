@@ -10,8 +10,9 @@
 //! what the last mile takes. A resolver's paths are those of the block nearest to it, as the paper's are those of the nearest
 //! target of measurements. Left out are load, losses, and what a name server and its cache take.
 
-use rand_distr::{Distribution as _, StandardNormal};
-use world::{Access, Coordinates, fibre_rtt_ms, stream};
+use cdn_core::math;
+use rand::distr::Distribution as _;
+use world::{Access, Coordinates, chance::StandardNormal, fibre_rtt_ms, stream};
 
 use super::{population::Population, sites::Reach};
 
@@ -67,7 +68,7 @@ impl PathOptions {
             .map(|block| {
                 let normal: f64 = StandardNormal.sample(&mut noise);
                 let fibre_ms = fibre_rtt_ms(block.at.distance_km(site));
-                (self.access_ms + self.stretch * fibre_ms * (self.sigma_ln * normal).exp()) as f32
+                (self.access_ms + self.stretch * fibre_ms * math::exp(self.sigma_ln * normal)) as f32
             })
             .collect()
     }

@@ -1,5 +1,6 @@
 //! Round trips between many cities and many sites, worked out once.
 
+use cdn_core::math;
 use world::{Jitter, Place, World};
 
 /// The paths between cities and sites: a table of cities by sites.
@@ -52,7 +53,7 @@ impl Paths {
         if mean_ms <= 0.0 {
             return 0.0;
         }
-        (mean_ms * (jitter.sigma_ln * noise - jitter.sigma_ln * jitter.sigma_ln / 2.0).exp()).min(1000.0)
+        (mean_ms * math::exp(jitter.sigma_ln * noise - jitter.sigma_ln * jitter.sigma_ln / 2.0)).min(1000.0)
     }
 
     /// The shortest base round trip of a city among the sites that `may` be chosen, and whose it is.

@@ -4,10 +4,10 @@
 //! Chen, Sitaraman and Torres, "End-User Mapping" (SIGCOMM 2015), sections 3.2 and 3.3; nothing else of theirs is. Knows no
 //! sites and no paths.
 
-use rand::{RngExt as _, seq::IndexedRandom as _};
+use cdn_core::math;
+use rand::{RngExt as _, distr::Distribution as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, StandardNormal};
-use world::{Coordinates, CountryCode, Place, stream};
+use world::{Coordinates, CountryCode, Place, chance::StandardNormal, stream};
 
 /// Kilometres in a mile, which the paper counts in.
 pub const KM_PER_MILE: f64 = 1.609_344;
@@ -162,7 +162,7 @@ impl ResolverDistances {
     fn draw(&self, from: Coordinates, country: CountryCode, resolvers: &[Resolver], rng: &mut ChaCha8Rng) -> usize {
         let is_public = rng.random::<f64>() < self.public_share && resolvers.iter().any(|one| one.is_public);
         let km = if is_public { self.public_km(rng) } else { self.provider_km(rng) };
-        let off = |one: &Resolver| ((one.at.distance_km(from) + NEAR_KM) / (km + NEAR_KM)).ln().abs();
+        let off = |one: &Resolver| math::ln((one.at.distance_km(from) + NEAR_KM) / (km + NEAR_KM)).abs();
         let all = resolvers.iter().enumerate().filter(|(_, one)| one.is_public == is_public);
         let all: Vec<(usize, f64, bool)> =
             all.map(|(number, one)| (number, off(one), is_public || one.country == country)).collect();
@@ -176,13 +176,13 @@ impl ResolverDistances {
 
     fn public_km(&self, rng: &mut ChaCha8Rng) -> f64 {
         let normal: f64 = StandardNormal.sample(rng);
-        self.public_km_median * (self.public_sigma_ln * normal).exp()
+        self.public_km_median * math::exp(self.public_sigma_ln * normal)
     }
 
     /// Even below what is nearby, and even in the logarithm from there to the next bound.
     fn provider_km(&self, rng: &mut ChaCha8Rng) -> f64 {
         let (part, within): (f64, f64) = (rng.random(), rng.random());
-        let between = |low: f64, high: f64| low * (high / low).powf(within);
+        let between = |low: f64, high: f64| low * math::powf(high / low, within);
         let mile = KM_PER_MILE;
         if part < self.local_share {
             self.local_km * within
@@ -233,7 +233,7 @@ fn apportioned(cities: &[Place], points: usize) -> Vec<usize> {
 fn near(centre: Coordinates, rng: &mut ChaCha8Rng) -> Coordinates {
     let (north, east): (f64, f64) = (StandardNormal.sample(rng), StandardNormal.sample(rng));
     let lat = (centre.lat() + north * CITY_KM / KM_PER_DEGREE).clamp(-89.0, 89.0);
-    let lon = centre.lon() + east * CITY_KM / (KM_PER_DEGREE * lat.to_radians().cos());
+    let lon = centre.lon() + east * CITY_KM / (KM_PER_DEGREE * math::cos(lat.to_radians()));
     Coordinates::new(lat, (lon + 540.0).rem_euclid(360.0) - 180.0).unwrap_or(centre)
 }
 

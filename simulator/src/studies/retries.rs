@@ -9,8 +9,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use cdn_core::Instant;
-use rand_distr::{Distribution, Exp1};
-use world::{scenario::Retry, stream, workload::RetryBudget};
+use rand::distr::Distribution;
+use world::{chance::Exp1, scenario::Retry, stream, workload::RetryBudget};
 
 use crate::queue::EventQueue;
 

@@ -25,10 +25,17 @@ use cdn_core::{
     health::ProbeError,
     routing::{Host, Planner, Policy, PolicyKind, Probe, ProgramOptions, RoutingOptions, Snapshot},
 };
-use rand::{RngExt as _, distr::weighted::WeightedIndex};
+use rand::{
+    RngExt as _,
+    distr::{Distribution as _, weighted::WeightedIndex},
+};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, Exp1, StandardNormal};
-use world::{Place, World, client::RaceOptions, stream};
+use world::{
+    Place, World,
+    chance::{Exp1, StandardNormal},
+    client::RaceOptions,
+    stream,
+};
 
 use self::{crowds::Queues, outcome::histogram};
 pub use self::{

@@ -9,9 +9,12 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-use rand_distr::{Distribution as _, Exp1, StandardNormal};
-use world::stream;
+use cdn_core::math;
+use rand::{Rng, distr::Distribution as _};
+use world::{
+    chance::{Exp1, StandardNormal},
+    stream,
+};
 
 /// What is studied.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +82,7 @@ impl SubnetStudy {
         let mut demand = stream(self.seed, &["demand of resolvers"]);
         let mut lognormal = |sigma: f64| {
             let normal: f64 = StandardNormal.sample(&mut demand);
-            (sigma * normal).exp()
+            math::exp(sigma * normal)
         };
         let weights: Vec<f64> = (0..self.resolvers).map(|_| lognormal(self.resolver_sigma_ln)).collect();
         let all: f64 = weights.iter().sum();
@@ -181,7 +184,7 @@ mod tests {
         let mut weights: Vec<f64> = (0..584_000)
             .map(|_| {
                 let normal: f64 = StandardNormal.sample(&mut rng);
-                (RESOLVER_SIGMA_LN * normal).exp()
+                math::exp(RESOLVER_SIGMA_LN * normal)
             })
             .collect();
         weights.sort_by(|a, b| b.total_cmp(a));

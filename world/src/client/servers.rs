@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cdn_core::Instant;
+use cdn_core::{Instant, math};
 
 /// What a failure adds to a server's smoothed round trip: more than any two places are apart.
 const PUNISHMENT: Duration = Duration::from_secs(1);
@@ -65,8 +65,9 @@ impl<A: Copy + PartialEq> Servers<A> {
 
 impl<A> Server<A> {
     fn srtt_at(&self, now: Instant) -> Duration {
-        self.srtt
-            .map_or(Duration::ZERO, |(srtt, at)| srtt.mul_f64(AGING_PER_S.powf(now.saturating_since(at).as_secs_f64())))
+        self.srtt.map_or(Duration::ZERO, |(srtt, at)| {
+            srtt.mul_f64(math::powf(AGING_PER_S, now.saturating_since(at).as_secs_f64()))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Rejection-inversion (Hörmann and Derflinger 1996) needs no memory and rejects less than one draw in three, whatever the
 //! exponent and the number of objects are.
 
+use cdn_core::math;
 use rand::{Rng, RngExt as _};
 
 /// Draws from the continuous hat `x^-s`, rounds, and rejects what the hat covers too generously.
@@ -22,7 +23,7 @@ impl Inversion {
     pub(super) fn new(s: f64, n: u64) -> Self {
         let n = n as f64;
         let area_first = area(s, 1.5) - 1.0;
-        let sure = 2.0 - area_inverse(s, area(s, 2.5) - 2_f64.powf(-s));
+        let sure = 2.0 - area_inverse(s, area(s, 2.5) - math::powf(2.0, -s));
         Self { s, n, area_first, area_last: area(s, n + 0.5), sure }
     }
 
@@ -32,7 +33,7 @@ impl Inversion {
             let at = self.area_last + chance.random::<f64>() * (self.area_first - self.area_last);
             let x = area_inverse(self.s, at);
             let rank = (x + 0.5).floor().clamp(1.0, self.n);
-            if rank - x <= self.sure || at >= area(self.s, rank + 0.5) - rank.powf(-self.s) {
+            if rank - x <= self.sure || at >= area(self.s, rank + 0.5) - math::powf(rank, -self.s) {
                 return rank as u64;
             }
         }
@@ -41,16 +42,16 @@ impl Inversion {
 
 /// The integral of `t^-s` from 1 to `x`: `(x^(1-s) - 1) / (1-s)`, and `ln x` for s = 1, without a gap between the two.
 fn area(s: f64, x: f64) -> f64 {
-    let log = x.ln();
+    let log = math::ln(x);
     let t = (1.0 - s) * log;
-    if t.abs() > 1e-8 { t.exp_m1() / t * log } else { log * (1.0 + t / 2.0) }
+    if t.abs() > 1e-8 { math::exp_m1(t) / t * log } else { log * (1.0 + t / 2.0) }
 }
 
 fn area_inverse(s: f64, area: f64) -> f64 {
     // Rounding may lead below the pole.
     let t = ((1.0 - s) * area).max(-1.0);
-    let log = if t.abs() > 1e-8 { t.ln_1p() / t * area } else { area * (1.0 - t / 2.0) };
-    log.exp()
+    let log = if t.abs() > 1e-8 { math::ln_1p(t) / t * area } else { area * (1.0 - t / 2.0) };
+    math::exp(log)
 }
 
 #[cfg(test)]
@@ -64,11 +65,11 @@ mod tests {
     /// it exceeds once in a million times (Wilson and Hilferty 1931, z = 4.75).
     fn chi_square(counts: &[u64], s: f64, n: u64) -> (f64, f64) {
         let draws: u64 = counts.iter().sum();
-        let total: f64 = (1..=n).map(|rank| (rank as f64).powf(-s)).sum();
+        let total: f64 = (1..=n).map(|rank| math::powf(rank as f64, -s)).sum();
         let (mut statistic, mut bins, mut seen, mut expected) = (0.0, 0.0, 0.0, 0.0);
         for (rank, &count) in (1..=n).zip(counts) {
             seen += count as f64;
-            expected += draws as f64 * (rank as f64).powf(-s) / total;
+            expected += draws as f64 * math::powf(rank as f64, -s) / total;
             if expected >= 20.0 {
                 statistic += (seen - expected).powi(2) / expected;
                 (bins, seen, expected) = (bins + 1.0, 0.0, 0.0);

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, f64::consts::TAU, sync::Arc};
 
+use cdn_core::math;
 use rand_chacha::ChaCha8Rng;
 
 use super::{WorkloadError, inversion::Inversion, share, zipf::Zipf};
@@ -98,8 +99,8 @@ impl Objects {
             Sizes::LogNormal { median, sigma, max } => {
                 // Box and Muller (1958), from two numbers that the object decides.
                 let (radius, angle) = (1.0 - share(self.seed ^ object, 1), share(self.seed ^ object, 2));
-                let normal = (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos();
-                let bytes = (median as f64 * (sigma * normal).exp()).round() as u64;
+                let normal = (-2.0 * math::ln(radius)).sqrt() * math::cos(TAU * angle);
+                let bytes = (median as f64 * math::exp(sigma * normal)).round() as u64;
                 Some(bytes.clamp(1, max.max(1)))
             }
         }

@@ -12,7 +12,8 @@ use std::{
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::Exp1;
+
+use crate::chance::Exp1;
 
 /// Requests of a session on average.
 const REQUESTS: f64 = 10.0;

@@ -6,6 +6,8 @@
 
 use std::sync::LazyLock;
 
+use cdn_core::math;
+
 use crate::atlas::{TRAFFIC, TableError, each_row};
 
 /// The shares of objects up to which sizes are known.
@@ -55,7 +57,7 @@ impl SizeQuantiles {
             if share <= at {
                 let Some((begin, least)) = below else { return bytes as u64 };
                 let part = (share - begin) / (at - begin);
-                return (least.ln() * (1.0 - part) + bytes.ln() * part).exp().round() as u64;
+                return math::exp(math::ln(least) * (1.0 - part) + math::ln(bytes) * part).round() as u64;
             }
             below = Some((at, bytes));
         }

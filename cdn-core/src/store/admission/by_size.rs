@@ -16,7 +16,7 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::eviction::Index;
+use crate::{eviction::Index, math};
 
 /// What is known of an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Threshold {
 
     /// How likely an object of this size is let in.
     pub fn probability(self, bytes: u64) -> f64 {
-        (-(bytes as f64) / self.0).exp()
+        math::exp(-(bytes as f64) / self.0)
     }
 
     /// The threshold with the best hit ratio in a cache of `room` bytes, and that ratio. It is sought among the powers of
@@ -45,7 +45,7 @@ impl Threshold {
     /// `horizon` is that of [`found`].
     pub fn tuned(objects: &[Demand], room: u64, horizon: f64) -> (Self, f64) {
         let of = |threshold: Self| (threshold, hit_ratio(objects, &found(objects, room, threshold, horizon)));
-        let promised = |log2: f64| of(Self(log2.exp2()));
+        let promised = |log2: f64| of(Self(math::exp2(log2)));
         let best = |a: (Self, f64), b: (Self, f64)| if b.1 > a.1 { b } else { a };
         let open = of(Self::OPEN);
         let largest = objects.iter().map(|object| object.bytes).max().unwrap_or_default();
@@ -55,7 +55,7 @@ impl Threshold {
         }
         // Golden section (Kiefer 1953): each step keeps .618 of the interval, and of two octaves 16 leave a thousandth.
         let golden = (5_f64.sqrt() - 1.0) / 2.0;
-        let middle = coarse.0.0.log2();
+        let middle = math::log2(coarse.0.0);
         let (mut low, mut high) = (middle - 1.0, middle + 1.0);
         let mut inner = [promised(high - golden * (high - low)), promised(low + golden * (high - low))];
         let mut all = coarse;
@@ -63,10 +63,10 @@ impl Threshold {
             let [left, right] = inner;
             all = best(all, best(left, right));
             inner = if left.1 >= right.1 {
-                high = right.0.0.log2();
+                high = math::log2(right.0.0);
                 [promised(high - golden * (high - low)), left]
             } else {
-                low = left.0.0.log2();
+                low = math::log2(left.0.0);
                 [right, promised(low + golden * (high - low))]
             };
         }
@@ -85,14 +85,14 @@ pub fn found(objects: &[Demand], room: u64, threshold: Threshold, horizon: f64) 
         }
         let admitted = threshold.probability(object.bytes);
         let requests = if admitted > 0.0 { admitted * object.rate * horizon } else { 0.0 };
-        (object.bytes as f64 / threshold.0, admitted, -(-requests).exp_m1())
+        (object.bytes as f64 / threshold.0, admitted, -math::exp_m1(-requests))
     };
     let admitted: Vec<(f64, f64, f64)> = objects.iter().map(admitted).collect();
     let found = |t: f64| {
         move |(object, (against, admitted, at_most)): (&Demand, &(f64, f64, f64))| {
             let rt = object.rate * t;
             // Of large powers the one that is taken away is nothing, and in one exponent they do not overflow apart.
-            let odds = if rt > 30.0 { (rt - against).exp() } else { admitted * rt.exp_m1() };
+            let odds = if rt > 30.0 { math::exp(rt - against) } else { admitted * math::exp_m1(rt) };
             let found = if odds < 1e16 { odds / (1.0 + odds) } else { 1.0 };
             found.min(*at_most)
         }
@@ -233,9 +233,9 @@ mod tests {
     fn plain_hit_ratio(objects: &[Demand], room: u64, c: f64) -> f64 {
         let there = |object: &Demand, t: f64| {
             let rt = object.rate * t;
-            let log_odds = rt + (-(-rt).exp_m1()).ln() - object.bytes as f64 / c;
-            let let_in = 1.0 - (-object.rate * HORIZON * (-(object.bytes as f64) / c).exp()).exp();
-            if object.bytes > room { 0.0 } else { f64::min(let_in, 1.0 / (1.0 + (-log_odds).exp())) }
+            let log_odds = rt + math::ln(-math::exp_m1(-rt)) - object.bytes as f64 / c;
+            let let_in = 1.0 - math::exp(-object.rate * HORIZON * math::exp(-(object.bytes as f64) / c));
+            if object.bytes > room { 0.0 } else { f64::min(let_in, 1.0 / (1.0 + math::exp(-log_odds))) }
         };
         let filled = |t: f64| objects.iter().map(|object| object.bytes as f64 * there(object, t)).sum::<f64>();
         let mut t = 1e-6;
@@ -256,7 +256,7 @@ mod tests {
             let (threshold, promised) = Threshold::tuned(&objects, room, HORIZON);
             let again = plain_hit_ratio(&objects, room, threshold.0);
             prop_assert!((again - promised).abs() < 0.005, "{promised}, and plainly {again}");
-            let grid = (0..40).map(|step| plain_hit_ratio(&objects, room, (f64::from(step) / 2.0).exp2()));
+            let grid = (0..40).map(|step| plain_hit_ratio(&objects, room, math::exp2(f64::from(step) / 2.0)));
             let best = grid.fold(0.0, f64::max);
             prop_assert!(promised > best - 0.01, "{promised} with {threshold:?}, and {best} is possible");
         }
@@ -298,7 +298,7 @@ mod tests {
         let there = found(&objects, 50, Threshold::OPEN, f64::INFINITY);
         assert!((there.iter().sum::<f64>() - 50.0).abs() < 1e-6);
         // One t for all: the logarithm of what is not there is in proportion to the rate.
-        let t = |rank: usize| -(1.0 - there[rank - 1]).ln() * rank as f64;
+        let t = |rank: usize| -math::ln(1.0 - there[rank - 1]) * rank as f64;
         assert!((t(1) / t(10) - 1.0).abs() < 1e-9 && (t(10) / t(1000) - 1.0).abs() < 1e-9);
     }
 

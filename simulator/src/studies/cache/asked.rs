@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cdn_core::{eviction::Index, store::admission::by_size::Demand};
+use cdn_core::{eviction::Index, math, store::admission::by_size::Demand};
 use rand::{Rng, RngExt as _};
 use world::{
     stream,
@@ -31,7 +31,7 @@ impl Sizes {
         match self {
             Self::One => vec![1; objects as usize],
             Self::Decades(decades) => {
-                shares.map(|share| 10_f64.powf(share * f64::from(decades)).round() as u64).collect()
+                shares.map(|share| math::powf(10.0, share * f64::from(decades)).round() as u64).collect()
             }
             Self::Traffic(sizes) => shares.map(|share| sizes.bytes_at(share)).collect(),
         }
@@ -163,7 +163,7 @@ impl Trace {
         }
         // Edges that one of so many requests reaches.
         let edges = f64::from(study.edges.max(1));
-        let reached = |requests: u32| edges * (1.0 - (1.0 - 1.0 / edges).powf(requests.into()));
+        let reached = |requests: u32| edges * (1.0 - math::powf(1.0 - 1.0 / edges, requests.into()));
         let repeats = |[before, counted]: &[u32; 2]| f64::from(*counted) + reached(*before) - reached(before + counted);
         (requests.iter().map(repeats).collect(), count as f64)
     }

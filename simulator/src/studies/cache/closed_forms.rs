@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use cdn_core::{
     eviction::EvictionPolicy,
+    math,
     store::admission::by_size::{self, Demand, Threshold, found, full_at},
 };
 
@@ -93,7 +94,7 @@ fn fresh(demand: &[Demand], there: &[f64], ttl: f64) -> Vec<f64> {
     // The least popular object says most exactly what t is: infinite, where all of them fit.
     let rarest = demand.iter().zip(there).filter(|(of, there)| of.rate > 0.0 && **there > 0.0);
     let rarest = rarest.min_by(|a, b| a.0.rate.total_cmp(&b.0.rate));
-    let t = rarest.map_or(f64::INFINITY, |(of, there)| -(-there).ln_1p() / of.rate);
+    let t = rarest.map_or(f64::INFINITY, |(of, there)| -math::ln_1p(-there) / of.rate);
     let answered = |m: f64| m / (1.0 + m);
     if ttl <= t {
         return demand
@@ -105,11 +106,11 @@ fn fresh(demand: &[Demand], there: &[f64], ttl: f64) -> Vec<f64> {
     // All objects' answers lie on one curve over r t, which is smooth: some points of it do.
     let largest = demand.iter().map(|of| of.rate * t).fold(0.0, f64::max);
     let least = demand.iter().map(|of| of.rate * t).fold(largest, f64::min).max(1e-12);
-    let step = (largest / least).ln().max(1e-9) / f64::from(POINTS);
+    let step = math::ln(largest / least).max(1e-9) / f64::from(POINTS);
     let curve: Vec<f64> =
-        (0..=POINTS).map(|nth| answered(answered_within((f64::from(nth) * step).exp() * least, ttl / t))).collect();
+        (0..=POINTS).map(|nth| answered(answered_within(math::exp(f64::from(nth) * step) * least, ttl / t))).collect();
     let on_curve = |(of, there): (&Demand, &f64)| {
-        let at = ((of.rate * t / least).ln() / step).clamp(0.0, f64::from(POINTS));
+        let at = (math::ln(of.rate * t / least) / step).clamp(0.0, f64::from(POINTS));
         let (from, part) = (at.floor(), at.fract());
         let point = |nth: f64| curve.get(nth as usize).copied().unwrap_or_default();
         if *there > 0.0 { point(from) * (1.0 - part) + point((from + 1.0).min(f64::from(POINTS))) * part } else { 0.0 }
@@ -126,7 +127,7 @@ const TIMES_MAX: f64 = 2000.0;
 
 /// m of [`fresh`], for an object with this r t, at a TTL of so many t, one or more.
 fn answered_within(rt: f64, times: f64) -> f64 {
-    let (left, step) = ((-rt).exp(), 1.0 / STEPS as f64);
+    let (left, step) = (math::exp(-rt), 1.0 / STEPS as f64);
     // Of the last t, the oldest first.
     let mut last: VecDeque<f64> = (0..=STEPS).map(|nth| rt * step * nth as f64).collect();
     for _ in 0..((times.min(TIMES_MAX) - 1.0) / step).round() as usize {

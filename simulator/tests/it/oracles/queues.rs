@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cdn_core::math;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use simulator::{Answers, OriginAnswer, PlainAnswers, choices::Choices, default_world};
 use world::scenario::Paths;
@@ -59,7 +60,7 @@ fn origin_of(slots: usize, rate: f64, service: Service) -> (Recorder, f64) {
 
 /// Exponential, of this mean.
 fn exponential(mean: f64, draw: f64) -> f64 {
-    -mean * draw.ln()
+    -mean * math::ln(draw)
 }
 
 /// Erlang C: the probability of waiting with `slots` slots and an offered load of `slots * rho`.
@@ -123,7 +124,7 @@ fn of_pages_with_a_hundred_objects_most_meet_the_slowest_hundredth() {
 /// The mean time in the system with `d` choices among ever so many servers, each with this load.
 fn mitzenmacher(d: u32, load: f64) -> f64 {
     let exponent = |i: i32| (f64::from(d).powi(i) - f64::from(d)) / f64::from(d - 1);
-    (1..60).map(|i| load.powf(exponent(i))).sum()
+    (1..60).map(|i| math::powf(load, exponent(i))).sum()
 }
 
 #[test]

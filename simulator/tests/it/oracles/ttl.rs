@@ -13,8 +13,8 @@ use cdn_core::{
     vary::Vary,
 };
 use http::{HeaderMap, Method, StatusCode, header};
-use rand_distr::{Distribution as _, Exp};
-use world::{stream, workload::Zipf};
+use rand::distr::Distribution as _;
+use world::{chance::Exp1, stream, workload::Zipf};
 
 use super::close;
 
@@ -126,9 +126,9 @@ impl Edge {
 
 /// When requests come by chance at a rate per second, for so many seconds.
 fn arrivals(name: &str, rate: f64, secs: f64) -> impl Iterator<Item = Instant> {
-    let (gap, mut rng, mut now) = (Exp::new(rate).unwrap(), stream(1, &["oracle", name]), 0.0);
+    let (mut rng, mut now) = (stream(1, &["oracle", name]), 0.0);
     std::iter::from_fn(move || {
-        now += gap.sample(&mut rng);
+        now += Exp1.sample(&mut rng) / rate;
         (now < secs).then(|| Instant::ZERO + Duration::from_secs_f64(now))
     })
 }
