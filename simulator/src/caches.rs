@@ -22,6 +22,7 @@ use http::{HeaderMap, Method, StatusCode};
 use world::CacheOutcome;
 
 use crate::{
+    bodies::Print,
     engine::{Alarm, AlarmKind, Happening, Sim},
     fetches::{Arrived, Fetch, FromParent, Headers},
     hash::Mixer,
@@ -36,7 +37,7 @@ pub(crate) struct Body {
     /// The status of its response, which is all that most need of the head.
     pub(crate) status: StatusCode,
     /// When the origin made it.
-    pub(crate) made: Option<Instant>,
+    pub(crate) made: Maybe,
     /// When all of it has arrived.
     pub(crate) ends_at: Instant,
     /// It breaks off then.
@@ -45,6 +46,18 @@ pub(crate) struct Body {
     pub(crate) error: Option<Reason>,
     /// The configuration by which its head was made fit to be stored, one of the first 256; `None` where it was not.
     pub(crate) fit_under: Option<u8>,
+    /// As its origin sent it.
+    pub(crate) print: Print,
+}
+
+const _: () = assert!(size_of::<Body>() == 32, "each stored object has one");
+
+impl Body {
+    /// An error page of the cache's own.
+    pub(crate) const fn of_error(status: StatusCode, now: Instant, reason: Reason) -> Self {
+        let (made, print) = (Maybe::NOTHING, Print::NOTHING);
+        Self { status, made, ends_at: now, is_broken: false, error: Some(reason), fit_under: None, print }
+    }
 }
 
 /// Who asks a cache.
@@ -68,6 +81,8 @@ pub(crate) struct Answer {
     pub(crate) made: Maybe,
     pub(crate) ends_at: Instant,
     pub(crate) is_broken: bool,
+    /// It is not what was asked for.
+    pub(crate) is_wrong: bool,
 }
 
 impl Default for Answer {
@@ -80,6 +95,7 @@ impl Default for Answer {
             made: Maybe::NOTHING,
             ends_at: Instant::ZERO,
             is_broken: false,
+            is_wrong: false,
         }
     }
 }
@@ -378,9 +394,17 @@ impl Sim<'_> {
         let (outcome, reason) = became(body, outcome, reason);
         self.count(cache, outcome);
         let Body { status, made, ends_at, is_broken, .. } = body;
-        let (status, made) = (status.as_u16(), made.into());
-        let answer = Answer { status, cache: outcome, reason, bytes, made, ends_at, is_broken };
+        let is_wrong = body.error.is_none()
+            && self.print_of(cache, viewer).is_none_or(|asked| asked.of_length(bytes) != body.print);
+        let answer =
+            Answer { status: status.as_u16(), cache: outcome, reason, bytes, made, ends_at, is_broken, is_wrong };
         self.answer_viewer(viewer, answer);
+    }
+
+    /// The print of what a viewer has asked a cache for.
+    fn print_of(&mut self, cache: usize, viewer: Key) -> Option<Print> {
+        let (revision, entry) = self.question(cache, Asker::Viewer(viewer))?;
+        Some(self.catalogs.get(revision)?.entry(entry)?.print)
     }
 
     /// Counts a request by what became of it.
@@ -425,8 +449,7 @@ impl Sim<'_> {
             return;
         }
         self.count(cache, CacheOutcome::Error);
-        let body =
-            Body { status, made: None, ends_at: self.now, is_broken: false, error: Some(reason), fit_under: None };
+        let body = Body::of_error(status, self.now, reason);
         match asker {
             Asker::Viewer(key) => {
                 let answer = Answer {
@@ -437,6 +460,7 @@ impl Sim<'_> {
                     made: Maybe::NOTHING,
                     ends_at: self.now,
                     is_broken: false,
+                    is_wrong: false,
                 };
                 self.answer_viewer(key, answer);
             }
@@ -465,6 +489,7 @@ impl Sim<'_> {
             headers,
             bytes,
             made: body.made,
+            print: body.print,
             ends_at: body.ends_at,
             is_broken: body.is_broken,
             parent: Some(FromParent { tier, hit, reason, fit_under: body.fit_under }),

@@ -16,7 +16,7 @@ use cdn_core::{
 use http::{HeaderMap, HeaderValue, Method, Version};
 use world::{scenario::Load, workload::path_of};
 
-use crate::{fetches::Reading, hash::Mixer};
+use crate::{bodies::Print, fetches::Reading, hash::Mixer};
 
 /// An object as it is asked for, in one cache line.
 #[derive(Debug)]
@@ -29,11 +29,15 @@ pub(crate) struct Entry {
     path: Box<str>,
     /// Where in `path` the query begins, behind the question mark.
     query: Option<u32>,
+    /// What is in place of the bytes of its body.
+    pub(crate) print: Print,
     pub(crate) key: CacheKey,
     /// How the method is served, or why it passes the store.
     pub(crate) class: Result<MethodClass, Reason>,
     pub(crate) is_allowed: bool,
 }
+
+const _: () = assert!(size_of::<Entry>() == 64);
 
 /// One configuration's objects.
 #[derive(Debug)]
@@ -146,6 +150,7 @@ impl Catalog {
             query,
             headers: asks.headers.get(place)?,
         };
+        let whole: Box<str> = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).into();
         let entry = Entry {
             load,
             object,
@@ -155,7 +160,8 @@ impl Catalog {
             class: behavior.method_class(&asks.method),
             is_allowed: behavior.allows(&asks.method),
             query: query.and_then(|_| u32::try_from(path.len() + 1).ok()),
-            path: query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).into(),
+            print: Print::of_path(&whole),
+            path: whole,
         };
         let number = u32::try_from(self.entries.len()).ok()?;
         self.entries.push(entry);

@@ -295,6 +295,7 @@ impl<'a> Sim<'a> {
         let ledger = Ledger {
             stations: vec![Station::default(); nodes.len()],
             flows: vec![Flow::default(); nodes.len()],
+            counted: vec![Flow::default(); nodes.len()],
             ..Ledger::default()
         };
         Self {
@@ -498,6 +499,13 @@ impl<'a> Sim<'a> {
         self.network.way(Dialer(from), a, b)
     }
 
+    /// A life of a node is over: what its counters say of it counts.
+    pub(crate) fn keep_count(&mut self, node: usize) {
+        if let (Some(host), Some(counted)) = (self.nodes.get(node), self.ledger.counted.get_mut(node)) {
+            counted.add(Flow::of(&host.counters));
+        }
+    }
+
     /// Whoever is still inside at the end has to leave it, so that what was counted can be held against the laws.
     fn settle(&mut self) {
         let inside: Vec<Key> = self.fetches.iter().map(|(key, _)| key).collect();
@@ -506,6 +514,9 @@ impl<'a> Sim<'a> {
         }
         for origin in 0..self.origins.len() {
             self.empty_origin(origin);
+        }
+        for node in 0..self.nodes.len() {
+            self.keep_count(node);
         }
     }
 }

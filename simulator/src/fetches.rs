@@ -24,9 +24,11 @@ use world::{EventKind, Sent, workload::Intended};
 
 pub(crate) use self::headers::{Headers, Reading};
 use crate::{
+    bodies::Print,
     caches::{Asker, Body},
     catalog::Catalog,
     engine::{Alarm, AlarmKind, Happening, Sim},
+    maybe::Maybe,
     network::{Connect, Direction, SYN_BYTES},
     slab::Key,
     viewers::Request,
@@ -86,7 +88,9 @@ pub(crate) struct Arrived {
     pub(crate) status: StatusCode,
     pub(crate) headers: Headers,
     pub(crate) bytes: u64,
-    pub(crate) made: Option<Instant>,
+    pub(crate) made: Maybe,
+    /// See [`Body::print`].
+    pub(crate) print: Print,
     pub(crate) ends_at: Instant,
     pub(crate) is_broken: bool,
     pub(crate) parent: Option<FromParent>,
@@ -110,8 +114,8 @@ impl Arrived {
     }
 
     const fn body(&self) -> Body {
-        let Self { status, made, ends_at, is_broken, .. } = *self;
-        Body { status, made, ends_at, is_broken, error: None, fit_under: None }
+        let Self { status, made, ends_at, is_broken, print, .. } = *self;
+        Body { status, made, ends_at, is_broken, error: None, fit_under: None, print }
     }
 }
 

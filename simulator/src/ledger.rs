@@ -3,7 +3,7 @@
 //! Counts in whole nanoseconds, so that the law is an identity and not an approximation: as long as somebody is inside,
 //! the area under the number of those inside grows by as much as their times do.
 
-use cdn_core::Instant;
+use cdn_core::{Counter, Counters, Instant};
 
 /// Who is inside a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Ledger {
     pub stations: Vec<Station>,
     /// By node: requests, and what became of them.
     pub flows: Vec<Flow>,
+    /// By node: the same by what its counters say, over all its lives. They know nothing of who left.
+    pub counted: Vec<Flow>,
 }
 
 /// What became of a cache's requests.
@@ -94,6 +96,30 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// What a cache's counters say.
+    pub fn of(counters: &Counters) -> Self {
+        Self {
+            requests: counters.value(Counter::EdgeRequests),
+            hits: counters.value(Counter::EdgeHits) + counters.value(Counter::EdgeRefreshHits),
+            misses: counters.value(Counter::EdgeMisses),
+            passes: counters.value(Counter::EdgePasses),
+            errors: counters.value(Counter::EdgeErrors),
+            cut: 0,
+        }
+    }
+
+    /// More of them.
+    pub const fn add(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.hits += more.hits;
+        self.misses += more.misses;
+        self.passes += more.passes;
+        self.errors += more.errors;
+        self.cut += more.cut;
+    }
+}
+
 impl Ledger {
     /// Why the run cannot have been one, if anything does not add up.
     ///
@@ -106,6 +132,11 @@ impl Ledger {
             }
             if !flow.balances(station.inside()) && flow.requests > 0 {
                 return Err(format!("node {node}: requests got lost: {flow:?}, {} inside", station.inside()));
+            }
+        }
+        for (node, (flow, counted)) in self.flows.iter().zip(&self.counted).enumerate() {
+            if *counted != (Flow { cut: 0, ..*flow }) {
+                return Err(format!("node {node}: its counters say {counted:?} of {flow:?}"));
             }
         }
         if self.sent_bytes != self.received_bytes + self.broken_bytes {

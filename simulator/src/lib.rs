@@ -8,6 +8,7 @@
 
 mod admission;
 mod ahead;
+mod bodies;
 mod caches;
 mod catalog;
 pub mod choices;

@@ -17,9 +17,11 @@ use http::{HeaderMap, Method, StatusCode, header};
 use world::{Effect, EventKind, SiteId};
 
 use crate::{
+    bodies::Print,
     engine::{Happening, Sim},
     fetches::{Arrived, Headers},
     hash::mix,
+    maybe::Maybe,
     network::Direction,
     plan::OriginSpec,
     slab::Key,
@@ -169,13 +171,16 @@ impl Sim<'_> {
         let date = self.wall(target);
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         fetch.since = None;
+        let print = self.catalogs.get(fetch.revision).and_then(|catalog| catalog.entry(fetch.entry));
+        let print = print.map_or(Print::NOTHING, |entry| entry.print.of_length(27));
         let mut headers = HeaderMap::new();
         headers.insert(header::DATE, date.http_date());
         fetch.arrived = Some(Arrived {
             status: StatusCode::SERVICE_UNAVAILABLE,
             headers: Headers::Made(headers),
             bytes: 27,
-            made: Some(now),
+            made: Some(now).into(),
+            print,
             ends_at: now,
             is_broken: false,
             parent: None,
@@ -188,7 +193,8 @@ impl Sim<'_> {
         let now = self.now;
         let Waiting { key, serial, since, revision, entry, plan } = waiting;
         let Some(origin) = self.origins.get_mut(number) else { return };
-        let Some(head) = self.catalogs.get(revision).and_then(|catalog| catalog.head(entry, None)) else { return };
+        let Some(catalog) = self.catalogs.get(revision) else { return };
+        let (Some(head), Some(known)) = (catalog.head(entry, None), catalog.entry(entry)) else { return };
         origin.serving.insert((key, serial), since);
         let answer = origin.spec.answers.answer(head.path, head.query);
         let Some(fetch) = self.fetches.get(key).filter(|fetch| fetch.serial == serial) else {
@@ -211,6 +217,7 @@ impl Sim<'_> {
             (status, bytes, headers) = (StatusCode::NOT_MODIFIED, 0, conditional::not_modified_headers(headers));
         }
         let mut ends_at = Instant::ZERO;
+        let print = known.print.of_length(bytes);
         let cut = matches!(plan.ending, Some(Effect::Truncate | Effect::Stall));
         if cut {
             bytes /= 2;
@@ -224,7 +231,8 @@ impl Sim<'_> {
             ends_at = ends_at.max(now + took + span);
         }
         let headers = Headers::Made(headers);
-        let arrived = Arrived { status, headers, bytes, made: None, ends_at, is_broken: cut, parent: None };
+        let arrived =
+            Arrived { status, headers, bytes, made: Maybe::NOTHING, print, ends_at, is_broken: cut, parent: None };
         if let Some(fetch) = self.fetches.get_mut(key) {
             fetch.arrived = Some(arrived);
         }
@@ -249,7 +257,7 @@ impl Sim<'_> {
         if let Some(fetch) = self.fetches.get_mut(key).filter(|fetch| fetch.serial == serial) {
             fetch.since = None;
             if let Some(arrived) = &mut fetch.arrived {
-                arrived.made = Some(now);
+                arrived.made = Some(now).into();
                 if let Headers::Made(headers) = &mut arrived.headers {
                     headers.insert(header::DATE, date.http_date());
                 }

@@ -276,6 +276,8 @@ impl Sim<'_> {
         if !std::mem::replace(&mut host.is_dead, false) {
             return;
         }
+        self.keep_count(node as usize);
+        let Some(host) = self.nodes.get_mut(node as usize) else { return };
         host.epoch = host.epoch.wrapping_add(1);
         host.counters = Arc::new(Counters::of_one_thread());
         let (counters, router, cache) = (Arc::clone(&host.counters), host.router, host.cache);

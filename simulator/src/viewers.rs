@@ -588,7 +588,11 @@ impl Sim<'_> {
             cache: answer.cache,
             reason: answer.reason,
             bytes: if is_answered { answer.bytes } else { 0 },
-            integrity: if is_answered { Integrity::Right } else { Integrity::Unchecked },
+            integrity: match is_answered {
+                true if answer.is_wrong => Integrity::Wrong,
+                true => Integrity::Right,
+                false => Integrity::Unchecked,
+            },
             attempts: request.attempts,
             fell_back: request.fell_back,
             load: meant.load,

@@ -145,6 +145,18 @@ impl<B: Clone> CacheShard<B> {
     /// The origin answered 304 to the validators of [`super::Begun::stale`]. `head` is the stored one with the 304's
     /// headers merged in. Resolves the fetch.
     pub fn refreshed(&mut self, now: Instant, id: FetchId, head: Arc<StoredHead>, lifetime: Lifetime) -> Outcome<B> {
+        self.refreshed_with(now, id, head, lifetime, |_| {})
+    }
+
+    /// The same for whoever keeps something of the response beside its bytes: `confirm` brings that up to date.
+    pub fn refreshed_with(
+        &mut self,
+        now: Instant,
+        id: FetchId,
+        head: Arc<StoredHead>,
+        lifetime: Lifetime,
+        confirm: impl FnOnce(&mut B),
+    ) -> Outcome<B> {
         let Some(fetch) = self.end_without_body(id) else { return Outcome::NotStored(NotStored::Unknown) };
         if fetch.invalidated {
             return Outcome::NotStored(NotStored::Invalidated);
@@ -155,6 +167,7 @@ impl<B: Clone> CacheShard<B> {
         let Content::Response(response) = &mut entry.content else { return Outcome::NotStored(NotStored::Gone) };
         (response.head, response.since, response.lifetime) = (head, now, lifetime.into());
         response.stands_in_until = None;
+        confirm(&mut response.body);
         let served = response.serve(now);
         self.recount(at.index);
         if !self.make_room(0) {

@@ -83,7 +83,9 @@ impl Sim<'_> {
             receive(&mut headers);
             let stored = Arc::new(StoredHead::new(stale.head.status(), headers));
             let outcome = match storing {
-                Storing::Store(lifetime) => shard.refreshed(now, id, Arc::clone(&stored), lifetime),
+                Storing::Store(lifetime) => {
+                    shard.refreshed_with(now, id, Arc::clone(&stored), lifetime, |body| body.made = arrived.made)
+                }
                 Storing::Refuse(_) => {
                     shard.uncacheable(now, id);
                     Outcome::NotStored(NotStored::Gone)
@@ -91,7 +93,9 @@ impl Sim<'_> {
             };
             let served = match outcome {
                 Outcome::Stored(served) | Outcome::Arriving(served) => served,
-                Outcome::NotStored(_) => Served { head: stored, ..*stale },
+                Outcome::NotStored(_) => {
+                    Served { head: stored, body: Body { made: arrived.made, ..stale.body }, ..*stale }
+                }
             };
             let waiters = self.fetch_is_over(key);
             self.serve(cache, leader, &served, CacheOutcome::RefreshHit, Reason::RefreshHit, conditions.as_ref());
@@ -212,14 +216,7 @@ impl Sim<'_> {
             Storing::Store(lifetime) => {
                 let storable = Storable {
                     head: error_head(status),
-                    body: Body {
-                        status,
-                        made: None,
-                        ends_at: now,
-                        is_broken: false,
-                        error: Some(reason),
-                        fit_under: None,
-                    },
+                    body: Body::of_error(status, now, reason),
                     bytes: 0,
                     complete: true,
                     lifetime,
