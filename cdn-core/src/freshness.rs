@@ -162,6 +162,7 @@ fn asked_lifetime(arrival: &Arrival<'_>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::policies;
@@ -229,6 +230,31 @@ mod tests {
             lines.extend(expires.as_ref().map(|value| ("expires", value.to_str().unwrap())));
             let policy = policy(case.min_ttl, case.default_ttl, case.max_ttl);
             assert_eq!(fresh_secs(assessed(200, &policy, &lines)), case.effective_ttl, "row {row}: {lines:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn age_is_what_the_formulas_of_the_rfc_give(
+            age_value in 0_u64..10_000, date_value in 0_u64..10_000, request_time in 0_u64..10_000,
+            took in 0_u64..100, resident in 0_u64..10_000,
+        ) {
+            let response_time = request_time + took;
+            // RFC 9111 section 4.2.3, line by line; `Date` counts whole seconds, so that one of them is no age.
+            let apparent_age = match response_time.saturating_sub(date_value) {
+                1 => 0,
+                apparent_age => apparent_age,
+            };
+            let corrected_age_value = age_value + (response_time - request_time);
+            let corrected_initial_age = apparent_age.max(corrected_age_value);
+            let current_age = corrected_initial_age + resident;
+            let wall = |secs: u64| WallTime::from_unix_secs(1_799_971_200 + secs as i64);
+            let (date, age) = (wall(date_value).http_date(), age_value.to_string());
+            let headers = headers(&[("age", &age), ("date", date.to_str().unwrap())]);
+            let at = |secs: u64| Instant::from_nanos(secs * 1_000_000_000);
+            let said = Said::of(&headers, CachingRules::Origin);
+            let initial = initial_age(&said, at(request_time), at(response_time), wall(response_time));
+            prop_assert_eq!(initial + Duration::from_secs(resident), Duration::from_secs(current_age));
         }
     }
 
