@@ -262,6 +262,7 @@ impl Steps {
         let mut spreading = tokio::task::JoinSet::new();
         for (index, step) in self.scenario.steps.iter().enumerate() {
             tokio::time::sleep_until(self.zero + step.at).await;
+            let asked = Instant::now();
             let invalidation = self
                 .act(&step.action)
                 .await
@@ -269,7 +270,8 @@ impl Steps {
             self.tell(EventKind::Step { step: index }).await;
             if let Some((id, objects)) = invalidation {
                 let number = index as u64;
-                self.tell(EventKind::InvalidationAccepted { id: number, objects }).await;
+                // By the time that its acceptance is known here, origins may have made answers that do not predate it.
+                let _ = self.news.send((asked, EventKind::InvalidationAccepted { id: number, objects })).await;
                 spreading.spawn(spread(self.api.clone(), id, number, self.news.clone()));
             }
         }

@@ -1,9 +1,9 @@
 //! One request of a load, from when it is meant to be made to its last byte.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use cdn_core::{Counter, PopCode, Reason, content::Content};
+use cdn_core::{Counter, PopCode, Reason, WallTime, content::Content};
 use http::{Method, Request, StatusCode, Uri, request::Parts};
 use tokio::time::timeout;
 use world::{
@@ -147,7 +147,7 @@ impl Run {
             Ok(fetched) => fetched,
             Err(failure) => return Attempt { asked, ..Attempt::failed(Failure::reason(&failure)) },
         };
-        let arrived = Instant::now();
+        let (arrived, now) = (Instant::now(), wall_now());
         let (head, incoming) = response.into_parts();
         let reading = Reading::of(&head.headers);
         let expected = self.expected(setup, intended, &path, head.status);
@@ -160,7 +160,7 @@ impl Run {
             asked,
             pop: self.pop_at(Some(connection.address)),
             fell_back: recorder.fell_back,
-            made: arrived.checked_sub(reading.age),
+            made: reading.made_by(arrived, now),
         };
         if !received.complete {
             let reason = Reason::ViewerBodyBroken;
@@ -190,6 +190,11 @@ impl Run {
     fn pop_at(&self, address: Option<std::net::SocketAddr>) -> Option<PopCode> {
         self.pops.get(&address?.ip()).copied()
     }
+}
+
+fn wall_now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime::from_unix_nanos(i128::try_from(since.as_nanos()).unwrap_or(0))
 }
 
 /// A request for `path` that shows `signature`; `None` where that cannot be written.
