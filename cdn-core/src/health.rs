@@ -193,6 +193,8 @@ pub struct Health {
     rtt: Option<Smoothed>,
     last_answer_at: Option<Instant>,
     last_error: Option<(Instant, ProbeError)>,
+    /// Between the first answer ever and the next probe.
+    phase: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +215,7 @@ impl Health {
     /// The health of an edge that nobody has probed yet: the first probe is due at once.
     pub fn new(now: Instant, options: ProbeOptions) -> Self {
         Self {
+            phase: options.interval,
             options,
             state: HealthState::Unknown,
             since: now,
@@ -227,6 +230,14 @@ impl Health {
             last_answer_at: None,
             last_error: None,
         }
+    }
+
+    /// The same, whose second probe follows the first answer so much later, and all others an interval apart. Whoever
+    /// watches many edges gives each a phase of its own within an interval: what begins with all at once would go on probing
+    /// all at once.
+    #[must_use]
+    pub fn with_phase(self, phase: Duration) -> Self {
+        Self { phase, ..self }
     }
 
     /// What is believed now.
@@ -370,6 +381,9 @@ impl Health {
                 self.successes = 0;
                 self.awaited = None;
                 self.next_probe_at = now + self.options.interval;
+            }
+            HealthState::Up if change.from == HealthState::Unknown => {
+                self.next_probe_at = now + self.phase;
             }
             HealthState::Up => self.next_probe_at = now + self.options.interval,
             HealthState::Unknown | HealthState::Suspect => {}
@@ -547,6 +561,19 @@ mod tests {
         // The phase is uniform: (k - 1/2) I, and the time until the last failure is known.
         let expected = interval.mul_f64(f64::from(k) - 0.5) + took;
         assert!(mean.abs_diff(expected) <= ms(10), "{mean:?} for {expected:?}");
+    }
+
+    #[test]
+    fn a_phase_moves_all_probes_after_the_first() {
+        for (phase, expected) in [(250, [0, 250, 1250, 2250]), (1000, [0, 1000, 2000, 3000])] {
+            let mut health = Health::new(Instant::ZERO, ProbeOptions::default()).with_phase(ms(phase));
+            let mut probed = vec![];
+            drive(&mut health, Instant::ZERO, at(3100), &mut |now| {
+                probed.push(now);
+                (Duration::ZERO, Ok(()))
+            });
+            assert_eq!(probed, expected.map(at), "{phase} ms");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn order(pop: &Pop, host: &str, parts: usize, part: usize) -> Vec<usize> {
 }
 
 /// Stands for an edge in draws, wherever it is listed.
-fn key(edge: &EdgeSite) -> u64 {
+pub(super) fn key(edge: &EdgeSite) -> u64 {
     u64::from(edge.address.ip().to_bits()) << 16 | u64::from(edge.address.port())
 }
 

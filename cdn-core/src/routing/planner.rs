@@ -15,12 +15,14 @@ use ipnet::IpNet;
 use super::{
     EdgeSite, Host, PolicyKind, Pop, PopIndex, RoutingOptions, Snapshot, Told,
     decide::{Facts, TableFacts},
+    draw, inside,
     lay::{LaidMap, Outline},
     load::{Loads, PopLoad, Serving},
     pops::{EdgeFitness, Fitness},
     priors::Priors,
     ramp,
     table::{Around, Table},
+    unit,
 };
 use crate::{
     Instant, NodeId, PopCode, Reason,
@@ -387,7 +389,7 @@ impl Planner {
                     (key, Edge { pop: index, ..edge })
                 } else {
                     self.next_key += 1;
-                    let health = Health::new(now, self.options.probe.clone());
+                    let health = Health::new(now, self.options.probe.clone()).with_phase(self.phase_of(site));
                     let (id, address, verdict) = (site.id.clone(), site.address, Verdict::default());
                     let edge =
                         Edge { pop: index, id, address, health, verdict, verdict_since: now, recovered_at: None };
@@ -399,6 +401,17 @@ impl Planner {
         self.pops = pops.into();
         self.lay_tables();
         self.judge(now);
+    }
+
+    /// When within an interval an edge is probed: drawn, so that not all are at once, nor by all routers at once.
+    fn phase_of(&self, edge: &EdgeSite) -> Duration {
+        let own = self
+            .options
+            .site
+            .as_ref()
+            .map_or(0, |site| site.point.lat_deg().to_bits() ^ site.point.lon_deg().to_bits().rotate_left(32));
+        let share = unit(draw(self.options.seed, "probe", [own, inside::key(edge)]));
+        self.options.probe.interval.mul_f64(share)
     }
 
     /// What is needed of a map of client networks, for [`set_geo`](Self::set_geo) to be short.

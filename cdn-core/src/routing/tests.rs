@@ -4,7 +4,7 @@ mod program;
 mod suite;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
 };
 
@@ -17,7 +17,7 @@ use crate::{
     Instant, NodeId, Role,
     estimate::EstimateSource,
     geo::{GeoMap, GeoPrefix, Place, Point},
-    health::ProbeError,
+    health::{ProbeError, ProbeOptions},
 };
 
 const POPS: [(&str, f64, f64); 6] = [
@@ -123,6 +123,36 @@ fn a_dead_edge_leaves_the_answers_and_comes_home_after() {
     assert_eq!((rejected.pop.as_str(), rejected.reason), ("FRA", Reason::RejectedDown));
     let now = settle(&mut planner, now, &[]);
     assert_eq!(codes(&planner.poll_snapshot(now).unwrap(), "198.18.1.7"), ["FRA", "AMS"]);
+}
+
+#[test]
+fn edges_are_probed_at_times_of_their_own_that_another_seed_moves() {
+    let second_probes = |seed: u64, lat_deg: f64| {
+        let site = Some(place(lat_deg, 0.0));
+        let options = RoutingOptions { seed, site, ..options(PolicyKind::Latency) };
+        let mut planner = Planner::new(Instant::ZERO, options, berlin_and_tokyo(), pops(), vec![Host::new("demo")]);
+        let first: Vec<_> = std::iter::from_fn(|| planner.poll_probe(Instant::ZERO)).collect();
+        for probe in &first {
+            planner.handle_probe(Instant::ZERO, *probe, Ok(ms(10)));
+        }
+        let interval = ProbeOptions::default().interval;
+        let mut due = BTreeMap::new();
+        for step in 1..=10_000 {
+            let now = Instant::ZERO + interval * step / 10_000;
+            while let Some(probe) = planner.poll_probe(now) {
+                due.entry(probe.address).or_insert(now);
+                planner.handle_probe(now, probe, Ok(ms(10)));
+            }
+        }
+        assert_eq!(due.len(), first.len(), "{due:?}");
+        due
+    };
+    let due = second_probes(1, 50.0);
+    assert_eq!(due.values().collect::<BTreeSet<_>>().len(), due.len(), "{due:?}");
+    assert_eq!(due, second_probes(1, 50.0));
+    let differs = |other: BTreeMap<_, _>| due.iter().all(|(edge, at)| other.get(edge) != Some(at));
+    assert!(differs(second_probes(2, 50.0)), "by seed");
+    assert!(differs(second_probes(1, 51.0)), "by router");
 }
 
 #[test]
