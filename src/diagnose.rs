@@ -149,12 +149,10 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The line, from 1, of the value at `key`, written with dots.
-    pub(crate) fn line_of(&self, key: &str) -> Option<usize> {
-        let table = toml::de::DeTable::parse(&self.text).ok()?;
-        let key: Vec<String> = key.split('.').map(str::to_owned).collect();
-        let span = span_of(&table, &key, false)?;
-        Some(self.text.get(..span.start)?.matches('\n').count() + 1)
+    /// Where its keys stand.
+    pub(crate) fn lines(&self) -> Lines<'_> {
+        let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Lines { table: toml::de::DeTable::parse(&self.text).ok(), ends }
     }
 
     /// A complaint about these bytes of it.
@@ -179,6 +177,22 @@ impl Source {
             },
             hint: error.hint,
         }
+    }
+}
+
+/// The lines of a file's keys: parsed once, however many are asked for.
+pub(crate) struct Lines<'a> {
+    table: Option<toml::Spanned<toml::de::DeTable<'a>>>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+}
+
+impl Lines<'_> {
+    /// The line, from 1, of the value at `key`, written with dots.
+    pub(crate) fn of(&self, key: &str) -> Option<usize> {
+        let key: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let span = span_of(self.table.as_ref()?, &key, false)?;
+        Some(self.ends.partition_point(|end| *end < span.start) + 1)
     }
 }
 

@@ -107,8 +107,14 @@ pub(crate) fn stage(
         },
     };
     let names = Names { cluster: &plan.cluster };
+    if file.title.as_ref().is_some_and(|title| title.contains(char::is_control)) {
+        return Err(complain(
+            KeyError::new("title", "a title is one line of text").hint("what is longer goes into about"),
+        ));
+    }
 
-    let line_of = |key: &str| u32::try_from(source.line_of(key).unwrap_or(0)).unwrap_or(0);
+    let lines = source.lines();
+    let line_of = |key: &str| u32::try_from(lines.of(key).unwrap_or(0)).unwrap_or(0);
     let is_one = !source.text.contains("[[load]]");
     let mut loads = Vec::new();
     for (at, load) in file.load.0.iter().enumerate() {
@@ -128,10 +134,22 @@ pub(crate) fn stage(
     steps.sort_by_key(|(_, step)| step.at);
     steps::check_order(&steps).map_err(complain)?;
     let length = length_of(&file, &steps).map_err(complain)?;
+    if let Some(at) = loads.iter().position(|load| load.start >= length) {
+        let key = if is_one { "load.start".to_owned() } else { format!("load.{at}.start") };
+        return Err(complain(KeyError::new(&key, format!("the scenario ends at {}, before this load", Span(length)))));
+    }
     let mut expectations = Vec::new();
     for (index, expect) in file.expect.iter().enumerate() {
         let line = line_of(&format!("expect.{index}"));
-        expectations.push(expect::expectation_of(index, expect, line, Span(length), &names).map_err(complain)?);
+        let checked = expect::expectation_of(index, expect, line, Span(length), &names).map_err(complain)?;
+        if !loads.is_empty() && !names.lives_in(&checked.from, &loads) {
+            let area = expect.from.as_deref().unwrap_or_default();
+            let what = format!("nobody in {area} makes a request in this scenario");
+            return Err(complain(
+                KeyError::new(&format!("expect.{index}.from"), what).hint("[load] from says who does"),
+            ));
+        }
+        expectations.push(checked);
     }
     if loads.is_empty() && expectations.iter().any(|expectation| needs_load(expectation.what)) {
         let index = expectations.iter().position(|expectation| needs_load(expectation.what)).unwrap_or(0);

@@ -62,6 +62,11 @@ pub(super) fn expectation_of(
     {
         return Err(KeyError::new(&key("min"), "nothing is at least min and at most max"));
     }
+    if let Some(equals) = equals
+        && (min.is_some_and(|min| equals < min) || max.is_some_and(|max| equals > max))
+    {
+        return Err(KeyError::new(&key("equals"), "it cannot be that and hold min and max too"));
+    }
     let after = file.after.map_or(Span(std::time::Duration::ZERO), |span| span);
     if after >= length {
         return Err(KeyError::new(&key("after"), format!("the scenario ends at {length}")));

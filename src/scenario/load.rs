@@ -58,6 +58,13 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
         Some(name) => names.distribution(&key("distribution"), name)?,
         None => names.cluster.distributions.first().map(|first| first.id().to_string()).unwrap_or_default(),
     };
+    let method = file.method.clone().unwrap_or_else(|| "GET".to_owned());
+    if method.parse::<http::Method>().is_err() {
+        return Err(KeyError::new(&key("method"), format!("{method:?} is no method")).hint("GET, HEAD or POST"));
+    }
+    if file.r#for.is_some_and(|span| span.0.is_zero()) {
+        return Err(KeyError::new(&key("for"), "it would end at once"));
+    }
     let transport = transport_of(&key, file, names, &distribution)?;
     let users = file.users.unwrap_or_else(|| (rps * 10.0).clamp(1.0, 1e7) as u32);
     if per_user == 0 || users == 0 {
@@ -97,7 +104,7 @@ pub(super) fn load_of(key: &str, file: &LoadFile, names: &Names<'_>, dir: &Path)
             timeout,
         },
         distribution,
-        method: file.method.clone().unwrap_or_else(|| "GET".to_owned()),
+        method,
         users,
         signing: None,
     })

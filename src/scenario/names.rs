@@ -2,7 +2,10 @@
 //! misspelt one.
 
 use cdn_core::{NodeId, PopCode, Role};
-use world::{Atlas, Continent, Place, SiteId, scenario::Area};
+use world::{
+    Atlas, Continent, Place, SiteId,
+    scenario::{Area, From, Load},
+};
 
 use crate::{
     cluster::{Cluster, NodePlan},
@@ -143,6 +146,21 @@ impl Names<'_> {
             return Err(KeyError::new(key, format!("no city of the world lies in {name}")));
         }
         Ok(found)
+    }
+
+    /// Whether somebody who makes requests is in the area.
+    pub(super) fn lives_in(&self, area: &Area, loads: &[Load]) -> bool {
+        let atlas = self.cluster.world.atlas();
+        let lies_in = |place: &Place| match area {
+            Area::World => true,
+            Area::Continent(continent) => place.continent == *continent,
+            Area::Country(country) => place.country == *country,
+            Area::Place(site) => place.id == *site,
+        };
+        loads.iter().any(|load| match &load.from {
+            From::World => atlas.cities().iter().any(|city| lies_in(&city.place)),
+            From::Places(places) => places.iter().filter_map(|(id, _)| atlas.site(id.as_str())).any(lies_in),
+        })
     }
 
     fn node_names(&self) -> Vec<String> {

@@ -527,6 +527,9 @@ fn typed_step(key: &str, text: &str) -> Result<StepFile, KeyError> {
     if words.is_empty() {
         return Err(KeyError::new(key, "this step does nothing").hint("do = \"link fra iad --loss 5%\""));
     }
+    if words.iter().any(|word| word == "--world" || word.starts_with("--world=")) {
+        return Err(KeyError::new(key, "a scenario plays in one world: --world is for the command line"));
+    }
     let words = ["iso".to_owned()].into_iter().chain(words);
     let cli = Cli::try_parse_from(words).map_err(|error| {
         let said = error.to_string();

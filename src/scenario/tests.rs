@@ -365,3 +365,49 @@ fn configurations_of_steps_are_checked_and_numbered() {
     let policy = staged.revisions[0].distributions["demo"].default.cache_policy.as_deref();
     assert_eq!(policy, Some("CachingDisabled"));
 }
+
+#[test]
+fn what_could_only_hold_because_nobody_asks_is_refused() {
+    refuse(
+        "expect = [{ what = \"errors\", from = \"japan\", max = 0 }]\n[load]\nfrom = [\"berlin\", \"lima\"]\n",
+        expect![[r#"
+            lose-frankfurt.toml:1:37: expect.0.from: nobody in japan makes a request in this scenario
+              |
+            1 | expect = [{ what = "errors", from = "japan", max = 0 }]
+              |                                     ^^^^^^^
+            hint: [load] from says who does
+        "#]],
+    );
+    for (from, load) in [("europe", "berlin"), ("PE", "lima"), ("tokyo", "world"), ("fra", "tokyo")] {
+        let text =
+            format!("expect = [{{ what = \"errors\", from = \"{from}\", max = 0 }}]\nload = {{ from = \"{load}\" }}\n");
+        assert_eq!(scenario(&text).expectations.len(), 1);
+    }
+    for (text, says) in [
+        (
+            "length = \"20s\"\nload = { start = \"20s\" }\n",
+            ":2:18: load.start: the scenario ends at 20s, before this load",
+        ),
+        ("load = { for = \"0s\" }\n", ":1:16: load.for: it would end at once"),
+        ("load = { method = \"GE T\" }\n", ":1:19: load.method: \"GE T\" is no method"),
+        (
+            "load = {}\nexpect = [{ what = \"errors\", min = 10, equals = 1 }]\n",
+            ":2:49: expect.0.equals: it cannot be that and hold min and max too",
+        ),
+        ("title = \"a\\u001b[31m\"\nload = {}\n", ":1:9: title: a title is one line of text"),
+        ("at = [{ t = \"1s\", do = \"kill fra --world other\" }]\n", ":1:24: at.0.do: a scenario plays in one world"),
+    ] {
+        let Err(error) = staged(text) else { panic!("{text:?} was accepted") };
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn thousands_of_steps_are_read_at_once() {
+    let step = "  { t = \"1s\", heal = \"all\" },\n";
+    let began = std::time::Instant::now();
+    let scenario = scenario(&format!("at = [\n{}]\n", step.repeat(5_000)));
+    assert_eq!(scenario.steps.last().map(|step| step.line), Some(5_001));
+    // Looking each line up anew took minutes.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
