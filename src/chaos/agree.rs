@@ -34,6 +34,8 @@ use crate::{
 pub(super) struct Watched<'a> {
     judge: Judge,
     laws: Laws,
+    /// Of the timeline. What was asked before it may be answered after it.
+    end: Instant,
     sample: Option<Sample>,
     screen: &'a Screen,
     shown: usize,
@@ -55,14 +57,16 @@ impl<'a> Watched<'a> {
         Self {
             judge: Judge::new(scenario, directory),
             laws: Laws::new(scenario, directory),
+            end: scenario.end(),
             sample: screen.compares.then(|| Sample::new(scenario.zero())),
             screen,
             shown: 0,
         }
     }
 
+    /// The outcome of a run whose last request was over at `end`.
     pub(super) fn finish(self, end: Instant) -> Outcome {
-        let (judgement, breaches) = (self.judge.finish(end), self.laws.finish(end));
+        let (judgement, breaches) = (self.judge.finish(self.end), self.laws.finish(end));
         Outcome { judgement, breaches, sample: self.sample, replayed: None }
     }
 }
