@@ -196,6 +196,8 @@ pub(crate) struct Sim<'a> {
     pub(crate) ailments: Vec<Ailment>,
     /// How many things were ever wrong.
     pub(crate) ailed: u32,
+    /// When faults were laid last: caches use no connection again that is older.
+    pub(crate) faults_laid_at: Instant,
     pub(crate) desired: Desired,
     pub(crate) ledger: Ledger,
     pub(crate) invalidations: u64,
@@ -322,6 +324,7 @@ impl<'a> Sim<'a> {
             letters: Slab::default(),
             ailments: Vec::new(),
             ailed: 0,
+            faults_laid_at: Instant::ZERO,
             desired: Desired::default(),
             ledger,
             invalidations: 0,

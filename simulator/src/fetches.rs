@@ -677,7 +677,9 @@ impl Sim<'_> {
         let now = self.now;
         let Some(fetch) = self.fetches.get_mut(key) else { return };
         let Some(conn) = fetch.conn.take() else { return };
-        let is_broken = fetch.arrived.as_ref().is_none_or(|arrived| arrived.is_broken);
+        // One that was in use when faults were laid would hide them as well as one that was idle.
+        let is_old = self.conns.get(conn).is_none_or(|conn| conn.idle_since < self.faults_laid_at);
+        let is_broken = is_old || fetch.arrived.as_ref().is_none_or(|arrived| arrived.is_broken);
         let (cache, target) = (fetch.cache, fetch.target);
         let idle_max = self.plan.idle_max;
         let kept = self.caches.get_mut(cache).map(|host| host.idle.entry(target).or_default());

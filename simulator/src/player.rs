@@ -240,6 +240,7 @@ impl Sim<'_> {
             }
         }
         self.network.set_faults(self.now, faults);
+        self.faults_laid_at = self.now;
         // Kept connections would hide for a while that new ones are refused; live nodes let go of them, too.
         for cache in &mut self.caches {
             for conn in std::mem::take(&mut cache.idle).into_values().flatten() {
