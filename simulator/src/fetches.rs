@@ -138,6 +138,11 @@ impl Fetch {
         prefetch(&self.serial);
     }
 
+    /// How long its origin may be silent within a body.
+    pub(crate) fn body_patience(&self) -> Duration {
+        self.exchange.as_ref().map_or(Duration::ZERO, |exchange| exchange.body_idle_timeout())
+    }
+
     /// The headers of its question, where they are not those that all have.
     pub(crate) fn own_headers(&self, catalogs: &[Catalog]) -> Option<HeaderMap> {
         let Some(validators) = &self.validators else { return self.conditions.as_deref().cloned() };

@@ -224,7 +224,7 @@ impl Sim<'_> {
         }
         if plan.ending == Some(Effect::Stall) {
             // Its reader's patience ends it.
-            ends_at = now + took + Duration::from_secs(30);
+            ends_at = now + took + fetch.body_patience();
         }
         if let Some(bps) = plan.bps.filter(|_| bytes > 0) {
             let span = Duration::from_secs_f64(bytes as f64 * 8.0 / bps.max(8) as f64);

@@ -406,6 +406,12 @@ impl Sim<'_> {
                     let broken = target.truncate_after.is_some() || target.garbage_after.is_some();
                     if let Some(request) = self.requests.get_mut(key) {
                         request.answer.is_broken = true;
+                        // Within its head, so that nobody can read what it is.
+                        request.answer.reason = if target.garbage_after.is_some() {
+                            Reason::ViewerEdgeInvalid
+                        } else {
+                            Reason::ViewerEdgeReset
+                        };
                     }
                     if broken {
                         self.queue.push(first, Happening::Answered(key, serial));
@@ -442,7 +448,8 @@ impl Sim<'_> {
         if answer.is_broken {
             self.ledger.broken_bytes += answer.bytes;
             self.drop_connection(key);
-            return self.fail(key, Reason::ViewerEdgeReset);
+            let is_unread = matches!(answer.reason, Reason::ViewerEdgeInvalid | Reason::ViewerEdgeReset);
+            return self.fail(key, if is_unread { answer.reason } else { Reason::ViewerBodyBroken });
         }
         self.ledger.received_bytes += answer.bytes;
         let keeps = self.viewers.connections.get(usize::from(intended.load)).is_some_and(|kept| !kept.idle.is_zero());
@@ -557,7 +564,10 @@ impl Sim<'_> {
         let attempts = request.attempts;
         if let Outcome::Failed(reason) = outcome {
             request.answer.reason = reason;
-            request.answer.cache = CacheOutcome::Error;
+            // Of a body that broke off the head has said where it came from.
+            if reason != Reason::ViewerBodyBroken {
+                request.answer.cache = CacheOutcome::Error;
+            }
         }
         let budget = self.viewers.budgets.get_mut(usize::from(request.intended().load));
         match budget.and_then(|budget| budget.poll_retry(attempts)) {
