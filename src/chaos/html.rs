@@ -34,7 +34,7 @@ figure{margin:0 0 .8rem}svg{width:100%;height:auto;display:block}svg text{fill:v
 .b{fill:#D55E00;opacity:.11}.bl{stroke:#D55E00;stroke-width:1;opacity:.6}.bt{font-size:10px}svg text.bt{fill:var(--bad)}\
 .s{stroke:var(--paper);stroke-width:.6}ol{list-style:none;padding:0;margin:0}ol li{font:13px/1.6 ui-monospace,monospace}\
 code,td{overflow-wrap:anywhere}\
-@media(max-width:48rem){td.n{white-space:normal}figure{overflow-x:auto}svg{min-width:46rem}}\
+@media(max-width:48rem){td.n:not(.held,.missed){white-space:normal}figure{overflow-x:auto}svg{min-width:46rem}}\
 section+section{border-top:2px solid var(--line);margin-top:3rem;padding-top:2rem}";
 
 /// The page of these runs.
