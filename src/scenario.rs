@@ -210,7 +210,13 @@ const fn needs_load(what: world::scenario::What) -> bool {
     use world::scenario::What;
     !matches!(
         what,
-        What::Detect | What::Counter(_) | What::WrongBytes | What::OriginRequests | What::OriginRps | What::Failovers
+        What::Detect
+            | What::Counter(_)
+            | What::WrongBytes
+            | What::LawsBroken
+            | What::OriginRequests
+            | What::OriginRps
+            | What::Failovers
     )
 }
 

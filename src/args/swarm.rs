@@ -18,8 +18,8 @@ Examples:
   iso chaos swarm --seeds 1000 --json
 
 Each seed draws a world, what breaks in it and heals again, and who asks for what. Whatever happens: no wrong bytes,
-nobody let in with a bad signature, nothing that predates a completed invalidation, no request without an end, requests = hits + misses + passes + errors,
-bytes in = bytes out, and a minute after the last fault has healed everybody is served and no router calls a node down.
+nobody let in with a bad signature, nothing that predates a completed invalidation, nothing older than allowed, no request without an end,
+nobody unserved while the second origin of a group is whole, requests = hits + misses + passes + errors, bytes in = bytes out, and a minute after the last fault has healed everybody is served and no router calls a node down.
 
 Exit codes: 0 every seed held, 10 one did not, 11 one could not start, 130 interrupted.";
 

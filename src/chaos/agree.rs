@@ -11,7 +11,7 @@ use edge_node::Tally;
 use serde::Serialize;
 use world::{
     Directory, Event, Judge, Judgement, Observation, Scenario,
-    invariant::{Breach, Laws},
+    invariant::{Breach, Laws, Promises},
     verdict::agreement::{Figure, Sample, alike, compare, pairs},
 };
 
@@ -36,6 +36,7 @@ pub(super) struct Watched<'a> {
     laws: Laws,
     /// Of the timeline. What was asked before it may be answered after it.
     end: Instant,
+    zero: Instant,
     sample: Option<Sample>,
     screen: &'a Screen,
     shown: usize,
@@ -58,15 +59,30 @@ impl<'a> Watched<'a> {
             judge: Judge::new(scenario, directory),
             laws: Laws::new(scenario, directory),
             end: scenario.end(),
+            zero: scenario.zero(),
             sample: screen.compares.then(|| Sample::new(scenario.zero())),
             screen,
             shown: 0,
         }
     }
 
+    /// Holds also what the configuration of the run promises against it.
+    pub(super) fn with_promises(mut self, promises: Option<Box<dyn Promises>>) -> Self {
+        if let Some(promises) = promises {
+            self.laws = self.laws.with_promises(promises);
+        }
+        self
+    }
+
+    /// Takes in sums that only the player knows of.
+    pub(super) fn add_up_to(&mut self, sums: Result<(), String>, at: Instant) {
+        self.laws.add_up_to(sums, at);
+    }
+
     /// The outcome of a run whose last request was over at `end`.
     pub(super) fn finish(self, end: Instant) -> Outcome {
-        let (judgement, breaches) = (self.judge.finish(self.end), self.laws.finish(end));
+        let (mut judgement, breaches) = (self.judge.finish(self.end), self.laws.finish(end));
+        judgement.tell_laws(&breaches, self.zero);
         Outcome { judgement, breaches, sample: self.sample, replayed: None }
     }
 }

@@ -28,6 +28,7 @@ use super::{
     agree::{Outcome, Watched, replay},
     gather::{self, Meters, News},
     own_world::OwnWorld,
+    promises::Configured,
     text::Screen,
     users,
 };
@@ -139,7 +140,8 @@ async fn run(
     );
     let admin = Admin::new(api.record.token.clone())?;
     let directory = Arc::new(gather::directory(&cluster));
-    let mut watched = Watched::new(scenario, &directory, screen);
+    let promises = Configured::of(staged, &cluster);
+    let mut watched = Watched::new(scenario, &directory, screen).with_promises(promises);
     let begin = observed.begin;
     let zero = begin + scenario.warmup;
     let end = zero + scenario.length;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use cdn_core::{Role, routing::Host, store::StoreSettings};
 use origin_sim::Rule;
-use simulator::{Answers, Ledger, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
+use simulator::{Answers, NodeSpec, OriginAnswer, OriginSpec, Plan, ViewerSpec};
 use world::client::RaceOptions;
 
 use super::{
     agree::{Outcome, Watched},
     programs::Started,
+    promises::Configured,
     text::Screen,
 };
 use crate::{
@@ -26,19 +27,21 @@ use crate::{
 ///
 /// # Errors
 /// It could not start, for one thing because it needs more memory than there ever is.
-pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<(Outcome, Ledger), VerbError> {
+pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<Outcome, VerbError> {
     let mut plan = plan_of(staged)?;
     plan.memory_max = room.all();
     let program = staged.plan.cluster.router.program.as_ref().map(Started::new);
     plan.program = program.as_ref().map(Started::spec);
     let _taken = room.take(simulator::estimate(&plan, &staged.scenario));
-    let mut watched = Watched::new(&staged.scenario, &plan.directory(), screen);
+    let promises = Configured::of(staged, &staged.plan.cluster);
+    let mut watched = Watched::new(&staged.scenario, &plan.directory(), screen).with_promises(promises);
     let (end, ledger) = simulator::run(&plan, &staged.scenario, &mut watched)
         .map_err(|error| VerbError::Failed(anyhow::anyhow!("{error}")))?;
     for (reason, why) in program.map(|program| program.faults()).unwrap_or_default() {
         tell(&format!("program: {reason}: {why}"));
     }
-    Ok((watched.finish(end), ledger))
+    watched.add_up_to(ledger.check(), end);
+    Ok(watched.finish(end))
 }
 
 /// The world of a scenario, and the configurations that it goes over to.

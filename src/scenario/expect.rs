@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What can be looked at, as it is listed.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 17] = [
     "availability",
     "p50",
     "p95",
@@ -29,6 +29,7 @@ const WORDS: [&str; 16] = [
     "recover",
     "wrong_bytes",
     "stale_after_invalidation",
+    "laws_broken",
     "errors",
 ];
 
@@ -96,8 +97,11 @@ pub(super) fn expectation_of(
         if is_said && !of_this.contains(&field) {
             // A PoP may have been named by from.
             let written = if field == "pop" && file.pop.is_none() { "from" } else { field };
-            return Err(KeyError::new(&key(written), format!("{what} is not told apart by {field}"))
-                .hint(format!("it is by {}", of_this.join(", "))));
+            let error = KeyError::new(&key(written), format!("{what} is not told apart by {field}"));
+            return Err(match of_this {
+                [] => error,
+                _ => error.hint(format!("it is by {}", of_this.join(", "))),
+            });
         }
     }
     Ok(Expectation {
@@ -117,6 +121,7 @@ pub(super) fn expectation_of(
 /// What narrows a figure: requests come from somewhere and are answered by a PoP, and whatever else is counted, nodes do.
 const fn narrowed_by(what: What) -> &'static [&'static str] {
     match what {
+        What::LawsBroken => &[],
         What::OriginRps | What::OriginRequests => &["node", "after", "before"],
         What::Failovers | What::Detect | What::Counter(_) => &["pop", "node", "after", "before"],
         What::Reroute | What::Recover => &["from", "pop", "node", "after", "before"],
@@ -170,6 +175,7 @@ fn what_of(key: &str, word: &str) -> Result<What, KeyError> {
         "recover" => What::Recover,
         "wrong_bytes" => What::WrongBytes,
         "stale_after_invalidation" => What::StaleAfterInvalidation,
+        "laws_broken" => What::LawsBroken,
         "errors" => What::Errors,
         "requests" => What::Requests,
         _ => {

@@ -388,7 +388,7 @@ impl<'de> Deserialize<'de> for Bps {
 }
 
 /// One expectation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpectFile {
     /// What is looked at: `availability`, `p95`, `origin_rps`, `counter.NAME`, ...

@@ -3,24 +3,43 @@
 //! Takes in what was observed, as a judge does, and says which laws were broken. Pure; refuses to know what was expected of
 //! the scenario itself.
 
+mod promise;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
     time::Duration,
 };
 
-use cdn_core::{Instant, PopCode};
+use cdn_core::{Counter, Instant, PopCode, Role};
 
+use self::promise::Whole;
+pub use self::promise::{Ages, Promise, Promises};
 use crate::{
     Effect,
     observation::{Covered, Directory, Event, EventKind, Integrity, Observation, Outcome, Signature},
     scenario::{Action, Scenario},
-    verdict::healed_at,
+    verdict::{Break, breaks, healed_at},
 };
 
 /// How long after the last fault has healed everybody must be served again: detection, ramp, and what clients and stores
 /// still remember of it.
 pub const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long after the first origin of a group broke alone errors may still be those of something else that was broken before:
+/// as long as errors are stored, and a request may be under way.
+const ERRORS_LAST: Duration = Duration::from_secs(40);
+
+/// What caches count that is held against each other: what comes first is not less than the others but the last together,
+/// which are requests of the cache's own.
+pub(crate) const COUNTERS: [Counter; 6] = [
+    Counter::EdgeRequests,
+    Counter::EdgeHits,
+    Counter::EdgeRefreshHits,
+    Counter::EdgeMisses,
+    Counter::EdgePasses,
+    Counter::EdgeErrorPages,
+];
 
 /// A law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +56,12 @@ pub enum Law {
     Recovers,
     /// Nor does any router hold against a node by then what has healed.
     Forgotten,
+    /// No answer older than its response and its cache policy allow.
+    AgesHold,
+    /// Nobody goes without because of the first origin of a group alone.
+    FailsOver,
+    /// Of every cache, requests = hits + misses + passes + errors; bytes sent = bytes received; Little's law.
+    AddsUp,
 }
 
 impl Law {
@@ -49,6 +74,9 @@ impl Law {
             Self::TimeGoesOn => "nothing ends before it began",
             Self::Recovers => "everybody is served once all faults have healed",
             Self::Forgotten => "no router calls a node down once all faults have healed",
+            Self::AgesHold => "no answer older than its response allows",
+            Self::FailsOver => "nobody goes without while the second origin of a group is whole",
+            Self::AddsUp => "requests and bytes add up",
         }
     }
 }
@@ -86,6 +114,13 @@ pub struct Laws {
     signatures_known: bool,
     /// PoPs whose edges have clocks that are behind, and from when on: for them what has expired is good.
     behind: Vec<(PopCode, Instant)>,
+    /// What the configuration promises, where that is known, and what was asked of it before.
+    promises: Option<Box<dyn Promises>>,
+    promised: BTreeMap<(u16, u64), Promise>,
+    whole: Whole,
+    /// What caches had counted in the end, by node in the order of [`COUNTERS`].
+    counted: BTreeMap<u32, [u64; COUNTERS.len()]>,
+    ends_at: Instant,
 }
 
 impl Laws {
@@ -99,7 +134,20 @@ impl Laws {
             recovered_from: healed.map(|healed| scenario.zero() + healed + RECOVERS_WITHIN),
             signatures_known: !scenario.steps.iter().any(|step| matches!(step.action, Action::Config(_))),
             behind: behind(scenario, directory),
+            promises: None,
+            promised: BTreeMap::new(),
+            whole: whole(scenario, directory),
+            counted: BTreeMap::new(),
+            ends_at: scenario.end(),
         }
+    }
+
+    /// Holds these promises against the run, too. They are those of the configuration that it begins with: where it goes
+    /// over to another one, nothing is promised.
+    #[must_use]
+    pub fn with_promises(mut self, promises: Box<dyn Promises>) -> Self {
+        self.promises = self.signatures_known.then_some(promises);
+        self
     }
 
     /// Whether an answer went to somebody who must not have it.
@@ -136,6 +184,7 @@ impl Laws {
                 Outcome::Failed(reason) => reason.to_string(),
             });
         }
+        self.hold_promise(seen);
         let predates = |(accepted, covered, done): &(Instant, Covered, Option<Instant>)| {
             done.is_some_and(|done| seen.started >= done)
                 && seen.made.is_some_and(|made| made < *accepted)
@@ -143,6 +192,29 @@ impl Laws {
         };
         if self.invalidations.values().any(predates) {
             self.breach(Law::InvalidationHolds, seen.started, || format!("object {}, {}", seen.object, seen.reason));
+        }
+    }
+
+    fn hold_promise(&mut self, seen: &Observation) {
+        let Some(promises) = &self.promises else { return };
+        let promise = match self.promised.entry((seen.load, seen.object)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(promises.promise(seen.load, seen.object)),
+        };
+        let age = promise.ages.is_outlived_by(seen);
+        let is_failed = matches!(seen.outcome, Outcome::Status(500..)) && seen.reason.is_origin_failure();
+        let from = Instant::from_nanos(seen.intended.as_nanos().saturating_sub(ERRORS_LAST.as_nanos() as u64));
+        let shelter = promise.sheltered.as_ref().filter(|_| is_failed);
+        let shelter = shelter.filter(|first| self.whole.is_but_for(first, from, seen.finished)).cloned();
+        if let Some(age) = age {
+            self.breach(Law::AgesHold, seen.started, || {
+                format!("object {}, {}: {:.1} s old", seen.object, seen.reason, age.as_secs_f64())
+            });
+        }
+        if let Some(first) = shelter {
+            self.breach(Law::FailsOver, seen.intended, || {
+                format!("object {}, {} with only {first} broken", seen.object, seen.reason)
+            });
         }
     }
 
@@ -165,7 +237,20 @@ impl Laws {
             }
             // A router that is started anew knows nothing of what it knew.
             EventKind::Healed { nodes, .. } => self.down.retain(|(by, _)| !nodes.contains(by)),
+            // Before the end somebody may be inside.
+            EventKind::Counter { node, counter, value } if event.at >= self.ends_at => {
+                if let Some(at) = COUNTERS.iter().position(|one| one == counter) {
+                    self.counted.entry(*node).or_default()[at] = *value;
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Takes in that sums do not add up that only whoever played the run knows of.
+    pub fn add_up_to(&mut self, sums: Result<(), String>, at: Instant) {
+        if let Err(why) = sums {
+            self.breach(Law::AddsUp, at, || why.clone());
         }
     }
 
@@ -174,6 +259,13 @@ impl Laws {
         if self.recovered_from.is_some_and(|from| end >= from) {
             for (by, node) in std::mem::take(&mut self.down) {
                 self.breach(Law::Forgotten, end, || format!("node {node} at router {by}"));
+            }
+        }
+        for (node, [requests, hits, refreshes, misses, passes, own]) in std::mem::take(&mut self.counted) {
+            let answered = hits + refreshes + misses + passes;
+            if answered > requests + own {
+                let sums = format!("node {node} has answered {answered} of {requests} requests");
+                self.breach(Law::AddsUp, end, || sums.clone());
             }
         }
         self.breaches.into_values().collect()
@@ -187,6 +279,20 @@ impl Laws {
             (breach.at, breach.first) = (at, what());
         }
     }
+}
+
+/// What breaks from when to when, a surge of load among it.
+fn whole(scenario: &Scenario, directory: &Directory) -> Whole {
+    let mut whole = Whole::default();
+    let zero = scenario.zero();
+    for Break { at, healed, nodes } in breaks(scenario, directory) {
+        let only = match nodes.as_slice() {
+            [node] if node.role() == Role::Origin => Some(node.clone()),
+            _ => None,
+        };
+        whole.breaks(zero + at, healed.map_or(Instant::MAX, |healed| zero + healed), only);
+    }
+    whole
 }
 
 /// Where edges are made to take an earlier date for today's, and from when on.
@@ -321,7 +427,7 @@ mod tests {
     #[test]
     fn nobody_is_let_in_with_a_bad_signature_but_where_the_clock_says_that_it_is_good() {
         let fra = "FRA".parse().unwrap();
-        let edge = cdn_core::NodeId::new(cdn_core::Role::Edge, "fra");
+        let edge = cdn_core::NodeId::new(Role::Edge, "fra");
         let slow = Action::Fault {
             nodes: vec![edge.clone()],
             effects: vec![Effect::Clock { ahead_ns: -1 }],
@@ -349,6 +455,86 @@ mod tests {
         let slow = [(Duration::from_secs(30), slow)];
         assert!(let_in(Signature::Expired, 20, ok, &slow) && let_in(Signature::Forged, 60, ok, &slow));
         assert!(!let_in(Signature::Expired, 60, ok, &slow));
+    }
+
+    #[derive(Clone, Debug)]
+    struct Always(Promise);
+
+    impl Promises for Always {
+        fn promise(&self, _: u16, _: u64) -> Promise {
+            self.0.clone()
+        }
+    }
+
+    #[test]
+    fn an_answer_is_no_older_than_what_is_said_of_it_allows() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        let ages = Ages { fresh: secs(5), refreshing: secs(15), failing: secs(9) };
+        let is_broken = |ages: Ages, seen: Observation| {
+            let mut laws = laws().with_promises(Box::new(Always(Promise { ages, sheltered: None })));
+            laws.observe(&seen);
+            laws.finish(at(305)).iter().any(|breach| breach.law == Law::AgesHold)
+        };
+        for (cache, reason, most) in [
+            (CacheOutcome::Hit, Reason::Hit, 5),
+            (CacheOutcome::RefreshHit, Reason::RefreshHit, 5),
+            (CacheOutcome::Stale, Reason::HitStaleWhileRevalidate, 15),
+            (CacheOutcome::Stale, Reason::HitStaleOnError, 9),
+        ] {
+            let old = |age: u64| Observation { cache, reason, ..seen(50, 50 - age) };
+            assert!(!is_broken(ages, old(most)) && is_broken(ages, old(most + 1)), "{reason}");
+            assert!(!is_broken(Ages::default(), old(50)), "nobody knows");
+            assert!(
+                !is_broken(ages, Observation { outcome: Outcome::Status(404), ..old(50) }),
+                "errors are another table's"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_goes_without_while_nothing_is_broken_but_the_first_origin_of_a_group() {
+        let first = cdn_core::NodeId::new(Role::Origin, "alpha");
+        let promise = Promise { sheltered: Some(first.clone()), ..Promise::default() };
+        let kill = |node: &cdn_core::NodeId, from: u64, span: u64| Step {
+            at: Duration::from_secs(from),
+            action: Action::Kill { nodes: vec![node.clone()], span: Some(Duration::from_secs(span)) },
+            text: String::new(),
+            line: 1,
+        };
+        let is_broken = |steps: Vec<Step>, seen: Observation| {
+            let mut laws = laws_after(steps).with_promises(Box::new(Always(promise.clone())));
+            laws.observe(&seen);
+            laws.finish(at(305)).iter().any(|breach| breach.law == Law::FailsOver)
+        };
+        let failed = Observation { outcome: Outcome::Status(502), reason: Reason::OriginRefused, ..seen(110, 1) };
+        let alone = || vec![kill(&first, 100, 20)];
+        assert!(is_broken(alone(), failed));
+        assert!(!is_broken(alone(), Observation { outcome: Outcome::Status(200), ..failed }));
+        assert!(
+            !is_broken(alone(), Observation { reason: Reason::ViewerConnectFailed, ..failed }),
+            "no origin's failure"
+        );
+        let second = cdn_core::NodeId::new(Role::Origin, "beta");
+        assert!(!is_broken([alone(), vec![kill(&second, 80, 2)]].concat(), failed), "errors may be stored");
+        assert!(is_broken([alone(), vec![kill(&second, 20, 2)]].concat(), failed), "not for so long");
+        assert!(!is_broken(vec![kill(&first, 20, 5)], failed), "whoever failed, it was not this");
+    }
+
+    #[test]
+    fn what_caches_count_as_answered_was_asked_of_them() {
+        let is_broken = |counts: [u64; COUNTERS.len()], when| {
+            let mut laws = laws();
+            for (counter, value) in COUNTERS.into_iter().zip(counts) {
+                laws.note(&Event { at: at(when), kind: EventKind::Counter { node: 1, counter, value } });
+            }
+            laws.finish(at(305)).iter().any(|breach| breach.law == Law::AddsUp)
+        };
+        assert!(!is_broken([10, 4, 1, 3, 2, 0], 305) && is_broken([10, 4, 1, 3, 3, 0], 305));
+        assert!(!is_broken([10, 4, 1, 3, 3, 1], 305), "an error page was fetched");
+        assert!(!is_broken([10, 4, 1, 3, 3, 0], 300), "somebody may be inside");
+        let mut laws = laws();
+        laws.add_up_to(Err("one is missing".into()), at(305));
+        assert_eq!(laws.finish(at(305)).iter().map(|breach| breach.law).collect::<Vec<_>>(), [Law::AddsUp]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use cdn_core::{Counter, Instant, NodeId, PopCode, Reason, routing::PolicyKind};
 
-use crate::{Continent, CountryCode, Effect, LinkChange, Signature, SiteId};
+use crate::{Continent, CountryCode, Effect, LinkChange, Signature, SiteId, invariant};
 
 /// A scripted run.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,13 @@ impl Scenario {
             What::Counter(counter) => Some(counter),
             _ => None,
         });
-        expected.chain(self.told.iter().copied()).collect()
+        let law = self.asks_for_laws().then_some(invariant::COUNTERS);
+        expected.chain(self.told.iter().copied()).chain(law.into_iter().flatten()).collect()
+    }
+
+    /// Whether it expects something of the laws of every run.
+    pub fn asks_for_laws(&self) -> bool {
+        self.expectations.iter().any(|expectation| expectation.what == What::LawsBroken)
     }
 
     /// Time zero in the run's own time, which begins with the warm-up: what [`Observation`](crate::Observation)s and
@@ -444,6 +450,15 @@ pub struct Expectation {
     pub line: u32,
 }
 
+impl Expectation {
+    /// Whether a figure is as expected.
+    pub fn is_met_by(&self, value: f64) -> bool {
+        self.min.is_none_or(|min| value >= min)
+            && self.max.is_none_or(|max| value <= max)
+            && self.equals.is_none_or(|equals| (value - equals).abs() <= equals.abs() * 1e-9)
+    }
+}
+
 /// A set of places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Area {
@@ -483,6 +498,8 @@ pub enum What {
     WrongBytes,
     /// Answers that predate an invalidation which was complete when they were asked for.
     StaleAfterInvalidation,
+    /// Breaches of the laws of every run ([`invariant`]), whatever is broken in it.
+    LawsBroken,
     /// Requests that were not served.
     Errors,
     /// Requests.
@@ -519,6 +536,7 @@ impl What {
             | Self::Failovers
             | Self::WrongBytes
             | Self::StaleAfterInvalidation
+            | Self::LawsBroken
             | Self::Errors
             | Self::Requests
             | Self::Status(_)
@@ -545,6 +563,7 @@ impl fmt::Display for What {
             Self::Recover => f.write_str("recover"),
             Self::WrongBytes => f.write_str("wrong_bytes"),
             Self::StaleAfterInvalidation => f.write_str("stale_after_invalidation"),
+            Self::LawsBroken => f.write_str("laws_broken"),
             Self::Errors => f.write_str("errors"),
             Self::Requests => f.write_str("requests"),
             Self::Status(status) => write!(f, "status.{status}"),

@@ -19,12 +19,14 @@ use cdn_core::{Counter, Instant, PopCode, Reason, Role};
 use hdrhistogram::Histogram;
 
 pub use self::broken::healed_at;
+pub(crate) use self::broken::{Break, breaks};
 use self::{
     broken::Ledger,
     tracker::{Ending, Seen, Tracker, histogram, record},
     words::{clock, count},
 };
 use crate::{
+    invariant::Breach,
     observation::{CacheOutcome, Covered, Directory, Event, EventKind, Integrity, Observation},
     scenario::{Action, Area, Expectation, Scenario, What},
 };
@@ -397,6 +399,22 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Takes in which laws of every run the run broke, for the rows that ask.
+    pub fn tell_laws(&mut self, breaches: &[Breach], zero: Instant) {
+        let times: u64 = breaches.iter().map(|breach| breach.times).sum();
+        let texts = breaches.iter().map(|Breach { law, times, first, .. }| match times {
+            1 => format!("{law}: {first}"),
+            _ => format!("{law}: {} times, first {first}", count(*times)),
+        });
+        let detail = texts.collect::<Vec<_>>().join("; ");
+        let at = breaches.iter().map(|breach| breach.at.saturating_since(zero)).min();
+        for row in self.rows.iter_mut().filter(|row| row.expectation.what == What::LawsBroken) {
+            row.got = Some(times as f64);
+            row.held = row.expectation.is_met_by(times as f64);
+            (row.at, row.detail) = (at.map(|at| Duration::from_secs(at.as_secs())), detail.clone());
+        }
+    }
+
     /// Whether every expectation held.
     pub fn held(&self) -> bool {
         self.rows.iter().all(|row| row.held)

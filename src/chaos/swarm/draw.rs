@@ -21,7 +21,7 @@ use crate::{
     diagnose::KeyError,
     private_key::PrivateKey,
     quantity::{ByteCount, Span},
-    scenario::{Bps, Figure, LoadFile, Many, ScenarioFile, StepFile},
+    scenario::{Bps, ExpectFile, Figure, LoadFile, Many, ScenarioFile, StepFile},
     up::read_beside,
 };
 
@@ -50,19 +50,95 @@ pub(super) fn draw(seed: u64, kind: Kind) -> Result<ScenarioFile, KeyError> {
     file.seed = Some(seed);
     file.length = Some(Span(healed + RECOVERS_WITHIN + WATCHED));
     file.load = Many(loads(&mut chance("load"), &file));
+    file.expect = vec![laws_hold()];
+    let mut about = chance("focus");
+    let focus = about.of([Focus::All, Focus::All, Focus::All, Focus::FirstOrigin, Focus::Invalidations, Focus::Ages]);
+    match focus {
+        Focus::All => {}
+        Focus::FirstOrigin => group_two_origins(&mut file),
+        Focus::Invalidations => make_hot(&mut file),
+        Focus::Ages => let_age(&mut about, &mut file),
+    }
     signatures(&mut chance("signatures"), &mut file)?;
     let written = file.world();
     let cluster = Cluster::check(&written, &read_beside(&written)?)?;
     let mut faults =
         Faults { chance: chance("faults"), cluster: &cluster, kind, breaks, busy: Vec::new(), steps: Vec::new() };
     for _ in 0..faults.chance.of([1, 2, 3, 4, 6, 8, 12]) {
-        faults.break_something(&file);
+        match focus {
+            Focus::All => faults.break_something(&file),
+            Focus::FirstOrigin => faults.break_first_origin(),
+            Focus::Invalidations => faults.invalidate_what_is_under_way(),
+            Focus::Ages => faults.break_origin(),
+        }
     }
     let mut steps = faults.steps;
     steps.push(StepFile { heal: one("all"), ..at(healed) });
     steps.sort_by_key(|step| step.t);
     file.at = steps;
     Ok(file)
+}
+
+/// What a draw is about: all of it, or one thing for which everything else has to be whole, or has to meet.
+#[derive(Clone, Copy, Debug)]
+enum Focus {
+    All,
+    /// Nothing breaks but the first origin of a group.
+    FirstOrigin,
+    /// Invalidations one after the other, of what is on its way.
+    Invalidations,
+    /// Origins fail again and again, and say how long that may go unnoticed.
+    Ages,
+}
+
+/// What every draw expects.
+pub(super) fn laws_hold() -> ExpectFile {
+    ExpectFile { what: "laws_broken".to_owned(), max: Some(Figure::Number(0.0)), ..ExpectFile::default() }
+}
+
+/// Whatever is asked for is of a group of two origins, and nothing gets lost by itself.
+fn group_two_origins(file: &mut ScenarioFile) {
+    for id in ORIGINS.into_iter().take(2) {
+        file.origins.entry(id.to_owned()).or_default();
+    }
+    let group = GroupFile {
+        members: [ORIGINS[0].into(), ORIGINS[1].into()],
+        failover_codes: None,
+        on_transport_error: None,
+        cloudfront: IndexMap::new(),
+    };
+    file.groups.insert("main".into(), group);
+    file.world.loss = None;
+    if file.distributions.is_empty() {
+        file.distributions.insert("demo".to_owned(), DistributionFile::default());
+    }
+    file.distributions.values_mut().for_each(|served| served.default.target = Some("main".to_owned()));
+    file.load.0.iter_mut().for_each(|load| load.method = None);
+}
+
+/// Few objects that are asked for all the time.
+fn make_hot(file: &mut ScenarioFile) {
+    for load in &mut file.load.0 {
+        (load.method, load.paths, load.rps) = (None, Some("zipf:1:10".to_owned()), Some(25.0));
+    }
+}
+
+/// What edges fetch themselves may become so old and no older, however it is that it was used.
+fn let_age(chance: &mut Chance, file: &mut ScenarioFile) {
+    make_hot(file);
+    (file.shield, file.regional) = (Some("none".to_owned()), Vec::new());
+    file.origins.entry(ORIGINS[0].to_owned()).or_default();
+    for origin in file.origins.values_mut() {
+        let query = chance.of(["cc=max-age=2,stale-if-error=4", "cc=max-age=1,stale-while-revalidate=3", "max-age=3"]);
+        origin.rules = vec![OriginRuleFile { path: "/*".into(), query: query.into() }];
+    }
+    if file.distributions.is_empty() {
+        file.distributions.insert("demo".to_owned(), DistributionFile::default());
+    }
+    for served in file.distributions.values_mut() {
+        let cache_policy = Some("honour-origin".to_owned());
+        (served.default, served.behaviors) = (BehaviorFile { cache_policy, ..BehaviorFile::default() }, Vec::new());
+    }
 }
 
 /// A stream of chance, and what is drawn from it.
@@ -184,6 +260,7 @@ fn origins(chance: &mut Chance, file: &mut ScenarioFile) {
             "cc=no-store",
             "cc=max-age=2,stale-while-revalidate=10",
             "size=20k",
+            "cc=max-age=2,stale-if-error=4",
         ]);
         let origin = OriginFile {
             site: Some(chance.of(["us-east-1", "eu-west-1", "ap-northeast-1", "sa-east-1"]).to_owned()),
@@ -364,6 +441,53 @@ impl Faults<'_> {
         }
     }
 
+    /// Something is wrong with an origin.
+    fn break_origin(&mut self) {
+        let from = self.moment();
+        match (self.node(&[Role::Origin]), self.chance.is(0.5)) {
+            (Some(node), true) => self.stop_node(node, from),
+            (Some(node), false) => self.fault_node(node, true, from),
+            (None, _) => {}
+        }
+    }
+
+    /// Something is wrong with the first origin, and with nobody else.
+    fn break_first_origin(&mut self) {
+        let (from, first) = (self.moment(), format!("{}.{}", Role::Origin, ORIGINS[0]));
+        match self.chance.is(0.3) {
+            true => self.stop_node(first, from),
+            false => self.fault_node(first, true, from),
+        }
+    }
+
+    /// A link becomes long, and while responses are on it the caches are to forget what they bring.
+    fn invalidate_what_is_under_way(&mut self) {
+        let from = self.moment();
+        let (_, healed) = breaks_until(self.kind);
+        let of = |roles: &[Role]| -> Vec<String> {
+            let nodes = self.cluster.nodes.iter().filter(|plan| roles.contains(&plan.id.role()));
+            nodes.map(|plan| plan.place.id.to_string()).collect()
+        };
+        let (origins, caches) = (of(&[Role::Origin]), of(&[Role::Edge, Role::Regional, Role::Shield]));
+        let (Some(origin), Some(cache)) = (self.chance.one(&origins).cloned(), self.chance.one(&caches).cloned())
+        else {
+            return;
+        };
+        if origin == cache {
+            return;
+        }
+        let delay = self.chance.of([300, 1000, 3000]);
+        let span = self.chance.ms(1000, 8000).min(healed.saturating_sub(from));
+        let link = Some(Many(vec![origin, cache]));
+        self.steps.push(StepFile { link, delay: Some(ms(delay)), r#for: Some(Span(span)), ..at(from) });
+        for nth in 0..self.chance.of([1, 3, 6]) {
+            let then = from + Duration::from_millis(100 * ((delay * nth / 200) + 1));
+            if then < self.breaks {
+                self.steps.push(StepFile { invalidate: one("/*"), ..at(then) });
+            }
+        }
+    }
+
     fn moment(&mut self) -> Duration {
         let most = u64::try_from(self.breaks.as_millis()).unwrap_or(u64::MAX);
         // In whole tenths, as people write them; now and then two at once.
@@ -421,6 +545,10 @@ impl Faults<'_> {
         let Some(node) = self.node(&[Role::Edge, Role::Regional, Role::Shield, Role::Router, Role::Origin]) else {
             return;
         };
+        self.stop_node(node, from);
+    }
+
+    fn stop_node(&mut self, node: String, from: Duration) {
         let (ends, to) = self.end(from);
         if !self.occupies(&node, from, to, true) {
             return;
@@ -438,10 +566,14 @@ impl Faults<'_> {
     }
 
     fn fault(&mut self, from: Duration, roles: &[Role]) {
-        let Some(node) = self.node(roles) else { return };
+        if let Some(node) = self.node(roles) {
+            self.fault_node(node, roles == [Role::Origin], from);
+        }
+    }
+
+    fn fault_node(&mut self, node: String, is_origin: bool, from: Duration) {
         let (ends, to) = self.end(from);
         let mut step = StepFile { fault: one(&node), ..at(from) };
-        let is_origin = roles == [Role::Origin];
         let mut wholly = false;
         match self.chance.of([0, 1, 2, 3, 4, 5, 6, 7, 8]) {
             0 if is_origin => step.status = Some(self.chance.of([404, 500, 503, 504])),

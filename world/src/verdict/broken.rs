@@ -13,20 +13,36 @@ use crate::{
 /// When, from time zero, everything that a scenario breaks is whole again, and load is what it was before; zero where it
 /// breaks nothing, `None` where something stays broken. A policy is no fault, and neither is load that stays.
 pub fn healed_at(scenario: &Scenario, directory: &Directory) -> Option<Duration> {
+    breaks(scenario, directory).into_iter().try_fold(Duration::ZERO, |latest, broken| Some(latest.max(broken.healed?)))
+}
+
+/// What a timeline breaks, or too much load for a while.
+pub(crate) struct Break {
+    /// From time zero.
+    pub(crate) at: Duration,
+    /// The same; `None` where it stays so.
+    pub(crate) healed: Option<Duration>,
+    /// The nodes that it hits.
+    pub(crate) nodes: Vec<NodeId>,
+}
+
+/// Whatever a scenario breaks, as [`healed_at`] sees it.
+pub(crate) fn breaks(scenario: &Scenario, directory: &Directory) -> Vec<Break> {
     let mut ledger = Ledger::default();
-    let mut surges = Duration::ZERO;
+    let mut all = Vec::new();
     for step in &scenario.steps {
         ledger.step(Instant::ZERO + step.at, step, directory);
         if let Action::Load(change) = &step.action
             && let Some(span) = change.span
         {
-            surges = surges.max(step.at + change.over + span + change.over);
+            let healed = Some(step.at + change.over + span + change.over);
+            all.push(Break { at: step.at, healed, nodes: Vec::new() });
         }
     }
-    ledger.all().iter().try_fold(surges, |latest, broken| {
-        let healed = broken.healed?.saturating_since(Instant::ZERO);
-        Some(latest.max(healed))
-    })
+    let since = |at: Instant| at.saturating_since(Instant::ZERO);
+    let broken = ledger.all.into_iter();
+    all.extend(broken.map(|one| Break { at: since(one.at), healed: one.healed.map(since), nodes: one.nodes }));
+    all
 }
 
 /// One thing that was broken by one step.

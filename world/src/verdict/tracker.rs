@@ -102,6 +102,7 @@ impl Tracker {
             | What::Failovers
             | What::WrongBytes
             | What::StaleAfterInvalidation
+            | What::LawsBroken
             | What::Errors
             | What::Requests
             | What::Status(_)
@@ -247,11 +248,7 @@ impl Tracker {
         let unit = wanted.what.unit();
         // What never came is later than any time.
         let value = got.or_else(|| (unit == Unit::Seconds && !nothing).then_some(f64::INFINITY));
-        let held = value.is_some_and(|value| {
-            wanted.min.is_none_or(|min| value >= min)
-                && wanted.max.is_none_or(|max| value <= max)
-                && wanted.equals.is_none_or(|equals| (value - equals).abs() <= equals.abs() * 1e-9)
-        });
+        let held = value.is_some_and(|value| wanted.is_met_by(value));
         Row { expectation: wanted, got, held, at, detail }
     }
 
