@@ -204,6 +204,7 @@ impl Cache {
 
 impl Sim<'_> {
     /// What somebody asks a cache for: the entry under the cache's own configuration.
+    #[inline]
     fn question(&mut self, cache: usize, asker: Asker) -> Option<(usize, u32)> {
         let node = self.caches.get(cache)?.node;
         let revision = self.nodes.get(node as usize)?.revision;
@@ -278,8 +279,8 @@ impl Sim<'_> {
         if let Asker::Viewer(viewer) = asker
             && let Some(Found { body, bytes }) = shard.find(now, known.key, &head)
         {
-            let body = *body;
-            return self.serve_viewer(cache, viewer, body, bytes, outcome, hit);
+            let (body, asked) = (*body, Some(known.print));
+            return self.serve_viewer(cache, viewer, asked, body, bytes, outcome, hit);
         }
         let found = shard.lookup(now, known.key, &head);
         let at = u8::try_from(at).unwrap_or(u8::MAX);
@@ -358,7 +359,10 @@ impl Sim<'_> {
     ) {
         let body = served.body;
         match asker {
-            Asker::Viewer(key) => self.serve_viewer(cache, key, body, served.bytes, outcome, reason),
+            Asker::Viewer(key) => {
+                let asked = self.print_of(cache, key);
+                self.serve_viewer(cache, key, asked, body, served.bytes, outcome, reason);
+            }
             Asker::Cache(key) => {
                 let status = body.status;
                 let (outcome, reason) = became(body, outcome, reason);
@@ -382,10 +386,13 @@ impl Sim<'_> {
         }
     }
 
+    /// Answers a viewer, who knows the print of what he asked for.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the answer that is put together here")]
     fn serve_viewer(
         &mut self,
         cache: usize,
         viewer: Key,
+        asked: Option<Print>,
         body: Body,
         bytes: u64,
         outcome: CacheOutcome,
@@ -394,8 +401,7 @@ impl Sim<'_> {
         let (outcome, reason) = became(body, outcome, reason);
         self.count(cache, outcome);
         let Body { status, made, ends_at, is_broken, .. } = body;
-        let is_wrong = body.error.is_none()
-            && self.print_of(cache, viewer).is_none_or(|asked| asked.of_length(bytes) != body.print);
+        let is_wrong = body.error.is_none() && asked.is_none_or(|asked| asked.of_length(bytes) != body.print);
         let answer =
             Answer { status: status.as_u16(), cache: outcome, reason, bytes, made, ends_at, is_broken, is_wrong };
         self.answer_viewer(viewer, answer);
