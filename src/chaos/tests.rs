@@ -79,7 +79,7 @@ fn junit_has_a_case_per_expectation_and_escapes_titles() {
     assert_eq!(xml.matches("<testsuite ").count(), xml.matches("</testsuite>").count());
     assert!(xml.contains(" file=\"kill.toml\">") && !xml.contains(" line="), "{xml}");
     assert_eq!(
-        report::escaped("a\u{0}\u{1b}\u{85}\u{fffe}\u{ffff}☃\t\n"),
+        escaped("a\u{0}\u{1b}\u{85}\u{fffe}\u{ffff}☃\t\n"),
         "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}☃\t\n"
     );
 }
