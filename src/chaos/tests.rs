@@ -78,10 +78,7 @@ fn junit_has_a_case_per_expectation_and_escapes_titles() {
     assert!(xml.contains(failure), "{xml}");
     assert_eq!(xml.matches("<testsuite ").count(), xml.matches("</testsuite>").count());
     assert!(xml.contains(" file=\"kill.toml\">") && !xml.contains(" line="), "{xml}");
-    assert_eq!(
-        escaped("a\u{0}\u{1b}\u{85}\u{fffe}\u{ffff}☃\t\n"),
-        "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}☃\t\n"
-    );
+    assert_eq!(escaped("a\u{0}\u{1b}\u{85}\u{fffe}\u{ffff}☃\t\n"), "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}☃\t\n");
 }
 
 #[test]
