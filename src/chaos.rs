@@ -107,8 +107,11 @@ fn run_files(cli: &Cli, args: &ChaosRunArgs) -> Result<(), VerbError> {
     };
     let mut staged = Vec::new();
     for name in &args.files {
-        let one = read(name, args.seed, &here);
-        staged.push((name.clone(), one.map_err(|error| could_not_start(cli, &error))?));
+        let one = read(name, args.seed, &here).map_err(|error| could_not_start(cli, &error))?;
+        if kind == Kind::Virtual {
+            one.may_be_virtual().map_err(|error| could_not_start(cli, &error))?;
+        }
+        staged.push((name.clone(), one));
     }
     check_reports(args)?;
     let (paint, room) = (Paint::of(cli), Room::new(args.means.bytes()));

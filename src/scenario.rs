@@ -13,7 +13,7 @@ mod write;
 
 use std::{path::Path, time::Duration};
 
-use world::scenario::{Action, Scenario, Step};
+use world::scenario::{Action, Scenario, Step, What};
 
 pub(crate) use self::{
     file::{Bps, ExpectFile, Figure, LoadFile, Many, ScenarioFile, StepFile},
@@ -52,6 +52,18 @@ pub(crate) struct Staged {
     pub(crate) plan: Plan,
     /// The configurations that steps go over to, from revision 1 on.
     pub(crate) revisions: Vec<ClusterFile>,
+    /// Why it cannot be judged in virtual time, if it cannot.
+    only_live: Option<Complaint>,
+}
+
+impl Staged {
+    /// Whether it can be judged in virtual time.
+    ///
+    /// # Errors
+    /// What it looks at and virtual time does not, with line and caret.
+    pub(crate) fn may_be_virtual(&self) -> Result<(), VerbError> {
+        self.only_live.as_ref().map_or(Ok(()), |complaint| Err(config(complaint.clone())))
+    }
 }
 
 /// Reads and checks the scenario at `path`. `seed` is laid over the file's.
@@ -198,7 +210,15 @@ pub(crate) fn stage(
         expectations,
         told: if plan.cluster.router.program.is_some() { Outcomes::COUNTERS.to_vec() } else { Vec::new() },
     };
-    Ok(Staged { scenario, plan, revisions })
+    let only_live =
+        file.expect.iter().zip(&scenario.expectations).position(
+            |(_, expectation)| matches!(expectation.what, What::Counter(counter) if !simulator::counts(counter)),
+        );
+    let only_live = only_live.map(|index| {
+        let what = "virtual time does not count this, so it would be 0 whatever happened";
+        source.complaint(KeyError::new(&format!("expect.{index}.what"), what).hint("without --sim it is counted"))
+    });
+    Ok(Staged { scenario, plan, revisions, only_live })
 }
 
 fn config(complaint: Complaint) -> VerbError {
@@ -206,8 +226,7 @@ fn config(complaint: Complaint) -> VerbError {
 }
 
 /// Whether an expectation looks at requests of users.
-const fn needs_load(what: world::scenario::What) -> bool {
-    use world::scenario::What;
+const fn needs_load(what: What) -> bool {
     !matches!(
         what,
         What::Detect

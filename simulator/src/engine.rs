@@ -5,13 +5,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cdn_core::{Counter, Counters, Instant, PopCode, Role, WallTime, cache_key::KeySeed};
+use cdn_core::{
+    Counter, Counters, Instant, PopCode, Role, WallTime,
+    cache_key::KeySeed,
+    counters::{ROWS, Row},
+};
 use world::{Event, EventKind, MessageFlow, Observation, TargetDisturbance, scenario::Scenario, workload::Workload};
 
 use crate::{
     ahead::Ahead,
     caches::Cache,
     catalog::Catalog,
+    counted::counts,
     fetches::Fetch,
     hash::mix,
     ledger::{Flow, Ledger, Station},
@@ -505,6 +510,9 @@ impl<'a> Sim<'a> {
     /// A life of a node is over: what its counters say of it counts.
     pub(crate) fn keep_count(&mut self, node: usize) {
         if let (Some(host), Some(counted)) = (self.nodes.get(node), self.ledger.counted.get_mut(node)) {
+            let has_moved = |row: &&Row| host.counters.value(row.counter) != 0;
+            let stranger = ROWS.iter().filter(|row| !counts(row.counter)).find(has_moved);
+            debug_assert!(stranger.is_none(), "a run counts {stranger:?}, and does not say that it does");
             counted.add(Flow::of(&host.counters));
         }
     }

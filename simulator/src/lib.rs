@@ -12,6 +12,7 @@ mod bodies;
 mod caches;
 mod catalog;
 pub mod choices;
+mod counted;
 mod default_world;
 mod engine;
 mod fetches;
@@ -39,6 +40,7 @@ use world::{
 };
 
 pub use crate::{
+    counted::counts,
     default_world::{PlainAnswers, default_world, distribution},
     engine::Witness,
     ledger::{Flow, Ledger, Station},

@@ -115,9 +115,10 @@ impl Sim<'_> {
         let snapshot = &router.snapshot;
         let (answer, scope) = snapshot.answer(host, client, router.turns);
         let nodes = snapshot.addresses(host, answer).filter_map(|edge| router.edges.get(&edge.into()).copied());
-        let found = (nodes.collect(), snapshot.ttl(host), scope);
+        let found: (Arc<[u32]>, Duration, u8) = (nodes.collect(), snapshot.ttl(host), scope);
         self.bump(node, Counter::RouterDnsQueriesUdp);
-        self.bump(node, Counter::RouterDnsRouted);
+        let answered = if found.0.is_empty() { Counter::RouterDnsServerFailure } else { Counter::RouterDnsRouted };
+        self.bump(node, answered);
         Some(found)
     }
 

@@ -26,8 +26,9 @@ use crate::{
 /// Plays a scenario as soon as there is room for it, and says what it came to beside what was seen.
 ///
 /// # Errors
-/// It could not start, for one thing because it needs more memory than there ever is.
+/// It could not start, for one thing because it needs more memory than there ever is, or looks at what is not counted here.
 pub(super) fn play(staged: &Staged, room: &Room, screen: &Screen) -> Result<Outcome, VerbError> {
+    staged.may_be_virtual()?;
     let mut plan = plan_of(staged)?;
     plan.memory_max = room.all();
     let program = staged.plan.cluster.router.program.as_ref().map(Started::new);

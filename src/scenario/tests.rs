@@ -411,3 +411,21 @@ fn thousands_of_steps_are_read_at_once() {
     // Looking each line up anew took minutes.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+#[test]
+fn what_virtual_time_does_not_count_is_not_looked_at_there() {
+    let read = |counter: &str| {
+        let text = format!("load = {{ rps = 1 }}\nexpect = [{{ what = \"counter.{counter}\", max = 0 }}]\n");
+        staged(&text).unwrap_or_else(|error| panic!("{error}"))
+    };
+    assert!(read("edge_hits_total").may_be_virtual().is_ok());
+    let Err(VerbError::Config(refused)) = read("edge_disk_writes_total").may_be_virtual() else { panic!("it may be") };
+    expect![[r#"
+        lose-frankfurt.toml:2:20: expect.0.what: virtual time does not count this, so it would be 0 whatever happened
+          |
+        2 | expect = [{ what = "counter.edge_disk_writes_total", max = 0 }]
+          |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        hint: without --sim it is counted
+    "#]]
+    .assert_eq(&format!("{refused}\n"));
+}
